@@ -1,0 +1,136 @@
+//! Where messages wait: the [`Channel`] contract and what every channel shares.
+//!
+//! A message is taken off a channel under a [`Lease`] and stays in the channel, leased, until the lease is
+//! completed. There is no instant at which a message is only in this process's memory.
+
+mod book;
+
+pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// How many more messages somebody downstream has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// At most this many messages; at least 1.
+    pub messages: usize,
+    /// At most this many bytes of payload, except that one message larger than that is given alone.
+    pub bytes: usize,
+}
+
+/// A message set aside, with all that is needed to look into it and to queue it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message's bytes as the client queued them.
+    pub payload: Vec<u8>,
+    /// Why it was set aside: a sentence.
+    pub reason: String,
+    /// The points that were refused; empty when the whole message was. The others were written.
+    pub refused: Vec<RefusedPoint>,
+}
+
+/// One refused point of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RefusedPoint {
+    /// The metric's name.
+    pub metric: String,
+    /// Why: a sentence, with the database's own words where it was the database that refused.
+    pub reason: String,
+}
+
+/// What became of leases that were to be completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Completed {
+    /// Messages that are done: off the channel, or among its dead letters.
+    pub messages: usize,
+    /// Messages of leases that had expired and were taken back meanwhile: another agent has them now.
+    pub lost: usize,
+}
+
+/// What [`Channel::recover`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Messages of leases that this process dropped unsettled, now waiting again.
+    pub dropped: usize,
+    /// Messages of expired leases, here or of dead agents, now waiting again.
+    pub expired: usize,
+    /// Messages adopted from the Python agent's in-progress list.
+    pub adopted: usize,
+}
+
+/// What a channel holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages waiting.
+    pub queued: u64,
+    /// Open leases, of all agents.
+    pub leases: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Messages in the Python agent's in-progress list.
+    pub inprogress: u64,
+}
+
+/// Why a channel did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// It could not be reached or did not answer in time: worth trying again.
+    #[error("{what}: {why}")]
+    Unreachable {
+        /// What was tried, on what: `cannot connect to redis://localhost:6379/0`.
+        what: String,
+        /// The cause, in its own words.
+        why: String,
+    },
+    /// It answered, and an operator must mend something; worth trying again later.
+    #[error("{what}; {mend}")]
+    Refused {
+        /// What is wrong, with the channel's own words.
+        what: String,
+        /// What to do about it.
+        mend: String,
+    },
+    /// It can never work with this agent (too old): do not start.
+    #[error("{what}; {mend}")]
+    Unusable {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        mend: String,
+    },
+}
+
+/// A channel: messages wait in it, are leased, and are settled.
+///
+/// All methods may be called from any thread, at once, and may be dropped before they end: what was begun
+/// and not settled is given back by [`Channel::recover`], at the latest when its lease expires.
+#[async_trait]
+pub trait Channel: Send + Sync {
+    /// The book in which this channel keeps its open leases and its tally.
+    fn book(&self) -> &std::sync::Arc<LeaseBook>;
+
+    /// Connects, checks version and key types. Returns a sentence that says what was reached.
+    async fn open(&self) -> Result<String, ChannelError>;
+
+    /// Leases the oldest waiting messages, at most as many as were demanded; waits up to `wait` for the first
+    /// one, without polling. `None` when none came.
+    async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
+
+    /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
+    /// On success `leases` is empty; on an error they are all still there, unsettled, and it can be called again.
+    async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
+
+    /// Gives leases back: their messages wait again, oldest first. On an error `leases` are still there.
+    async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError>;
+
+    /// Renews every open lease of this process; those that are no longer ours are struck from the book as lost.
+    async fn renew(&self) -> Result<(), ChannelError>;
+
+    /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind.
+    async fn recover(&self) -> Result<Recovered, ChannelError>;
+
+    /// Counts what the channel holds.
+    async fn depth(&self) -> Result<Depth, ChannelError>;
+}

@@ -1,0 +1,160 @@
+//! Sources -> merged -> validated [`Settings`]. Nobody else reads files or the environment.
+
+mod secret;
+
+pub use secret::Secret;
+
+use std::time::Duration;
+
+/// A configuration that is known to be valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[agent]`
+    pub agent: Agent,
+    /// `[channel]`
+    pub channel: Channel,
+    /// `[batch]`
+    pub batch: Batch,
+    /// `[publisher]`
+    pub publisher: Publisher,
+    /// `[nanny]`
+    pub nanny: Nanny,
+    /// `[supervisor]`
+    pub supervisor: Supervisor,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// `name`: who leases; the host's name unless told otherwise.
+    pub name: String,
+    /// `shutdown_timeout`: how long a stop may take before leases still open are given back.
+    pub shutdown_timeout: Duration,
+}
+
+/// `[channel]`, by `type`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Channel {
+    /// `type = "redis"`
+    Redis(Redis),
+}
+
+/// `[channel.redis]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redis {
+    /// `url`: `redis://`, `rediss://` or `unix://`; may hold a user, a password and a db, so it does not print.
+    pub url: Secret,
+    /// `password_file`: the password that was read from it; wins over one in the URL.
+    pub password: Option<Secret>,
+    /// `queue_key`: the list that clients push to.
+    pub queue_key: String,
+    /// `inprogress_key`: the list in which a Python agent keeps what it is working on.
+    pub inprogress_key: String,
+    /// `lease`: how long a lease lasts without being renewed.
+    pub lease: Duration,
+    /// `timeout`: how long to wait for a connection or an answer.
+    pub timeout: Duration,
+}
+
+/// `[batch]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// `interval`: how old a batch may get; zero publishes at once.
+    pub interval: Duration,
+    /// `max_messages`
+    pub max_messages: usize,
+    /// `max_bytes`, of payload
+    pub max_bytes: usize,
+}
+
+/// `[publisher]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publisher {
+    /// `type`
+    pub kind: PublisherKind,
+    /// `workers`: how many batches may be written at once.
+    pub workers: usize,
+    /// `backoff_min`: the first pause after a failed write.
+    pub backoff_min: Duration,
+    /// `backoff_max`: the longest pause after failed writes.
+    pub backoff_max: Duration,
+}
+
+/// `[publisher]`, by `type`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PublisherKind {
+    /// `type = "debug"`: logs what it would publish.
+    Debug,
+    /// `type = "influxdb"`
+    Influxdb(Influxdb),
+}
+
+/// `[publisher.influxdb]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Influxdb {
+    /// `url`: `http://` or `https://`, without user, query or fragment; no slash at the end.
+    pub url: String,
+    /// `database`
+    pub database: String,
+    /// `username`
+    pub username: Option<String>,
+    /// `password` or `password_file`
+    pub password: Option<Secret>,
+    /// `retention_policy`: the database's default one when absent.
+    pub retention_policy: Option<String>,
+    /// `create_database`: whether to create the database when it is missing.
+    pub create_database: bool,
+    /// `timeout`: for connecting, and for one request with its answer.
+    pub timeout: Duration,
+    /// `gzip`: whether request bodies are compressed.
+    pub gzip: bool,
+    /// `unique_timestamps`: whether each message's points get an offset below a microsecond, made from the
+    /// message's bytes, so that two messages of the same series and microsecond stay two points.
+    pub unique_timestamps: bool,
+}
+
+/// `[nanny]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nanny {
+    /// `frequency`: how often to look for leases that nobody holds.
+    pub frequency: Duration,
+    /// `threshold`: how long a Python agent's in-progress list must lie untouched before it is adopted.
+    pub threshold: Duration,
+}
+
+/// `[supervisor]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supervisor {
+    /// `max_restarts`: how many restarts of one child in one window are too many.
+    pub max_restarts: u32,
+    /// `window`: the time in which restarts are counted; a child that works that long has its budget back.
+    pub window: Duration,
+    /// `backoff_min`: the pause before the first restart.
+    pub backoff_min: Duration,
+    /// `backoff_max`: the longest pause before a restart.
+    pub backoff_max: Duration,
+    /// `hang_timeout`: how long a child may be at one piece of work, back-off and waiting apart, before it counts as hung.
+    pub hang_timeout: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `level`
+    pub level: slog::Level,
+    /// `format`
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The terminal's when standard error is a terminal, JSON otherwise.
+    Auto,
+    /// A line for people, in colour where there is a terminal.
+    Terminal,
+    /// A JSON object a line.
+    Json,
+}

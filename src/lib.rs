@@ -1,0 +1,8 @@
+//! Kadabra carries application metrics from a program to a time-series database without the program ever waiting for the database.
+#![doc = ""]
+
+pub mod channel;
+pub mod config;
+pub mod metrics;
+pub mod observe;
+pub mod publisher;

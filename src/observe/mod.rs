@@ -1,0 +1,1 @@
+//! What the agent says of itself: its log, lasting conditions, its ledger, and systemd.

@@ -1,0 +1,62 @@
+//! Where metrics go: the [`Publisher`] contract.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::metrics::MessageSet;
+
+/// A point that the destination refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedAt {
+    /// The message's index in the set.
+    pub message: usize,
+    /// The metric's name.
+    pub metric: String,
+    /// Why, with the destination's own words.
+    pub reason: String,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was written, except for the points that were refused for good.
+    Written {
+        /// The refused points, in the order of the set.
+        refused: Vec<RefusedAt>,
+    },
+    /// Try again later; what has been settled of the batch so far is remembered.
+    Retry {
+        /// Not before this, when the destination said so.
+        after: Option<Duration>,
+        /// What happened: a sentence.
+        why: String,
+    },
+    /// An operator must mend something: stop asking for more and [`Publisher::probe`] until it is mended.
+    Hold {
+        /// What is wrong, with the destination's own words.
+        what: String,
+        /// What to do about it.
+        mend: String,
+    },
+}
+
+/// A destination for metrics. Lives on one actor's thread; one batch at a time.
+#[async_trait(?Send)]
+pub trait Publisher {
+    /// Where this writes to, for people: `influxdb http://localhost:8086 database kadabra`.
+    fn destination(&self) -> String;
+
+    /// Takes a batch in: encodes it, and forgets the one before.
+    fn load(&mut self, set: &MessageSet);
+
+    /// Writes what is left of the loaded batch. May be called again after `Retry` and `Hold`; writing the same
+    /// point again changes nothing at the destination.
+    async fn write(&mut self) -> Outcome;
+
+    /// Whether a write could work now, without writing anything: `Written` with nothing refused when it could.
+    async fn probe(&mut self) -> Outcome;
+}
+
+/// Makes a publisher on the thread that will use it.
+pub type PublisherFactory = std::sync::Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>;
