@@ -1,1 +1,29 @@
-//! y
+//! Every promise against real servers, real clients and real faults. One binary, a module a promise.
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "channel_redis.rs"]
+mod channel_redis;
+#[path = "cli.rs"]
+mod cli;
+#[path = "configuration.rs"]
+mod configuration;
+#[path = "corpus.rs"]
+mod corpus;
+#[path = "influxdb.rs"]
+mod influxdb;
+#[path = "kill.rs"]
+mod kill;
+#[path = "logs.rs"]
+mod logs;
+#[path = "outages.rs"]
+mod outages;
+#[path = "panics.rs"]
+mod panics;
+#[path = "python_client.rs"]
+mod python_client;
+#[path = "shutdown.rs"]
+mod shutdown;
+#[path = "systemd.rs"]
+mod systemd;

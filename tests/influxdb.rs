@@ -1,0 +1,1 @@
+//! The InfluxDB publisher against a real influxd: every verdict.

@@ -1,0 +1,1 @@
+//! Nothing lost, nothing doubled through kill -9.

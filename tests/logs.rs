@@ -1,0 +1,1 @@
+//! What the agent logs, in which form, and how often.

@@ -1,0 +1,1 @@
+//! A panic in any actor on any message: restarted, nothing lost.

@@ -1,0 +1,1 @@
+//! Unmodified Kadabra clients just work.

@@ -1,0 +1,1 @@
+//! A clean end, flushed or given back, inside its deadline.

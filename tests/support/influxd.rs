@@ -1,0 +1,1 @@
+//! A real influxd, on free ports, in a folder of its own.

@@ -1,0 +1,8 @@
+//! What the tests share: servers and agents that each test starts itself, and that end with it.
+#![allow(dead_code)]
+
+pub(crate) mod agent;
+pub(crate) mod influxd;
+pub(crate) mod process;
+pub(crate) mod python;
+pub(crate) mod redis_server;

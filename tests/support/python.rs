@@ -1,0 +1,1 @@
+//! The Python with the real Kadabra in it.

@@ -1,0 +1,1 @@
+//! What systemd is told, over a real datagram socket.
