@@ -108,6 +108,17 @@ impl LeaseBook {
         self.pages().dropped.retain(|id| !ids.contains(id));
     }
 
+    /// Gives up every open lease, whoever holds it, at the end of the process. Returns how many messages they had.
+    pub fn abandon(&self) -> u64 {
+        let mut pages = self.pages();
+        let pages = &mut *pages;
+        let open = pages.tally.in_flight;
+        pages.tally.given_back += open;
+        pages.tally.in_flight = 0;
+        pages.dropped.extend(pages.live.drain().map(|(id, _)| id));
+        open
+    }
+
     /// Completes when a lease was dropped unsettled since the last call.
     pub async fn wait_dropped(&self) {
         self.dropped.notified().await;

@@ -23,6 +23,8 @@ pub struct Demand {
 /// A message set aside, with all that is needed to look into it and to queue it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// The lease that the message is part of.
+    pub lease: LeaseId,
     /// The message's bytes as the client queued them.
     pub payload: Vec<u8>,
     /// Why it was set aside: a sentence.
@@ -130,6 +132,13 @@ pub trait Channel: Send + Sync {
 
     /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind.
     async fn recover(&self) -> Result<Recovered, ChannelError>;
+
+    /// How long a lease lasts without being renewed.
+    fn lease(&self) -> Duration;
+
+    /// Gives back what was dropped unsettled: the first part of [`Channel::recover`], for the end of the process.
+    /// Returns how many messages wait again.
+    async fn give_back(&self) -> Result<usize, ChannelError>;
 
     /// Counts what the channel holds.
     async fn depth(&self) -> Result<Depth, ChannelError>;

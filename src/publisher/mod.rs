@@ -25,6 +25,9 @@ pub enum Outcome {
         /// The refused points, in the order of the set.
         refused: Vec<RefusedAt>,
     },
+    /// A step is done and more are to come: call again at once. A long isolation is many short steps, so that
+    /// whoever watches sees the progress.
+    Progressed,
     /// Try again later; what has been settled of the batch so far is remembered.
     Retry {
         /// Not before this, when the destination said so.

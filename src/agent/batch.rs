@@ -1,0 +1,64 @@
+//! A batch: the unit that moves between actors and is settled as one.
+
+use crate::{
+    channel::{DeadLetter, Lease, RefusedPoint},
+    metrics::{Decoder, MessageSet, Refusal},
+    publisher::RefusedAt,
+};
+
+/// Leased messages, decoded, with the verdicts so far.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The leases; the messages of all of them, in this order, are the messages of the set.
+    pub(super) leases: Vec<Lease>,
+    /// The decoded messages.
+    pub(super) set: MessageSet,
+    /// What could not be decoded, by the message's index in the set.
+    refusals: Vec<(usize, Refusal)>,
+}
+
+impl Batch {
+    /// Decodes a lease's messages and takes it in.
+    pub(super) fn take_in(&mut self, lease: Lease, decoder: &mut Decoder, unique_timestamps: bool) {
+        // A Python agent may have written adopted messages already, without an offset.
+        let unique_timestamps = unique_timestamps && !lease.adopted;
+        for payload in &lease.messages {
+            let index = self.set.len();
+            let refused = decoder.decode(payload, unique_timestamps, &mut self.set);
+            self.refusals.extend(refused.into_iter().map(|refusal| (index, refusal)));
+        }
+        self.leases.push(lease);
+    }
+
+    /// The messages to set aside, given what the destination refused besides.
+    pub(super) fn dead_letters(&self, refused: Vec<RefusedAt>) -> Vec<DeadLetter> {
+        let mut verdicts: Vec<(usize, Refusal)> = self.refusals.clone();
+        verdicts.extend(refused.into_iter().map(|at| (at.message, Refusal { metric: Some(at.metric), reason: at.reason })));
+        verdicts.sort_by_key(|(message, _)| *message);
+        let payloads: Vec<(&Lease, &Vec<u8>)> =
+            self.leases.iter().flat_map(|lease| lease.messages.iter().map(move |payload| (lease, payload))).collect();
+        verdicts
+            .chunk_by(|(one, _), (other, _)| one == other)
+            .filter_map(|verdicts| {
+                let (lease, payload) = payloads.get(verdicts.first()?.0)?;
+                Some(dead_letter(lease, payload, verdicts.iter().map(|(_, refusal)| refusal)))
+            })
+            .collect()
+    }
+}
+
+fn dead_letter<'a>(lease: &Lease, payload: &[u8], refusals: impl Iterator<Item = &'a Refusal> + Clone) -> DeadLetter {
+    let refused: Vec<RefusedPoint> = refusals
+        .clone()
+        .filter_map(|refusal| Some(RefusedPoint { metric: refusal.metric.clone()?, reason: refusal.reason.clone() }))
+        .collect();
+    let mut refusals = refusals;
+    let whole = refusals.find(|refusal| refusal.metric.is_none());
+    let reason = match (whole, refused.as_slice()) {
+        (Some(whole), _) => whole.reason.clone(),
+        (None, [only]) => format!("{}: {}", only.metric, only.reason),
+        (None, [first, ..]) => format!("{} points were refused; the first, {}: {}", refused.len(), first.metric, first.reason),
+        (None, []) => String::new(),
+    };
+    DeadLetter { lease: lease.id().clone(), payload: payload.to_vec(), reason, refused }
+}

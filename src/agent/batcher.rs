@@ -1,0 +1,178 @@
+//! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+
+use super::{
+    batch::Batch,
+    batching::Batching,
+    drain::{Drain, Drained},
+    environment::Environment,
+    failpoint::fail_point,
+    progress::Progress,
+    publisher::Publish,
+    receiver::{Leased, Receiver, Wanted},
+    supervisor::{ChildId, Ping, Supervisor},
+};
+use crate::metrics::Decoder;
+
+/// A publisher is free and asks for a batch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Free {
+    pub(super) worker: usize,
+    pub(super) publisher: Recipient<Publish>,
+}
+
+/// Where the Receiver is now; what was asked of the one before will not be answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ReceiverIs(pub(super) Addr<Receiver>);
+
+/// The actor.
+pub(super) struct Batcher {
+    environment: Arc<Environment>,
+    progress: Arc<Progress>,
+    supervisor: Addr<Supervisor>,
+    receiver: Option<Addr<Receiver>>,
+    /// Publishers that have asked, the longest waiting first.
+    free: VecDeque<Free>,
+    decoder: Decoder,
+    batching: Batching,
+    filling: Batch,
+    /// Whether an answer of the Receiver is due.
+    asked: bool,
+    timer: Option<SpawnHandle>,
+    draining: bool,
+}
+
+impl Batcher {
+    pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
+        let batching = Batching::new(environment.limits, Instant::now(), fastrand::f64());
+        Self {
+            environment,
+            progress,
+            supervisor,
+            receiver: None,
+            free: VecDeque::new(),
+            decoder: Decoder::new(),
+            batching,
+            filling: Batch::default(),
+            asked: false,
+            timer: None,
+            draining: false,
+        }
+    }
+
+    /// Does whatever can be done now: hands on what is due, asks for what there is room for.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        if (self.batching.is_due(now) || self.draining)
+            && !self.batching.is_empty()
+            && let Some(free) = self.free.pop_front()
+        {
+            self.batching.take();
+            // To a publisher that has died meanwhile this drops the batch, and its leases are given back.
+            free.publisher.do_send(Publish(std::mem::take(&mut self.filling)));
+        }
+        if self.draining {
+            if self.batching.is_empty() {
+                self.supervisor.do_send(Drained(ChildId::Batcher));
+            }
+            return;
+        }
+        self.ask(ctx);
+        self.wake_when_due(now, ctx);
+    }
+
+    fn ask(&mut self, ctx: &Context<Self>) {
+        if self.asked {
+            return;
+        }
+        let Some(receiver) = &self.receiver else { return };
+        let Some(demand) = self.batching.demand(!self.free.is_empty()) else { return };
+        receiver.do_send(Wanted { demand, answer_to: ctx.address().recipient() });
+        self.asked = true;
+    }
+
+    fn wake_when_due(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(due) = self.batching.due_at()
+            && due > now
+        {
+            // A millisecond later rather than earlier, so that it is due then.
+            let wait = due.duration_since(now) + Duration::from_millis(1);
+            self.timer = Some(ctx.run_later(wait, |batcher, ctx| {
+                batcher.timer = None;
+                batcher.advance(ctx);
+            }));
+        }
+    }
+}
+
+impl Actor for Batcher {
+    type Context = Context<Self>;
+}
+
+impl Handler<Leased> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, Leased(lease): Leased, ctx: &mut Self::Context) {
+        fail_point!("batcher.leased");
+        self.asked = false;
+        {
+            let _work = self.progress.begin("decoding", self.environment.hang_timeout);
+            self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
+            self.filling.take_in(lease, &mut self.decoder, self.environment.unique_timestamps);
+        }
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Free> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, free: Free, ctx: &mut Self::Context) {
+        fail_point!("batcher.free");
+        // One place a worker: a new life of it takes the place of the one before.
+        self.free.retain(|other| other.worker != free.worker);
+        self.free.push_back(free);
+        self.advance(ctx);
+    }
+}
+
+impl Handler<ReceiverIs> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, ReceiverIs(receiver): ReceiverIs, ctx: &mut Self::Context) {
+        fail_point!("batcher.receiver_is");
+        self.receiver = Some(receiver);
+        self.asked = false;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Drain> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        fail_point!("batcher.drain");
+        self.draining = true;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Ping> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
+        self.progress.pong();
+    }
+}

@@ -1,0 +1,32 @@
+//! What every child is given.
+
+use std::{sync::Arc, time::Duration};
+
+use super::drain::Closing;
+use crate::{channel::Channel, observe::Conditions, publisher::PublisherFactory};
+
+/// What every child is given, whichever life it is in.
+pub(super) struct Environment {
+    /// Where messages come from and are settled.
+    pub(super) channel: Arc<dyn Channel>,
+    /// Makes a publisher on the thread that will use it.
+    pub(super) publishers: PublisherFactory,
+    /// States that last, such as a server that cannot be reached.
+    pub(super) conditions: Arc<Conditions>,
+    /// The log.
+    pub(super) log: slog::Logger,
+    /// Whether the agent is closing.
+    pub(super) closing: Closing,
+    /// The limits of a batch.
+    pub(super) limits: super::batching::Limits,
+    /// Whether points get an offset below a microsecond.
+    pub(super) unique_timestamps: bool,
+    /// The pauses between attempts to publish.
+    pub(super) retry: (Duration, Duration),
+    /// How long a piece of work may take.
+    pub(super) hang_timeout: Duration,
+    /// How long a lease lasts.
+    pub(super) lease: Duration,
+    /// How often to look for leases that nobody holds.
+    pub(super) recover_every: Duration,
+}

@@ -1,0 +1,231 @@
+//! The actors, their messages, and the one function that wires them. Knows channels and publishers by their traits only.
+//!
+//! ```text
+//! Supervisor ─┬─ Receiver       leases messages from the channel, as many as were demanded
+//!             ├─ Batcher        isolates what cannot be decoded, groups the rest; a batch is due by count, bytes or age
+//!             ├─ Publisher(s)   write one batch at a time, settle its leases
+//!             └─ Nanny          renews our leases; takes back leases that nobody holds; adopts Kadabra's in-progress list
+//!
+//!             Wanted                    Free
+//!  Receiver <───────── Batcher <────────────────── Publisher      demand goes up
+//!  Receiver ─────────> Batcher ──────────────────> Publisher      data comes down
+//!             Leased                    Publish
+//! ```
+//!
+//! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
+//! the backlog in the channel. Whatever happens to an actor, a message it held is on the [`LeaseBook`] and still
+//! leased in the channel; dropping the lease gives it back.
+//!
+//! [`LeaseBook`]: crate::channel::LeaseBook
+
+mod batch;
+mod batcher;
+mod batching;
+mod child;
+mod drain;
+mod environment;
+mod exit;
+mod failpoint;
+mod nanny;
+mod progress;
+mod publisher;
+mod receiver;
+mod restart;
+mod status;
+mod supervisor;
+
+pub use exit::{Exit, code};
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use slog::{Logger, error, info, warn};
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+
+use self::{
+    batching::Limits,
+    drain::Closing,
+    environment::Environment,
+    receiver::RECONNECT,
+    status::Status,
+    supervisor::{Arbiters, Stop, Supervisor},
+};
+use crate::{
+    backoff::Backoff,
+    channel::{Channel, ChannelError, Tally},
+    config::{PublisherKind, Settings},
+    observe::{Condition, Conditions, Notifier, ledger},
+    publisher::PublisherFactory,
+};
+
+/// How long giving back what is left may take at the end, beyond the shutdown time-out.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long to wait at the end for the threads.
+const JOIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the agent is made of.
+pub struct Parts {
+    /// Where messages come from.
+    pub channel: Arc<dyn Channel>,
+    /// Makes publishers.
+    pub publishers: PublisherFactory,
+    /// The log.
+    pub log: Logger,
+    /// systemd, if it listens.
+    pub notifier: Notifier,
+    /// Something arrives here when the agent shall stop.
+    pub stop: UnboundedReceiver<()>,
+}
+
+/// Runs the agent until it is told to stop, or until it cannot go on. Needs the thread for itself.
+#[must_use]
+pub fn run(settings: &Settings, parts: Parts) -> Exit {
+    actix_rt::System::new().block_on(live(settings, parts))
+}
+
+/// The life of an agent, from top to bottom.
+async fn live(settings: &Settings, parts: Parts) -> Exit {
+    let Parts { channel, publishers, log, notifier, mut stop } = parts;
+    let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(log.clone())));
+
+    let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut stop).await;
+    if let Some(exit) = exit {
+        return exit;
+    }
+
+    let destination = publishers().destination();
+    let environment = Arc::new(Environment {
+        channel: Arc::clone(&channel),
+        publishers,
+        conditions: Arc::clone(&conditions),
+        log: log.clone(),
+        closing: Closing::default(),
+        limits: Limits {
+            interval: settings.batch.interval,
+            max_messages: settings.batch.max_messages,
+            max_bytes: settings.batch.max_bytes,
+        },
+        unique_timestamps: match &settings.publisher.kind {
+            PublisherKind::Debug => false,
+            PublisherKind::Influxdb(influxdb) => influxdb.unique_timestamps,
+        },
+        retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
+        hang_timeout: settings.supervisor.hang_timeout,
+        lease: channel.lease(),
+        recover_every: settings.nanny.frequency,
+    });
+    let (ended, end) = oneshot::channel();
+    let supervisor = Supervisor::new(
+        environment,
+        settings.supervisor.clone(),
+        settings.agent.shutdown_timeout,
+        settings.publisher.workers,
+        Status::new(Arc::clone(&notifier), conditions, Arc::clone(channel.book()), destination.clone()),
+        ended,
+    )
+    .start();
+    info!(log, "publishing"; "to" => &destination);
+    notifier.ready(&format!("publishing to {destination}"));
+
+    let stop_when_told = supervisor.clone();
+    actix_rt::spawn(async move {
+        if stop.recv().await.is_some() {
+            stop_when_told.do_send(Stop);
+        }
+    });
+
+    // A supervisor that fails drops its end of this; the process ends loudly.
+    let (exit, arbiters) = end.await.unwrap_or_else(|_| (Exit::SupervisorFailed, Arbiters::new()));
+    let joined = join(arbiters);
+    give_back(channel.as_ref(), exit, joined, &log).await
+}
+
+/// Opens the channel, however long that takes. Gives the reason when it cannot be done, or when told to stop first.
+async fn open(
+    channel: &dyn Channel,
+    conditions: &Conditions,
+    notifier: &Notifier,
+    log: &Logger,
+    stop: &mut UnboundedReceiver<()>,
+) -> Option<Exit> {
+    let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+    loop {
+        let opened = tokio::select! {
+            opened = channel.open() => opened,
+            _ = stop.recv() => return Some(Exit::Clean),
+        };
+        match opened {
+            Ok(reached) => {
+                conditions.end(Condition::Channel);
+                info!(log, "receiving"; "from" => reached);
+                return None;
+            }
+            Err(error @ ChannelError::Unusable { .. }) => return Some(Exit::ChannelUnusable { why: error.to_string() }),
+            Err(error) => {
+                conditions.begin(Condition::Channel, &error.to_string(), None);
+                notifier.status(&format!("waiting: {error}"));
+            }
+        }
+        if let Ok(Some(())) = tokio::time::timeout(backoff.next_pause(), stop.recv()).await {
+            return Some(Exit::Clean);
+        }
+    }
+}
+
+/// Ends the threads and waits for them, so that what their actors hold is dropped. Says whether all have ended.
+fn join(arbiters: Arbiters) -> bool {
+    let (joined, all) = mpsc::channel();
+    // A hung thread would hang the join; then the wait for it ends first, and the process with it.
+    thread::spawn(move || {
+        for arbiter in &arbiters {
+            arbiter.stop();
+        }
+        for arbiter in arbiters {
+            let _ = arbiter.join();
+        }
+        let _ = joined.send(());
+    });
+    all.recv_timeout(JOIN_WITHIN).is_ok()
+}
+
+/// Gives back every lease that is still open, and says how the books stand.
+async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger) -> Exit {
+    let book = channel.book();
+    if !joined {
+        warn!(log, "a thread did not end; what it holds is given back under it");
+    }
+    let open = book.abandon();
+    let exit = if book.dropped().is_empty() {
+        exit
+    } else {
+        match tokio::time::timeout(GIVE_BACK_WITHIN, channel.give_back()).await {
+            Ok(Ok(messages)) => {
+                info!(log, "messages were given back"; "messages" => messages, "open" => open);
+                exit
+            }
+            Ok(Err(error)) => not_given_back(&error.to_string(), exit, log),
+            Err(_) => not_given_back("the channel did not answer in time", exit, log),
+        }
+    };
+    let tally = book.tally();
+    ledger::log(log, &tally);
+    say_end(&exit, &tally, log);
+    exit
+}
+
+fn not_given_back(why: &str, exit: Exit, log: &Logger) -> Exit {
+    warn!(log, "messages could not be given back; another agent has them when their leases expire"; "why" => why);
+    if exit == Exit::Clean { Exit::NotGivenBack } else { exit }
+}
+
+fn say_end(exit: &Exit, tally: &Tally, log: &Logger) {
+    match exit {
+        Exit::Clean => info!(log, "stopped"; "exit_code" => exit.code()),
+        other => error!(log, "stopped"; "why" => %other, "exit_code" => other.code(), "balanced" => tally.balances()),
+    }
+}

@@ -1,0 +1,173 @@
+//! The Nanny: renews this process's leases, takes back leases that nobody holds, adopts what a Python agent left.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+
+use super::{
+    drain::{Drain, Drained},
+    environment::Environment,
+    failpoint::{fail_point, stall_point},
+    progress::Progress,
+    receiver::RECONNECT,
+    supervisor::{ChildId, Ping, Supervisor},
+};
+use crate::{backoff::Backoff, channel::ChannelError, observe::Condition};
+
+/// Renew every open lease.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+struct Renew;
+
+/// Take back what nobody holds.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+struct Recover;
+
+/// The actor.
+pub(super) struct Nanny {
+    environment: Arc<Environment>,
+    progress: Arc<Progress>,
+    supervisor: Addr<Supervisor>,
+    backoff: Backoff,
+    /// Whether a command to the channel is under way; another one waits for its own time.
+    busy: bool,
+    /// What was asked for while busy.
+    renew_due: bool,
+    recover_due: bool,
+    draining: bool,
+}
+
+impl Nanny {
+    pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
+        let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+        Self { environment, progress, supervisor, backoff, busy: false, renew_due: false, recover_due: false, draining: false }
+    }
+
+    /// Does one thing at a time with the channel; renewing goes first, since leases run out.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
+        if self.draining {
+            self.supervisor.do_send(Drained(ChildId::Nanny));
+        } else if std::mem::take(&mut self.renew_due) {
+            let renewed = renew(Arc::clone(&self.environment), Arc::clone(&self.progress));
+            self.during(renewed, ctx, |nanny| nanny.renew_due = true);
+        } else if std::mem::take(&mut self.recover_due) {
+            let recovered = recover(Arc::clone(&self.environment), Arc::clone(&self.progress));
+            self.during(recovered, ctx, |nanny| nanny.recover_due = true);
+        }
+    }
+
+    /// Runs a command; when it fails, `again` says that it is due again, after a pause.
+    fn during(
+        &mut self,
+        command: impl Future<Output = Result<(), ChannelError>> + 'static,
+        ctx: &mut Context<Self>,
+        again: impl FnOnce(&mut Self) + 'static,
+    ) {
+        self.busy = true;
+        ctx.spawn(command.into_actor(self).map(|result, nanny, ctx| {
+            nanny.busy = false;
+            match result {
+                Ok(()) => {
+                    nanny.backoff.reset();
+                    nanny.advance(ctx);
+                }
+                Err(error) => {
+                    nanny.environment.conditions.begin(Condition::Channel, &error.to_string(), None);
+                    again(nanny);
+                    let pause = nanny.backoff.next_pause();
+                    ctx.run_later(pause, Self::advance);
+                    if nanny.draining {
+                        nanny.advance(ctx);
+                    }
+                }
+            }
+        }));
+    }
+}
+
+async fn renew(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
+    let _work = progress.begin("renewing leases", environment.hang_timeout);
+    stall_point!("nanny.renewing");
+    environment.channel.renew().await
+}
+
+async fn recover(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
+    let _work = progress.begin("recovering leases", environment.hang_timeout);
+    let recovered = environment.channel.recover().await?;
+    fail_point!("nanny.recovered");
+    let log = &environment.log;
+    if recovered.dropped > 0 {
+        slog::info!(log, "messages that were dropped unsettled wait again"; "messages" => recovered.dropped);
+    }
+    if recovered.expired > 0 {
+        slog::warn!(log, "messages of expired leases wait again"; "messages" => recovered.expired);
+    }
+    if recovered.adopted > 0 {
+        slog::info!(log, "messages were adopted that a Python agent had left in progress"; "messages" => recovered.adopted);
+    }
+    Ok(())
+}
+
+impl Actor for Nanny {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.notify(Recover);
+        // Three chances before a lease runs out.
+        ctx.run_interval((self.environment.lease / 3).max(Duration::from_millis(10)), |_, ctx| ctx.notify(Renew));
+        ctx.run_interval(self.environment.recover_every, |_, ctx| ctx.notify(Recover));
+        let channel = Arc::clone(&self.environment.channel);
+        let address = ctx.address();
+        ctx.spawn(
+            async move {
+                loop {
+                    channel.book().wait_dropped().await;
+                    address.do_send(Recover);
+                }
+            }
+            .into_actor(self),
+        );
+    }
+}
+
+impl Handler<Renew> for Nanny {
+    type Result = ();
+
+    fn handle(&mut self, _: Renew, ctx: &mut Self::Context) {
+        fail_point!("nanny.renew");
+        self.renew_due = true;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Recover> for Nanny {
+    type Result = ();
+
+    fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
+        fail_point!("nanny.recover");
+        self.recover_due = true;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Drain> for Nanny {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        fail_point!("nanny.drain");
+        self.draining = true;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Ping> for Nanny {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
+        self.progress.pong();
+    }
+}

@@ -1,0 +1,101 @@
+//! Whether a child makes progress: what it says of itself, and when that counts as hung.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What a child is at, shared between the child and the supervisor.
+///
+/// A child says what it begins and how long that may take; waiting for demand, for messages or in a back-off is
+/// work that may take as long as it is meant to. Besides, it must answer pings.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    work: Option<(&'static str, Instant)>,
+    pinged: Option<Instant>,
+}
+
+/// Work that has begun; over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Work<'a>(&'a Progress);
+
+impl Progress {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins work that must be over, or be followed by other work, within `allowed`.
+    pub(super) fn begin(&self, what: &'static str, allowed: Duration) -> Work<'_> {
+        self.state().work = Some((what, Instant::now() + allowed));
+        Work(self)
+    }
+
+    /// The child's mailbox is about to be asked for a sign of life, unless an answer is still due.
+    pub(super) fn ping(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let first = state.pinged.is_none();
+        state.pinged.get_or_insert(now);
+        first
+    }
+
+    /// The sign of life.
+    pub(super) fn pong(&self) {
+        self.state().pinged = None;
+    }
+
+    /// What the child is stuck at, if it is.
+    pub(super) fn stuck(&self, now: Instant, hang_timeout: Duration) -> Option<&'static str> {
+        let state = self.state();
+        if let Some((what, until)) = state.work
+            && now > until
+        {
+            return Some(what);
+        }
+        state.pinged.filter(|at| now.saturating_duration_since(*at) > hang_timeout).map(|_| "answering a ping")
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.0.state().work = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn idle_is_not_stuck() {
+        assert_eq!(Progress::default().stuck(Instant::now() + HANG * 100, HANG), None);
+    }
+
+    #[test]
+    fn work_past_its_time_is_stuck_and_named() {
+        let progress = Progress::default();
+        let work = progress.begin("writing a batch", HANG);
+        assert_eq!(progress.stuck(Instant::now(), HANG), None);
+        assert_eq!(progress.stuck(Instant::now() + HANG + HANG, HANG), Some("writing a batch"));
+        drop(work);
+        assert_eq!(progress.stuck(Instant::now() + HANG + HANG, HANG), None);
+    }
+
+    #[test]
+    fn an_unanswered_ping_is_stuck() {
+        let progress = Progress::default();
+        let now = Instant::now();
+        assert!(progress.ping(now));
+        assert!(!progress.ping(now + HANG), "one ping at a time");
+        assert_eq!(progress.stuck(now + HANG, HANG), None);
+        assert!(progress.stuck(now + HANG + Duration::from_millis(1), HANG).is_some());
+        progress.pong();
+        assert_eq!(progress.stuck(now + HANG * 2, HANG), None);
+    }
+}

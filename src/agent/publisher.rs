@@ -1,0 +1,212 @@
+//! The Publisher: writes one batch at a time, however often that takes, and settles its leases.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::{
+    batch::Batch,
+    batcher::{Batcher, Free},
+    drain::{Drain, Drained},
+    environment::Environment,
+    failpoint::{fail_point, stall_point},
+    progress::Progress,
+    receiver::RECONNECT,
+    supervisor::{ChildId, Ping, Supervisor},
+};
+use crate::{
+    backoff::Backoff,
+    channel::DeadLetter,
+    observe::Condition,
+    publisher::{Outcome, Publisher as Destination, RefusedAt},
+};
+
+/// A batch to write.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Publish(pub(super) Batch);
+
+/// Where the Batcher is now; it does not know yet who is free.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct BatcherIs(pub(super) Addr<Batcher>);
+
+/// The actor.
+pub(super) struct Publisher {
+    environment: Arc<Environment>,
+    progress: Arc<Progress>,
+    supervisor: Addr<Supervisor>,
+    worker: usize,
+    batcher: Option<Addr<Batcher>>,
+    /// Away while a batch is written.
+    destination: Option<Box<dyn Destination>>,
+    draining: bool,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        environment: Arc<Environment>,
+        progress: Arc<Progress>,
+        supervisor: Addr<Supervisor>,
+        worker: usize,
+    ) -> Self {
+        let destination = Some((environment.publishers)());
+        Self { environment, progress, supervisor, worker, batcher: None, destination, draining: false }
+    }
+
+    fn say_free(&self, ctx: &Context<Self>) {
+        if self.destination.is_none() {
+            return;
+        }
+        if self.draining {
+            self.supervisor.do_send(Drained(ChildId::Publisher(self.worker)));
+        } else if let Some(batcher) = &self.batcher {
+            batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient() });
+        }
+    }
+}
+
+impl Actor for Publisher {
+    type Context = Context<Self>;
+}
+
+impl Handler<Publish> for Publisher {
+    type Result = ();
+
+    fn handle(&mut self, Publish(batch): Publish, ctx: &mut Self::Context) {
+        fail_point!("publisher.publish");
+        // A second batch was not asked for; dropping it gives it back.
+        let Some(destination) = self.destination.take() else { return };
+        let publish = publish(destination, batch, Arc::clone(&self.environment), Arc::clone(&self.progress));
+        ctx.spawn(publish.into_actor(self).map(|destination, publisher, ctx| {
+            publisher.destination = Some(destination);
+            publisher.say_free(ctx);
+        }));
+    }
+}
+
+/// Writes a batch and settles it, or gives it back when the agent closes first.
+async fn publish(
+    mut destination: Box<dyn Destination>,
+    mut batch: Batch,
+    environment: Arc<Environment>,
+    progress: Arc<Progress>,
+) -> Box<dyn Destination> {
+    {
+        let _work = progress.begin("encoding a batch", environment.hang_timeout);
+        destination.load(&batch.set);
+    }
+    match write(destination.as_mut(), &environment, &progress).await {
+        Some(refused) => {
+            fail_point!("publisher.written");
+            let parked = batch.dead_letters(refused);
+            complete(&mut batch, &parked, &environment, &progress).await;
+            fail_point!("publisher.completed");
+        }
+        None => give_back(&mut batch, &environment, &progress).await,
+    }
+    destination
+}
+
+/// Writes until it is written, and says which points were refused; `None` when the agent closes first.
+async fn write(destination: &mut dyn Destination, environment: &Environment, progress: &Progress) -> Option<Vec<RefusedAt>> {
+    let conditions = &environment.conditions;
+    let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
+    let mut holding = false;
+    loop {
+        let outcome = {
+            let _work = progress.begin("writing to the destination", environment.hang_timeout);
+            stall_point!("publisher.write");
+            if holding { destination.probe().await } else { destination.write().await }
+        };
+        let pause = match outcome {
+            Outcome::Progressed => continue,
+            Outcome::Written { .. } if holding => {
+                holding = false;
+                continue;
+            }
+            Outcome::Written { refused } => {
+                conditions.end(Condition::Publisher);
+                return Some(refused);
+            }
+            Outcome::Retry { after, why } => {
+                conditions.begin(Condition::Publisher, &why, None);
+                backoff.next_pause().max(after.unwrap_or_default())
+            }
+            Outcome::Hold { what, mend } => {
+                conditions.begin(Condition::Publisher, &what, Some(&mend));
+                holding = true;
+                backoff.next_pause()
+            }
+        };
+        if environment.closing.begun_within(pause).await {
+            return None;
+        }
+    }
+}
+
+/// Completes what was written. It is tried for as long as it takes: it is written, so giving it back would only
+/// have it written again.
+async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Environment, progress: &Progress) {
+    let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+    loop {
+        let completed = {
+            let _work = progress.begin("completing leases", environment.hang_timeout);
+            stall_point!("publisher.complete");
+            environment.channel.complete(&mut batch.leases, parked).await
+        };
+        match completed {
+            Ok(completed) => {
+                environment.conditions.end(Condition::Channel);
+                if completed.lost > 0 {
+                    slog::warn!(environment.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
+                        "messages" => completed.lost);
+                }
+                for letter in parked {
+                    slog::debug!(environment.log, "a message was set aside as a dead letter"; "reason" => &letter.reason);
+                }
+                return;
+            }
+            Err(error) => {
+                environment.conditions.begin(Condition::Channel, &error.to_string(), None);
+                tokio::time::sleep(backoff.next_pause()).await;
+            }
+        }
+    }
+}
+
+/// Gives a batch back, once: when that fails, dropping the leases leaves it to the end of the agent, or to their expiry.
+async fn give_back(batch: &mut Batch, environment: &Environment, progress: &Progress) {
+    let _work = progress.begin("giving leases back", environment.hang_timeout);
+    if let Err(error) = environment.channel.release(&mut batch.leases).await {
+        slog::debug!(environment.log, "leases could not be given back yet"; "error" => %error);
+    }
+}
+
+impl Handler<BatcherIs> for Publisher {
+    type Result = ();
+
+    fn handle(&mut self, BatcherIs(batcher): BatcherIs, ctx: &mut Self::Context) {
+        fail_point!("publisher.batcher_is");
+        self.batcher = Some(batcher);
+        self.say_free(ctx);
+    }
+}
+
+impl Handler<Drain> for Publisher {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        fail_point!("publisher.drain");
+        self.draining = true;
+        self.say_free(ctx);
+    }
+}
+
+impl Handler<Ping> for Publisher {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
+        self.progress.pong();
+    }
+}

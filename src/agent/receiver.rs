@@ -1,0 +1,133 @@
+//! The Receiver: leases messages from the channel, as many as were demanded, and hands them to whoever asked.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+
+use super::{
+    drain::{Drain, Drained},
+    environment::Environment,
+    failpoint::{fail_point, stall_point},
+    progress::Progress,
+    supervisor::{ChildId, Ping, Supervisor},
+};
+use crate::{backoff::Backoff, channel, observe::Condition};
+
+/// How long one wait for a first message lasts before it is begun anew: only a bound on how late a broken
+/// connection or an adopted message is noticed, since waiting costs nothing.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The pauses between attempts while the channel cannot be used.
+pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Asks for messages; takes the place of what was asked before. It is answered once, with one [`Leased`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Wanted {
+    pub(super) demand: channel::Demand,
+    pub(super) answer_to: Recipient<Leased>,
+}
+
+/// Messages that were asked for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Leased(pub(super) channel::Lease);
+
+/// The actor.
+pub(super) struct Receiver {
+    environment: Arc<Environment>,
+    progress: Arc<Progress>,
+    supervisor: Addr<Supervisor>,
+    receiving: Option<SpawnHandle>,
+    draining: bool,
+}
+
+impl Receiver {
+    pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
+        Self { environment, progress, supervisor, receiving: None, draining: false }
+    }
+
+    fn say_drained(&self) {
+        if self.draining && self.receiving.is_none() {
+            self.supervisor.do_send(Drained(ChildId::Receiver));
+        }
+    }
+}
+
+impl Actor for Receiver {
+    type Context = Context<Self>;
+}
+
+impl Handler<Wanted> for Receiver {
+    type Result = ();
+
+    fn handle(&mut self, wanted: Wanted, ctx: &mut Self::Context) {
+        fail_point!("receiver.wanted");
+        // Who asks again while an answer is due is a new Batcher; the one before is dead. What was leased for it
+        // is on the book, and is given back.
+        if let Some(before) = self.receiving.take() {
+            ctx.cancel_future(before);
+        }
+        if self.draining {
+            return;
+        }
+        let receive = receive(Arc::clone(&self.environment), Arc::clone(&self.progress), wanted);
+        let receiving = ctx.spawn(receive.into_actor(self).map(|(), receiver, _| {
+            receiver.receiving = None;
+            receiver.say_drained();
+        }));
+        self.receiving = Some(receiving);
+    }
+}
+
+/// Waits for messages until they come or the agent closes.
+async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted: Wanted) {
+    let (conditions, closing) = (&environment.conditions, &environment.closing);
+    let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+    loop {
+        let answer = {
+            let _work = progress.begin("receiving from the channel", WAIT + environment.hang_timeout);
+            stall_point!("receiver.receive");
+            // Dropping the other branch loses nothing: what it has leased by then is on the book, and is given back.
+            tokio::select! {
+                () = closing.begun() => return,
+                answer = environment.channel.receive(wanted.demand, WAIT) => answer,
+            }
+        };
+        match answer {
+            Ok(lease) => {
+                conditions.end(Condition::Channel);
+                backoff.reset();
+                if let Some(lease) = lease {
+                    fail_point!("receiver.leased");
+                    wanted.answer_to.do_send(Leased(lease));
+                    return;
+                }
+            }
+            Err(error) => {
+                conditions.begin(Condition::Channel, &error.to_string(), None);
+                if closing.begun_within(backoff.next_pause()).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Drain> for Receiver {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        fail_point!("receiver.drain");
+        self.draining = true;
+        self.say_drained();
+    }
+}
+
+impl Handler<Ping> for Receiver {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
+        self.progress.pong();
+    }
+}

@@ -1,0 +1,54 @@
+//! What the agent says of itself while it runs: to systemd, in one sentence.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    channel::LeaseBook,
+    observe::{Conditions, Notifier},
+};
+
+/// Speaks for the agent.
+pub(super) struct Status {
+    notifier: Arc<Notifier>,
+    conditions: Arc<Conditions>,
+    book: Arc<LeaseBook>,
+    destination: String,
+    stopping: bool,
+}
+
+impl Status {
+    pub(super) fn new(notifier: Arc<Notifier>, conditions: Arc<Conditions>, book: Arc<LeaseBook>, destination: String) -> Self {
+        Self { notifier, conditions, book, destination, stopping: false }
+    }
+
+    /// How often the watchdog wants to be fed, if there is one.
+    pub(super) fn watchdog_interval(&self) -> Option<Duration> {
+        self.notifier.watchdog_interval()
+    }
+
+    /// The end has begun.
+    pub(super) fn stopping(&mut self) {
+        self.stopping = true;
+        self.notifier.stopping();
+    }
+
+    /// Says what the agent is doing; feeds the watchdog when every child makes progress.
+    pub(super) fn tell(&self, healthy: bool) {
+        if healthy {
+            self.notifier.watchdog();
+        }
+        self.notifier.status(&self.sentence());
+    }
+
+    fn sentence(&self) -> String {
+        let tally = self.book.tally();
+        let counts = format!("{} published, {} parked, {} in flight", tally.published, tally.parked, tally.in_flight);
+        if self.stopping {
+            return format!("stopping; {counts}");
+        }
+        match self.conditions.active().first() {
+            Some(condition) => format!("waiting: {condition}; {counts}"),
+            None => format!("publishing to {}; {counts}", self.destination),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The Supervisor: spawns the children, tells each where its neighbours are, restarts the failed ones, ends them in order.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use actix_rt::{Arbiter, ArbiterHandle};
+use tokio::sync::oneshot;
+
+use super::{
+    batcher::{Batcher, ReceiverIs},
+    child::{self, Cause, Child, ChildAddr, Down, State, Up},
+    drain::{Drain, Drained},
+    environment::Environment,
+    exit::Exit,
+    nanny::Nanny,
+    progress::Progress,
+    publisher::{BatcherIs, Publisher},
+    receiver::Receiver,
+    restart::{Decision, RestartPolicy},
+    status::Status,
+};
+use crate::{backoff::Backoff, config};
+
+pub(super) use super::child::ChildId;
+
+/// How often children are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of a hung child may take before its thread counts as hung itself.
+const ABORT_GRACE: Duration = Duration::from_secs(5);
+
+/// A sign of life, please.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(super) struct Ping;
+
+/// Stop: flush what can be flushed, give the rest back.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+/// The arbiters, one for each thread that children live on.
+pub(super) type Arbiters = Vec<Arbiter>;
+
+/// The actor.
+pub(super) struct Supervisor {
+    environment: Arc<Environment>,
+    settings: config::Supervisor,
+    shutdown_timeout: Duration,
+    status: Status,
+    arbiters: HashMap<Place, Arbiter>,
+    children: BTreeMap<ChildId, Child>,
+    ending: Option<Ending>,
+    /// Takes the reason of the end, and the threads to be joined.
+    ended: Option<oneshot::Sender<(Exit, Arbiters)>>,
+}
+
+/// The end that has begun.
+struct Ending {
+    exit: Exit,
+    stage: Stage,
+}
+
+/// Whose turn it is to drain: in the direction of the data, so that nobody is drained who still gets some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Receiver,
+    Batcher,
+    Publishers,
+    Nanny,
+}
+
+/// Where a child lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// With the supervisor: children that only wait for answers.
+    Here,
+    /// The thread that receives and decodes.
+    Intake,
+    /// The thread of one publisher.
+    Publisher(usize),
+}
+
+impl Supervisor {
+    /// A supervisor of the Receiver, the Batcher, `workers` Publishers and the Nanny. `ended` gets the reason of the end.
+    pub(super) fn new(
+        environment: Arc<Environment>,
+        settings: config::Supervisor,
+        shutdown_timeout: Duration,
+        workers: usize,
+        status: Status,
+        ended: oneshot::Sender<(Exit, Arbiters)>,
+    ) -> Self {
+        let ids = [ChildId::Receiver, ChildId::Batcher, ChildId::Nanny].into_iter().chain((0..workers).map(ChildId::Publisher));
+        let child = || Child {
+            progress: Arc::new(Progress::default()),
+            policy: RestartPolicy::new(
+                settings.max_restarts,
+                settings.window,
+                Backoff::new(settings.backoff_min, settings.backoff_max),
+            ),
+            life: 0,
+            since: Instant::now(),
+            state: State::Down,
+        };
+        let children = ids.map(|id| (id, child())).collect();
+        Self {
+            environment,
+            settings,
+            shutdown_timeout,
+            status,
+            arbiters: HashMap::new(),
+            children,
+            ending: None,
+            ended: Some(ended),
+        }
+    }
+
+    /// Begins a child's next life.
+    fn start(&mut self, id: ChildId, ctx: &Context<Self>) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        child.life += 1;
+        child.since = Instant::now();
+        child.progress = Arc::new(Progress::default());
+        let (life, progress, supervisor) = (child.life, Arc::clone(&child.progress), ctx.address());
+        let (environment, arbiter, reports) = (Arc::clone(&self.environment), self.arbiter(id), ctx.address());
+        match id {
+            ChildId::Receiver => child::start(
+                &arbiter,
+                id,
+                life,
+                reports,
+                || Receiver::new(environment, progress, supervisor),
+                ChildAddr::Receiver,
+            ),
+            ChildId::Batcher => {
+                child::start(&arbiter, id, life, reports, || Batcher::new(environment, progress, supervisor), ChildAddr::Batcher);
+            }
+            ChildId::Publisher(worker) => child::start(
+                &arbiter,
+                id,
+                life,
+                reports,
+                move || Publisher::new(environment, progress, supervisor, worker),
+                ChildAddr::Publisher,
+            ),
+            ChildId::Nanny => {
+                child::start(&arbiter, id, life, reports, || Nanny::new(environment, progress, supervisor), ChildAddr::Nanny);
+            }
+        }
+    }
+
+    fn arbiter(&mut self, id: ChildId) -> ArbiterHandle {
+        let place = place(id);
+        if place == Place::Here {
+            return Arbiter::current();
+        }
+        self.arbiters.entry(place).or_insert_with(Arbiter::new).handle()
+    }
+
+    fn addr(&self, id: ChildId) -> Option<&ChildAddr> {
+        match &self.children.get(&id)?.state {
+            State::Up { addr, .. } => Some(addr),
+            _ => None,
+        }
+    }
+
+    /// Tells a child that has come up where its neighbours are, and them where it is.
+    fn introduce(&self, id: ChildId) {
+        let receiver = self.addr(ChildId::Receiver);
+        let batcher = self.addr(ChildId::Batcher);
+        if matches!(id, ChildId::Receiver | ChildId::Batcher)
+            && let (Some(ChildAddr::Receiver(receiver)), Some(ChildAddr::Batcher(batcher))) = (receiver, batcher)
+        {
+            batcher.do_send(ReceiverIs(receiver.clone()));
+        }
+        let Some(ChildAddr::Batcher(batcher)) = batcher else { return };
+        for (other, child) in &self.children {
+            if let State::Up { addr: ChildAddr::Publisher(publisher), .. } = &child.state
+                && (id == ChildId::Batcher || id == *other)
+            {
+                publisher.do_send(BatcherIs(batcher.clone()));
+            }
+        }
+    }
+
+    /// A child failed: restart it within its budget, or end.
+    fn failed(&mut self, id: ChildId, cause: &Cause, ctx: &mut Context<Self>) {
+        let log = &self.environment.log;
+        if *cause == Cause::ThreadGone {
+            self.arbiters.remove(&place(id));
+        }
+        let Some(child) = self.children.get_mut(&id) else { return };
+        if self.ending.is_some() {
+            slog::error!(log, "a child failed while the agent was stopping; what it held is given back";
+                "child" => %id, "cause" => cause.label(), "why" => %cause);
+            child.state = State::Finished;
+            self.advance_end();
+            return;
+        }
+        child.state = State::Down;
+        let life = child.life;
+        match child.policy.failed(child.since.elapsed()) {
+            Decision::RestartAfter(pause) => {
+                slog::error!(log, "a child failed and is restarted"; "child" => %id, "cause" => cause.label(), "why" => %cause,
+                    "restart_in" => %humantime::format_duration(round(pause)), "life" => life);
+                ctx.run_later(pause, move |supervisor, ctx| {
+                    if supervisor.ending.is_none() {
+                        supervisor.start(id, ctx);
+                    }
+                });
+            }
+            Decision::GiveUp => {
+                slog::error!(log, "a child failed too often; the agent ends"; "child" => %id, "cause" => cause.label(), "why" => %cause);
+                child.state = State::Finished;
+                self.end(Exit::OutOfBudget { child: id.to_string(), cause: cause.to_string() }, ctx);
+            }
+        }
+    }
+
+    /// Begins the end.
+    fn end(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.status.stopping();
+        self.environment.closing.begin();
+        for child in self.children.values_mut() {
+            if matches!(child.state, State::Down) {
+                child.state = State::Finished;
+            }
+        }
+        self.ending = Some(Ending { exit, stage: Stage::Receiver });
+        ctx.run_later(self.shutdown_timeout, |supervisor, _| supervisor.deadline());
+        self.drain_stage();
+        self.advance_end();
+    }
+
+    fn drain_stage(&self) {
+        let Some(ending) = &self.ending else { return };
+        for (id, child) in &self.children {
+            if stage(*id) == ending.stage
+                && let State::Up { addr, .. } = &child.state
+            {
+                addr.send(Drain);
+            }
+        }
+    }
+
+    /// Goes on to the next stage when all children of this one have finished.
+    fn advance_end(&mut self) {
+        loop {
+            let Some(ending) = &mut self.ending else { return };
+            let unfinished = |wanted: Stage| {
+                let children = &self.children;
+                children.iter().any(|(id, child)| stage(*id) == wanted && !matches!(child.state, State::Finished))
+            };
+            if unfinished(ending.stage) {
+                if ending.stage == Stage::Batcher && !unfinished(Stage::Publishers) {
+                    // Nobody is left to take what it holds; without it, its leases go back.
+                    self.abort(ChildId::Batcher);
+                }
+                return;
+            }
+            ending.stage = match ending.stage {
+                Stage::Receiver => Stage::Batcher,
+                Stage::Batcher => Stage::Publishers,
+                Stage::Publishers => Stage::Nanny,
+                Stage::Nanny => {
+                    let exit = ending.exit.clone();
+                    self.finish(exit);
+                    return;
+                }
+            };
+            self.drain_stage();
+        }
+    }
+
+    fn abort(&self, id: ChildId) {
+        if let Some(Child { state: State::Up { abort, .. }, .. }) = self.children.get(&id) {
+            abort.abort();
+        }
+    }
+
+    fn deadline(&mut self) {
+        let unfinished = self.children.iter().filter(|(_, child)| !matches!(child.state, State::Finished));
+        let stragglers = unfinished.map(|(id, _)| id.to_string()).collect();
+        let exit = match self.ending.as_ref().map(|ending| &ending.exit) {
+            None | Some(Exit::Clean) => Exit::Deadline { stragglers },
+            Some(worse) => worse.clone(),
+        };
+        self.finish(exit);
+    }
+
+    fn finish(&mut self, exit: Exit) {
+        if let Some(ended) = self.ended.take() {
+            let arbiters = self.arbiters.drain().map(|(_, arbiter)| arbiter).collect();
+            drop(ended.send((exit, arbiters)));
+        }
+    }
+
+    /// Looks for children that make no progress, and tells systemd that the others do.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let mut hung_thread = None;
+        let mut healthy = true;
+        for (id, child) in &mut self.children {
+            match &child.state {
+                State::Up { addr, abort } => {
+                    if let Some(at) = child.progress.stuck(now, self.settings.hang_timeout) {
+                        slog::error!(self.environment.log, "a child makes no progress and is ended"; "child" => %id, "at" => at);
+                        abort.abort();
+                        child.state = State::Hung { at, since: now };
+                        healthy = false;
+                    } else if child.progress.ping(now) {
+                        addr.send(Ping);
+                    }
+                }
+                State::Hung { since, .. } => {
+                    healthy = false;
+                    if now.duration_since(*since) > ABORT_GRACE {
+                        hung_thread = Some(*id);
+                    }
+                }
+                State::Down | State::Finished => {}
+            }
+        }
+        if let Some(id) = hung_thread {
+            self.finish(Exit::ThreadHung { child: id.to_string() });
+            return;
+        }
+        self.status.tell(healthy);
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let ids: Vec<ChildId> = self.children.keys().copied().collect();
+        for id in ids {
+            self.start(id, ctx);
+        }
+        let every = self.status.watchdog_interval().map_or(LOOK_EVERY, |interval| interval.min(LOOK_EVERY));
+        ctx.run_interval(every, |supervisor, _| supervisor.look());
+    }
+}
+
+impl Handler<Up> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, up: Up, _: &mut Self::Context) {
+        let Some(child) = self.children.get_mut(&up.id).filter(|child| child.life == up.life) else { return };
+        if self.ending.is_some() {
+            // It came up too late to be of use, and has nothing yet.
+            up.abort.abort();
+            child.state = State::Finished;
+            return;
+        }
+        child.state = State::Up { addr: up.addr, abort: up.abort };
+        if up.life > 1 {
+            slog::info!(self.environment.log, "a child is back"; "child" => %up.id, "life" => up.life);
+        }
+        self.introduce(up.id);
+    }
+}
+
+impl Handler<Down> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
+        let Some(child) = self.children.get(&down.id).filter(|child| child.life == down.life) else { return };
+        let cause = match child.state {
+            State::Finished => return,
+            State::Hung { at, .. } => Cause::Hung(at),
+            State::Up { .. } | State::Down => down.cause,
+        };
+        self.failed(down.id, &cause, ctx);
+    }
+}
+
+impl Handler<Drained> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Drained(id): Drained, _: &mut Self::Context) {
+        if let Some(child) = self.children.get_mut(&id) {
+            child.state = State::Finished;
+        }
+        self.advance_end();
+    }
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.end(Exit::Clean, ctx);
+    }
+}
+
+fn place(id: ChildId) -> Place {
+    match id {
+        ChildId::Receiver | ChildId::Batcher => Place::Intake,
+        ChildId::Publisher(worker) => Place::Publisher(worker),
+        ChildId::Nanny => Place::Here,
+    }
+}
+
+fn stage(id: ChildId) -> Stage {
+    match id {
+        ChildId::Receiver => Stage::Receiver,
+        ChildId::Batcher => Stage::Batcher,
+        ChildId::Publisher(_) => Stage::Publishers,
+        ChildId::Nanny => Stage::Nanny,
+    }
+}
+
+/// To whole milliseconds, as people read it.
+fn round(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,107 @@
+//! The command line: a file a subcommand. Everything a user sees on standard output is written here.
+
+mod check;
+mod run;
+mod send;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    agent::code,
+    config::{self, Loaded},
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    stopped cleanly, or done
+  2    the command line is wrong
+  69   a server cannot be used (run: a Redis that is too old; check --online and send: any reason)
+  70   an actor failed more often than supervisor.max_restarts allows
+  71   an actor's thread hung
+  75   the stop took longer than agent.shutdown_timeout, or leases could not be given back
+  78   the configuration is wrong
+  130  a second signal ended the agent at once
+
+Nothing is lost with any of them: what was not published waits in the channel.";
+
+/// Carries application metrics from a Redis list to InfluxDB without losing any.
+///
+/// Without a command it runs the agent.
+#[derive(Debug, Parser)]
+#[command(name = "kadabra", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file; without it /etc/kadabra/kadabra.toml, if there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until SIGINT or SIGTERM
+    #[command(after_help = "Example:\n  kadabra run --config /etc/kadabra/kadabra.toml")]
+    Run(ConfigFile),
+    /// Check the configuration and print the effective one, with secrets hidden
+    #[command(after_help = "Example:\n  kadabra check --online --config /etc/kadabra/kadabra.toml")]
+    Check(check::Arguments),
+    /// Queue one message, as a Kadabra client does
+    #[command(after_help = send::EXAMPLE)]
+    Send(send::Arguments),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let code = match arguments.command {
+        None => run::run(&arguments.config),
+        Some(Command::Run(config)) => run::run(&config),
+        Some(Command::Check(arguments)) => check::check(&arguments),
+        Some(Command::Send(arguments)) => send::send(&arguments),
+    };
+    ExitCode::from(code)
+}
+
+/// Loads the configuration, or says what is wrong with it and gives the exit code.
+fn load(file: &ConfigFile) -> Result<Loaded, u8> {
+    config::load(file.config.as_deref()).map_err(|errors| {
+        complain(&errors);
+        code::CONFIGURATION
+    })
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn say(text: impl std::fmt::Display) {
+    drop(writeln!(io::stdout(), "{text}"));
+}
+
+/// Prints to standard error.
+fn complain(text: impl std::fmt::Display) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

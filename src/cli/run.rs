@@ -1,0 +1,67 @@
+//! `kadabra run`: the agent.
+
+use std::{
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+
+use super::{ConfigFile, complain, load};
+use crate::{
+    agent::{self, Parts, code},
+    channel,
+    observe::{self, Notifier},
+    publisher,
+};
+
+pub(super) fn run(file: &ConfigFile) -> u8 {
+    let loaded = match load(file) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let settings = loaded.settings;
+    let log = observe::log::logger(settings.log);
+    observe::log::install_panic_hook(&log);
+    let _bridge = observe::log::bridge(&log);
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
+
+    let (stop, stopped) = mpsc::unbounded_channel();
+    if let Err(error) = on_signal(stop) {
+        complain(format_args!("cannot handle SIGINT and SIGTERM: {error}"));
+        return code::FAILED;
+    }
+    let channel = match channel::open(&settings) {
+        Ok(channel) => channel,
+        Err(error) => {
+            complain(error);
+            return code::CONFIGURATION;
+        }
+    };
+    slog::info!(log, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
+        "config" => loaded.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
+    let parts = Parts {
+        channel,
+        publishers: publisher::factory(&settings.publisher, &log),
+        notifier: Notifier::from_env(&log),
+        log,
+        stop: stopped,
+    };
+    agent::run(&settings, parts).code()
+}
+
+/// The first signal asks the agent to stop; the second one ends the process at once. What it holds then is leased
+/// in the channel, and waits there until the leases expire.
+fn on_signal(stop: mpsc::UnboundedSender<()>) -> Result<(), ctrlc::Error> {
+    let told = Arc::new(AtomicBool::new(false));
+    ctrlc::set_handler(move || {
+        if told.swap(true, Ordering::SeqCst) {
+            process::exit(code::SECOND_SIGNAL.into());
+        }
+        drop(stop.send(()));
+    })
+}
