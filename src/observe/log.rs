@@ -1,0 +1,178 @@
+//! The log on standard error: lines for people or JSON lines, with what libraries say and what panics leave in the same form.
+
+mod libraries;
+mod lines;
+mod panics;
+mod terminal;
+
+pub use libraries::capture_libraries;
+pub use panics::install_panic_hook;
+
+use std::{
+    ffi::OsStr,
+    io::{self, IsTerminal as _, Write},
+};
+
+use slog::{Level, Logger, o};
+
+use crate::config::{Log, LogFormat};
+use lines::{Form, Lines};
+
+/// The logger that writes to standard error. A line that cannot be written is lost, and nothing else happens.
+pub fn logger(settings: Log) -> Logger {
+    let terminal = io::stderr().is_terminal();
+    let form = match settings.format {
+        LogFormat::Auto if !terminal => Form::Json,
+        LogFormat::Json => Form::Json,
+        LogFormat::Auto | LogFormat::Terminal => Form::Terminal { colour: terminal && colour_is_welcome() },
+    };
+    to(settings.level, form, io::stderr())
+}
+
+fn to(level: Level, form: Form, sink: impl Write + Send + 'static) -> Logger {
+    Logger::root(Lines::new(level, form, sink), o!())
+}
+
+/// <https://no-color.org>, and terminals that say that they know no colours.
+fn colour_is_welcome() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == OsStr::new("dumb"));
+    !no_color && !dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex, PoisonError},
+    };
+
+    use super::*;
+    use crate::config::Secret;
+
+    /// What was written, by lines.
+    #[derive(Clone, Default)]
+    pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Paper {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
+        }
+
+        pub(super) fn json(&self) -> Vec<serde_json::Value> {
+            self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    pub(super) fn written(level: Level, form: Form, write: impl FnOnce(&Logger)) -> Paper {
+        let paper = Paper::default();
+        write(&to(level, form, paper.clone()));
+        paper
+    }
+
+    #[test]
+    fn a_json_line_has_time_level_message_and_values() {
+        let paper = written(Level::Info, Form::Json, |log| {
+            let log = log.new(o!("actor" => "publisher"));
+            slog::info!(log, "wrote {} points", 5; "batch" => 7, "ok" => true);
+        });
+        let [line] = paper.json().try_into().unwrap();
+        assert_eq!((&line["level"], &line["msg"]), (&"INFO".into(), &"wrote 5 points".into()));
+        assert_eq!((&line["batch"], &line["ok"], &line["actor"]), (&7.into(), &true.into(), &"publisher".into()));
+        let ts = line["ts"].as_str().unwrap();
+        assert_eq!((ts.len(), ts.ends_with('Z')), ("2026-01-02T03:04:05.123456Z".len(), true), "{ts}");
+        assert!(ts.parse::<jiff::Timestamp>().is_ok(), "{ts}");
+    }
+
+    #[test]
+    fn a_terminal_line_has_time_level_message_and_values_in_order() {
+        let paper = written(Level::Info, Form::Terminal { colour: false }, |log| {
+            let log = log.new(o!("actor" => "publisher"));
+            slog::warn!(log, "wrote"; "first" => 1, "second" => "b");
+        });
+        let text = paper.text();
+        let (ts, rest) = text.split_once(' ').unwrap();
+        assert_eq!(rest, "WARN wrote, actor: publisher, first: 1, second: b\n");
+        assert_eq!((ts.len(), ts.ends_with('Z')), ("2026-01-02T03:04:05.123Z".len(), true), "{ts}");
+        assert!(ts.parse::<jiff::Timestamp>().is_ok(), "{ts}");
+    }
+
+    #[test]
+    fn what_comes_from_outside_cannot_break_a_terminal_line() {
+        let hostile = "a\nb\r\x1b[2J\u{9b}31m\u{202e}\u{7f}\t\0ü";
+        let paper = written(Level::Info, Form::Terminal { colour: false }, |log| {
+            slog::info!(log, "{}", hostile; "shown" => hostile, "formatted" => %hostile);
+        });
+        let text = paper.text();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(!text.trim_end().chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert_eq!(text.matches(r"a\nb\r\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\t\u{0}ü").count(), 3, "{text:?}");
+    }
+
+    #[test]
+    fn what_comes_from_outside_cannot_break_a_json_line() {
+        let paper = written(Level::Info, Form::Json, |log| slog::info!(log, "{}", "a\nb\x1b"; "value" => "c\nd"));
+        let [line] = paper.json().try_into().unwrap();
+        assert_eq!((&line["msg"], &line["value"]), (&"a\nb\x1b".into(), &"c\nd".into()));
+    }
+
+    #[test]
+    fn colour_is_around_what_is_said_and_never_in_it() {
+        let paper = written(Level::Info, Form::Terminal { colour: true }, |log| slog::error!(log, "no\x1b[0m"; "k" => "v"));
+        let text = paper.text();
+        assert!(text.contains("\x1b[31mERRO\x1b[0m"), "{text:?}");
+        assert!(text.contains(r"no\u{1b}[0m"), "{text:?}");
+        assert!(text.ends_with("v\n"), "{text:?}");
+    }
+
+    #[test]
+    fn lines_below_the_level_are_not_written() {
+        let paper = written(Level::Warning, Form::Json, |log| {
+            slog::info!(log, "no");
+            slog::warn!(log, "yes");
+            slog::error!(log, "yes");
+        });
+        assert_eq!(paper.json().len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_not_written() {
+        for form in [Form::Json, Form::Terminal { colour: false }] {
+            let paper = written(Level::Trace, form, |log| {
+                let secret = Secret::new("hunter2");
+                slog::info!(log, "{} {:?}", secret, secret; "shown" => %secret, "debugged" => ?secret);
+            });
+            assert!(!paper.text().contains("hunter2"));
+            assert_eq!(paper.text().matches("***").count(), 4);
+        }
+    }
+
+    #[test]
+    fn a_sink_that_fails_hurts_nobody() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        for form in [Form::Json, Form::Terminal { colour: false }, Form::Terminal { colour: true }] {
+            let log = to(Level::Trace, form, Closed);
+            slog::error!(log, "into the void"; "a" => 1, "b" => 2);
+            slog::error!(log, "and again"; "a" => 1, "b" => 2);
+        }
+    }
+}
