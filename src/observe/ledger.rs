@@ -1,0 +1,112 @@
+//! The ledger: what became of every message since the start, as a sentence and as log values.
+
+use std::fmt;
+
+use slog::{KV, Logger, Record, Serializer, error, info};
+
+use crate::channel::Tally;
+
+/// A [`Tally`] to be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ledger(pub Tally);
+
+impl Ledger {
+    /// Says the ledger: at info, or as an error when it does not balance.
+    pub fn say(self, log: &Logger) {
+        if self.0.balances() {
+            info!(log, "{}", self; self);
+        } else {
+            error!(log, "{}", self; self);
+        }
+    }
+
+    fn accounted_for(self) -> u64 {
+        let Tally { published, parked, given_back, in_flight, .. } = self.0;
+        published.saturating_add(parked).saturating_add(given_back).saturating_add(in_flight)
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { received, published, parked, given_back, lost, in_flight } = self.0;
+        write!(f, "received {received}, published {published}, parked {parked}, given back {given_back}")?;
+        if lost > 0 {
+            write!(f, " ({lost} of them taken over by another agent)")?;
+        }
+        write!(f, ", in flight {in_flight}")?;
+        if !self.0.balances() {
+            write!(f, "; this does not balance: {received} received, {} accounted for", self.accounted_for())?;
+        }
+        Ok(())
+    }
+}
+
+impl KV for Ledger {
+    fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        let Tally { received, published, parked, given_back, lost, in_flight } = self.0;
+        serializer.emit_u64("received", received)?;
+        serializer.emit_u64("published", published)?;
+        serializer.emit_u64("parked", parked)?;
+        serializer.emit_u64("given_back", given_back)?;
+        serializer.emit_u64("lost", lost)?;
+        serializer.emit_u64("in_flight", in_flight)?;
+        serializer.emit_bool("balances", self.0.balances())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use slog::Drain as _;
+
+    use super::*;
+
+    const BALANCED: Tally = Tally { received: 20, published: 10, parked: 3, given_back: 5, lost: 2, in_flight: 2 };
+
+    #[test]
+    fn a_ledger_that_balances_is_a_plain_sentence() {
+        assert_eq!(
+            Ledger(BALANCED).to_string(),
+            "received 20, published 10, parked 3, given back 5 (2 of them taken over by another agent), in flight 2"
+        );
+        assert_eq!(Ledger(Tally::default()).to_string(), "received 0, published 0, parked 0, given back 0, in flight 0");
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_balance_says_so() {
+        let off = Ledger(Tally { received: 21, ..BALANCED });
+        assert!(off.to_string().ends_with("; this does not balance: 21 received, 20 accounted for"), "{off}");
+    }
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(tally: Tally) -> serde_json::Value {
+        let paper = Paper::default();
+        let drain = Mutex::new(slog_json::Json::default(paper.clone()));
+        Ledger(tally).say(&Logger::root(drain.ignore_res(), slog::o!()));
+        serde_json::from_slice(&paper.0.lock().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_ledger_in_the_log_is_numbers_and_an_error_when_it_does_not_balance() {
+        let line = said(BALANCED);
+        assert_eq!((&line["level"], &line["received"], &line["balances"]), (&"INFO".into(), &20.into(), &true.into()));
+        let line = said(Tally { in_flight: 3, ..BALANCED });
+        assert_eq!((&line["level"], &line["in_flight"], &line["balances"]), (&"ERRO".into(), &3.into(), &false.into()));
+    }
+}
