@@ -1,1 +1,6 @@
 //! What the agent says of itself: its log, lasting conditions, its ledger, and systemd.
+
+pub mod conditions;
+pub mod ledger;
+pub mod log;
+pub mod systemd;
