@@ -1,4 +1,5 @@
 //! What the tests share: servers and agents that each test starts itself, and that end with it.
+#![cfg(test)]
 #![allow(dead_code)]
 
 pub(crate) mod agent;
