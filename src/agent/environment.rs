@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::drain::Closing;
-use crate::{channel::Channel, observe::Conditions, publisher::PublisherFactory};
+use crate::{
+    channel::{Channel, ChannelError},
+    observe::conditions::{Condition, Conditions},
+    publisher::PublisherFactory,
+};
 
 /// What every child is given, whichever life it is in.
 pub(super) struct Environment {
@@ -29,4 +33,26 @@ pub(super) struct Environment {
     pub(super) lease: Duration,
     /// How often to look for leases that nobody holds.
     pub(super) recover_every: Duration,
+}
+
+impl Environment {
+    /// A step of the channel failed.
+    pub(super) fn channel_failed(&self, error: &ChannelError) {
+        say_channel_failed(&self.conditions, error);
+    }
+
+    /// A step of the channel went well.
+    pub(super) fn channel_works(&self) {
+        self.conditions.end(Condition::Channel);
+    }
+}
+
+/// Says why the channel cannot be used, and what to do about it when waiting does not help.
+pub(super) fn say_channel_failed(conditions: &Conditions, error: &ChannelError) {
+    match error {
+        ChannelError::Unreachable { .. } => conditions.begin(Condition::Channel, &error.to_string(), None),
+        ChannelError::Refused { what, mend } | ChannelError::Unusable { what, mend } => {
+            conditions.begin(Condition::Channel, what, Some(mend));
+        }
+    }
 }

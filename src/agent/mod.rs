@@ -34,6 +34,9 @@ mod restart;
 mod status;
 mod supervisor;
 
+#[cfg(test)]
+mod tests;
+
 pub use exit::{Exit, code};
 
 use std::{
@@ -49,7 +52,7 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 use self::{
     batching::Limits,
     drain::Closing,
-    environment::Environment,
+    environment::{Environment, say_channel_failed},
     receiver::RECONNECT,
     status::Status,
     supervisor::{Arbiters, Stop, Supervisor},
@@ -58,7 +61,11 @@ use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Tally},
     config::{PublisherKind, Settings},
-    observe::{Condition, Conditions, Notifier, ledger},
+    observe::{
+        conditions::{Condition, Conditions},
+        ledger::Ledger,
+        systemd::Notifier,
+    },
     publisher::PublisherFactory,
 };
 
@@ -91,7 +98,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 /// The life of an agent, from top to bottom.
 async fn live(settings: &Settings, parts: Parts) -> Exit {
     let Parts { channel, publishers, log, notifier, mut stop } = parts;
-    let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(log.clone())));
+    let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(&log)));
 
     let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut stop).await;
     if let Some(exit) = exit {
@@ -167,7 +174,7 @@ async fn open(
             }
             Err(error @ ChannelError::Unusable { .. }) => return Some(Exit::ChannelUnusable { why: error.to_string() }),
             Err(error) => {
-                conditions.begin(Condition::Channel, &error.to_string(), None);
+                say_channel_failed(conditions, &error);
                 notifier.status(&format!("waiting: {error}"));
             }
         }
@@ -213,7 +220,7 @@ async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger
         }
     };
     let tally = book.tally();
-    ledger::log(log, &tally);
+    Ledger(tally).say(log);
     say_end(&exit, &tally, log);
     exit
 }

@@ -12,7 +12,7 @@ use super::{
     receiver::RECONNECT,
     supervisor::{ChildId, Ping, Supervisor},
 };
-use crate::{backoff::Backoff, channel::ChannelError, observe::Condition};
+use crate::{backoff::Backoff, channel::ChannelError};
 
 /// Renew every open lease.
 #[derive(Clone, Copy, Message)]
@@ -76,7 +76,7 @@ impl Nanny {
                     nanny.advance(ctx);
                 }
                 Err(error) => {
-                    nanny.environment.conditions.begin(Condition::Channel, &error.to_string(), None);
+                    nanny.environment.channel_failed(&error);
                     again(nanny);
                     let pause = nanny.backoff.next_pause();
                     ctx.run_later(pause, Self::advance);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     channel::DeadLetter,
-    observe::Condition,
+    observe::conditions::Condition,
     publisher::{Outcome, Publisher as Destination, RefusedAt},
 };
 
@@ -157,7 +157,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
         };
         match completed {
             Ok(completed) => {
-                environment.conditions.end(Condition::Channel);
+                environment.channel_works();
                 if completed.lost > 0 {
                     slog::warn!(environment.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
                         "messages" => completed.lost);
@@ -168,7 +168,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
                 return;
             }
             Err(error) => {
-                environment.conditions.begin(Condition::Channel, &error.to_string(), None);
+                environment.channel_failed(&error);
                 tokio::time::sleep(backoff.next_pause()).await;
             }
         }

@@ -11,7 +11,7 @@ use super::{
     progress::Progress,
     supervisor::{ChildId, Ping, Supervisor},
 };
-use crate::{backoff::Backoff, channel, observe::Condition};
+use crate::{backoff::Backoff, channel};
 
 /// How long one wait for a first message lasts before it is begun anew: only a bound on how late a broken
 /// connection or an adopted message is noticed, since waiting costs nothing.
@@ -82,7 +82,7 @@ impl Handler<Wanted> for Receiver {
 
 /// Waits for messages until they come or the agent closes.
 async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted: Wanted) {
-    let (conditions, closing) = (&environment.conditions, &environment.closing);
+    let closing = &environment.closing;
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let answer = {
@@ -96,7 +96,7 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
         };
         match answer {
             Ok(lease) => {
-                conditions.end(Condition::Channel);
+                environment.channel_works();
                 backoff.reset();
                 if let Some(lease) = lease {
                     fail_point!("receiver.leased");
@@ -105,7 +105,7 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
                 }
             }
             Err(error) => {
-                conditions.begin(Condition::Channel, &error.to_string(), None);
+                environment.channel_failed(&error);
                 if closing.begun_within(backoff.next_pause()).await {
                     return;
                 }

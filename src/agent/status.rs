@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     channel::LeaseBook,
-    observe::{Conditions, Notifier},
+    observe::{conditions::Conditions, systemd::Notifier},
 };
 
 /// Speaks for the agent.
@@ -47,7 +47,7 @@ impl Status {
             return format!("stopping; {counts}");
         }
         match self.conditions.active().first() {
-            Some(condition) => format!("waiting: {condition}; {counts}"),
+            Some(condition) => format!("waiting: {}; {counts}", condition.what),
             None => format!("publishing to {}; {counts}", self.destination),
         }
     }

@@ -15,12 +15,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{Exit, Parts, run};
 use crate::{
-    channel::{
-        Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement,
-    },
+    channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
     config::{self, Settings},
     metrics::MessageSet,
-    observe::Notifier,
+    observe::systemd::Notifier,
     publisher::{Outcome, Publisher},
 };
 
@@ -249,7 +247,7 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
                     loaded: 0,
                 })
             }),
-            notifier: Notifier::disabled(),
+            notifier: Notifier::new(None, None, &log),
             log,
             stop: stopped,
         };
@@ -335,7 +333,10 @@ fn failing_too_often_ends_the_process_and_gives_everything_back() {
     let mut agent = start(|settings| settings.supervisor.max_restarts = 3, |_| Act::Panic);
     agent.memory.push("m");
     let exit = agent.end();
-    assert!(matches!(&exit, Exit::OutOfBudget { child, cause } if child == "publisher 1" && cause.contains("asked for")), "{exit}");
+    assert!(
+        matches!(&exit, Exit::OutOfBudget { child, cause } if child == "publisher 1" && cause.contains("asked for")),
+        "{exit}"
+    );
     assert_eq!(exit.code(), 70);
     assert_eq!((agent.memory.waiting(), agent.memory.done()), (1, 0));
 }
