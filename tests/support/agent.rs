@@ -1,1 +1,158 @@
-//! The agent under test, as a process.
+//! The agent under test, as a process, and the command line.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{self, Process, wait_for};
+
+/// How long a line of the log may take to appear.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running agent. Killed when dropped; what it logged is shown when its test fails.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    process: Process,
+    folder: TempDir,
+    log: PathBuf,
+}
+
+/// An agent about to be started.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    config: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Sets an environment variable, `FAILPOINTS` for example.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn start(self) -> Agent {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("kadabra.toml");
+        let log = folder.path().join("log");
+        fs::write(&config, self.config).unwrap();
+        let mut command = kadabra();
+        command.arg("run").arg("--config").arg(&config).envs(self.variables);
+        Agent { process: Process::start("kadabra", command, &log), folder, log }
+    }
+}
+
+impl Agent {
+    /// Starts an agent with this configuration.
+    pub(crate) fn start(config: &str) -> Self {
+        Self::with(config).start()
+    }
+
+    /// Prepares an agent with this configuration.
+    pub(crate) fn with(config: &str) -> Builder {
+        Builder { config: config.to_owned(), variables: Vec::new() }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The agent's own folder, with its configuration and its log.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has logged so far. Panics at a line that is not JSON, unless it is still being written.
+    pub(crate) fn log_lines(&self) -> Vec<Value> {
+        let text = self.log_text();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let parse =
+            |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("the log has a line that is not JSON ({e}): {line}"));
+        whole.lines().map(parse).collect()
+    }
+
+    /// What it has written to standard output and standard error, as it is.
+    pub(crate) fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Waits for a line whose message contains `part`, and gives the first such line.
+    pub(crate) fn wait_log(&self, part: &str) -> Value {
+        self.wait_log_count(part, 1).swap_remove(0)
+    }
+
+    /// Waits for so many lines whose messages contain `part`.
+    pub(crate) fn wait_log_count(&self, part: &str, count: usize) -> Vec<Value> {
+        wait_for(&format!("{count} lines of the log with {part:?}"), PATIENCE, || {
+            let lines = self.logged(part);
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
+    /// The lines so far whose messages contain `part`.
+    pub(crate) fn logged(&self, part: &str) -> Vec<Value> {
+        let mut lines = self.log_lines();
+        lines.retain(|line| line["msg"].as_str().is_some_and(|message| message.contains(part)));
+        lines
+    }
+
+    /// Sends a signal by name: `TERM`, `INT`, `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// SIGTERM, and waits for the end. None when a signal ended it.
+    pub(crate) fn terminate(&mut self, deadline: Duration) -> Option<i32> {
+        self.signal("TERM");
+        self.wait(deadline)
+    }
+
+    /// Waits for its end by itself. None when a signal ended it.
+    pub(crate) fn wait(&mut self, deadline: Duration) -> Option<i32> {
+        self.process.wait(deadline).code()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// kill -9, and waits for the end.
+    pub(crate) fn kill9(&mut self) {
+        self.process.kill();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the agent's log:\n{}", String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()));
+        }
+    }
+}
+
+/// Runs the command line to its end.
+pub(crate) fn cli<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    kadabra().args(args).output().unwrap()
+}
+
+/// The binary, with nothing in its environment that configures it.
+pub(crate) fn kadabra() -> Command {
+    let mut command = process::command(env!("CARGO_BIN_EXE_kadabra"));
+    for (name, _) in env::vars_os() {
+        let configures = name.to_string_lossy().starts_with("KADABRA") || name == "NOTIFY_SOCKET" || name == "FAILPOINTS";
+        if configures {
+            command.env_remove(name);
+        }
+    }
+    command
+}
