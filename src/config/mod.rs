@@ -1,7 +1,28 @@
 //! Sources -> merged -> validated [`Settings`]. Nobody else reads files or the environment.
+//!
+//! [`schema`] knows every key once. `source` reads a file and the environment and checks each by itself, `values` merges them over
+//! the defaults, `contradictions` judges what only shows when all is known, `settings` makes the [`Settings`]. All that is wrong comes
+//! back at once, as [`ConfigErrors`]; all that is right can be printed, as [`Effective`].
 
+mod contradictions;
+mod documented;
+mod effective;
+mod error;
+mod kind;
+mod load;
+mod nearest;
+mod password_file;
+pub mod schema;
 mod secret;
+mod settings;
+mod source;
+mod url;
+mod values;
 
+pub use documented::documented;
+pub use effective::Effective;
+pub use error::{ConfigErrors, Problem};
+pub use load::{DEFAULT_FILE, Loaded, load, load_or};
 pub use secret::Secret;
 
 use std::time::Duration;

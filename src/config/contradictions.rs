@@ -1,0 +1,106 @@
+//! Values that are each right and cannot be right together.
+
+use std::time::Duration;
+
+use super::error::Problem;
+use super::values::{Found, Values};
+use super::{Secret, url};
+
+/// Every contradiction between values that are in use and right by themselves.
+pub(super) fn all(values: &Values) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    ordered(values, "publisher.backoff_min", "publisher.backoff_max", false, &mut problems);
+    ordered(values, "supervisor.backoff_min", "supervisor.backoff_max", false, &mut problems);
+    if values.uses("channel.redis") {
+        // A lease must outlive one attempt to renew it.
+        ordered(values, "channel.redis.timeout", "channel.redis.lease", true, &mut problems);
+        // Waiting for a server that does not answer is not hanging.
+        ordered(values, "channel.redis.timeout", "supervisor.hang_timeout", true, &mut problems);
+        one_list_twice(values, &mut problems);
+        redis_login(values, &mut problems);
+    }
+    if values.uses("publisher.influxdb") {
+        ordered(values, "publisher.influxdb.timeout", "supervisor.hang_timeout", true, &mut problems);
+        influxdb_login(values, &mut problems);
+    }
+    problems
+}
+
+/// That the first is no longer than the second, or `strictly` shorter.
+fn ordered(values: &Values, shorter: &str, longer: &str, strictly: bool, problems: &mut Vec<Problem>) {
+    let (Some(short), Some(long)) = (values.get::<Duration>(shorter), values.get::<Duration>(longer)) else { return };
+    if short < long || (!strictly && short == long) {
+        return;
+    }
+    let (Some(shorter), Some(longer)) = (values.found(shorter), values.found(longer)) else { return };
+    // The one that somebody wrote is the one to change.
+    let (blamed, other, relation) = if longer.place.is_some() {
+        (longer, shorter, if strictly { "longer than" } else { "no shorter than" })
+    } else {
+        (shorter, longer, if strictly { "shorter than" } else { "no longer than" })
+    };
+    problems.push(about(blamed, format!("expected a duration {relation} {}", described(other, blamed))));
+}
+
+fn one_list_twice(values: &Values, problems: &mut Vec<Problem>) {
+    let (Some(queue), Some(inprogress)) = (values.found("channel.redis.queue_key"), values.found("channel.redis.inprogress_key"))
+    else {
+        return;
+    };
+    let name = |path| values.get::<String>(path);
+    if name(queue.key.path).is_some() && name(queue.key.path) == name(inprogress.key.path) {
+        let (blamed, other) =
+            if queue.place.is_some() && inprogress.place.is_none() { (queue, inprogress) } else { (inprogress, queue) };
+        problems.push(about(blamed, format!("expected another list than {}", described(other, blamed))));
+    }
+}
+
+fn redis_login(values: &Values, problems: &mut Vec<Problem>) {
+    let Some(url) = values.get::<Secret>("channel.redis.url") else { return };
+    let (user, password) = url::redis_login(url.expose());
+    if let Some(found) = values.found("channel.redis.url")
+        && user
+        && !password
+        && values.found("channel.redis.password_file").is_some_and(Found::is_unset)
+    {
+        let sentence = "a user without a password; expected redis://user:password@host, redis://:password@host or channel.redis.password_file";
+        problems.push(about(found, sentence.to_owned()));
+    }
+}
+
+fn influxdb_login(values: &Values, problems: &mut Vec<Problem>) {
+    let found = |name: &str| values.found(&format!("publisher.influxdb.{name}"));
+    let (Some(username), Some(password), Some(file)) = (found("username"), found("password"), found("password_file")) else {
+        return;
+    };
+    if !password.is_unset() && !file.is_unset() {
+        problems.push(about(file, format!("not together with {}; expected one of the two", described(password, file))));
+    }
+    match (username.is_unset(), password.is_unset() && file.is_unset()) {
+        (true, false) => {
+            let given = if password.is_unset() { file } else { password };
+            problems.push(about(given, "a password without a user; expected publisher.influxdb.username too".to_owned()));
+        }
+        (false, true) => {
+            let sentence =
+                "a user without a password; expected publisher.influxdb.password_file or publisher.influxdb.password too";
+            problems.push(about(username, sentence.to_owned()));
+        }
+        _ => {}
+    }
+}
+
+/// A problem with the value that holds for a key.
+pub(super) fn about(found: &Found, sentence: String) -> Problem {
+    Problem::at(found.place.as_deref().unwrap_or("built-in default"), sentence).key(found.key.path).value(found.shown())
+}
+
+/// A value as the other side of a contradiction, with where it stands unless that is said already.
+fn described(found: &Found, blamed: &Found) -> String {
+    let place = match &found.place {
+        None => " (by default)".to_owned(),
+        place if *place == blamed.place => String::new(),
+        Some(place) => format!(" (in {place})"),
+    };
+    format!("{} = {}{place}", found.key.path, found.shown())
+}

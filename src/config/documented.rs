@@ -1,0 +1,65 @@
+//! The documented configuration, `conf/kadabra.toml`, made from the schema so that the two cannot differ.
+
+use std::fmt::Write as _;
+
+use super::kind::quoted;
+use super::load::DEFAULT_FILE;
+use super::schema::{Fallback, KEYS, Key, Kind, SECTIONS};
+
+const WIDTH: usize = 110;
+
+/// Every key with what it does, what it takes and its default, commented out; as a file, it changes nothing.
+#[must_use]
+pub fn documented() -> String {
+    let mut text = format!("# {DEFAULT_FILE}: the configuration of the Kadabra agent.\n#\n");
+    for paragraph in [
+        "Every key stands here at its default, commented out; nothing needs to be set but what should differ. `kadabra check` says what is \
+         wrong with a configuration, or what holds and where each value came from.",
+        "An environment variable overrides this file: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
+         KADABRA_CHANNEL__REDIS__URL. An empty variable unsets a key that has no default. Any other variable whose name starts \
+         with KADABRA_ is an error.",
+        "A duration has a unit (ms, s, m, h: \"90s\"), a size too (B, KiB, MiB: \"4MiB\"); both stand in quotes. The agent reads this file \
+         when it starts; restart it after a change.",
+    ] {
+        wrapped(&mut text, paragraph);
+        text.push_str("#\n");
+    }
+    text.truncate(text.len() - 2);
+    for (section, doc) in SECTIONS {
+        text.push_str("\n\n");
+        wrapped(&mut text, doc);
+        let _ = writeln!(text, "[{section}]");
+        for key in KEYS.iter().filter(|key| key.section() == *section) {
+            text.push('\n');
+            entry(&mut text, key);
+        }
+    }
+    text
+}
+
+fn entry(text: &mut String, key: &Key) {
+    wrapped(text, key.doc);
+    let (note, value) = match key.default {
+        Fallback::Is(value) => (String::new(), value),
+        Fallback::HostName => (" Default: the host's name. For example:".to_owned(), "web-1"),
+        Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example),
+    };
+    wrapped(text, &format!("Takes: {}.{note}", key.kind.takes()));
+    let value = if matches!(key.kind, Kind::Number { .. } | Kind::Flag) { value.to_owned() } else { quoted(value) };
+    let _ = writeln!(text, "# {} = {value}", key.name());
+}
+
+fn wrapped(text: &mut String, paragraph: &str) {
+    let mut line = String::from("#");
+    for word in paragraph.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line.truncate(1);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&line);
+    text.push('\n');
+}

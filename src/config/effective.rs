@@ -1,0 +1,51 @@
+//! The configuration that holds, as `kadabra check` prints it.
+
+use std::fmt;
+use std::path::Path;
+
+use super::schema::{Fallback, KEYS, SECTIONS};
+use super::values::{Found, Values};
+
+/// The configuration that holds, as TOML: each value that is not a default with the place it came from, secrets hidden.
+///
+/// Sections that are not in use and optional keys that are unset are left out.
+#[derive(Clone, Copy)]
+pub struct Effective<'a> {
+    pub(super) values: &'a Values,
+    pub(super) file: Option<&'a Path>,
+}
+
+impl fmt::Display for Effective<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.file {
+            Some(path) => writeln!(f, "# defaults, then {}, then the environment", path.display())?,
+            None => writeln!(f, "# defaults, then the environment; no file was read")?,
+        }
+        for (section, _) in SECTIONS {
+            match self.values.chooser(section) {
+                Some((chooser, false)) => {
+                    let found = self.values.found(chooser.path).map(Found::shown).unwrap_or_default();
+                    writeln!(f, "\n# [{section}] is not used, since {} = {found}", chooser.path)?;
+                }
+                _ => self.section(f, section)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Effective<'_> {
+    fn section(&self, f: &mut fmt::Formatter<'_>, section: &str) -> fmt::Result {
+        writeln!(f, "\n[{section}]")?;
+        for key in KEYS.iter().filter(|key| key.section() == section) {
+            let Some(found) = self.values.found(key.path).filter(|found| found.text.is_some()) else { continue };
+            write!(f, "{} = {}", key.name(), found.shown())?;
+            match (&found.place, key.default) {
+                (Some(place), _) => writeln!(f, "  # from {place}")?,
+                (None, Fallback::HostName) => writeln!(f, "  # the host's name")?,
+                (None, _) => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}

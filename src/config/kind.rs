@@ -1,0 +1,275 @@
+//! What a key's value must be: read from text, named in sentences, shown without secrets. Knows no key.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use config::ValueKind;
+
+use super::{Secret, nearest, url};
+
+/// The kind and range of a key's value.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Any text that `fits`; `expected` completes the sentence "expected …".
+    Text {
+        /// What fits, in words.
+        expected: &'static str,
+        /// Whether a text fits.
+        fits: fn(&str) -> bool,
+    },
+    /// The path of a file.
+    Path,
+    /// A secret; never shown.
+    Password,
+    /// Where Redis is; shown without its password.
+    RedisUrl,
+    /// Where InfluxDB is.
+    InfluxdbUrl,
+    /// A time with its unit, both ends included.
+    Duration {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// A number of bytes with its unit, both ends included.
+    Size {
+        /// The smallest, in bytes.
+        min: u64,
+        /// The largest, in bytes.
+        max: u64,
+    },
+    /// A whole number, both ends included.
+    Number {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// True or false.
+    Flag,
+    /// One of some words.
+    Choice {
+        /// The words.
+        names: &'static [&'static str],
+        /// Other spellings, with the word that each stands for.
+        aliases: &'static [(&'static str, &'static str)],
+    },
+}
+
+/// A value that its [`Kind`] has accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Checked {
+    Text(String),
+    Secret(Secret),
+    Duration(Duration),
+    Number(u64),
+    Flag(bool),
+}
+
+impl Kind {
+    /// The text of a value from a file, where numbers and flags are written without quotes; the error is a sentence.
+    pub(super) fn text(&self, value: &ValueKind) -> Result<String, String> {
+        match (self, value) {
+            (Self::Number { .. }, ValueKind::I64(number)) => Ok(number.to_string()),
+            (Self::Flag, ValueKind::Boolean(flag)) => Ok(flag.to_string()),
+            (Self::Number { .. } | Self::Flag, ValueKind::String(text)) if self.check(text).is_ok() => {
+                Err(format!("{}, without quotes", self.expected()))
+            }
+            (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
+            (_, ValueKind::String(text)) => Ok(text.clone()),
+            (Self::Text { .. } | Self::Path | Self::Password, _) => Err(format!("{}, in quotes", self.expected())),
+            _ => Err(self.expected()),
+        }
+    }
+
+    /// Reads a value from text, as the environment gives it; the error is a sentence.
+    pub(super) fn check(&self, text: &str) -> Result<Checked, String> {
+        let unexpected = || self.expected();
+        match *self {
+            Self::Text { fits, .. } => fits(text).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected),
+            Self::Path => {
+                (!text.is_empty() && !text.contains('\0')).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected)
+            }
+            Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
+            Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
+            Self::InfluxdbUrl => url::influxdb(text).map(Checked::Text),
+            Self::Duration { min, max } => {
+                // A bare 0 is the one number that humantime takes without a unit.
+                let duration = humantime::parse_duration(text).ok().filter(|_| has_unit(text)).ok_or_else(unexpected)?;
+                let fits = (min..=max).contains(&duration);
+                fits.then_some(Checked::Duration(duration)).ok_or_else(|| format!("expected a duration from {}", self.range()))
+            }
+            Self::Size { min, max } => {
+                let ByteSize(bytes) = text.parse().ok().filter(|_| has_unit(text)).ok_or_else(unexpected)?;
+                let fits = (min..=max).contains(&bytes);
+                fits.then_some(Checked::Number(bytes)).ok_or_else(|| format!("expected a size from {}", self.range()))
+            }
+            Self::Number { min, max } => {
+                text.parse().ok().filter(|number| (min..=max).contains(number)).map(Checked::Number).ok_or_else(unexpected)
+            }
+            Self::Flag => text.parse().map(Checked::Flag).map_err(|_| unexpected()),
+            Self::Choice { names, aliases } => {
+                let meant = aliases.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, name)| *name);
+                if names.contains(&meant) {
+                    return Ok(Checked::Text(meant.to_owned()));
+                }
+                let hint = nearest::word(text, names).filter(|_| names.len() > 1);
+                Err(hint.map_or_else(unexpected, |name| format!("{}; did you mean {name}?", self.expected())))
+            }
+        }
+    }
+
+    /// "expected …", for a value of which nothing can be made.
+    fn expected(&self) -> String {
+        match self {
+            Self::Text { expected, .. } => format!("expected {expected}"),
+            Self::Path => "expected the path of a file".to_owned(),
+            Self::Password => "expected a password that is not empty".to_owned(),
+            Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
+            Self::InfluxdbUrl => "expected a URL such as http://localhost:8086".to_owned(),
+            Self::Duration { .. } => "expected a duration with a unit such as \"10s\"".to_owned(),
+            Self::Size { .. } => "expected a size with a unit such as \"4MiB\"".to_owned(),
+            Self::Number { .. } => format!("expected a whole number from {}", self.range()),
+            Self::Flag => "expected true or false".to_owned(),
+            Self::Choice { names: [only], .. } => format!("expected {only}, the only one supported"),
+            Self::Choice { names, .. } => format!("expected one of {}", names.join(", ")),
+        }
+    }
+
+    /// The values it takes, in words, as the documented configuration says it.
+    #[must_use]
+    pub fn takes(&self) -> String {
+        match self {
+            Self::Text { expected, .. } => (*expected).to_owned(),
+            Self::Path => "the path of a file".to_owned(),
+            Self::Password => "a password".to_owned(),
+            Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
+            Self::InfluxdbUrl => "http:// or https://".to_owned(),
+            Self::Duration { .. } => format!("a duration, {}", self.range()),
+            Self::Size { .. } => format!("a size, {}", self.range()),
+            Self::Number { .. } => format!("a number, {}", self.range()),
+            Self::Flag => "true or false".to_owned(),
+            Self::Choice { names, .. } => names.join(", "),
+        }
+    }
+
+    fn range(&self) -> String {
+        match *self {
+            Self::Duration { min, max } => {
+                format!("{} to {}", humantime::format_duration(min), humantime::format_duration(max))
+            }
+            Self::Size { min, max } => format!("{} to {}", size(min), size(max)),
+            Self::Number { min, max } => format!("{min} to {max}"),
+            _ => String::new(),
+        }
+    }
+
+    /// A value from text as TOML, fit to be seen.
+    pub(super) fn shown(&self, text: &str) -> String {
+        match self {
+            Self::Password => quoted("***"),
+            Self::RedisUrl | Self::InfluxdbUrl => quoted(&url::shown(text)),
+            Self::Number { .. } if text.parse::<i64>().is_ok() => text.to_owned(),
+            Self::Flag if text.parse::<bool>().is_ok() => text.to_owned(),
+            _ => quoted(text),
+        }
+    }
+
+    /// A value as it came from a file, of whatever type, fit to be seen.
+    pub(super) fn shown_value(&self, value: &ValueKind) -> String {
+        match (self, value) {
+            (Self::Password | Self::RedisUrl | Self::InfluxdbUrl, value) if !matches!(value, ValueKind::String(_)) => {
+                quoted("***")
+            }
+            (Self::Number { .. } | Self::Flag, ValueKind::String(text)) => quoted(text),
+            (_, ValueKind::String(text)) => self.shown(text),
+            (_, ValueKind::Array(_)) => "[…]".to_owned(),
+            (_, other) => other.to_string(),
+        }
+    }
+}
+
+fn has_unit(text: &str) -> bool {
+    text.ends_with(|last: char| last.is_ascii_alphabetic())
+}
+
+/// In the largest binary unit that leaves it whole, as a configuration would say it.
+fn size(bytes: u64) -> String {
+    let (mut number, mut unit) = (bytes, "B");
+    for larger in ["KiB", "MiB", "GiB"] {
+        if number == 0 || number % 1024 != 0 {
+            break;
+        }
+        (number, unit) = (number / 1024, larger);
+    }
+    format!("{number}{unit}")
+}
+
+/// A TOML basic string on one line; what is very long is cut.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut out = String::with_capacity(text.len().min(LONGEST) + 2);
+    out.push('"');
+    for c in text.chars().take(LONGEST) {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out.push('"');
+    out
+}
+
+impl TryFrom<Checked> for String {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Text(text) = value { Ok(text) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Checked> for Secret {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Secret(secret) = value { Ok(secret) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Checked> for Duration {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Duration(duration) = value { Ok(duration) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Checked> for bool {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Flag(flag) = value { Ok(flag) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Checked> for usize {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Number(number) = value { number.try_into().map_err(|_| ()) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Checked> for u32 {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Number(number) = value { number.try_into().map_err(|_| ()) } else { Err(()) }
+    }
+}
