@@ -1,1 +1,268 @@
 //! A wrong configuration does not start; the documented one is the code's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use kadabra::config::schema::{Fallback, KEYS, Key};
+use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, documented, load_or};
+
+const NOTHING: [(&str, &str); 0] = [];
+/// In two halves, so that one is whole wherever a test breaks it.
+const SECRET: &str = "hunter2-hunter2";
+const HALF: &str = "hunter2";
+
+fn load_text(folder: &Path, text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+    let file = folder.join("kadabra.toml");
+    std::fs::write(&file, text).unwrap();
+    load_or(&file, None, environment.iter().copied())
+}
+
+fn defaults() -> Loaded {
+    load_or(Path::new("/nonexistent"), None, NOTHING).unwrap()
+}
+
+/// A file, an environment, and the sentences that they get.
+#[derive(Default)]
+struct Wrong<'a> {
+    file: String,
+    environment: Vec<(&'a str, &'a str)>,
+    sentences: Vec<&'a str>,
+}
+
+/// The cases of `configuration_wrong.txt`: apart by empty lines; `$` before a variable, `=>` before a sentence, `##` before a remark.
+fn wrong_configurations() -> Vec<Wrong<'static>> {
+    let case = |block: &'static str| {
+        let mut case = Wrong::default();
+        for line in block.lines() {
+            if let Some(variable) = line.strip_prefix("$ ") {
+                case.environment.push(variable.split_once('=').unwrap());
+            } else if let Some(sentence) = line.strip_prefix("=>") {
+                case.sentences.push(sentence.trim());
+            } else {
+                case.file.push_str(line);
+                case.file.push('\n');
+            }
+        }
+        case
+    };
+    include_str!("configuration_wrong.txt").split("\n\n").filter(|block| !block.starts_with("##")).map(case).collect()
+}
+
+#[test]
+fn each_wrong_configuration_gets_its_sentences() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kadabra.toml").display().to_string();
+    let cases = wrong_configurations();
+    assert!(cases.len() >= 90, "only {} cases were read", cases.len());
+    for case in cases {
+        let errors = load_text(folder.path(), &case.file, &case.environment).expect_err(&case.file).to_string();
+        assert_eq!(errors.replace(&file, "FILE").lines().collect::<Vec<_>>(), case.sentences, "{}", case.file);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_start_and_does_not_hide_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kadabra.toml");
+    let problem = |file: &Path| {
+        let errors = load_or(Path::new("/nonexistent"), Some(file), [("KADABRA_LOG__LEVEL", "loud")]).unwrap_err().to_string();
+        let (first, second) = errors.split_once('\n').unwrap();
+        assert!(second.starts_with("KADABRA_LOG__LEVEL: log.level = \"loud\": "), "{second}");
+        first.replace(&file.display().to_string(), "FILE")
+    };
+    assert_eq!(problem(&path), "FILE: cannot be read: No such file or directory (os error 2)");
+    assert_eq!(problem(folder.path()), "FILE: cannot be read: Is a directory (os error 21)");
+    std::fs::write(&path, b"[log]\nlevel = \"\xff\"").unwrap();
+    assert_eq!(problem(&path), "FILE: line 2: expected UTF-8 text");
+}
+
+#[test]
+fn the_default_file_may_be_missing_but_not_wrong() {
+    assert_eq!(defaults().file, None);
+    let folder = tempfile::tempdir().unwrap();
+    let errors = load_or(folder.path(), None, NOTHING).unwrap_err().to_string();
+    assert!(errors.ends_with("Is a directory (os error 21)"), "{errors}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[publisher]\nworkers = 3\nbackoff_min = \"1s\"";
+    let environment = [("KADABRA_PUBLISHER__WORKERS", "4"), ("KADABRA_LOG__LEVEL", "warn"), ("PATH", "/bin"), ("KADABRA", "x")];
+    let settings = load_text(folder.path(), text, &environment).unwrap().settings;
+    assert_eq!(settings.publisher.workers, 4);
+    assert_eq!(settings.publisher.backoff_min, Duration::from_secs(1));
+    assert_eq!(settings.publisher.backoff_max, Duration::from_secs(30));
+    assert_eq!(settings.log.level, slog::Level::Warning);
+}
+
+#[test]
+fn an_empty_variable_unsets_an_optional_key_whatever_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[agent]\nname = \"a\"\n[channel.redis]\npassword_file = \"/nonexistent\"";
+    let environment = [("KADABRA_CHANNEL__REDIS__PASSWORD_FILE", ""), ("KADABRA_AGENT__NAME", "")];
+    let settings = load_text(folder.path(), text, &environment).unwrap().settings;
+    assert_eq!(settings.agent.name, defaults().settings.agent.name);
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_a_problem_only_if_it_is_ours() {
+    let odd = || OsString::from_vec(vec![0xff]);
+    assert!(load_or(Path::new("/nonexistent"), None, [(OsString::from("LS_COLORS"), odd())]).is_ok());
+    let errors = load_or(Path::new("/nonexistent"), None, [(OsString::from("KADABRA_AGENT__NAME"), odd())]).unwrap_err();
+    assert_eq!(errors.to_string(), "KADABRA_AGENT__NAME: agent.name: expected UTF-8 text");
+}
+
+#[test]
+fn a_section_that_is_not_in_use_needs_no_password_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[publisher.influxdb]\nusername = \"u\"\npassword_file = \"/nonexistent\"";
+    assert!(load_text(folder.path(), text, &[]).is_ok());
+    assert!(load_text(folder.path(), &format!("[publisher]\ntype = \"influxdb\"\n{text}"), &[]).is_err());
+}
+
+#[test]
+fn what_check_prints_loads_to_the_same_settings_and_names_the_sources() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[agent]\nname = \"a\\\\b\"\n[channel.redis]\nurl = \"redis://h/3\"\n[publisher]\ntype = \"influxdb\"";
+    let environment = [("KADABRA_PUBLISHER__INFLUXDB__RETENTION_POLICY", "two \"weeks\""), ("KADABRA_BATCH__MAX_BYTES", "1 MiB")];
+    let loaded = load_text(folder.path(), text, &environment).unwrap();
+    let printed = loaded.effective().to_string();
+    for line in [
+        format!("url = \"redis://h/3\"  # from {}", folder.path().join("kadabra.toml").display()),
+        "retention_policy = \"two \\\"weeks\\\"\"  # from KADABRA_PUBLISHER__INFLUXDB__RETENTION_POLICY".to_owned(),
+        "workers = 2".to_owned(),
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is missing in\n{printed}");
+    }
+    assert_eq!(load_text(folder.path(), &printed, &[]).unwrap().settings, loaded.settings);
+    assert!(
+        defaults().effective().to_string().contains("\n# [publisher.influxdb] is not used, since publisher.type = \"debug\"\n")
+    );
+}
+
+#[test]
+fn no_secret_is_shown_however_the_file_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let password_file = folder.path().join("password");
+    std::fs::write(&password_file, SECRET).unwrap();
+    let text = format!(
+        "[channel.redis]\nurl = \"redis://u:{SECRET}@localhost:6379/0\"\npassword_file = \"{}\"\n\
+         [publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nusername = \"u\"\npassword = \"{SECRET}\"\n",
+        password_file.display()
+    );
+    let hidden = |text: &str| {
+        let shown = match load_text(folder.path(), text, &[]) {
+            Ok(loaded) => format!("{}\n{loaded:?}", loaded.effective()),
+            Err(errors) => format!("{errors}\n{errors:?}"),
+        };
+        assert!(!shown.contains(HALF), "{text}\nshows\n{shown}");
+    };
+    hidden(&text);
+    // Every character missing, and every place with one that means something to TOML or to a URL.
+    for at in 0..text.len() {
+        hidden(&format!("{}{}", &text[..at], &text[at + 1..]));
+        for odd in ["\"", "'", "\n", "=", "[", "]", "#", "\\", "@", "/", ":", "?", "{", ".", "\u{1}"] {
+            hidden(&format!("{}{odd}{}", &text[..at], &text[at..]));
+        }
+    }
+}
+
+/// The lines of the documented configuration that are keys, with the section each stands in.
+fn documented_keys(text: &str) -> Vec<(String, String)> {
+    let mut section = "";
+    let mut keys = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((name, value)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = "))
+            && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.push((format!("{section}.{name}"), value.to_owned()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_documented_configuration_is_made_from_the_schema() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kadabra.toml");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, documented()).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap() == documented(),
+        "conf/kadabra.toml differs from the schema; write it anew: BLESS=1 cargo test"
+    );
+}
+
+#[test]
+fn the_documented_configuration_has_every_key_at_its_default() {
+    let text = include_str!("../conf/kadabra.toml");
+    let keys = documented_keys(text);
+    assert_eq!(
+        keys.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+        KEYS.iter().map(|key| key.path).collect::<Vec<_>>()
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = load_text(folder.path(), text, &[]).unwrap();
+    assert_eq!(loaded.settings, defaults().settings, "as a file it changes something");
+
+    let has_default = |key: &&Key| matches!(key.default, Fallback::Is(_));
+    let mut uncommented = String::new();
+    for key in KEYS.iter().filter(has_default) {
+        let (_, value) = keys.iter().find(|(path, _)| path == key.path).unwrap();
+        uncommented.push_str(&format!("{} = {value}\n", key.path));
+    }
+    assert_eq!(load_text(folder.path(), &uncommented, &[]).unwrap().settings, defaults().settings, "{uncommented}");
+    let influxdb = [("KADABRA_PUBLISHER__TYPE", "influxdb")];
+    let settings = |text: &str| {
+        let text = text.replace("publisher.type = \"debug\"\n", "");
+        load_text(folder.path(), &text, &influxdb).unwrap().settings
+    };
+    assert_eq!(settings(&uncommented), settings(""), "{uncommented}");
+}
+
+fn example(name: &str, environment: &[(&str, &str)]) -> Loaded {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples").join(name);
+    load_or(Path::new("/nonexistent"), Some(&path), environment.iter().copied()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn each_example_loads_and_does_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "s3cret\n").unwrap();
+    let password = password.to_str().unwrap();
+    let influxdb = |loaded: &Loaded| match &loaded.settings.publisher.kind {
+        PublisherKind::Influxdb(influxdb) => influxdb.clone(),
+        PublisherKind::Debug => panic!("{loaded:?}"),
+    };
+    let mut seen = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples")).unwrap() {
+        seen += 1;
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let environment: &[_] = if name == "password-and-tls.toml" {
+            &[("KADABRA_CHANNEL__REDIS__PASSWORD_FILE", password), ("KADABRA_PUBLISHER__INFLUXDB__PASSWORD_FILE", password)]
+        } else {
+            &[]
+        };
+        let loaded = example(&name, environment);
+        let Channel::Redis(redis) = &loaded.settings.channel;
+        match name.as_str() {
+            "influxdb.toml" => assert_eq!(influxdb(&loaded).database, "kadabra"),
+            "batched.toml" => assert_eq!(loaded.settings.batch.interval, Duration::from_secs(60)),
+            "password-and-tls.toml" => {
+                assert_eq!(influxdb(&loaded).password.unwrap().expose(), "s3cret");
+                assert_eq!(redis.password.as_ref().unwrap().expose(), "s3cret");
+            }
+            "several-agents.toml" => assert_eq!(loaded.settings.agent.name, "web-1-first"),
+            other => panic!("no test knows what conf/examples/{other} is for"),
+        }
+    }
+    assert_eq!(seen, 4);
+}
