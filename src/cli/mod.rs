@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
 
 /// Loads the configuration, or says what is wrong with it and gives the exit code.
 fn load(file: &ConfigFile) -> Result<Loaded, u8> {
-    config::load(file.config.as_deref()).map_err(|errors| {
+    config::load(file.config.as_deref(), std::env::vars_os()).map_err(|errors| {
         complain(&errors);
         code::CONFIGURATION
     })

@@ -14,7 +14,7 @@ use super::{ConfigFile, complain, load};
 use crate::{
     agent::{self, Parts, code},
     channel,
-    observe::{self, Notifier},
+    observe::{log, systemd::Notifier},
     publisher,
 };
 
@@ -24,9 +24,9 @@ pub(super) fn run(file: &ConfigFile) -> u8 {
         Err(code) => return code,
     };
     let settings = loaded.settings;
-    let log = observe::log::logger(settings.log);
-    observe::log::install_panic_hook(&log);
-    let _bridge = observe::log::bridge(&log);
+    let logger = log::logger(settings.log);
+    log::install_panic_hook(&logger);
+    log::capture_libraries(&logger, settings.log.level);
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
 
@@ -42,13 +42,13 @@ pub(super) fn run(file: &ConfigFile) -> u8 {
             return code::CONFIGURATION;
         }
     };
-    slog::info!(log, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
+    slog::info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
         "config" => loaded.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
     let parts = Parts {
         channel,
-        publishers: publisher::factory(&settings.publisher, &log),
-        notifier: Notifier::from_env(&log),
-        log,
+        publishers: publisher::factory(&settings.publisher, &logger),
+        notifier: Notifier::from_environment(&logger),
+        log: logger,
         stop: stopped,
     };
     agent::run(&settings, parts).code()
