@@ -43,8 +43,10 @@ fn colour_is_welcome() -> bool {
 #[cfg(test)]
 mod tests {
     use std::{
-        io,
+        env, io,
+        process::{Command, Stdio},
         sync::{Arc, Mutex, PoisonError},
+        thread,
     };
 
     use super::*;
@@ -174,5 +176,30 @@ mod tests {
             slog::error!(log, "into the void"; "a" => 1, "b" => 2);
             slog::error!(log, "and again"; "a" => 1, "b" => 2);
         }
+    }
+
+    /// Runs itself again, since only a process of its own may lose its standard error.
+    #[test]
+    fn a_closed_standard_error_kills_nobody() {
+        const INSIDE: &str = "KADABRA_TEST_INSIDE";
+        if env::var_os(INSIDE).is_some() {
+            io::stdin().read_line(&mut String::new()).unwrap();
+            for format in [LogFormat::Auto, LogFormat::Json, LogFormat::Terminal] {
+                let log = logger(Log { level: Level::Trace, format });
+                install_panic_hook(&log);
+                slog::error!(log, "into the void"; "a" => 1, "b" => 2);
+                assert!(thread::spawn(|| panic!("into the void")).join().is_err());
+            }
+            println!("survived");
+            return;
+        }
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "observe::log::tests::a_closed_standard_error_kills_nobody", "--nocapture"]).env(INSIDE, "1");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("survived"), "{output:?}");
     }
 }
