@@ -1,0 +1,185 @@
+//! When to speak of one condition: the decision, without a clock or a log.
+
+use std::time::{Duration, Instant};
+
+use super::{ActiveCondition, Condition};
+
+/// The pause before a condition is said again the first time; then it doubles.
+const FIRST_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest pause before a condition is said again.
+const LAST_INTERVAL: Duration = Duration::from_secs(600);
+/// How many wordings of one condition are told apart. With more, as of an error that names another port each time, a new
+/// one waits for its interval like an old one.
+const WORDINGS: usize = 8;
+
+/// What is remembered of one condition.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    state: Option<State>,
+    /// When it was last said that it began, so that a state that comes and goes does not fill the log.
+    began: Option<Instant>,
+    /// What was said since then or since the last interval.
+    wordings: Vec<String>,
+}
+
+#[derive(Debug)]
+struct State {
+    since: Instant,
+    attempts: u64,
+    what: String,
+    mend: Option<String>,
+    said: Option<Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    at: Instant,
+    interval: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    Silent,
+    New,
+    Still { lasted: Duration, attempts: u64 },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) lasted: Duration,
+    pub(super) attempts: u64,
+}
+
+impl Memory {
+    pub(super) fn begin(&mut self, now: Instant, what: &str, mend: Option<&str>) -> Begun {
+        let state =
+            self.state.get_or_insert_with(|| State { since: now, attempts: 0, what: String::new(), mend: None, said: None });
+        state.attempts += 1;
+        what.clone_into(&mut state.what);
+        state.mend = mend.map(str::to_owned);
+        let lasted = now.saturating_duration_since(state.since);
+
+        let new_wording = !self.wordings.iter().any(|wording| wording == what) && self.wordings.len() < WORDINGS;
+        match &mut state.said {
+            None => {
+                let just_before = self.began.is_some_and(|began| now.saturating_duration_since(began) < FIRST_INTERVAL);
+                if just_before && !new_wording {
+                    return Begun::Silent;
+                }
+                if !just_before {
+                    self.began = Some(now);
+                    self.wordings.clear();
+                }
+                self.wordings.push(what.to_owned());
+                state.said = Some(Said { at: now, interval: FIRST_INTERVAL });
+            }
+            Some(_) if new_wording => self.wordings.push(what.to_owned()),
+            Some(said) if now.saturating_duration_since(said.at) < said.interval => return Begun::Silent,
+            Some(said) => {
+                said.at = now;
+                said.interval = said.interval.saturating_mul(2).min(LAST_INTERVAL);
+                self.wordings = vec![what.to_owned()];
+            }
+        }
+        if state.attempts == 1 { Begun::New } else { Begun::Still { lasted, attempts: state.attempts } }
+    }
+
+    pub(super) fn end(&mut self, now: Instant) -> Option<Ended> {
+        let state = self.state.take()?;
+        let ended = Ended { lasted: now.saturating_duration_since(state.since), attempts: state.attempts };
+        state.said.map(|_| ended)
+    }
+
+    pub(super) fn active(&self, who: Condition, now: Instant) -> Option<ActiveCondition> {
+        self.state.as_ref().map(|state| ActiveCondition {
+            who,
+            what: state.what.clone(),
+            mend: state.mend.clone(),
+            lasted: now.saturating_duration_since(state.since),
+            attempts: state.attempts,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    /// The seconds at which a condition that fails every second is said.
+    fn said_at(seconds: u64) -> Vec<u64> {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        (0..seconds).filter(|&second| memory.begin(after(start, second), "gone", None) != Begun::Silent).collect()
+    }
+
+    #[test]
+    fn a_lasting_condition_is_said_at_growing_intervals_up_to_ten_minutes() {
+        assert_eq!(said_at(2600), [0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430]);
+    }
+
+    #[test]
+    fn each_saying_tells_how_long_and_how_often() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        assert_eq!(memory.begin(start, "gone", None), Begun::New);
+        assert_eq!(memory.begin(after(start, 9), "gone", None), Begun::Silent);
+        assert_eq!(memory.begin(after(start, 11), "gone", None), Begun::Still { lasted: Duration::from_secs(11), attempts: 3 });
+        assert_eq!(memory.end(after(start, 12)), Some(Ended { lasted: Duration::from_secs(12), attempts: 3 }));
+    }
+
+    #[test]
+    fn the_end_is_said_once_and_only_of_what_was_said() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        assert_eq!(memory.end(start), None);
+        memory.begin(start, "gone", None);
+        assert!(memory.end(start).is_some());
+        assert_eq!(memory.end(start), None);
+    }
+
+    #[test]
+    fn a_new_wording_is_said_at_once_and_two_workers_wordings_do_not_alternate() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        memory.begin(start, "refused", None);
+        assert!(matches!(memory.begin(after(start, 1), "401", None), Begun::Still { attempts: 2, .. }));
+        assert_eq!(memory.begin(after(start, 2), "refused", None), Begun::Silent);
+        assert_eq!(memory.begin(after(start, 3), "401", None), Begun::Silent);
+    }
+
+    #[test]
+    fn a_wording_that_never_repeats_does_not_fill_the_log() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        let said = (0..1000).filter(|port| memory.begin(start, &format!("port {port}"), None) != Begun::Silent).count();
+        assert_eq!(said, WORDINGS);
+    }
+
+    #[test]
+    fn a_condition_that_comes_and_goes_does_not_fill_the_log() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        let (mut begun, mut ended) = (0, 0);
+        for second in 0..100 {
+            begun += usize::from(memory.begin(after(start, second), "gone", None) != Begun::Silent);
+            ended += usize::from(memory.end(after(start, second)).is_some());
+        }
+        assert_eq!((begun, ended), (10, 10));
+    }
+
+    #[test]
+    fn a_condition_that_comes_back_at_once_and_stays_is_said_within_the_first_interval() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        memory.begin(start, "gone", None);
+        memory.end(after(start, 1));
+        let said = (2..100).find(|&second| memory.begin(after(start, second), "gone", None) != Begun::Silent);
+        assert_eq!(said, Some(10));
+    }
+
+    #[test]
+    fn another_fault_just_after_the_end_is_said_at_once() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        memory.begin(start, "refused", None);
+        memory.end(after(start, 1));
+        assert_eq!(memory.begin(after(start, 2), "401", Some("set the password")), Begun::New);
+        assert!(memory.end(after(start, 3)).is_some());
+    }
+}
