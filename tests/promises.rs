@@ -27,3 +27,5 @@ mod python_client;
 mod shutdown;
 #[path = "systemd.rs"]
 mod systemd;
+#[path = "systemd_unit.rs"]
+mod systemd_unit;

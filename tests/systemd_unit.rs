@@ -1,0 +1,106 @@
+//! The files in conf/ that start and stop the agent: systemd takes its unit without a word, little of the host is exposed to it, and
+//! none of them kills an agent that is still inside its own time limits.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use kadabra::config::{Settings, load_or};
+
+const LINE: &str = "/usr/local/bin/kadabra run --config /etc/kadabra/kadabra.toml";
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(conf(name)).unwrap()
+}
+
+fn systemd_analyze(arguments: &[&str], unit: &Path) -> Output {
+    let output = Command::new("systemd-analyze").args(arguments).arg(unit).env("SYSTEMD_COLORS", "0").output();
+    output.expect("systemd-analyze is needed for this test: apt-get install systemd")
+}
+
+/// The unit, with the example of credentials in use, and the binary where it is built instead of where it is installed.
+fn unit_with_everything_in_use(folder: &Path) -> PathBuf {
+    let unit = text("systemd/kadabra.service").replace("/usr/local/bin/kadabra", env!("CARGO_BIN_EXE_kadabra"));
+    let unit = unit.replace("\n#LoadCredential=", "\nLoadCredential=").replace("\n#Environment=", "\nEnvironment=");
+    assert!(unit.contains("\nLoadCredential=redis-password:"));
+    let path = folder.join("kadabra.service");
+    std::fs::write(&path, unit).unwrap();
+    path
+}
+
+#[test]
+fn systemd_takes_the_unit_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = systemd_analyze(&["verify", "--man=no"], &unit_with_everything_in_use(folder.path()));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn the_unit_exposes_little_of_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = unit_with_everything_in_use(folder.path());
+    let output = systemd_analyze(&["security", "--offline=true", "--no-pager", "--threshold=20"], &unit);
+    assert!(output.status.success(), "more than 2.0:\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The value after `key` and a separator, at the beginning of a line.
+fn value<'a>(text: &'a str, key: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(key));
+    line.unwrap_or_else(|| panic!("no {key}")).trim()
+}
+
+fn defaults() -> Settings {
+    load_or(Path::new("/nonexistent"), None, [("", ""); 0]).unwrap().settings
+}
+
+#[test]
+fn nothing_kills_an_agent_that_is_still_stopping() {
+    let stops = [
+        value(&text("systemd/kadabra.service"), "TimeoutStopSec=").to_owned(),
+        format!("{}s", value(&text("supervisor/kadabra.conf"), "stopwaitsecs=")),
+        value(&text("compose/docker-compose.yml"), "stop_grace_period:").to_owned(),
+    ];
+    for stop in stops {
+        let stop = humantime::parse_duration(&stop).unwrap();
+        assert!(stop >= defaults().agent.shutdown_timeout + Duration::from_secs(10), "{stop:?}");
+    }
+}
+
+#[test]
+fn the_agent_mends_itself_before_the_watchdog_does() {
+    let watchdog = humantime::parse_duration(value(&text("systemd/kadabra.service"), "WatchdogSec=")).unwrap();
+    let supervisor = defaults().supervisor;
+    assert!(watchdog >= 2 * (supervisor.hang_timeout + supervisor.backoff_max), "{watchdog:?}");
+}
+
+#[test]
+fn a_wrong_configuration_is_not_started_again_and_again() {
+    assert_eq!(value(&text("systemd/kadabra.service"), "RestartPreventExitStatus="), "78");
+    assert_eq!(value(&text("supervisor/kadabra.conf"), "exitcodes="), "0,78");
+    assert_eq!(value(&text("compose/docker-compose.yml"), "restart: on-failure:"), "5");
+}
+
+#[test]
+fn systemd_and_supervisord_start_the_same() {
+    assert_eq!(value(&text("systemd/kadabra.service"), "ExecStart="), LINE);
+    assert_eq!(value(&text("supervisor/kadabra.conf"), "command="), LINE);
+}
+
+#[test]
+fn the_environment_of_compose_is_a_configuration() {
+    let compose = text("compose/docker-compose.yml");
+    let variables: Vec<_> = compose
+        .lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .filter(|(name, _)| name.starts_with("KADABRA_"))
+        .collect();
+    assert!(variables.len() >= 5, "{variables:?}");
+    let loaded = load_or(Path::new("/nonexistent"), None, variables);
+    assert_eq!(loaded.map_err(|errors| errors.to_string()).unwrap().settings.agent.name, "kadabra");
+}
