@@ -145,6 +145,16 @@ fn what_check_prints_loads_to_the_same_settings_and_names_the_sources() {
 }
 
 #[test]
+fn a_very_long_value_is_cut_in_an_error_but_not_in_what_check_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = load_text(folder.path(), &format!("[log]\nlevel = \"{}\"", "é".repeat(100_000)), &[]).unwrap_err().to_string();
+    assert!(error.len() < 1000, "{} bytes", error.len());
+    let url = format!("http://localhost/{}", "x".repeat(1000));
+    let text = format!("[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = \"{url}\"");
+    assert!(load_text(folder.path(), &text, &[]).unwrap().effective().to_string().contains(&url));
+}
+
+#[test]
 fn no_secret_is_shown_however_the_file_is_broken() {
     let folder = tempfile::tempdir().unwrap();
     let password_file = folder.path().join("password");

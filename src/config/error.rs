@@ -23,9 +23,15 @@ impl Problem {
         self
     }
 
-    /// About a key's value, already made fit to be shown.
+    /// About a key's value, already made fit to be shown; a line stays a line, so what is very long is cut.
     pub(super) fn value(mut self, shown: impl Into<String>) -> Self {
-        self.value = Some(shown.into());
+        const LONGEST: usize = 200;
+        let mut shown = shown.into();
+        if let Some((end, _)) = shown.char_indices().nth(LONGEST) {
+            shown.truncate(end);
+            shown.push('…');
+        }
+        self.value = Some(shown);
         self
     }
 }

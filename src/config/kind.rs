@@ -207,12 +207,11 @@ fn size(bytes: u64) -> String {
     format!("{number}{unit}")
 }
 
-/// A TOML basic string on one line; what is very long is cut.
+/// A TOML basic string on one line.
 pub(super) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let mut out = String::with_capacity(text.len().min(LONGEST) + 2);
+    let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for c in text.chars().take(LONGEST) {
+    for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -224,9 +223,6 @@ pub(super) fn quoted(text: &str) -> String {
             }
             c => out.push(c),
         }
-    }
-    if text.chars().nth(LONGEST).is_some() {
-        out.push('…');
     }
     out.push('"');
     out

@@ -104,3 +104,17 @@ fn unusable_host_name(values: &Values) -> Option<Problem> {
     let sentence = find("agent.name")?.kind.check(found.text.as_deref()?).err()?;
     Some(Problem::at("host name", format!("{sentence}; set agent.name")).key("agent.name").value(found.shown()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_that_cannot_name_an_agent_asks_for_one() {
+        let values = Values::merge("my host", [&[], &[]]).unwrap();
+        let problem = unusable_host_name(&values).unwrap().to_string();
+        assert!(problem.starts_with("host name: agent.name = \"my host\": expected a name of 1 to 100 characters"), "{problem}");
+        assert!(problem.ends_with("; set agent.name"), "{problem}");
+        assert_eq!(unusable_host_name(&Values::merge("web-1.example.com", [&[], &[]]).unwrap()), None);
+    }
+}
