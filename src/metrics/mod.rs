@@ -5,6 +5,7 @@
 
 mod decode;
 mod set;
+mod timestamp;
 
 pub use decode::Decoder;
 pub use set::{Dimension, Field, Kind, Message, MessageSet, Point, Refusal, Scalar, Text};

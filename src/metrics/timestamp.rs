@@ -1,0 +1,153 @@
+//! Timestamps as Python's `datetime.strptime` reads them: a [`Format`] is compiled once and then reads many texts.
+//!
+//! A small parser of our own and not `jiff::fmt::strtime`, because a client's timestamps must mean what they meant to the
+//! Python agent. Python turns the format into a regular expression that backtracks (`%H%M` reads `123` as 12:03, `%d%m`
+//! reads `11` as 1 January), lets every number drop its leading zero, takes missing fields from 1900-01-01 and refuses a
+//! directive that comes twice; jiff takes digits greedily, has no such defaults and knows directives that Python refuses.
+//!
+//! The locale is C, as in the Python agent, and the zone names are `UTC` and `GMT`. The one difference: only ASCII digits are
+//! digits here, where Python also takes those of other scripts.
+
+mod assemble;
+pub(super) mod civil;
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+use self::pattern::{Pattern, Values};
+
+/// What a client writes unless told otherwise.
+pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
+
+/// Why a format cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FormatError {
+    /// A directive that Python does not know.
+    #[error("has the unknown directive %{0}")]
+    Unknown(char),
+    /// A `%` with nothing behind it.
+    #[error("ends in a lone %")]
+    Stray,
+    /// A directive that comes twice, perhaps as a part of `%c`, `%x` or `%X`.
+    #[error("has the directive %{0} more than once")]
+    Repeated(char),
+}
+
+/// Why a text is not a timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimestampError {
+    /// It does not look like the format.
+    Mismatch,
+    /// It looks like the format but names a day or time that does not exist.
+    Impossible,
+}
+
+/// A compiled format.
+#[derive(Debug)]
+pub(super) struct Format {
+    pattern: Pattern,
+    default: bool,
+}
+
+impl Format {
+    /// Compiles a Python strptime format.
+    pub(super) fn compile(format: &str) -> Result<Self, FormatError> {
+        Ok(Self { pattern: Pattern::compile(format)?, default: format == DEFAULT_FORMAT })
+    }
+
+    /// Microseconds since 1970 in UTC; a time without an offset is UTC.
+    pub(super) fn parse(&self, text: &str) -> Result<i64, TimestampError> {
+        if self.default
+            && let Some(micros) = parse_default(text.as_bytes())
+        {
+            return Ok(micros);
+        }
+        let mut values = Values::default();
+        if !self.pattern.matches(text, &mut values) {
+            return Err(TimestampError::Mismatch);
+        }
+        assemble::micros(&values).ok_or(TimestampError::Impossible)
+    }
+}
+
+/// The default format in its usual shape, `2026-03-01T12:00:00.000001Z`, at a tenth of the general way's cost.
+/// `None` leaves the judgement to the general way.
+fn parse_default(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 27] = text.try_into().ok()?;
+    let &[
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        m1,
+        m2,
+        b'-',
+        d1,
+        d2,
+        b'T',
+        h1,
+        h2,
+        b':',
+        i1,
+        i2,
+        b':',
+        s1,
+        s2,
+        b'.',
+        f1,
+        f2,
+        f3,
+        f4,
+        f5,
+        f6,
+        b'Z',
+    ] = text
+    else {
+        return None;
+    };
+    let mut wrong = false;
+    let mut number = |digits: &[u8]| {
+        digits.iter().fold(0_i64, |sum, &byte| {
+            let digit = byte.wrapping_sub(b'0');
+            wrong |= digit > 9;
+            sum * 10 + i64::from(digit)
+        })
+    };
+    let (year, month, day) = (number(&[y1, y2, y3, y4]), number(&[m1, m2]), number(&[d1, d2]));
+    let (hour, minute, second) = (number(&[h1, h2]), number(&[i1, i2]), number(&[s1, s2]));
+    let fraction = number(&[f1, f2, f3, f4, f5, f6]);
+    if wrong || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = civil::days_since_1970(year, month, day)?;
+    Some(((days * 24 + hour) * 60 + minute) * 60_000_000 + second * 1_000_000 + fraction)
+}
+
+/// The formats used last, so that messages of a few programs in one queue do not compile theirs again and again.
+#[derive(Debug, Default)]
+pub(super) struct FormatCache {
+    entries: Vec<(String, Result<Format, FormatError>)>,
+}
+
+/// As many formats as one queue plausibly mixes; a search through them is still a few comparisons.
+const REMEMBERED: usize = 8;
+
+impl FormatCache {
+    /// The compiled format, the one asked for last being found first.
+    pub(super) fn get(&mut self, format: &str) -> Result<&Format, &FormatError> {
+        let found = self.entries.iter().position(|(known, _)| known == format).unwrap_or_else(|| {
+            self.entries.truncate(REMEMBERED - 1);
+            self.entries.push((format.to_owned(), Format::compile(format)));
+            self.entries.len() - 1
+        });
+        if let Some(newest) = self.entries.get_mut(..=found) {
+            newest.rotate_right(1);
+        }
+        match self.entries.first() {
+            Some((_, Ok(compiled))) => Ok(compiled),
+            Some((_, Err(error))) => Err(error),
+            None => Err(&FormatError::Stray),
+        }
+    }
+}
