@@ -1,10 +1,44 @@
 //! From a message's bytes to its points, with a verdict per metric.
+//!
+//! A message is read whole before anything is judged (`read`), since its timestamp format comes behind its timestamps and a
+//! key that comes twice counts the second time. What is sound then goes into the set (`settle`), each string copied once.
+//!
+//! Where the Python agent has an answer, this gives the same one:
+//!
+//! | in the message | becomes |
+//! |---|---|
+//! | metadata: string, even an empty one; integer, float, boolean | a field of that type |
+//! | metadata: null, or with an empty key, or `value`, or a timer's `unit` | nothing |
+//! | metadata: list or object, where the Python agent breaks | a string field of its JSON |
+//! | no metadata at all | a point without further fields |
+//! | dimension: number or boolean | a tag as `str()` writes it: `True`, `1e+16` |
+//! | dimension: null or an empty string | no tag, even if a dimension of that name came before |
+//! | dimension with an empty name | nothing |
+//! | value: integer | a float |
+//! | a timer's `seconds_offset` | nothing: its value is already multiplied by it |
 
+mod fields;
+mod nested;
+mod raw;
+mod read;
+mod sentence;
+mod settle;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use self::shape::Reader;
+use super::python_json::repair;
+use super::set::Entry;
+use super::timestamp::FormatCache;
 use super::{MessageSet, Refusal};
 
-/// Decodes messages into a [`MessageSet`]. Keep one: it remembers the last timestamp format and its buffers.
+/// Decodes messages into a [`MessageSet`]. Keep one: it remembers the last timestamp formats and its buffers.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    reader: Reader,
+    formats: FormatCache,
+}
 
 impl Decoder {
     /// A decoder.
@@ -18,8 +52,45 @@ impl Decoder {
     ///
     /// Returns what could not be decoded: nothing for a sound message, a refusal per bad metric, or one
     /// without a metric's name when the whole message is unusable (its entry then has no points).
+    ///
+    /// # The offset
+    /// Clients stamp in microseconds, and two points of one series in one microsecond are one point to the database: the
+    /// second overwrites the first. The offset, the CRC-32 of the payload plus the point's index in the message, modulo
+    /// 1000, moves them apart. It depends on nothing but the message, so a message that is written again, after a restart
+    /// or by another agent, still overwrites only itself. It does not separate two messages that are the same byte for
+    /// byte, which is what a message written again looks like, nor the one pair in a thousand whose offsets are equal, nor
+    /// two points of one message whose indices differ by a multiple of 1000.
     pub fn decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Vec<Refusal> {
-        let _ = (payload, unique_timestamps, set);
-        Vec::new()
+        match self.try_decode(payload, unique_timestamps, set) {
+            Ok(refusals) => refusals,
+            Err(reason) => {
+                set.entries.push(Entry::default());
+                vec![Refusal { metric: None, reason }]
+            }
+        }
+    }
+
+    fn try_decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Result<Vec<Refusal>, String> {
+        let text = std::str::from_utf8(payload)
+            .map_err(|error| format!("the message is not UTF-8: the byte at {} begins no character", error.valid_up_to()))?;
+        if text.is_empty() {
+            return Err("the message is empty".to_owned());
+        }
+        self.read(text)?;
+        let hash = if unique_timestamps { u64::from(crc32fast::hash(payload)) } else { 0 };
+        let offset = |index: usize| if unique_timestamps { ((hash + index as u64) % 1000).cast_signed() } else { 0 };
+        settle::settle(text, &self.reader.raw, &mut self.formats, offset, set)
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let strictly = read::read(text, Vec::new(), &mut self.reader);
+        if strictly.is_ok() && !self.reader.doubtful {
+            return Ok(());
+        }
+        match repair(text) {
+            Some((repaired, repairs)) => read::read(&repaired, repairs, &mut self.reader),
+            None => strictly,
+        }
+        .map_err(|error| format!("the message is not JSON: {error}"))
     }
 }

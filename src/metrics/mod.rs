@@ -4,6 +4,8 @@
 //! batch and not per message, point or string. [`Decoder`] fills it; a publisher reads it.
 
 mod decode;
+mod python_json;
+mod python_text;
 mod set;
 mod timestamp;
 

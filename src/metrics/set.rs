@@ -31,7 +31,8 @@ pub enum Scalar {
     Bool(bool),
 }
 
-/// A metadata entry: becomes a field of its point. Nulls and empty strings never get here.
+/// A metadata entry: becomes a field of its point. Nulls never get here; an empty string is a field, as for the
+/// Python agent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field {
     /// The field's key; never empty.

@@ -1,0 +1,175 @@
+//! A metadata value: a scalar, or a list or object that is written out again as JSON, since a field holds no structure.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::raw::Raw;
+use super::shape::{Reader, Shape};
+use crate::metrics::python_text::push_float;
+
+/// Deeper than anybody nests metadata, and well before serde's own limit, beyond which the whole message would be lost.
+const MAX_DEPTH: u8 = 64;
+
+/// A place for a metadata value.
+pub(super) struct MetadataValue<'a>(pub(super) &'a mut Reader);
+
+impl<'de> Shape<'de> for MetadataValue<'_> {
+    type Out = Raw;
+
+    fn reader(&mut self) -> &mut Reader {
+        self.0
+    }
+
+    fn note(self, raw: Raw) -> Raw {
+        raw
+    }
+
+    fn list<A: SeqAccess<'de>>(self, list: A) -> Result<Raw, A::Error> {
+        written(self.0, |json| json.visit_seq(list))
+    }
+
+    fn object<A: MapAccess<'de>>(self, object: A) -> Result<Raw, A::Error> {
+        written(self.0, |json| json.visit_map(object))
+    }
+}
+
+fn written<E: Error>(reader: &mut Reader, write: impl FnOnce(Json<'_>) -> Result<(), E>) -> Result<Raw, E> {
+    let (mut text, mut defect) = (String::new(), None);
+    write(Json { reader, text: &mut text, defect: &mut defect, depth: 1 })?;
+    match defect {
+        Some(defect) => Ok(defect),
+        None => Ok(Raw::Json(reader.copied(&text)?)),
+    }
+}
+
+/// Writes a value as JSON spaced as Python spaces it, characters beyond ASCII as themselves.
+struct Json<'a> {
+    reader: &'a mut Reader,
+    text: &'a mut String,
+    /// The first thing in it that would be refused as a metadata value, too.
+    defect: &'a mut Option<Raw>,
+    depth: u8,
+}
+
+impl Json<'_> {
+    fn inner(&mut self) -> Json<'_> {
+        Json { reader: self.reader, text: self.text, defect: self.defect, depth: self.depth + 1 }
+    }
+
+    fn push(self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    fn push_string<E: Error>(self, text: &str) -> Result<(), E> {
+        self.text.push_str(&serde_json::to_string(text).map_err(E::custom)?);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Json<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Json<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.push("null");
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.push(if value { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.push(itoa::Buffer::new().format(value));
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        match self.reader.integer(value)? {
+            Raw::Int(value) => self.push(itoa::Buffer::new().format(value)),
+            defect => {
+                self.defect.get_or_insert(defect);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.reader.doubt(value);
+        push_float(self.text, value);
+        Ok(())
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
+        match self.reader.borrowed(text)? {
+            Raw::Text(_) => self.push_string(text)?,
+            defect => {
+                self.defect.get_or_insert(defect);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.push_string(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        if self.depth > MAX_DEPTH {
+            self.defect.get_or_insert(Raw::TooDeep);
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        self.text.push('[');
+        let first = self.text.len();
+        loop {
+            let end = self.text.len();
+            if end > first {
+                self.text.push_str(", ");
+            }
+            if list.next_element_seed(self.inner())?.is_none() {
+                self.text.truncate(end);
+                break;
+            }
+        }
+        self.text.push(']');
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
+        if self.depth > MAX_DEPTH {
+            self.defect.get_or_insert(Raw::TooDeep);
+            while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        self.text.push('{');
+        let first = self.text.len();
+        loop {
+            let end = self.text.len();
+            if end > first {
+                self.text.push_str(", ");
+            }
+            if object.next_key_seed(self.inner())?.is_none() {
+                self.text.truncate(end);
+                break;
+            }
+            self.text.push_str(": ");
+            object.next_value_seed(self.inner())?;
+        }
+        self.text.push('}');
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! The verdicts: which parts of a message that was read go into the set, and why the others do not.
+
+use std::borrow::Cow;
+
+use super::fields::Fields;
+use super::raw::{Raw, RawDimension, RawMessage, RawMetric};
+use super::sentence::{Source, cut, quote};
+use crate::metrics::python_text::push_float;
+use crate::metrics::set::Entry;
+use crate::metrics::timestamp::{Format, FormatCache, TimestampError};
+use crate::metrics::{Dimension, Kind, MessageSet, Point, Refusal};
+
+/// Counters or timers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    Counters,
+    Timers,
+}
+
+impl List {
+    fn one(self) -> &'static str {
+        match self {
+            Self::Counters => "counter",
+            Self::Timers => "timer",
+        }
+    }
+}
+
+/// Appends the sound parts of a message to the set; the error is why the whole message is refused, and then nothing of it
+/// stays in the set. `offset` gives the nanoseconds to add to a point's time by its index.
+pub(super) fn settle(
+    payload: &str,
+    raw: &RawMessage,
+    formats: &mut FormatCache,
+    offset: impl Fn(usize) -> i64,
+    set: &mut MessageSet,
+) -> Result<Vec<Refusal>, String> {
+    let before = Lengths::of(set);
+    let mut settling = Settling { source: Source::new(payload, raw), raw, set, refusals: Vec::new() };
+    let settled = settling.message(formats, offset);
+    let refusals = settling.refusals;
+    settled.map(|()| refusals).inspect_err(|_| before.restore(set))
+}
+
+/// How much was in a set, so that it can be brought back to that.
+struct Lengths {
+    text: usize,
+    dimensions: usize,
+    fields: usize,
+    points: usize,
+}
+
+impl Lengths {
+    fn of(set: &MessageSet) -> Self {
+        Self { text: set.text.len(), dimensions: set.dimensions.len(), fields: set.fields.len(), points: set.points.len() }
+    }
+
+    fn restore(&self, set: &mut MessageSet) {
+        set.text.truncate(self.text);
+        set.dimensions.truncate(self.dimensions);
+        set.fields.truncate(self.fields);
+        set.points.truncate(self.points);
+    }
+}
+
+struct Settling<'a> {
+    source: Source<'a>,
+    raw: &'a RawMessage,
+    set: &'a mut MessageSet,
+    refusals: Vec<Refusal>,
+}
+
+/// A metric that can be written, as soon as its fields are known to be sound.
+struct Sound<'a> {
+    name: &'a str,
+    value: f64,
+    time: i64,
+    unit: Option<&'a str>,
+}
+
+const FULL: &str = "the batch holds more than 4 GiB of text";
+
+impl<'a> Settling<'a> {
+    fn message(&mut self, formats: &mut FormatCache, offset: impl Fn(usize) -> i64) -> Result<(), String> {
+        let (raw, source) = (self.raw, self.source);
+        if raw.this != Raw::Object {
+            return Err(format!("the message is {} instead of an object", source.describe(raw.this)));
+        }
+        let lists =
+            [("dimensions", raw.dimensions.this), ("counters", raw.counters.this), ("timers", raw.timers.this)];
+        for (key, this) in lists {
+            match this {
+                Raw::List => {}
+                Raw::Absent => return Err(format!("the message has no \"{key}\"")),
+                other => return Err(format!("the message's \"{key}\" is {} instead of a list", source.describe(other))),
+            }
+        }
+        let format_text = match raw.timestamp_format {
+            Raw::Text(text) => source.text(text),
+            Raw::Absent => return Err("the message has no \"timestamp_format\"".to_owned()),
+            other => return Err(format!("the message's \"timestamp_format\" is {} instead of a string", source.describe(other))),
+        };
+        let format = formats.get(format_text).map_err(|error| format!("the timestamp_format {} {error}", quote(format_text)))?;
+
+        let dimensions = self.set.dimensions.len();
+        for (dimension, number) in raw.dimensions.items.iter().zip(1..) {
+            self.dimension(dimension, number)?;
+        }
+        let points = self.set.points.len();
+        for (list, metrics) in [(List::Counters, &raw.counters.items), (List::Timers, &raw.timers.items)] {
+            for (metric, number) in metrics.iter().zip(1..) {
+                let offset = offset(self.set.points.len() - points);
+                let sound = self.judge(list, metric, number, format, format_text, offset).and_then(|sound| {
+                    self.judge_metadata(list, metric)?;
+                    Ok(sound)
+                });
+                match sound {
+                    Ok(sound) => self.push(list, metric, &sound).ok_or(FULL)?,
+                    Err(reason) => self.refusals.push(Refusal { metric: Some(self.name_of(metric)), reason }),
+                }
+            }
+        }
+        let range = |start: usize, end: usize| Some(u32::try_from(start).ok()?..u32::try_from(end).ok()?);
+        let entry = range(dimensions, self.set.dimensions.len())
+            .zip(range(points, self.set.points.len()))
+            .map(|(dimensions, points)| Entry { dimensions, points })
+            .ok_or(FULL)?;
+        self.set.entries.push(entry);
+        Ok(())
+    }
+
+    fn dimension(&mut self, dimension: &RawDimension, number: usize) -> Result<(), String> {
+        let source = self.source;
+        if dimension.this != Raw::Object {
+            return Err(format!("dimension {number} is {} instead of an object", source.describe(dimension.this)));
+        }
+        let name = match dimension.name {
+            Raw::Text(name) => source.text(name),
+            Raw::Absent => return Err(format!("dimension {number} has no \"name\"")),
+            other => return Err(format!("the name of dimension {number} is {} instead of a string", source.describe(other))),
+        };
+        // What is no string is written as Python's str() writes it, as the Python agent did for tags.
+        let value: Cow<'_, str> = match dimension.value {
+            Raw::Text(text) => source.text(text).into(),
+            Raw::Null => "".into(),
+            Raw::Bool(true) => "True".into(),
+            Raw::Bool(false) => "False".into(),
+            Raw::Int(value) => value.to_string().into(),
+            Raw::BigInt(digits) => source.text(digits).into(),
+            Raw::Float(value) => {
+                let mut text = String::new();
+                push_float(&mut text, value);
+                text.into()
+            }
+            Raw::NotFinite(word) => match source.text(word) {
+                "NaN" => "nan".into(),
+                word if word.starts_with('-') => "-inf".into(),
+                _ => "inf".into(),
+            },
+            Raw::Absent => return Err(format!("dimension {} has no \"value\"", quote(name))),
+            other => return Err(format!("the value of dimension {} is {} instead of a string", quote(name), source.describe(other))),
+        };
+        // The Python agent left it out.
+        if name.is_empty() {
+            return Ok(());
+        }
+        let dimension = self.set.push_text(name).zip(self.set.push_text(&value)).map(|(name, value)| Dimension { name, value });
+        self.set.dimensions.push(dimension.ok_or(FULL)?);
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        list: List,
+        metric: &RawMetric,
+        number: usize,
+        format: &Format,
+        format_text: &str,
+        offset: i64,
+    ) -> Result<Sound<'a>, String> {
+        let source = self.source;
+        let one = list.one();
+        if metric.this != Raw::Object {
+            return Err(format!("{one} {number} is {} instead of an object", source.describe(metric.this)));
+        }
+        let name = self.string(metric.name, "name").map_err(|what| format!("{one} {number} {what}"))?;
+        if name.is_empty() {
+            return Err(format!("{one} {number} has an empty name"));
+        }
+        let wrong = |what: String| format!("the {one} {what}");
+        let value = match metric.value {
+            Raw::Float(value) => value,
+            // The value is a float, so an integer beyond 2^53 is rounded as Python's float() rounds it.
+            #[allow(clippy::cast_precision_loss)]
+            Raw::Int(value) => value as f64,
+            Raw::BigInt(digits) => match source.text(digits).parse::<f64>() {
+                Ok(value) if value.is_finite() => value,
+                _ => return Err("the value is an integer beyond what a float holds".to_owned()),
+            },
+            Raw::NotFinite(word) => return Err(format!("the value {} is not a finite number", cut(source.text(word)))),
+            Raw::Absent => return Err(wrong("has no value".to_owned())),
+            other => return Err(format!("the value is {} instead of a number", source.describe(other))),
+        };
+        let timestamp = self.string(metric.timestamp, "timestamp").map_err(wrong)?;
+        let micros = format.parse(timestamp).map_err(|error| match error {
+            TimestampError::Mismatch => {
+                format!("the timestamp {} does not match the format {}", quote(timestamp), quote(format_text))
+            }
+            TimestampError::Impossible => format!("the timestamp {} is no date and time that exists", quote(timestamp)),
+        })?;
+        let time = micros.checked_mul(1000).and_then(|nanos| nanos.checked_add(offset)).ok_or_else(|| {
+            format!("the timestamp {} is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds", quote(timestamp))
+        })?;
+        let unit = match (list, metric.unit) {
+            (List::Counters, _) => None,
+            (List::Timers, Raw::Object) => Some(self.string(metric.unit_name, "name").map_err(|what| format!("the timer's unit {what}"))?),
+            (List::Timers, Raw::Absent) => return Err(wrong("has no unit".to_owned())),
+            (List::Timers, other) => return Err(format!("the unit is {} instead of an object", source.describe(other))),
+        };
+        Ok(Sound { name, value, time, unit })
+    }
+
+    fn string(&self, raw: Raw, key: &str) -> Result<&'a str, String> {
+        match raw {
+            Raw::Text(text) => Ok(self.source.text(text)),
+            Raw::Absent => Err(format!("has no {key}")),
+            Raw::Surrogate(_) => Err(format!("has as {key} {}", self.source.describe(raw))),
+            other => Err(format!("has as {key} {} instead of a string", self.source.describe(other))),
+        }
+    }
+
+    fn judge_metadata(&self, list: List, metric: &RawMetric) -> Result<(), String> {
+        match metric.metadata {
+            Raw::Object | Raw::Absent => self.fields(list, metric).judge(),
+            other => Err(format!("the metadata is {} instead of an object", self.source.describe(other))),
+        }
+    }
+
+    fn fields(&self, list: List, metric: &RawMetric) -> Fields<'a> {
+        let fields = self.raw.fields.get(metric.fields.clone()).unwrap_or_default();
+        Fields { source: self.source, fields, timer: list == List::Timers }
+    }
+
+    /// `None` when the set is full.
+    fn push(&mut self, list: List, metric: &RawMetric, sound: &Sound<'_>) -> Option<()> {
+        let name = self.set.push_text(sound.name)?;
+        let kind = match sound.unit {
+            None => Kind::Counter,
+            Some(unit) => Kind::Timer { unit: self.set.push_text(unit)? },
+        };
+        let fields = self.fields(list, metric).push_into(self.set)?;
+        self.set.points.push(Point { kind, name, value: sound.value, time: sound.time, fields });
+        Some(())
+    }
+
+    /// The metric's name as far as it is known.
+    fn name_of(&self, metric: &RawMetric) -> String {
+        match metric.name {
+            Raw::Text(name) | Raw::Surrogate(name) => self.source.text(name).to_owned(),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Python's JSON is not quite JSON: `json.dumps` writes `NaN`, `Infinity` and `-Infinity` bare and halves of surrogate pairs
+//! as escapes, and `json.loads` knows integers of any length. This makes such a text one that a strict parser takes, and
+//! remembers where, so that only what is wrong is refused and not all that is beside it.
+//!
+//! Every replacement is as long as what it replaces: positions stay, in the text and in the parser's complaints. A replaced
+//! value is a JSON string without escapes, which a parser therefore borrows, and is told from a genuine string by its position.
+
+/// What was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// `NaN`, `Infinity`, `-Infinity` or a number that is infinite as an `f64`, such as `1e999`.
+    NotFinite,
+    /// An integer beyond 64 bits with a sign.
+    BigInt,
+    /// A string with half of a surrogate pair, which is no character.
+    Surrogate,
+}
+
+/// A replacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Repair {
+    /// What was replaced.
+    pub(super) what: What,
+    /// Where the string that stands in its place begins, behind the quote.
+    pub(super) content: usize,
+    /// Where what was replaced begins: the number, or the string behind its quote.
+    pub(super) start: usize,
+    /// Its length in bytes.
+    pub(super) len: usize,
+}
+
+/// The text with its replacements in the order of their positions; `None` when there is nothing to replace.
+pub(super) fn repair(text: &str) -> Option<(String, Vec<Repair>)> {
+    let bytes = text.as_bytes();
+    let mut repaired = String::with_capacity(text.len());
+    let mut repairs = Vec::new();
+    // Up to here the text has been copied.
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let (end, replacement) = match byte {
+            b'"' => string(text, at),
+            b'-' | b'+' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => word(text, at),
+            _ => (at + 1, None),
+        };
+        if let Some(Replacement { repair, filler }) = replacement {
+            repaired.push_str(text.get(copied..at)?);
+            match filler {
+                Filler::String => {
+                    repaired.push('"');
+                    repaired.extend(std::iter::repeat_n('?', (end - at).checked_sub(2)?));
+                    repaired.push('"');
+                }
+                Filler::Zero => repaired.push_str(" 0"),
+            }
+            repairs.extend(repair);
+            copied = end;
+        }
+        at = end;
+    }
+    if copied == 0 {
+        return None;
+    }
+    repaired.push_str(text.get(copied..)?);
+    Some((repaired, repairs))
+}
+
+struct Replacement {
+    repair: Option<Repair>,
+    filler: Filler,
+}
+
+enum Filler {
+    /// A string of question marks, which is the name of no key that means something.
+    String,
+    /// For `-0`, which is the integer 0 to Python.
+    Zero,
+}
+
+/// The end of the string whose quote is at `start`, and a replacement when it holds half of a surrogate pair.
+fn string(text: &str, start: usize) -> (usize, Option<Replacement>) {
+    let bytes = text.as_bytes();
+    let mut at = start + 1;
+    let mut broken = false;
+    let mut high = false;
+    loop {
+        let next_high = match bytes.get(at) {
+            // The text ends in the middle of a string: no replacement can mend that.
+            None => return (bytes.len(), None),
+            Some(b'"') => break,
+            Some(b'\\') => {
+                let unit = escaped_unit(text, at);
+                at += if unit.is_some() { 6 } else { 2 };
+                match unit {
+                    Some(0xdc00..=0xdfff) if high => {
+                        high = false;
+                        continue;
+                    }
+                    Some(0xdc00..=0xdfff) => {
+                        broken = true;
+                        false
+                    }
+                    Some(0xd800..=0xdbff) => true,
+                    _ => false,
+                }
+            }
+            Some(_) => {
+                at += 1;
+                false
+            }
+        };
+        // The half before had no other half behind it.
+        broken |= high;
+        high = next_high;
+    }
+    broken |= high;
+    let repair = Repair { what: What::Surrogate, content: start + 1, start: start + 1, len: at - start - 1 };
+    (at + 1, broken.then_some(Replacement { repair: Some(repair), filler: Filler::String }))
+}
+
+/// The code unit of a `\uXXXX` escape at this place.
+fn escaped_unit(text: &str, at: usize) -> Option<u16> {
+    let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
+/// The end of the number or name that begins at `start`, and a replacement when only Python understands it.
+fn word(text: &str, start: usize) -> (usize, Option<Replacement>) {
+    let rest = text.get(start..).unwrap_or_default();
+    let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')).count();
+    let end = start + length;
+    let word = rest.get(..length).unwrap_or_default();
+    let what = match word {
+        "-0" => None,
+        "NaN" | "Infinity" | "-Infinity" => Some(What::NotFinite),
+        _ if !is_number(word) => return (end, None),
+        _ if !word.contains(['.', 'e', 'E']) && word.parse::<i64>().is_err() => Some(What::BigInt),
+        _ if word.parse::<f64>().is_ok_and(f64::is_infinite) => Some(What::NotFinite),
+        _ => return (end, None),
+    };
+    // As the key of an object it is not even Python's JSON, and must not become a string, which would be one.
+    let behind = rest.get(length..).unwrap_or_default().trim_start_matches([' ', '\t', '\n', '\r']);
+    if behind.starts_with(':') {
+        return (end, None);
+    }
+    let replacement = match what {
+        None => Replacement { repair: None, filler: Filler::Zero },
+        Some(what) => {
+            Replacement { repair: Some(Repair { what, content: start + 1, start, len: length }), filler: Filler::String }
+        }
+    };
+    (end, Some(replacement))
+}
+
+/// Whether this is a number by JSON's grammar.
+fn is_number(word: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = word.strip_prefix('-').unwrap_or(word);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repaired(text: &str) -> Option<(String, Vec<(What, &str)>)> {
+        repair(text).map(|(repaired, repairs)| {
+            assert_eq!(repaired.len(), text.len());
+            for repair in &repairs {
+                assert_eq!(repaired.as_bytes()[repair.content - 1], b'"', "{text}");
+            }
+            (repaired, repairs.iter().map(|repair| (repair.what, &text[repair.start..repair.start + repair.len])).collect())
+        })
+    }
+
+    #[test]
+    fn nothing_is_replaced_that_json_knows() {
+        for text in ["", "[1, -1.5e300, true, null]", r#"{"NaN": "Infinity", "a": "\ud83c\udf89 \\ud800 \\\" 1e999"}"#, "[9223372036854775807]"] {
+            assert_eq!(repaired(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn pythons_numbers_become_strings_of_their_length() {
+        use What::{BigInt, NotFinite};
+        assert_eq!(
+            repaired("[NaN,Infinity , -Infinity, 1e999, -1E+400]"),
+            Some((
+                r#"["?","??????" , "???????", "???", "?????"]"#.to_owned(),
+                ["NaN", "Infinity", "-Infinity", "1e999", "-1E+400"].map(|word| (NotFinite, word)).to_vec()
+            ))
+        );
+        assert_eq!(
+            repaired("[9223372036854775808, -0, -0.0]"),
+            Some((r#"["?????????????????",  0, -0.0]"#.to_owned(), vec![(BigInt, "9223372036854775808")]))
+        );
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_take_their_string_with_them_only() {
+        let count = |text: &str| repaired(text).map(|(_, repairs)| repairs.len());
+        for string in [r"a\ud800", r"\udc00", r"\ud800\ud83c\udf89", r"\ud83c\udf89\udf89", r"\ud800x\udc00", r"\ud800\n", r"\uD800\\udc00"] {
+            assert_eq!(count(&format!(r#"["é", "{string}", "b"]"#)), Some(1), "{string}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_even_pythons_json_stays_broken() {
+        for text in ["{NaN: 1}", "{Infinity\n: 1}", "1NaN", "[nan]", "[+Infinity]", "[01e999]", "[1e999.]", "[.1e999]", r#"["\ud800"#, r#"["\ud8"]"#, "[--Infinity]"] {
+            assert_eq!(repaired(text), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_keeps_its_length(text in r#"([-"\\{}\[\]:, 0-9eE.]|NaN|Infinity|\\ud800|\\udc00|\PC){0,30}"#) {
+            let _ = repaired(&text);
+        }
+    }
+}
