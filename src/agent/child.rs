@@ -81,8 +81,10 @@ pub(super) struct Child {
 
 /// What a child is at.
 pub(super) enum State {
-    /// Being started, or waiting for its restart.
+    /// Waiting for its restart.
     Down,
+    /// Being started on its thread.
+    Starting,
     /// At work.
     Up { addr: ChildAddr, abort: AbortHandle },
     /// Ended for making no progress; its thread has not said so yet.

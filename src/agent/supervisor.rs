@@ -125,6 +125,7 @@ impl Supervisor {
         let Some(child) = self.children.get_mut(&id) else { return };
         child.life += 1;
         child.since = Instant::now();
+        child.state = State::Starting;
         child.progress = Arc::new(Progress::default());
         let (life, progress, supervisor) = (child.life, Arc::clone(&child.progress), ctx.address());
         let (environment, arbiter, reports) = (Arc::clone(&self.environment), self.arbiter(id), ctx.address());
@@ -326,6 +327,11 @@ impl Supervisor {
                         hung_thread = Some(*id);
                     }
                 }
+                State::Starting => {
+                    if now.duration_since(child.since) > self.settings.hang_timeout {
+                        hung_thread = Some(*id);
+                    }
+                }
                 State::Down | State::Finished => {}
             }
         }
@@ -355,11 +361,8 @@ impl Handler<Up> for Supervisor {
 
     fn handle(&mut self, up: Up, _: &mut Self::Context) {
         let Some(child) = self.children.get_mut(&up.id).filter(|child| child.life == up.life) else { return };
-        if self.ending.is_some() {
-            // It came up too late to be of use, and has nothing yet.
-            up.abort.abort();
-            child.state = State::Finished;
-            return;
+        if self.ending.as_ref().is_some_and(|ending| ending.stage == stage(up.id)) {
+            up.addr.send(Drain);
         }
         child.state = State::Up { addr: up.addr, abort: up.abort };
         if up.life > 1 {
@@ -377,7 +380,7 @@ impl Handler<Down> for Supervisor {
         let cause = match child.state {
             State::Finished => return,
             State::Hung { at, .. } => Cause::Hung(at),
-            State::Up { .. } | State::Down => down.cause,
+            State::Up { .. } | State::Starting | State::Down => down.cause,
         };
         self.failed(down.id, &cause, ctx);
     }
