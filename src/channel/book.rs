@@ -1,7 +1,7 @@
 //! The book of open leases: who must be renewed, who was dropped, and the tally that must balance.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -57,9 +57,19 @@ pub struct LeaseBook {
     dropped: Notify,
 }
 
+/// An open lease: in somebody's hands, neither settled nor dropped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    messages: usize,
+    /// It has its messages, so the channel knows it and it must be renewed.
+    filled: bool,
+    /// It was found to have expired and to be somebody else's; its holder does not know yet.
+    struck: bool,
+}
+
 #[derive(Debug, Default)]
 struct Pages {
-    live: HashMap<LeaseId, usize>,
+    open: HashMap<LeaseId, Entry>,
     dropped: Vec<LeaseId>,
     tally: Tally,
 }
@@ -87,14 +97,26 @@ impl LeaseBook {
     /// the channel may have leased under that name.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: LeaseId) -> Lease {
-        self.pages().live.insert(id.clone(), 0);
+        self.pages().open.insert(id.clone(), Entry::default());
         Lease { id, messages: Vec::new(), adopted: false, book: Arc::clone(self), settled: false }
     }
 
-    /// The open leases, to be renewed.
+    /// The open leases that have messages and are still ours, to be renewed.
     #[must_use]
     pub fn live(&self) -> Vec<LeaseId> {
-        self.pages().live.keys().cloned().collect()
+        let pages = self.pages();
+        pages.open.iter().filter(|(_, entry)| entry.filled && !entry.struck).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Strikes open leases that are not ours any more, so that they are not renewed. They are counted, as lost,
+    /// when their holders come to settle or drop them.
+    pub fn strike(&self, ids: &[LeaseId]) {
+        let mut pages = self.pages();
+        for id in ids {
+            if let Some(entry) = pages.open.get_mut(id) {
+                entry.struck = true;
+            }
+        }
     }
 
     /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseBook::given_back`].
@@ -105,6 +127,7 @@ impl LeaseBook {
 
     /// Strikes dropped leases that the channel has given back.
     pub fn given_back(&self, ids: &[LeaseId]) {
+        let ids: HashSet<_> = ids.iter().collect();
         self.pages().dropped.retain(|id| !ids.contains(id));
     }
 
@@ -150,7 +173,7 @@ impl Lease {
         self.messages = messages;
         self.adopted = adopted;
         let mut pages = self.book.pages();
-        pages.live.insert(self.id.clone(), count);
+        pages.open.insert(self.id.clone(), Entry { messages: count, filled: true, struck: false });
         pages.tally.received += count as u64;
         pages.tally.in_flight += count as u64;
     }
@@ -159,8 +182,8 @@ impl Lease {
     pub fn settle(mut self, how: Settlement) {
         self.settled = true;
         let mut pages = self.book.pages();
-        let Some(count) = pages.live.remove(&self.id) else { return };
-        let count = count as u64;
+        let Some(entry) = pages.open.remove(&self.id) else { return };
+        let count = entry.messages as u64;
         let tally = &mut pages.tally;
         tally.in_flight -= count;
         match how {
@@ -185,13 +208,66 @@ impl Drop for Lease {
         }
         {
             let mut pages = self.book.pages();
-            let Some(count) = pages.live.remove(&self.id) else { return };
-            let count = count as u64;
+            let Some(entry) = pages.open.remove(&self.id) else { return };
+            let count = entry.messages as u64;
             pages.tally.in_flight -= count;
             pages.tally.given_back += count;
+            if entry.struck {
+                pages.tally.lost += count;
+                return;
+            }
             let id = self.id.clone();
             pages.dropped.push(id);
         }
         self.book.dropped.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(book: &Arc<LeaseBook>, id: &str, messages: usize) -> Lease {
+        let mut lease = book.enter(LeaseId(id.to_owned()));
+        lease.fill(vec![Vec::new(); messages], false);
+        lease
+    }
+
+    #[test]
+    fn every_end_is_counted_once() {
+        let book = Arc::new(LeaseBook::default());
+        filled(&book, "a", 3).settle(Settlement::Completed { parked: 1 });
+        filled(&book, "b", 4).settle(Settlement::Released);
+        filled(&book, "c", 5).settle(Settlement::Lost);
+        drop(filled(&book, "d", 6));
+        let _held = filled(&book, "e", 7);
+        let tally = book.tally();
+        assert!(tally.balances());
+        assert_eq!(tally, Tally { received: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7 });
+        assert_eq!(book.dropped(), [LeaseId("d".into())]);
+    }
+
+    #[test]
+    fn an_unanswered_lease_is_not_renewed_but_given_back() {
+        let book = Arc::new(LeaseBook::default());
+        let lease = book.enter(LeaseId("a".into()));
+        assert!(book.live().is_empty());
+        drop(lease);
+        assert_eq!(book.dropped(), [LeaseId("a".into())]);
+        book.given_back(&[LeaseId("a".into())]);
+        assert!(book.dropped().is_empty());
+    }
+
+    #[test]
+    fn a_struck_lease_is_lost_once_however_it_ends() {
+        let book = Arc::new(LeaseBook::default());
+        let (settled, dropped) = (filled(&book, "a", 2), filled(&book, "b", 3));
+        book.strike(&[settled.id().clone(), dropped.id().clone(), LeaseId("unknown".into())]);
+        assert!(book.live().is_empty());
+        assert_eq!(book.tally().in_flight, 5);
+        settled.settle(Settlement::Lost);
+        drop(dropped);
+        assert_eq!(book.tally(), Tally { received: 5, given_back: 5, lost: 5, ..Tally::default() });
+        assert!(book.dropped().is_empty());
     }
 }
