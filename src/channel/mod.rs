@@ -4,6 +4,7 @@
 //! completed. There is no instant at which a message is only in this process's memory.
 
 mod book;
+pub mod redis;
 
 pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
 
@@ -121,13 +122,15 @@ pub trait Channel: Send + Sync {
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
 
     /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
+    /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// On success `leases` is empty; on an error they are all still there, unsettled, and it can be called again.
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
 
     /// Gives leases back: their messages wait again, oldest first. On an error `leases` are still there.
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError>;
 
-    /// Renews every open lease of this process; those that are no longer ours are struck from the book as lost.
+    /// Renews every open lease of this process; those that are no longer ours are struck in the book, and
+    /// count as lost when their holders settle or drop them.
     async fn renew(&self) -> Result<(), ChannelError>;
 
     /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind.

@@ -1,0 +1,38 @@
+//! Settlements that were sent and not answered: a connection can be cut between doing and answering.
+//!
+//! When the retry finds the lease gone and no mark of loss, it was the first attempt that settled it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::channel::{LeaseId, Settlement};
+
+/// The first settlement tried for each lease, until it is known how the lease ended.
+#[derive(Debug, Default)]
+pub(super) struct Attempts(Mutex<HashMap<LeaseId, Settlement>>);
+
+impl Attempts {
+    fn tried(&self) -> MutexGuard<'_, HashMap<LeaseId, Settlement>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an attempt that is about to be sent. Returns the one that was sent before.
+    pub(super) fn note(&self, id: &LeaseId, how: Settlement) -> Option<Settlement> {
+        let mut tried = self.tried();
+        let before = tried.get(id).copied();
+        tried.entry(id.clone()).or_insert(how);
+        before
+    }
+
+    /// Whether somebody has tried to settle this lease and may have succeeded.
+    pub(super) fn contains(&self, id: &LeaseId) -> bool {
+        self.tried().contains_key(id)
+    }
+
+    /// Forgets a lease whose end is known, or of no interest.
+    pub(super) fn forget(&self, id: &LeaseId) {
+        self.tried().remove(id);
+    }
+}

@@ -1,0 +1,95 @@
+//! What is asked of a Redis before it is used: its version, the types of the keys, the permissions.
+
+use redis::Value;
+
+use super::{RedisChannel, answers};
+use crate::channel::ChannelError;
+
+/// The first version with LMOVE and its kin.
+const OLDEST: (u64, u64) = (6, 2);
+
+/// Connects and checks. Returns a sentence that says what was reached.
+pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError> {
+    let doing = "ask for the version";
+    let mut info = redis::cmd("INFO");
+    let text =
+        answers::text(channel.link.command(doing, info.arg("server")).await?).ok_or_else(|| channel.link.garbled(doing))?;
+    let version = field(&text, "redis_version").ok_or_else(|| channel.link.garbled(doing))?;
+    let target = &channel.link.target;
+    if number(version) < OLDEST {
+        return Err(ChannelError::Unusable {
+            what: format!("{target} is Redis {version}, which cannot move messages as safely as this agent needs"),
+            mend: "use Redis 6.2 or later, or Valkey".to_owned(),
+        });
+    }
+    types(channel).await?;
+    permissions(channel).await?;
+    let name = match field(&text, "valkey_version") {
+        Some(valkey) => format!("Valkey {valkey}"),
+        None => format!("Redis {version}"),
+    };
+    Ok(format!("{name} at {target}, queue {}", channel.keys.queue))
+}
+
+/// Checks the type of every key that exists, and names the one that is wrong.
+pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
+    let doing = "ask for the types of the keys";
+    let keys = &channel.keys;
+    let expected = [
+        (&keys.queue, "list"),
+        (&keys.inprogress, "list"),
+        (&keys.adopted, "list"),
+        (&keys.leases, "zset"),
+        (&keys.dead, "stream"),
+    ];
+    for (key, expected) in expected {
+        let mut command = redis::cmd("TYPE");
+        let found = match channel.link.command(doing, command.arg(key)).await? {
+            Value::Okay => None,
+            value => answers::text(value),
+        };
+        let found = found.ok_or_else(|| channel.link.garbled(doing))?;
+        if found != "none" && found != expected {
+            return Err(ChannelError::Refused {
+                what: format!("the key {key} at {} holds a {found} where a {expected} belongs (WRONGTYPE)", channel.link.target),
+                mend: format!("rename or delete {key}, or choose other names in channel.redis"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Tries every command once without changing anything: a refusal in the middle of a step would be worse.
+async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
+    let keys = &channel.keys;
+    let scratch = |what: &str| keys.lease(format!("{}:{what}", keys.new_lease(false).0).as_bytes());
+    let mut probe = channel.scripts.probe.prepare_invoke();
+    probe.key(&keys.leases).key(scratch("list")).key(scratch("other")).key(scratch("stream")).key(&keys.queue).key(&keys.adopted);
+    channel.link.script("try the commands that this agent needs", &probe).await?;
+    Ok(())
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn number(version: &str) -> (u64, u64) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(number("6.0.16") < OLDEST && number("5.10.1") < OLDEST && number("nonsense") < OLDEST);
+        assert!(
+            number("6.2.0") >= OLDEST
+                && number("7.0.15") >= OLDEST
+                && number("10.1") >= OLDEST
+                && number("255.255.255") >= OLDEST
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! What Redis or the way to it says, as a sentence for the person who must act, with what to do.
+//!
+//! Sentences name the URL without its secrets, never the passwords or arguments that were sent.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::channel::ChannelError;
+
+/// Commands and scripts that a Redis ACL must allow.
+const COMMANDS: &str =
+    "+@read +@write +@blocking +@scripting +@stream +@sortedset +@list +ping +info +time +select +client|setname";
+
+/// An error of the crate or of the server. `doing` is a verb without an object: "connect", "take messages".
+pub(super) fn sentence(doing: &str, target: &str, pattern: &str, error: &RedisError) -> ChannelError {
+    let words = own_words(error);
+    if let Some((what, mend)) = answered(&words, target, pattern) {
+        return ChannelError::Refused { what: format!("cannot {doing}: {what} ({words})"), mend };
+    }
+    let what = format!("cannot {doing}{}", place(doing, target));
+    match passing(&words, error) {
+        Some(hint) => ChannelError::Unreachable { what, why: format!("{words}: {hint}") },
+        None if error.is_io_error() => ChannelError::Unreachable { what, why: words },
+        None => ChannelError::Refused { what: format!("{what}: {words}"), mend: "look into the log of that Redis".to_owned() },
+    }
+}
+
+/// An answer of the wrong shape.
+pub(super) fn garbled(doing: &str, target: &str) -> ChannelError {
+    ChannelError::Refused {
+        what: format!("cannot {doing}: {target} gave an answer that no Redis gives"),
+        mend: "check that channel.redis.url is the address of a Redis and not of a proxy or another service".to_owned(),
+    }
+}
+
+/// Whether the server will give the same answer on this connection for as long as it lasts.
+pub(super) fn wants_new_connection(error: &RedisError) -> bool {
+    // A new connection may reach the new primary, or authenticate with a user that has been mended.
+    let words = own_words(error);
+    ["READONLY", "NOAUTH", "MASTERDOWN"].iter().any(|code| has_code(&words, code))
+}
+
+fn place(doing: &str, target: &str) -> String {
+    if doing == "connect" { format!(" to {target}") } else { format!(" on {target}") }
+}
+
+fn own_words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some("ERR"), Some(detail)) => detail.to_owned(),
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A code as Redis writes it: a word of its own, in front or, when a script failed, inside.
+fn has_code(words: &str, code: &str) -> bool {
+    words.split(|c: char| !c.is_ascii_uppercase()).any(|word| word == code)
+}
+
+/// What the server answered, and an operator must mend.
+fn answered(words: &str, target: &str, pattern: &str) -> Option<(String, String)> {
+    let code = |code: &str| has_code(words, code);
+    let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
+        (
+            format!("{target} does not accept the user and password (WRONGPASS)"),
+            "correct channel.redis.password_file, or the user and password in channel.redis.url".to_owned(),
+        )
+    } else if code("NOAUTH") || words.contains("Authentication required") {
+        (format!("{target} wants a password"), "write it to a file and name the file in channel.redis.password_file".to_owned())
+    } else if code("NOPERM") || words.contains("ACL failure") {
+        (format!("the user at {target} lacks a permission"), format!("give it these: ACL SETUSER <user> {pattern} {COMMANDS}"))
+    } else if code("WRONGTYPE") {
+        (
+            format!("a key at {target} holds another type than a channel needs"),
+            "rename or delete that key, or choose another channel.redis.queue_key".to_owned(),
+        )
+    } else if code("READONLY") {
+        (
+            format!("{target} is a read-only replica"),
+            "set channel.redis.url to the primary, since taking a message off a channel is a write".to_owned(),
+        )
+    } else if code("OOM") {
+        (
+            format!("{target} has reached its maxmemory"),
+            "raise maxmemory, or delete what fills it; what is queued is still taken".to_owned(),
+        )
+    } else if code("MISCONF") || code("NOREPLICAS") {
+        (
+            format!("{target} does not accept writes"),
+            "mend what it says: it cannot save to its disk, or has too few replicas".to_owned(),
+        )
+    } else if code("BUSY") {
+        (format!("{target} is busy with somebody's slow script"), "wait for it, or end it with SCRIPT KILL".to_owned())
+    } else if code("MOVED") || code("ASK") || code("CROSSSLOT") {
+        (
+            format!("{target} is a node of a cluster that does not hold the queue"),
+            "set channel.redis.url to the node that holds the slot of channel.redis.queue_key, \
+             and give queue_key and inprogress_key the same hash tag"
+                .to_owned(),
+        )
+    } else if words.contains("refused to switch database") || words.contains("DB index is out of range") {
+        (format!("{target} has no database of that number"), "correct the number at the end of channel.redis.url".to_owned())
+    } else if words.contains("max number of clients") {
+        (format!("{target} has as many clients as it allows"), "raise its maxclients, or end some clients".to_owned())
+    } else if words.contains("unknown command") || words.contains("Unknown Redis command") {
+        (
+            format!("{target} does not know a command"),
+            "use Redis 6.2 or later, or Valkey, with no command renamed or disabled".to_owned(),
+        )
+    } else {
+        return None;
+    };
+    Some((what, mend))
+}
+
+/// What passes by itself or is on the way there, and what to look at when it does not.
+fn passing(words: &str, error: &RedisError) -> Option<&'static str> {
+    let lower = words.to_ascii_lowercase();
+    let code = |code: &str| has_code(words, code);
+    Some(if code("LOADING") {
+        "it has just started, wait until it has read its data"
+    } else if code("MASTERDOWN") || code("CLUSTERDOWN") || code("TRYAGAIN") {
+        "wait for the failover to end"
+    } else if lower.contains("certificate")
+        || lower.contains("tls")
+        || lower.contains("corrupt message")
+        || lower.contains("handshake")
+    {
+        "check that this port speaks TLS, that the certificate is for this host name and that the system trusts its issuer; \
+         redis:// connects without TLS"
+    } else if lower.contains("lookup") || lower.contains("name or service") || lower.contains("resolve") {
+        "check the host name in channel.redis.url and this machine's DNS"
+    } else if error.is_timeout() {
+        "check that it is not stalled, and that no firewall is in between"
+    } else if error.is_connection_refusal() {
+        "check that Redis is running there, and the address in channel.redis.url"
+    } else if error.is_connection_dropped() {
+        "the connection was closed, it is made anew with the next attempt"
+    } else if error.kind() == ErrorKind::Parse {
+        "what answered does not speak Redis's protocol: check the address in channel.redis.url"
+    } else {
+        return None;
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> ChannelError {
+        let value = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+        sentence("take messages", "redis://host:6379/0", "~q ~{q}:* ~p", &value.extract_error().unwrap_err())
+    }
+
+    #[test]
+    fn a_sentence_for_every_answer() {
+        for (answer, what, mend) in [
+            ("NOAUTH Authentication required.", "wants a password", "password_file"),
+            ("WRONGPASS invalid username-password pair or user is disabled.", "does not accept", "password_file"),
+            ("NOPERM this user has no permissions to run the 'evalsha' command", "lacks a permission", "~q ~{q}:* ~p"),
+            ("ERR ACL failure in script: No permissions to access a key", "lacks a permission", "ACL SETUSER"),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", "another type", "rename"),
+            ("ERR Error running script (call to f_ab): @user_script:1: WRONGTYPE Operation against", "another type", "rename"),
+            ("READONLY You can't write against a read only replica.", "read-only replica", "primary"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory", "raise"),
+            ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist", "writes", "disk"),
+            ("BUSY Redis is busy running a script. You can only call SCRIPT KILL", "slow script", "SCRIPT KILL"),
+            ("MOVED 3999 127.0.0.1:6381", "cluster", "queue_key"),
+            ("CROSSSLOT Keys in request don't hash to the same slot", "cluster", "queue_key"),
+            ("ERR max number of clients reached", "clients", "maxclients"),
+            ("ERR unknown command 'EVALSHA'", "does not know", "6.2"),
+            ("ERR something nobody foresaw", "something nobody foresaw", "log of that Redis"),
+        ] {
+            let ChannelError::Refused { what: w, mend: m } = said(answer) else { panic!("{answer}") };
+            assert!(w.contains(what) && w.contains("redis://host:6379/0") && m.contains(mend), "{w}; {m}");
+        }
+        for (answer, why) in [
+            ("LOADING Redis is loading the dataset in memory", "just started"),
+            ("CLUSTERDOWN The cluster is down", "failover"),
+            ("MASTERDOWN Link with MASTER is down", "failover"),
+        ] {
+            let ChannelError::Unreachable { what, why: said } = said(answer) else { panic!("{answer}") };
+            assert!(what.contains("redis://host:6379/0") && said.contains(why), "{what}: {said}");
+        }
+    }
+}

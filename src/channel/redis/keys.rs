@@ -1,0 +1,102 @@
+//! The names of everything this channel keeps in Redis.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::channel::LeaseId;
+
+/// How the name of a lease of adopted messages ends. Their origin is part of the name, so that it outlives
+/// expiry, release and every process.
+const ADOPTED: &str = ":adopted";
+
+/// The queue's name, the in-progress list's, and those derived from the queue's.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) queue: String,
+    pub(super) inprogress: String,
+    pub(super) leases: String,
+    pub(super) dead: String,
+    pub(super) adopted: String,
+    prefix: String,
+    pub(super) agent: String,
+    process: u64,
+    next: AtomicU64,
+}
+
+impl Keys {
+    pub(super) fn new(queue: &str, inprogress: &str, agent: &str) -> Self {
+        // Derived names share the queue's slot in a cluster.
+        let prefix = if has_hash_tag(queue) { queue.to_owned() } else { format!("{{{queue}}}") };
+        Self {
+            queue: queue.to_owned(),
+            inprogress: inprogress.to_owned(),
+            leases: format!("{prefix}:leases"),
+            dead: format!("{prefix}:dead"),
+            adopted: format!("{prefix}:adopted"),
+            prefix,
+            agent: agent.to_owned(),
+            process: fastrand::u64(..),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// A name that no lease ever had: the process part is random, the number counts.
+    pub(super) fn new_lease(&self, adopted: bool) -> LeaseId {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let origin = if adopted { ADOPTED } else { "" };
+        LeaseId(format!("{}:{:016x}-{number}{origin}", self.agent, self.process))
+    }
+
+    /// The list with a lease's messages.
+    pub(super) fn lease(&self, name: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), b":lease:", name].concat()
+    }
+
+    /// The mark that a lease was taken back after it had expired.
+    pub(super) fn lost(&self, name: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), b":lost:", name].concat()
+    }
+
+    /// The list that a lease's messages came from and go back to.
+    pub(super) fn home(&self, name: &[u8]) -> &str {
+        if name.ends_with(ADOPTED.as_bytes()) { &self.adopted } else { &self.queue }
+    }
+
+    /// The pattern of every key but the in-progress list's, for a Redis ACL.
+    pub(super) fn pattern(&self) -> String {
+        format!("~{} ~{}:* ~{}", self.queue, self.prefix, self.inprogress)
+    }
+}
+
+/// Whether a part of the name in braces decides its cluster slot: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
+fn has_hash_tag(name: &str) -> bool {
+    name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_names_share_the_slot() {
+        for (queue, leases) in [
+            ("kadabra_queue", "{kadabra_queue}:leases"),
+            ("{team}:metrics", "{team}:metrics:leases"),
+            ("a{b}c", "a{b}c:leases"),
+            ("a{}c", "{a{}c}:leases"),
+            ("a{c", "{a{c}:leases"),
+        ] {
+            assert_eq!(Keys::new(queue, "p", "host").leases, leases);
+        }
+    }
+
+    #[test]
+    fn a_lease_name_is_never_used_twice_and_tells_its_origin() {
+        let (one, two) = (Keys::new("q", "p", "host"), Keys::new("q", "p", "host"));
+        let names: std::collections::HashSet<_> = (0..100)
+            .flat_map(|_| [one.new_lease(false), one.new_lease(true), two.new_lease(false), two.new_lease(true)])
+            .collect();
+        assert_eq!(names.len(), 400);
+        assert_eq!(one.home(one.new_lease(false).0.as_bytes()), "q");
+        assert_eq!(one.home(one.new_lease(true).0.as_bytes()), "{q}:adopted");
+    }
+}

@@ -1,0 +1,131 @@
+//! The channel that Kadabra's clients push to: a Redis list.
+//!
+//! Every step is one atomic script, so a message is at any instant in exactly one list: the queue, a lease, or
+//! (as a dead letter) the stream. The lists of leases are registered in a sorted set by expiry on Redis's clock;
+//! whatever is done with a lease is done only if it is still registered, so whoever slept past an expiry can
+//! neither settle nor give back what another agent has by now.
+
+mod adoption;
+mod answers;
+mod attempts;
+mod check;
+mod connection;
+mod errors;
+mod keys;
+mod receive;
+mod recover;
+mod scripts;
+mod settle;
+mod target;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Recovered};
+use crate::config;
+
+/// A Redis list as a channel. See the module for what it keeps where.
+#[derive(Debug)]
+pub struct RedisChannel {
+    link: connection::Link,
+    keys: keys::Keys,
+    scripts: scripts::Scripts,
+    book: Arc<LeaseBook>,
+    lease: Duration,
+    attempts: attempts::Attempts,
+    adoption: Mutex<adoption::Stillness>,
+    /// Wakes receives that wait, since adopted messages do not come by the queue.
+    adopted: Notify,
+}
+
+impl RedisChannel {
+    /// A channel that is not connected yet. `agent` goes into the leases' names; an in-progress list that no
+    /// Python agent has touched for `threshold` is adopted.
+    ///
+    /// Installs ring as the process's cryptography for rustls, if none is installed.
+    ///
+    /// # Errors
+    /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
+    pub fn new(settings: &config::Redis, agent: &str, threshold: Duration) -> Result<Self, ChannelError> {
+        let keys = keys::Keys::new(&settings.queue_key, &settings.inprogress_key, agent);
+        Ok(Self {
+            link: connection::Link::new(settings, keys.pattern())?,
+            keys,
+            scripts: scripts::Scripts::new(),
+            book: Arc::default(),
+            lease: settings.lease,
+            attempts: attempts::Attempts::default(),
+            adoption: Mutex::new(adoption::Stillness::new(threshold)),
+            adopted: Notify::new(),
+        })
+    }
+
+    /// The lease's duration in ms, for Redis.
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Names the key when Redis only said that some key has the wrong type.
+    async fn named<T>(&self, outcome: Result<T, ChannelError>) -> Result<T, ChannelError> {
+        match outcome {
+            Err(ChannelError::Refused { what, mend }) if what.contains("WRONGTYPE") => {
+                check::types(self).await?;
+                Err(ChannelError::Refused { what, mend })
+            }
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl Channel for RedisChannel {
+    fn book(&self) -> &Arc<LeaseBook> {
+        &self.book
+    }
+
+    async fn open(&self) -> Result<String, ChannelError> {
+        check::open(self).await
+    }
+
+    async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
+        self.named(receive::receive(self, demand, wait).await).await
+    }
+
+    async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
+        self.named(settle::complete(self, leases, parked).await).await
+    }
+
+    async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
+        self.named(settle::release(self, leases).await).await
+    }
+
+    async fn renew(&self) -> Result<(), ChannelError> {
+        self.named(settle::renew(self).await).await
+    }
+
+    async fn recover(&self) -> Result<Recovered, ChannelError> {
+        self.named(recover::recover(self).await).await
+    }
+
+    async fn depth(&self) -> Result<Depth, ChannelError> {
+        let keys = &self.keys;
+        let mut counts = redis::pipe();
+        counts.cmd("LLEN").arg(&keys.queue).cmd("LLEN").arg(&keys.adopted).cmd("ZCARD").arg(&keys.leases);
+        counts.cmd("XLEN").arg(&keys.dead).cmd("LLEN").arg(&keys.inprogress);
+        let doing = "count messages";
+        let answer = self.named(self.link.pipeline(doing, &counts).await).await?;
+        let counts = answers::integers(&answer).unwrap_or_default();
+        let counts: Vec<u64> = counts.into_iter().filter_map(|count| u64::try_from(count).ok()).collect();
+        match counts.as_slice() {
+            &[queued, adopted, leases, dead, inprogress] => {
+                Ok(Depth { queued: queued.saturating_add(adopted), leases, dead, inprogress })
+            }
+            _ => Err(self.link.garbled(doing)),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Leasing messages, and waiting for the first one.
+
+use std::{pin::pin, time::Duration};
+
+use futures_util::future::{Either, select};
+use redis::Value;
+use tokio::time::Instant;
+
+use super::{RedisChannel, answers};
+use crate::channel::{ChannelError, Demand, Lease, Settlement};
+
+/// At most so many messages are moved by one script, so that Redis answers others in between: 1,000 messages of
+/// 900 bytes take it about 2 ms.
+const SLICE: usize = 1000;
+
+const TAKE: &str = "take messages";
+const WAIT: &str = "wait for messages";
+
+enum Taken {
+    Lease(Lease),
+    Nothing,
+    /// Nothing was taken from the queue because adopted messages are waiting.
+    AdoptedFirst,
+}
+
+/// See [`crate::channel::Channel::receive`].
+pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
+    let until = Instant::now() + wait;
+    loop {
+        // From here on an adoption is not missed, whether it comes before or after the wait has begun.
+        let adopted = channel.adopted.notified();
+        if let Some(lease) = oldest(channel, demand).await? {
+            return Ok(Some(lease));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        // Redis counts in milliseconds and takes 0 for ever.
+        if left < Duration::from_millis(1) {
+            return Ok(None);
+        }
+        // Another agent may be quicker after the wake-up; then there is nothing again, and the rest of the time is waited.
+        if let Either::Left((came, _)) = select(pin!(message(channel, left)), pin!(adopted)).await
+            && !came?
+        {
+            return Ok(None);
+        }
+    }
+}
+
+/// Waits until the queue holds a message. It stays there: its place is taken by itself, so nothing is lost
+/// when nobody reads the answer.
+async fn message(channel: &RedisChannel, wait: Duration) -> Result<bool, ChannelError> {
+    let queue = &channel.keys.queue;
+    let mut command = redis::cmd("BLMOVE");
+    command.arg(queue).arg(queue).arg("RIGHT").arg("RIGHT").arg(format!("{:.3}", wait.as_secs_f64()));
+    Ok(channel.link.blocking(WAIT, &command, wait).await? != Value::Nil)
+}
+
+async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Option<Lease>, ChannelError> {
+    let mut taken = take(channel, demand, false, true).await?;
+    if let Taken::AdoptedFirst = taken {
+        taken = take(channel, demand, true, false).await?;
+        if let Taken::Nothing = taken {
+            // Others were quicker to take the adopted ones.
+            taken = take(channel, demand, false, false).await?;
+        }
+    }
+    Ok(match taken {
+        Taken::Lease(lease) => Some(lease),
+        Taken::Nothing | Taken::AdoptedFirst => None,
+    })
+}
+
+/// Fills one lease, slice by slice.
+///
+/// The lease is in the book before the first script is sent. When an answer does not arrive the lease is dropped,
+/// even if earlier slices have come: Redis may have added messages to it that are not here, and completing it would
+/// forget those. What Redis has under the name is then given back by `recover`. Should Redis run the script only
+/// after that (a command can linger in a dying connection), the first slice registers a lease that nobody renews,
+/// and which is taken back when it expires; a later slice finds the lease gone and does nothing. Either way nobody
+/// reads that answer, so nothing is doubled.
+async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_first: bool) -> Result<Taken, ChannelError> {
+    let keys = &channel.keys;
+    let mut lease = channel.book.enter(keys.new_lease(adopted));
+    let name = lease.id().0.clone();
+    let source = if adopted { &keys.adopted } else { &keys.queue };
+    let (mut messages, mut room) = (Vec::new(), demand.bytes);
+    loop {
+        let first = messages.is_empty();
+        let most = SLICE.min(demand.messages.max(1) - messages.len());
+        let mut script = channel.scripts.take.prepare_invoke();
+        script.key(&keys.leases).key(keys.lease(name.as_bytes())).key(source).key(&keys.adopted);
+        script.arg(&name).arg(channel.lease_ms()).arg(most).arg(room);
+        script.arg(if first { "first" } else { "more" }).arg(if first && adopted_first { "adopted-first" } else { "" });
+        let slice = match channel.link.script(TAKE, &script).await? {
+            Value::Int(-2) => {
+                lease.settle(Settlement::Released);
+                return Ok(Taken::AdoptedFirst);
+            }
+            // It expired between two slices: what came is another agent's by now.
+            Value::Int(-1) => return Ok(Taken::Nothing),
+            value => answers::messages(value).ok_or_else(|| channel.link.garbled(TAKE))?,
+        };
+        let count = slice.len();
+        room = room.saturating_sub(slice.iter().map(Vec::len).sum());
+        if first {
+            messages = slice;
+        } else {
+            messages.extend(slice);
+        }
+        if count < most || room == 0 || messages.len() >= demand.messages {
+            break;
+        }
+    }
+    if messages.is_empty() {
+        lease.settle(Settlement::Released);
+        return Ok(Taken::Nothing);
+    }
+    lease.fill(messages, adopted);
+    Ok(Taken::Lease(lease))
+}

@@ -1,0 +1,60 @@
+//! What nobody holds any more waits again: dropped leases of ours, expired ones of anybody.
+
+use std::collections::HashSet;
+
+use super::{
+    RedisChannel, adoption, answers,
+    settle::{self, GivenBack, Held, give_back},
+};
+use crate::channel::{ChannelError, Recovered};
+
+/// How many expired leases are looked at in one go.
+const PAGE: usize = 100;
+
+const LOOK: &str = "look for expired leases";
+
+/// See [`crate::channel::Channel::recover`].
+pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, ChannelError> {
+    Ok(Recovered { dropped: dropped(channel).await?, expired: expired(channel).await?, adopted: adoption::adopt(channel).await? })
+}
+
+async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelError> {
+    let mut messages = 0;
+    // From the newest to the oldest, since each goes to the end that is taken next.
+    for id in channel.book.dropped().into_iter().rev() {
+        // Gone is fine: the answer that never came may have been to a script that never ran.
+        if let GivenBack::Messages(count) = give_back(channel, id.0.as_bytes(), Held::ByUs).await? {
+            messages += count;
+        }
+        channel.attempts.forget(&id);
+        channel.book.given_back(&[id]);
+    }
+    Ok(messages)
+}
+
+async fn expired(channel: &RedisChannel) -> Result<usize, ChannelError> {
+    let mut messages = 0;
+    loop {
+        let names = page(channel).await?;
+        let live: HashSet<_> = channel.book.live().into_iter().map(|id| id.0.into_bytes()).collect();
+        let (ours, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| live.contains(name));
+        // Late is not dead: what is in our hands is kept rather than published a second time.
+        if !ours.is_empty() {
+            settle::renew(channel).await?;
+        }
+        if others.is_empty() {
+            return Ok(messages);
+        }
+        for name in &others {
+            if let GivenBack::Messages(count) = give_back(channel, name, Held::ByNobody).await? {
+                messages += count;
+            }
+        }
+    }
+}
+
+async fn page(channel: &RedisChannel) -> Result<Vec<Vec<u8>>, ChannelError> {
+    let mut script = channel.scripts.expired.prepare_invoke();
+    let names = channel.link.script(LOOK, script.key(&channel.keys.leases).arg(PAGE)).await?;
+    answers::messages(names).ok_or_else(|| channel.link.garbled(LOOK))
+}

@@ -1,0 +1,31 @@
+//! The atomic steps. Each is one Lua script, run by its hash and loaded again when Redis does not know it.
+
+use redis::Script;
+
+/// All scripts, hashed once.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) take: Script,
+    pub(super) complete: Script,
+    pub(super) release: Script,
+    pub(super) renew: Script,
+    pub(super) expired: Script,
+    pub(super) snapshot: Script,
+    pub(super) adopt: Script,
+    pub(super) probe: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            take: Script::new(include_str!("lua/take.lua")),
+            complete: Script::new(include_str!("lua/complete.lua")),
+            release: Script::new(include_str!("lua/release.lua")),
+            renew: Script::new(include_str!("lua/renew.lua")),
+            expired: Script::new(include_str!("lua/expired.lua")),
+            snapshot: Script::new(include_str!("lua/snapshot.lua")),
+            adopt: Script::new(include_str!("lua/adopt.lua")),
+            probe: Script::new(include_str!("lua/probe.lua")),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! How leases end, and how they are kept alive until then.
+
+use std::collections::HashMap;
+
+use redis::Value;
+
+use super::{RedisChannel, answers};
+use crate::channel::{ChannelError, Completed, DeadLetter, Lease, LeaseId, Settlement};
+
+/// How long it is remembered that an expired lease was taken back: an agent that slept longer than this and then
+/// retries a settlement counts it as its own. Its messages are another agent's all the same.
+const MARK_OF_LOSS_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How many leases one script renews: about 2 ms of Redis's time.
+const RENEW_SLICE: usize = 1000;
+
+const COMPLETE: &str = "complete messages";
+const RELEASE: &str = "give messages back";
+const RENEW: &str = "renew leases";
+
+/// See [`crate::channel::Channel::complete`].
+pub(super) async fn complete(
+    channel: &RedisChannel,
+    leases: &mut Vec<Lease>,
+    parked: &[DeadLetter],
+) -> Result<Completed, ChannelError> {
+    if leases.is_empty() {
+        return Ok(Completed::default());
+    }
+    let mut letters: HashMap<&LeaseId, Vec<&DeadLetter>> = HashMap::new();
+    for letter in parked {
+        letters.entry(&letter.lease).or_default().push(letter);
+    }
+    let keys = &channel.keys;
+    let mut script = channel.scripts.complete.prepare_invoke();
+    script.key(&keys.leases).key(&keys.dead).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
+    let mut attempts = Vec::with_capacity(leases.len());
+    for lease in leases.iter() {
+        let name = lease.id().0.as_bytes();
+        let letters = letters.get(lease.id()).map(Vec::as_slice).unwrap_or_default();
+        script.key(keys.lease(name)).key(keys.lost(name)).arg(name).arg(letters.len());
+        for letter in letters {
+            // Names and reasons are text, which always has a JSON form.
+            let refused = serde_json::to_string(&letter.refused).unwrap_or_default();
+            script.arg(letter.payload.as_slice()).arg(&letter.reason).arg(refused);
+        }
+        let how = Settlement::Completed { parked: letters.len() };
+        attempts.push((how, channel.attempts.note(lease.id(), how)));
+    }
+    let value = channel.link.script(COMPLETE, &script).await?;
+    let answers = answers::integers(&value).filter(|answers| answers.len() == leases.len());
+    let answers = answers.ok_or_else(|| channel.link.garbled(COMPLETE))?;
+    let mut completed = Completed::default();
+    for ((lease, (now, before)), answer) in leases.drain(..).zip(attempts).zip(answers) {
+        let how = match answer {
+            1 => now,
+            0 => before.unwrap_or(Settlement::Lost),
+            _ => Settlement::Lost,
+        };
+        match how {
+            Settlement::Completed { .. } => completed.messages += lease.messages.len(),
+            Settlement::Lost => completed.lost += lease.messages.len(),
+            Settlement::Released => {}
+        }
+        channel.attempts.forget(lease.id());
+        lease.settle(how);
+    }
+    Ok(completed)
+}
+
+/// See [`crate::channel::Channel::release`].
+pub(super) async fn release(channel: &RedisChannel, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
+    // From the newest to the oldest, since each goes to the end that is taken next.
+    while let Some(id) = leases.last().map(|lease| lease.id().clone()) {
+        let before = channel.attempts.note(&id, Settlement::Released);
+        let how = match give_back(channel, id.0.as_bytes(), Held::ByUs).await? {
+            GivenBack::Messages(_) => Settlement::Released,
+            GivenBack::Gone => before.unwrap_or(Settlement::Lost),
+            GivenBack::Lost => Settlement::Lost,
+        };
+        channel.attempts.forget(&id);
+        if let Some(lease) = leases.pop() {
+            lease.settle(how);
+        }
+    }
+    Ok(())
+}
+
+/// Whose a lease is that is given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Ours, expired or not.
+    ByUs,
+    /// Anybody's, and only if it is still expired.
+    ByNobody,
+}
+
+/// What became of a lease that was to be given back.
+pub(super) enum GivenBack {
+    /// So many messages wait again.
+    Messages(usize),
+    /// It is not registered, or has been renewed.
+    Gone,
+    /// It had expired and was taken back before.
+    Lost,
+}
+
+/// Gives one lease's messages back to the list they came from.
+pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -> Result<GivenBack, ChannelError> {
+    let keys = &channel.keys;
+    let home = keys.home(name);
+    let mut script = channel.scripts.release.prepare_invoke();
+    script.key(&keys.leases).key(keys.lease(name)).key(keys.lost(name)).key(home);
+    script.arg(name).arg(if held == Held::ByUs { "held" } else { "expired" }).arg(MARK_OF_LOSS_MS);
+    match channel.link.script(RELEASE, &script).await? {
+        Value::Int(-1) => Ok(GivenBack::Gone),
+        Value::Int(-2) => Ok(GivenBack::Lost),
+        Value::Int(count) => {
+            if home == keys.adopted {
+                channel.adopted.notify_waiters();
+            }
+            usize::try_from(count).map(GivenBack::Messages).map_err(|_| channel.link.garbled(RELEASE))
+        }
+        _ => Err(channel.link.garbled(RELEASE)),
+    }
+}
+
+/// See [`crate::channel::Channel::renew`].
+pub(super) async fn renew(channel: &RedisChannel) -> Result<(), ChannelError> {
+    for ids in channel.book.live().chunks(RENEW_SLICE) {
+        let mut script = channel.scripts.renew.prepare_invoke();
+        script.key(&channel.keys.leases).arg(channel.lease_ms());
+        for id in ids {
+            script.arg(&id.0);
+        }
+        let value = channel.link.script(RENEW, &script).await?;
+        let gone = answers::integers(&value).ok_or_else(|| channel.link.garbled(RENEW))?;
+        let gone = gone.into_iter().filter_map(|place| ids.get(usize::try_from(place).ok()?.checked_sub(1)?));
+        // One that is being settled may be gone because it has been; whoever settles it will know.
+        let lost: Vec<LeaseId> = gone.filter(|id| !channel.attempts.contains(id)).cloned().collect();
+        channel.book.strike(&lost);
+    }
+    Ok(())
+}
