@@ -1,10 +1,20 @@
 //! Where metrics go: the [`Publisher`] contract.
 
-use std::time::Duration;
+mod debug;
+mod influxdb;
+
+pub use debug::DebugPublisher;
+pub use influxdb::InfluxdbPublisher;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use slog::Logger;
 
-use crate::metrics::MessageSet;
+use crate::{
+    config::{self, PublisherKind},
+    metrics::MessageSet,
+};
 
 /// A point that the destination refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,4 +72,16 @@ pub trait Publisher {
 }
 
 /// Makes a publisher on the thread that will use it.
-pub type PublisherFactory = std::sync::Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>;
+pub type PublisherFactory = Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>;
+
+/// Makes the publishers that the configuration asks for. The debug publisher logs to `log`.
+#[must_use]
+pub fn factory(publisher: &config::Publisher, log: &Logger) -> PublisherFactory {
+    match publisher.kind.clone() {
+        PublisherKind::Debug => {
+            let log = log.clone();
+            Arc::new(move || Box::new(DebugPublisher::new(log.clone())))
+        }
+        PublisherKind::Influxdb(influxdb) => Arc::new(move || Box::new(InfluxdbPublisher::new(&influxdb))),
+    }
+}

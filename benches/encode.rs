@@ -1,0 +1,2 @@
+//! How long does a message take from decoded to line protocol?
+fn main() {}

@@ -1,0 +1,177 @@
+//! Names, tags and strings as InfluxDB 1.x reads them back; each rule was seen on 1.6.7.
+//!
+//! What line protocol cannot express is stored in another form:
+//! - a newline in a metric's name, a tag or a key as the two characters `\n`, as influxdb-python stores it;
+//! - a tag's key or value that ends with a backslash with a space after it, as influxdb-python means to store it;
+//! - a metric's name that begins with `#`, a tab or a NUL with a backslash before it, or it would be a comment, or lose it.
+//!
+//! What has no form that can be queried is not written, see [`is_unreadable`].
+
+/// Appends a metric's name.
+pub(super) fn measurement(line: &mut Vec<u8>, name: &str) {
+    if name.starts_with(['#', '\t', '\0']) {
+        line.push(b'\\');
+    }
+    escaped(line, name, |b| matches!(b, b',' | b' ' | b'\n'));
+}
+
+/// Appends a tag's key or value. Returns whether [`reads_as_one_line`] must look at the line.
+pub(super) fn tag(line: &mut Vec<u8>, text: &str) -> bool {
+    key(line, text);
+    if text.ends_with('\\') {
+        line.extend_from_slice(b"\\ ");
+    }
+    has_backslash_before(text, b", =")
+}
+
+/// Appends a field's key.
+pub(super) fn key(line: &mut Vec<u8>, name: &str) {
+    escaped(line, name, |b| matches!(b, b',' | b' ' | b'=' | b'\n'));
+}
+
+/// Appends a string field's value with its quotes. Newlines stay as they are.
+pub(super) fn string(line: &mut Vec<u8>, text: &str) {
+    line.push(b'"');
+    escaped(line, text, |b| matches!(b, b'"' | b'\\'));
+    line.push(b'"');
+}
+
+/// Whether a metric's name or a field's key cannot be written: InfluxDB reads the backslash as an escape, and
+/// stores the name so that no query finds it, or refuses the line.
+pub(super) fn is_unreadable(name: &str) -> bool {
+    has_backslash_before(name, b", =\"")
+}
+
+/// What the name of a line's metric was.
+pub(super) fn read_measurement(line: &[u8]) -> String {
+    let mut name = Vec::new();
+    let mut bytes = line.iter().copied().peekable();
+    if let [b'\\', b'#' | b'\t' | b'\0', ..] = line {
+        bytes.next();
+    }
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => name.push(bytes.next_if(|next| matches!(next, b',' | b' ')).unwrap_or(byte)),
+            b',' | b' ' => break,
+            _ => name.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&name).into_owned()
+}
+
+/// Whether InfluxDB finds the end of the line where it is.
+///
+/// It looks for it before it looks at tags, with another idea of what is escaped: a backslash before an escaped
+/// character makes it believe that the fields have begun, and then a `"` in a tag hides the end of the line, or shows
+/// the newline in a string as one.
+pub(super) fn reads_as_one_line(line: &[u8]) -> bool {
+    let (mut in_fields, mut quoted) = (false, false);
+    let (mut equals, mut commas) = (0, 0);
+    let mut bytes = line.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'\n' if !quoted => return false,
+            b' ' => in_fields = true,
+            b'=' if in_fields && !quoted => equals += 1,
+            b',' if in_fields && !quoted => commas += 1,
+            b'"' if in_fields && equals > commas => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
+}
+
+fn has_backslash_before(text: &str, special: &[u8]) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|b| *b == b'\\') {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.first().is_none_or(|next| special.contains(next)) {
+            return true;
+        }
+    }
+    false
+}
+
+fn escaped(line: &mut Vec<u8>, text: &str, special: impl Fn(u8) -> bool) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|b| special(*b)) {
+        let (plain, tail) = rest.split_at(at);
+        line.extend_from_slice(plain);
+        line.push(b'\\');
+        let Some((byte, tail)) = tail.split_first() else { break };
+        line.push(if *byte == b'\n' { b'n' } else { *byte });
+        rest = tail;
+    }
+    line.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(append: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut line = Vec::new();
+        append(&mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn each_place_has_its_own_escapes() {
+        for (text, as_measurement, as_tag, as_key, as_string) in [
+            ("plain", "plain", "plain", "plain", r#""plain""#),
+            ("a,b c=d", r"a\,b\ c=d", r"a\,b\ c\=d", r"a\,b\ c\=d", r#""a,b c=d""#),
+            ("a\"b", "a\"b", "a\"b", "a\"b", r#""a\"b""#),
+            (r"C:\x", r"C:\x", r"C:\x", r"C:\x", r#""C:\\x""#),
+            ("a\nb", r"a\nb", r"a\nb", r"a\nb", "\"a\nb\""),
+            ("a\rb", "a\rb", "a\rb", "a\rb", "\"a\rb\""),
+            ("#1", r"\#1", "#1", "#1", r##""#1""##),
+            ("\tx", "\\\tx", "\tx", "\tx", "\"\tx\""),
+            ("", "", "", "", r#""""#),
+            ("東京 🎉", r"東京\ 🎉", r"東京\ 🎉", r"東京\ 🎉", r#""東京 🎉""#),
+        ] {
+            assert_eq!(with(|line| measurement(line, text)), as_measurement);
+            assert_eq!(with(|line| _ = tag(line, text)), as_tag);
+            assert_eq!(with(|line| key(line, text)), as_key);
+            assert_eq!(with(|line| string(line, text)), as_string);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_ends_with_a_backslash_gets_a_space() {
+        assert_eq!(with(|line| _ = tag(line, r"C:\")), r"C:\\ ");
+    }
+
+    #[test]
+    fn names_that_no_query_would_find_are_known() {
+        for name in [r"a\", r"a\ b", r"a\,b", r"a\=b", "a\\\"b", r"a\\ b", r"\"] {
+            assert!(is_unreadable(name), "{name}");
+        }
+        for name in ["a", "", r"a\b", r"\\a", "a b", "a\\\nb", "a\\#"] {
+            assert!(!is_unreadable(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_line_that_a_quote_would_hide_is_known() {
+        assert!(reads_as_one_line(b"m,a=b value=1 1"));
+        assert!(reads_as_one_line(b"m,a=\"b value=1,s=\"x\ny\" 1"));
+        assert!(reads_as_one_line(br"m,a\\ b=c value=1 1"));
+        assert!(reads_as_one_line(br#"m,a=C:\\ ,b="c value=1,unit="s" 1"#));
+        assert!(!reads_as_one_line(br#"m,a\\ b=c"d value=1 1"#));
+        assert!(!reads_as_one_line(b"m,a\\\\ b=c\" value=1,unit=\"x\nrogue v=2 2\" 1"));
+    }
+
+    #[test]
+    fn a_metric_is_known_by_its_line() {
+        for name in ["a", "a b,c", "#hash", r"a\b", "a=b", "\tx", "東京"] {
+            let line = with(|line| {
+                measurement(line, name);
+                line.extend_from_slice(b",d=e\\ f value=1 1");
+            });
+            assert_eq!(read_measurement(line.as_bytes()), name);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! From decoded messages to line protocol, in one buffer that is kept from batch to batch.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::escape;
+use crate::{
+    metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
+    publisher::RefusedAt,
+};
+
+/// The longest string field, in bytes: what InfluxDB documents.
+const MAX_STRING: usize = 64 << 10;
+
+/// Which point a line is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The message's index in the set.
+    pub(super) message: usize,
+    /// The point's index in the message.
+    pub(super) point: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    /// Where the line ends in the body, its newline included; it begins where the one before ends.
+    end: usize,
+    place: Place,
+}
+
+/// The lines of a batch, and what could not become one.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    body: Bytes,
+    lines: Vec<Line>,
+    refused: Vec<(Place, RefusedAt)>,
+}
+
+impl Lines {
+    /// How many lines there are.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// How many bytes a range of lines has.
+    pub(super) fn size(&self, range: &Range<usize>) -> usize {
+        self.bytes(range).len()
+    }
+
+    /// The text of a range of lines, which is part of the body and not a copy.
+    pub(super) fn slice(&self, range: &Range<usize>) -> Bytes {
+        self.body.slice(self.bytes(range))
+    }
+
+    /// What could not become a line, or not all of it, in the order of the set.
+    pub(super) fn refused(&self) -> &[(Place, RefusedAt)] {
+        &self.refused
+    }
+
+    /// The refusal of a line that the server did not take.
+    pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, RefusedAt)> {
+        let place = self.lines.get(line)?.place;
+        let metric = escape::read_measurement(&self.slice(&(line..line + 1)));
+        Some((place, RefusedAt { message: place.message, metric, reason: reason.to_owned() }))
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> Range<usize> {
+        let start = range.start.checked_sub(1).and_then(|before| self.lines.get(before)).map_or(0, |line| line.end);
+        let end = range.end.checked_sub(1).and_then(|last| self.lines.get(last)).map_or(start, |line| line.end);
+        start..end.max(start)
+    }
+
+    /// Gives the memory back to be filled again; a request that still reads the body keeps it, and new memory is taken.
+    fn recycle(&mut self) -> Vec<u8> {
+        self.lines.clear();
+        self.refused.clear();
+        let mut body = std::mem::take(&mut self.body).try_into_mut().map(Vec::from).unwrap_or_default();
+        body.clear();
+        body
+    }
+}
+
+/// Encodes; keep one for its buffers.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    /// `,key=value` for each tag of the message at hand.
+    tags: Vec<u8>,
+    /// The order of its dimensions.
+    order: Vec<usize>,
+    number: Number,
+}
+
+#[derive(Default)]
+struct Number {
+    int: itoa::Buffer,
+    float: ryu::Buffer,
+}
+
+impl std::fmt::Debug for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Number")
+    }
+}
+
+impl Encoder {
+    /// Encodes every point of a set into `lines`, in its order, and forgets what was there.
+    pub(super) fn encode(&mut self, set: &MessageSet, lines: &mut Lines) {
+        let mut body = lines.recycle();
+        for (index, message) in set.messages().enumerate() {
+            let look_closer = self.tags(set, &message);
+            for (point_index, point) in message.points().iter().enumerate() {
+                let place = Place { message: index, point: point_index };
+                let begin = body.len();
+                let refusal = match self.line(set, point, &mut body) {
+                    Ok(note) => {
+                        let line = body.get(begin..).unwrap_or_default();
+                        if look_closer && !escape::reads_as_one_line(line) {
+                            body.truncate(begin);
+                            Some(NOT_ONE_LINE.to_owned())
+                        } else {
+                            body.push(b'\n');
+                            lines.lines.push(Line { end: body.len(), place });
+                            note
+                        }
+                    }
+                    Err(reason) => {
+                        body.truncate(begin);
+                        Some(reason)
+                    }
+                };
+                if let Some(reason) = refusal {
+                    let metric = set.text(point.name).to_owned();
+                    lines.refused.push((place, RefusedAt { message: index, metric, reason }));
+                }
+            }
+        }
+        lines.body = Bytes::from(body);
+    }
+
+    /// Encodes a message's tags: sorted by key, the last of a key wins, empty ones left out.
+    fn tags(&mut self, set: &MessageSet, message: &Message<'_>) -> bool {
+        let dimensions = message.dimensions();
+        let name = |index: usize| dimensions.get(index).map_or("", |dimension| set.text(dimension.name));
+        self.tags.clear();
+        self.order.clear();
+        self.order.extend(0..dimensions.len());
+        self.order.sort_unstable_by(|a, b| name(*a).cmp(name(*b)).then(a.cmp(b)));
+        let mut look_closer = false;
+        let mut order = self.order.iter().copied().peekable();
+        while let Some(index) = order.next() {
+            let key = name(index);
+            let value = dimensions.get(index).map_or("", |dimension| set.text(dimension.value));
+            if value.is_empty() || order.peek().is_some_and(|next| name(*next) == key) {
+                continue;
+            }
+            self.tags.push(b',');
+            look_closer |= escape::tag(&mut self.tags, key);
+            self.tags.push(b'=');
+            look_closer |= escape::tag(&mut self.tags, value);
+        }
+        look_closer
+    }
+
+    /// Appends one line without its newline. Returns what had to be left out of it, or why it cannot be one.
+    fn line(&mut self, set: &MessageSet, point: &Point, body: &mut Vec<u8>) -> Result<Option<String>, String> {
+        let name = set.text(point.name);
+        if escape::is_unreadable(name) {
+            return Err(UNREADABLE_NAME.to_owned());
+        }
+        escape::measurement(body, name);
+        body.extend_from_slice(&self.tags);
+        body.extend_from_slice(b" value=");
+        if !point.value.is_finite() {
+            return Err(NOT_FINITE.to_owned());
+        }
+        body.extend_from_slice(self.number.float.format_finite(point.value).as_bytes());
+        let is_timer = if let Kind::Timer { unit } = point.kind {
+            let unit = set.text(unit);
+            if !unit.is_empty() {
+                body.extend_from_slice(b",unit=");
+                string(body, "unit", unit)?;
+            }
+            true
+        } else {
+            false
+        };
+        let mut note = None;
+        for field in set.fields(point) {
+            match set.text(field.name) {
+                // The metric's own, as in Kadabra.
+                "value" => {}
+                "unit" if is_timer => {}
+                // InfluxDB would leave it out without a word.
+                "time" => note = Some(TIME_FIELD.to_owned()),
+                key => self.field(set, key, field, body)?,
+            }
+        }
+        body.push(b' ');
+        body.extend_from_slice(self.number.int.format(point.time).as_bytes());
+        Ok(note)
+    }
+
+    fn field(&mut self, set: &MessageSet, key: &str, field: &Field, body: &mut Vec<u8>) -> Result<(), String> {
+        if escape::is_unreadable(key) {
+            return Err([UNREADABLE_KEY, key].concat());
+        }
+        body.push(b',');
+        escape::key(body, key);
+        body.push(b'=');
+        match field.value {
+            Scalar::Text(text) => string(body, key, set.text(text))?,
+            Scalar::Int(int) => {
+                body.extend_from_slice(self.number.int.format(int).as_bytes());
+                body.push(b'i');
+            }
+            Scalar::Float(float) if float.is_finite() => {
+                body.extend_from_slice(self.number.float.format_finite(float).as_bytes());
+            }
+            Scalar::Float(_) => return Err(NOT_FINITE.to_owned()),
+            Scalar::Bool(bool) => body.extend_from_slice(if bool { b"true" } else { b"false" }),
+        }
+        Ok(())
+    }
+}
+
+fn string(body: &mut Vec<u8>, key: &str, text: &str) -> Result<(), String> {
+    if text.len() > MAX_STRING {
+        return Err(["its field ", key, " is longer than the 64 KiB that InfluxDB allows"].concat());
+    }
+    escape::string(body, text);
+    Ok(())
+}
+
+const NOT_FINITE: &str = "line protocol has no NaN and no infinity";
+const NOT_ONE_LINE: &str = "InfluxDB 1.x would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
+                            and another a double quote";
+const TIME_FIELD: &str = "InfluxDB has no field called time: the point was written without this metadata";
+const UNREADABLE_NAME: &str = "InfluxDB 1.x would store it under a name that no query finds: the metric's name has a backslash before a \
+                               space, comma, equals sign or double quote, or at its end";
+const UNREADABLE_KEY: &str = "InfluxDB 1.x cannot read a key with a backslash before a space, comma, equals sign or double quote, or at \
+                              its end: ";
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

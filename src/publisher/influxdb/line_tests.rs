@@ -1,0 +1,296 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::metrics::build::{Metric, Value};
+
+fn counter(name: &str) -> Metric {
+    Metric { name: name.to_owned(), unit: None, value: 1.0, time: 1, metadata: Vec::new() }
+}
+
+fn pairs(dimensions: &[(&str, &str)]) -> Vec<(String, String)> {
+    dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn encode(set: &MessageSet) -> Lines {
+    let mut lines = Lines::default();
+    Encoder::default().encode(set, &mut lines);
+    lines
+}
+
+fn text(lines: &Lines) -> String {
+    String::from_utf8(lines.slice(&(0..lines.len())).to_vec()).unwrap()
+}
+
+#[test]
+fn a_counter_and_a_timer_are_these_bytes() {
+    let mut set = MessageSet::new();
+    set.push_message(
+        &pairs(&[("method", "GET"), ("env", "prod"), ("empty", ""), ("host name", "a,b=c")]),
+        &[
+            Metric {
+                name: "user signup".to_owned(),
+                unit: None,
+                value: 1e22,
+                time: 1_772_464_229_986_705_123,
+                metadata: vec![
+                    ("i".to_owned(), Value::Int(7)),
+                    ("f".to_owned(), Value::Float(1.5)),
+                    ("b".to_owned(), Value::Bool(true)),
+                    ("c".to_owned(), Value::Bool(false)),
+                    ("a key".to_owned(), Value::Text("it's \"q\" \\ \n".to_owned())),
+                    ("unit".to_owned(), Value::Text("kept".to_owned())),
+                    ("value".to_owned(), Value::Text("overwritten".to_owned())),
+                ],
+            },
+            Metric {
+                name: "t".to_owned(),
+                unit: Some("milliseconds".to_owned()),
+                value: 0.0125,
+                time: -5,
+                metadata: vec![("unit".to_owned(), Value::Text("overwritten".to_owned()))],
+            },
+        ],
+    );
+    let tags = r",env=prod,host\ name=a\,b\=c,method=GET";
+    let expected = format!(
+        "user\\ signup{tags} value=1e22,i=7i,f=1.5,b=true,c=false,a\\ key=\"it's \\\"q\\\" \\\\ \n\",unit=\"kept\" 1772464229986705123\n\
+         t{tags} value=0.0125,unit=\"milliseconds\" -5\n"
+    );
+    let lines = encode(&set);
+    assert_eq!(text(&lines), expected);
+    assert_eq!(lines.refused(), []);
+}
+
+#[test]
+fn the_last_of_a_repeated_dimension_wins_even_when_it_is_empty() {
+    let mut set = MessageSet::new();
+    set.push_message(&pairs(&[("d", "1"), ("e", "x"), ("d", "2"), ("e", "")]), &[counter("c")]);
+    assert_eq!(text(&encode(&set)), "c,d=2 value=1.0 1\n");
+}
+
+#[test]
+fn numbers_are_the_shortest_that_read_back_the_same() {
+    for (value, expected) in [
+        (0.1, "0.1"),
+        (5e-324, "5e-324"),
+        (f64::MAX, "1.7976931348623157e308"),
+        (-0.0, "-0.0"),
+        (123_456_789.125, "123456789.125"),
+    ] {
+        let mut set = MessageSet::new();
+        set.push_message(&[], &[Metric { value, ..counter("c") }]);
+        assert_eq!(text(&encode(&set)), format!("c value={expected} 1\n"));
+    }
+    let mut set = MessageSet::new();
+    set.push_message(&[], &[Metric { metadata: vec![("i".to_owned(), Value::Int(i64::MIN))], time: i64::MAX, ..counter("c") }]);
+    assert_eq!(text(&encode(&set)), "c value=1.0,i=-9223372036854775808i 9223372036854775807\n");
+}
+
+#[test]
+fn ranges_of_lines_are_slices_of_the_body() {
+    let mut set = MessageSet::new();
+    set.push_message(&[], &[counter("a"), counter("b")]);
+    set.push_message(&[], &[]);
+    set.push_message(&[], &[counter("c")]);
+    let lines = encode(&set);
+    let body = lines.slice(&(0..3));
+    for (range, expected) in
+        [(0..1, "a value=1.0 1\n"), (1..3, "b value=1.0 1\nc value=1.0 1\n"), (2..3, "c value=1.0 1\n"), (1..1, "")]
+    {
+        let slice = lines.slice(&range);
+        assert_eq!(slice, expected);
+        assert_eq!(lines.size(&range), expected.len());
+        assert!(slice.is_empty() || body.as_ptr_range().contains(&slice.as_ptr()));
+    }
+    let (place, refusal) = lines.refusal(2, "because").unwrap();
+    assert_eq!(place, Place { message: 2, point: 0 });
+    assert_eq!(refusal, RefusedAt { message: 2, metric: "c".to_owned(), reason: "because".to_owned() });
+}
+
+#[test]
+fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
+    let bad = [
+        Metric { metadata: vec![("s".to_owned(), Value::Text("x".repeat(65_537)))], ..counter("long") },
+        Metric { unit: Some("x".repeat(65_537)), ..counter("unit") },
+        Metric { value: f64::NAN, ..counter("nan") },
+        Metric { metadata: vec![("f".to_owned(), Value::Float(f64::INFINITY))], ..counter("inf") },
+        counter("ends with \\"),
+        Metric { metadata: vec![("a\\=b".to_owned(), Value::Int(1))], ..counter("key") },
+    ];
+    let mut metrics = vec![counter("first")];
+    metrics.extend(bad.clone());
+    metrics.push(Metric { metadata: vec![("s".to_owned(), Value::Text("x".repeat(65_536)))], ..counter("last") });
+    let mut set = MessageSet::new();
+    set.push_message(&[], &metrics);
+    let lines = encode(&set);
+    assert_eq!(lines.len(), 2);
+    assert!(text(&lines).starts_with("first value=1.0 1\nlast value=1.0,s=\"xxx"));
+    let refused: Vec<&str> = lines.refused().iter().map(|(_, refused)| refused.metric.as_str()).collect();
+    assert_eq!(refused, bad.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_field_called_time_is_left_out_and_said() {
+    let mut set = MessageSet::new();
+    set.push_message(
+        &[],
+        &[Metric { metadata: vec![("time".to_owned(), Value::Int(3)), ("x".to_owned(), Value::Int(4))], ..counter("c") }],
+    );
+    let lines = encode(&set);
+    assert_eq!(text(&lines), "c value=1.0,x=4i 1\n");
+    assert_eq!(lines.refused()[0].1.reason, TIME_FIELD);
+}
+
+#[test]
+fn a_rogue_second_line_is_not_written() {
+    let mut set = MessageSet::new();
+    let metadata = vec![("s".to_owned(), Value::Text("x\nrogue v=2 2".to_owned()))];
+    set.push_message(&pairs(&[("a\\ b", "c\"")]), &[Metric { metadata, ..counter("c") }]);
+    let lines = encode(&set);
+    assert_eq!(lines.len(), 0);
+    assert_eq!(lines.refused()[0].1.reason, NOT_ONE_LINE);
+}
+
+#[test]
+fn the_body_is_reused_unless_somebody_still_reads_it() {
+    let mut set = MessageSet::new();
+    set.push_message(&[], &vec![counter("c"); 100]);
+    let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
+    encoder.encode(&set, &mut lines);
+    let before = lines.slice(&(0..100)).as_ptr();
+    encoder.encode(&set, &mut lines);
+    assert_eq!(lines.slice(&(0..100)).as_ptr(), before);
+    let reader = lines.slice(&(0..1));
+    encoder.encode(&set, &mut lines);
+    assert_ne!(lines.slice(&(0..100)).as_ptr(), before);
+    assert_eq!(reader, "c value=1.0 1\n");
+}
+
+/// What a line says: measurement, tags, fields, time.
+type Read = (String, Vec<(String, String)>, Vec<(String, Value)>, i64);
+
+/// Reads line protocol the way its specification tells, and shares nothing with the encoder.
+struct Reader<'a>(std::iter::Peekable<std::str::Chars<'a>>);
+
+impl Reader<'_> {
+    /// Up to one of `ends`, which is left. A backslash escapes `special` only.
+    fn word(&mut self, special: &str, ends: &str) -> String {
+        let mut word = String::new();
+        while let Some(c) = self.0.next_if(|c| !ends.contains(*c)) {
+            match self.0.peek() {
+                Some(next) if c == '\\' && special.contains(*next) => word.extend(self.0.next()),
+                _ => word.push(c),
+            }
+        }
+        word
+    }
+
+    fn value(&mut self) -> Value {
+        if self.0.next_if_eq(&'"').is_some() {
+            let text = self.word("\"\\", "\"");
+            assert_eq!(self.0.next(), Some('"'));
+            return Value::Text(text);
+        }
+        let word = self.word("", ", ");
+        match word.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            _ => match word.strip_suffix('i') {
+                Some(int) => Value::Int(int.parse().unwrap()),
+                None => Value::Float(word.parse().unwrap()),
+            },
+        }
+    }
+
+    fn line(&mut self) -> Read {
+        let measurement = self.word(", ", ", ");
+        let mut tags = Vec::new();
+        while self.0.next_if_eq(&',').is_some() {
+            let key = self.word(",= ", "=");
+            self.0.next();
+            tags.push((key, self.word(",= ", ", ")));
+        }
+        let mut fields = Vec::new();
+        while matches!(self.0.peek(), Some(' ' | ',')) {
+            if self.0.next() == Some(' ') && !fields.is_empty() {
+                break;
+            }
+            let key = self.word(",= ", "=");
+            self.0.next();
+            fields.push((key, self.value()));
+        }
+        let time = self.word("", "\n").parse().unwrap();
+        assert_eq!(self.0.next(), Some('\n'));
+        (measurement, tags, fields, time)
+    }
+}
+
+fn nasty() -> impl Strategy<Value = String> {
+    prop_oneof![
+        r#"[a ,="\\\n#\t]{1,8}"#,
+        "\\PC{1,12}",
+        "[a-z]{1,5}",
+        any::<String>().prop_filter("not empty", |text| !text.is_empty())
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        nasty().prop_map(Value::Text),
+        any::<i64>().prop_map(Value::Int),
+        any::<f64>().prop_filter("finite", |float| float.is_finite()).prop_map(Value::Float),
+        any::<bool>().prop_map(Value::Bool),
+    ]
+}
+
+fn metric() -> impl Strategy<Value = Metric> {
+    let value_of = any::<f64>().prop_filter("finite", |float| float.is_finite());
+    (nasty(), prop::option::of(nasty()), value_of, any::<i64>(), prop::collection::btree_map(nasty(), value(), 0..4)).prop_map(
+        |(name, unit, value, time, metadata)| Metric { name, unit, value, time, metadata: metadata.into_iter().collect() },
+    )
+}
+
+/// The documented form in which a name, tag or key is stored.
+fn stored(text: &str, is_measurement: bool) -> String {
+    let text = text.replace('\n', "\\n");
+    if is_measurement && text.starts_with(['#', '\t', '\0']) { format!("\\{text}") } else { text }
+}
+
+fn meant(dimensions: &[(String, String)], metric: &Metric) -> Read {
+    let tag = |text: &String| stored(text, false) + if text.ends_with('\\') { " " } else { "" };
+    let last: std::collections::BTreeMap<_, _> = dimensions.iter().cloned().collect();
+    let tags = last.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (tag(name), tag(value))).collect();
+    let mut fields = vec![("value".to_owned(), Value::Float(metric.value))];
+    fields.extend(metric.unit.clone().map(|unit| ("unit".to_owned(), Value::Text(unit))));
+    fields.extend(metric.metadata.iter().map(|(key, value)| (stored(key, false), value.clone())));
+    (stored(&metric.name, true), tags, fields, metric.time)
+}
+
+proptest! {
+    #[test]
+    fn an_independent_reader_reads_what_was_meant(
+        messages in prop::collection::vec((prop::collection::vec((nasty(), nasty()), 0..4), prop::collection::vec(metric(), 0..4)), 0..5)
+    ) {
+        let mut set = MessageSet::new();
+        for (dimensions, metrics) in &messages {
+            set.push_message(dimensions, metrics);
+        }
+        let lines = encode(&set);
+        let refused: Vec<Place> = lines.refused().iter().map(|(place, _)| *place).collect();
+        let mut expected = Vec::new();
+        for (message, (dimensions, metrics)) in messages.iter().enumerate() {
+            for (point, metric) in metrics.iter().enumerate() {
+                if !refused.contains(&Place { message, point }) {
+                    expected.push(meant(dimensions, metric));
+                }
+            }
+        }
+        let text = text(&lines);
+        let mut reader = Reader(text.chars().peekable());
+        let mut read = Vec::new();
+        while reader.0.peek().is_some() {
+            read.push(reader.line());
+        }
+        prop_assert_eq!(read, expected);
+    }
+}

@@ -1,0 +1,282 @@
+//! What an answer of InfluxDB 1.x to a write means. Pure: bytes in, [`Verdict`] out.
+
+use std::time::{Duration, SystemTime};
+
+use awc::http::header::HttpDate;
+
+/// The longest pause that a server can ask for.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// How much of a server's words is quoted, in characters.
+const MAX_QUOTE: usize = 400;
+
+/// An answer as far as it matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The `Retry-After` header, as it was sent.
+    pub(super) retry_after: Option<String>,
+    /// The body, or its beginning.
+    pub(super) body: String,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All of it is written.
+    Complete,
+    /// Some of it was refused, and the rest may be written or not.
+    Isolate {
+        words: String,
+        /// How many points were refused, where InfluxDB's count can be trusted.
+        refused: Option<usize>,
+    },
+    /// Too much at once.
+    Split { words: String },
+    /// Later.
+    Retry { after: Option<Duration>, words: String },
+    /// An operator must mend this first.
+    Hold { cause: Cause, words: String },
+}
+
+/// What an operator must mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    NoDatabase,
+    NoRetentionPolicy,
+    Unauthenticated,
+    Forbidden,
+    /// Whatever answers is not the write API of InfluxDB 1.x.
+    NotInfluxdb,
+}
+
+/// Reads an answer to a write. `now` is for a `Retry-After` that is a date; `hide` takes secrets out of what is quoted.
+pub(super) fn verdict(answer: &Answer, now: SystemTime, hide: impl Fn(String) -> String) -> Verdict {
+    let words = words(answer, hide);
+    let hold = |cause, words| Verdict::Hold { cause, words };
+    match answer.status {
+        204 => Verdict::Complete,
+        400 => match error(&answer.body) {
+            Some(error) if is_about_the_request(&error) => Verdict::Retry { after: None, words },
+            Some(error) => Verdict::Isolate { refused: trusted_count(&error), words },
+            // A proxy's page. Isolating on its word would park everything.
+            None => hold(Cause::NotInfluxdb, words),
+        },
+        401 => hold(Cause::Unauthenticated, words),
+        403 => hold(Cause::Forbidden, words),
+        404 if mentions(answer, "database not found") => hold(Cause::NoDatabase, words),
+        413 => Verdict::Split { words },
+        500 if mentions(answer, "retention policy not found") => hold(Cause::NoRetentionPolicy, words),
+        500 if mentions(answer, "database not found") => hold(Cause::NoDatabase, words),
+        429 | 500..=599 => {
+            let after = answer.retry_after.as_deref().and_then(|header| retry_after(header, now));
+            Verdict::Retry { after, words }
+        }
+        _ => hold(Cause::NotInfluxdb, words),
+    }
+}
+
+/// What InfluxDB says in its JSON, if it is InfluxDB's JSON.
+pub(super) fn error(body: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_str(body).ok()?;
+    Some(json.get("error")?.as_str()?.to_owned())
+}
+
+/// The status and the words, one printable line, bounded.
+pub(super) fn words(answer: &Answer, hide: impl Fn(String) -> String) -> String {
+    let said = quote(&hide(error(&answer.body).unwrap_or_else(|| answer.body.clone())));
+    let status = answer.status.to_string();
+    if said.is_empty() { status } else { [status.as_str(), said.as_str()].join(" ") }
+}
+
+/// Printable and bounded; of a long text the beginning and the end, since InfluxDB puts the reason last.
+fn quote(text: &str) -> String {
+    let printable: Vec<char> = text
+        .split_whitespace()
+        .flat_map(|word| [' '].into_iter().chain(word.chars()))
+        .skip(1)
+        .map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c })
+        .collect();
+    if printable.len() <= MAX_QUOTE {
+        return printable.into_iter().collect();
+    }
+    let (head, tail) = (MAX_QUOTE / 2, MAX_QUOTE / 2 - 3);
+    printable.iter().take(head).chain(&['.', '.', '.']).chain(printable.iter().skip(printable.len() - tail)).collect()
+}
+
+/// Characters that turn the direction of text or hide in it.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+fn mentions(answer: &Answer, what: &str) -> bool {
+    error(&answer.body).is_some_and(|error| error.contains(what))
+}
+
+/// A 400 that is not about any line: the body did not arrive whole.
+fn is_about_the_request(error: &str) -> bool {
+    error.contains("EOF") || error.starts_with("gzip:") || error.starts_with("flate:") || error.starts_with("http:")
+}
+
+/// The number after `dropped=`, for the refusals in which 1.6.7 was seen to count each refused point once. It says
+/// 0 for lines that it could not parse, and counts one shard only where several refuse, so it is a lower bound.
+fn trusted_count(error: &str) -> Option<usize> {
+    let rest = error.strip_prefix("partial write: ")?;
+    let counted = ["points beyond retention policy", "field type conflict", "invalid tag key", "invalid field name"];
+    if !counted.iter().any(|reason| rest.starts_with(reason)) || rest.contains("unable to parse") {
+        return None;
+    }
+    let (_, count) = rest.rsplit_once(" dropped=")?;
+    count.trim().parse().ok().filter(|count| *count > 0)
+}
+
+/// Seconds or a date, at most [`MAX_RETRY_AFTER`].
+fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
+    let header = header.trim();
+    let pause = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
+        header.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        let date: HttpDate = header.parse().ok()?;
+        SystemTime::from(date).duration_since(now).unwrap_or_default()
+    };
+    Some(pause.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, retry_after: None, body: body.to_owned() }
+    }
+
+    fn json(error: &str) -> String {
+        serde_json::json!({ "error": error }).to_string()
+    }
+
+    fn of(status: u16, body: &str) -> Verdict {
+        verdict(&answer(status, body), SystemTime::UNIX_EPOCH, |text| text)
+    }
+
+    fn hold(cause: Cause, words: &str) -> Verdict {
+        Verdict::Hold { cause, words: words.to_owned() }
+    }
+
+    fn retry(words: &str) -> Verdict {
+        Verdict::Retry { after: None, words: words.to_owned() }
+    }
+
+    fn isolate(words: &str, refused: Option<usize>) -> Verdict {
+        Verdict::Isolate { words: words.to_owned(), refused }
+    }
+
+    #[test]
+    fn every_status_there_is_has_its_verdict() {
+        for status in 100..1000 {
+            let verdict = of(status, "");
+            match status {
+                204 => assert_eq!(verdict, Verdict::Complete),
+                401 => assert_eq!(verdict, hold(Cause::Unauthenticated, "401")),
+                403 => assert_eq!(verdict, hold(Cause::Forbidden, "403")),
+                413 => assert_eq!(verdict, Verdict::Split { words: "413".to_owned() }),
+                429 | 500..=599 => assert_eq!(verdict, retry(&status.to_string())),
+                _ => assert_eq!(verdict, hold(Cause::NotInfluxdb, &status.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn what_influxdb_1_6_7_says_is_understood() {
+        let conflict = "partial write: field type conflict: input field \"v\" on measurement \"m\" is type integer, already exists as type float dropped=3";
+        for (status, error, expected) in [
+            (400, "unable to parse 'bad': missing fields", isolate("400 unable to parse 'bad': missing fields", None)),
+            (400, "field type conflict", isolate("400 field type conflict", None)),
+            (400, conflict, isolate(&format!("400 {conflict}"), Some(3))),
+            (
+                400,
+                "partial write: points beyond retention policy dropped=4",
+                isolate("400 partial write: points beyond retention policy dropped=4", Some(4)),
+            ),
+            (401, "authorization failed", hold(Cause::Unauthenticated, "401 authorization failed")),
+            (
+                403,
+                "\"u\" user is not authorized to write to database \"d\"",
+                hold(Cause::Forbidden, "403 \"u\" user is not authorized to write to database \"d\""),
+            ),
+            (404, "database not found: \"d\"", hold(Cause::NoDatabase, "404 database not found: \"d\"")),
+            (500, "retention policy not found: r", hold(Cause::NoRetentionPolicy, "500 retention policy not found: r")),
+            (500, "database not found: d", hold(Cause::NoDatabase, "500 database not found: d")),
+            (500, "timeout", retry("500 timeout")),
+        ] {
+            assert_eq!(of(status, &json(error)), expected);
+        }
+        assert_eq!(of(404, "404 page not found\n"), hold(Cause::NotInfluxdb, "404 404 page not found"));
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_trusted_is_not() {
+        for error in [
+            "partial write: unable to parse 'x': missing fields dropped=0",
+            "partial write: unable to parse 'x dropped=7': missing fields",
+            "partial write: max-values-per-tag limit exceeded (2/2): measurement=\"m\" tag=\"t\" value=\"3\" dropped=2",
+            "partial write: field type conflict dropped=0",
+            "partial write: field type conflict dropped=many",
+            "points beyond retention policy dropped=4",
+        ] {
+            assert_eq!(trusted_count(error), None, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_arrived_broken_condemns_no_line() {
+        assert_eq!(of(400, &json("unexpected EOF")), retry("400 unexpected EOF"));
+        assert_eq!(of(400, &json("gzip: invalid header")), retry("400 gzip: invalid header"));
+    }
+
+    #[test]
+    fn a_proxys_bad_request_condemns_no_line() {
+        let page = "<html>\r\n<head><title>400 Bad Request</title></head>\r\n</html>";
+        assert_eq!(of(400, page), hold(Cause::NotInfluxdb, "400 <html> <head><title>400 Bad Request</title></head> </html>"));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_bounded() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        for (header, expected) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("601", Some(600)),
+            ("99999999999999999999999999", Some(600)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Sat, 06 Nov 2094 08:00:00 GMT", Some(600)),
+            ("-1", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            assert_eq!(retry_after(header, now), expected.map(Duration::from_secs), "{header}");
+            for status in [429, 500, 503] {
+                let answer = Answer { status, retry_after: Some(header.to_owned()), body: String::new() };
+                let expected = Verdict::Retry { after: expected.map(Duration::from_secs), words: status.to_string() };
+                assert_eq!(verdict(&answer, now, |text| text), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_hidden_before_a_quote_is_cut_and_after_the_verdict() {
+        let said = answer(404, &json(&format!("database not found: {}\"se cret\"", "x".repeat(MAX_QUOTE))));
+        let verdict =
+            verdict(&said, SystemTime::UNIX_EPOCH, |text| text.replace("\"se cret\"", "***").replace("database", "***"));
+        let Verdict::Hold { cause: Cause::NoDatabase, words } = verdict else { panic!("{verdict:?}") };
+        assert!(words.starts_with("404 *** not found: xxx") && words.ends_with("xxx***"), "{words}");
+    }
+
+    #[test]
+    fn a_quote_is_one_printable_bounded_line() {
+        assert_eq!(quote("a\n\u{1b}[31m\tb\u{202e}c"), "a \u{fffd}[31m b\u{fffd}c");
+        let long = quote(&format!("unable to parse '{}': max key length exceeded", "x".repeat(70_000)));
+        assert_eq!(long.chars().count(), MAX_QUOTE);
+        assert!(long.starts_with("unable to parse 'xxx") && long.ends_with("xxx': max key length exceeded"), "{long}");
+    }
+}
