@@ -135,10 +135,15 @@ impl LeaseBook {
     pub fn abandon(&self) -> u64 {
         let mut pages = self.pages();
         let pages = &mut *pages;
-        let open = pages.tally.in_flight;
+        let open = std::mem::take(&mut pages.tally.in_flight);
         pages.tally.given_back += open;
-        pages.tally.in_flight = 0;
-        pages.dropped.extend(pages.live.drain().map(|(id, _)| id));
+        for (id, entry) in pages.open.drain() {
+            if entry.struck {
+                pages.tally.lost += entry.messages as u64;
+            } else {
+                pages.dropped.push(id);
+            }
+        }
         open
     }
 
@@ -245,6 +250,19 @@ mod tests {
         assert!(tally.balances());
         assert_eq!(tally, Tally { received: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7 });
         assert_eq!(book.dropped(), [LeaseId("d".into())]);
+    }
+
+    #[test]
+    fn what_is_abandoned_is_given_back_and_its_holder_can_do_nothing_more_with_it() {
+        let book = Arc::new(LeaseBook::default());
+        let (held, struck) = (filled(&book, "a", 3), filled(&book, "b", 4));
+        book.strike(&[LeaseId("b".into())]);
+        assert_eq!(book.abandon(), 7);
+        assert_eq!(book.dropped(), [LeaseId("a".into())]);
+        held.settle(Settlement::Completed { parked: 0 });
+        drop(struck);
+        assert_eq!(book.tally(), Tally { received: 7, published: 0, parked: 0, given_back: 7, lost: 4, in_flight: 0 });
+        assert_eq!(book.dropped(), [LeaseId("a".into())]);
     }
 
     #[test]

@@ -88,6 +88,10 @@ impl Channel for RedisChannel {
         &self.book
     }
 
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+
     async fn open(&self) -> Result<String, ChannelError> {
         check::open(self).await
     }
@@ -110,6 +114,10 @@ impl Channel for RedisChannel {
 
     async fn recover(&self) -> Result<Recovered, ChannelError> {
         self.named(recover::recover(self).await).await
+    }
+
+    async fn give_back(&self) -> Result<usize, ChannelError> {
+        self.named(recover::dropped(self).await).await
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {

@@ -18,7 +18,8 @@ pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, Channel
     Ok(Recovered { dropped: dropped(channel).await?, expired: expired(channel).await?, adopted: adoption::adopt(channel).await? })
 }
 
-async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelError> {
+/// See [`crate::channel::Channel::give_back`].
+pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelError> {
     let mut messages = 0;
     // From the newest to the oldest, since each goes to the end that is taken next.
     for id in channel.book.dropped().into_iter().rev() {
