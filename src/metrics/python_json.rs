@@ -164,10 +164,7 @@ fn is_number(word: &str) -> bool {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (mantissa, None),
     };
-    digits(whole)
-        && (whole == "0" || !whole.starts_with('0'))
-        && fraction.is_none_or(digits)
-        && exponent.is_none_or(digits)
+    digits(whole) && (whole == "0" || !whole.starts_with('0')) && fraction.is_none_or(digits) && exponent.is_none_or(digits)
 }
 
 #[cfg(test)]
@@ -186,7 +183,12 @@ mod tests {
 
     #[test]
     fn nothing_is_replaced_that_json_knows() {
-        for text in ["", "[1, -1.5e300, true, null]", r#"{"NaN": "Infinity", "a": "\ud83c\udf89 \\ud800 \\\" 1e999"}"#, "[9223372036854775807]"] {
+        for text in [
+            "",
+            "[1, -1.5e300, true, null]",
+            r#"{"NaN": "Infinity", "a": "\ud83c\udf89 \\ud800 \\\" 1e999"}"#,
+            "[9223372036854775807]",
+        ] {
             assert_eq!(repaired(text), None, "{text}");
         }
     }
@@ -210,14 +212,28 @@ mod tests {
     #[test]
     fn halves_of_surrogate_pairs_take_their_string_with_them_only() {
         let count = |text: &str| repaired(text).map(|(_, repairs)| repairs.len());
-        for string in [r"a\ud800", r"\udc00", r"\ud800\ud83c\udf89", r"\ud83c\udf89\udf89", r"\ud800x\udc00", r"\ud800\n", r"\uD800\\udc00"] {
+        for string in
+            [r"a\ud800", r"\udc00", r"\ud800\ud83c\udf89", r"\ud83c\udf89\udf89", r"\ud800x\udc00", r"\ud800\n", r"\uD800\\udc00"]
+        {
             assert_eq!(count(&format!(r#"["é", "{string}", "b"]"#)), Some(1), "{string}");
         }
     }
 
     #[test]
     fn what_is_not_even_pythons_json_stays_broken() {
-        for text in ["{NaN: 1}", "{Infinity\n: 1}", "1NaN", "[nan]", "[+Infinity]", "[01e999]", "[1e999.]", "[.1e999]", r#"["\ud800"#, r#"["\ud8"]"#, "[--Infinity]"] {
+        for text in [
+            "{NaN: 1}",
+            "{Infinity\n: 1}",
+            "1NaN",
+            "[nan]",
+            "[+Infinity]",
+            "[01e999]",
+            "[1e999.]",
+            "[.1e999]",
+            r#"["\ud800"#,
+            r#"["\ud8"]"#,
+            "[--Infinity]",
+        ] {
             assert_eq!(repaired(text), None, "{text}");
         }
     }

@@ -16,7 +16,7 @@ mod tests;
 
 use self::pattern::{Pattern, Values};
 
-/// What a client writes unless told otherwise.
+/// The timestamp format of a client that was not told otherwise.
 pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
 /// Why a format cannot be used.

@@ -46,6 +46,15 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What stands where something else is wanted: `null instead of a string`.
+    pub(super) fn instead_of(self, wanted: &str, raw: Raw) -> String {
+        match raw {
+            // It is a string, and says itself what is wrong with it.
+            Raw::Surrogate(_) => self.describe(raw).into_owned(),
+            _ => format!("{} instead of {wanted}", self.describe(raw)),
+        }
+    }
+
     /// A string that is none, as it was written.
     pub(super) fn surrogate(self, text: Piece) -> String {
         format!("the string \"{}\" with half of a surrogate pair, which is no character", cut(self.text(text)))

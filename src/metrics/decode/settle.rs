@@ -84,21 +84,20 @@ impl<'a> Settling<'a> {
     fn message(&mut self, formats: &mut FormatCache, offset: impl Fn(usize) -> i64) -> Result<(), String> {
         let (raw, source) = (self.raw, self.source);
         if raw.this != Raw::Object {
-            return Err(format!("the message is {} instead of an object", source.describe(raw.this)));
+            return Err(format!("the message is {}", source.instead_of("an object", raw.this)));
         }
-        let lists =
-            [("dimensions", raw.dimensions.this), ("counters", raw.counters.this), ("timers", raw.timers.this)];
+        let lists = [("dimensions", raw.dimensions.this), ("counters", raw.counters.this), ("timers", raw.timers.this)];
         for (key, this) in lists {
             match this {
                 Raw::List => {}
                 Raw::Absent => return Err(format!("the message has no \"{key}\"")),
-                other => return Err(format!("the message's \"{key}\" is {} instead of a list", source.describe(other))),
+                other => return Err(format!("the message's \"{key}\" is {}", source.instead_of("a list", other))),
             }
         }
         let format_text = match raw.timestamp_format {
             Raw::Text(text) => source.text(text),
             Raw::Absent => return Err("the message has no \"timestamp_format\"".to_owned()),
-            other => return Err(format!("the message's \"timestamp_format\" is {} instead of a string", source.describe(other))),
+            other => return Err(format!("the message's \"timestamp_format\" is {}", source.instead_of("a string", other))),
         };
         let format = formats.get(format_text).map_err(|error| format!("the timestamp_format {} {error}", quote(format_text)))?;
 
@@ -132,12 +131,12 @@ impl<'a> Settling<'a> {
     fn dimension(&mut self, dimension: &RawDimension, number: usize) -> Result<(), String> {
         let source = self.source;
         if dimension.this != Raw::Object {
-            return Err(format!("dimension {number} is {} instead of an object", source.describe(dimension.this)));
+            return Err(format!("dimension {number} is {}", source.instead_of("an object", dimension.this)));
         }
         let name = match dimension.name {
             Raw::Text(name) => source.text(name),
             Raw::Absent => return Err(format!("dimension {number} has no \"name\"")),
-            other => return Err(format!("the name of dimension {number} is {} instead of a string", source.describe(other))),
+            other => return Err(format!("the name of dimension {number} is {}", source.instead_of("a string", other))),
         };
         // What is no string is written as Python's str() writes it, as the Python agent did for tags.
         let value: Cow<'_, str> = match dimension.value {
@@ -158,7 +157,7 @@ impl<'a> Settling<'a> {
                 _ => "inf".into(),
             },
             Raw::Absent => return Err(format!("dimension {} has no \"value\"", quote(name))),
-            other => return Err(format!("the value of dimension {} is {} instead of a string", quote(name), source.describe(other))),
+            other => return Err(format!("the value of dimension {} is {}", quote(name), source.instead_of("a string", other))),
         };
         // The Python agent left it out.
         if name.is_empty() {
@@ -181,7 +180,7 @@ impl<'a> Settling<'a> {
         let source = self.source;
         let one = list.one();
         if metric.this != Raw::Object {
-            return Err(format!("{one} {number} is {} instead of an object", source.describe(metric.this)));
+            return Err(format!("{one} {number} is {}", source.instead_of("an object", metric.this)));
         }
         let name = self.string(metric.name, "name").map_err(|what| format!("{one} {number} {what}"))?;
         if name.is_empty() {
@@ -191,7 +190,6 @@ impl<'a> Settling<'a> {
         let value = match metric.value {
             Raw::Float(value) => value,
             // The value is a float, so an integer beyond 2^53 is rounded as Python's float() rounds it.
-            #[allow(clippy::cast_precision_loss)]
             Raw::Int(value) => value as f64,
             Raw::BigInt(digits) => match source.text(digits).parse::<f64>() {
                 Ok(value) if value.is_finite() => value,
@@ -199,7 +197,7 @@ impl<'a> Settling<'a> {
             },
             Raw::NotFinite(word) => return Err(format!("the value {} is not a finite number", cut(source.text(word)))),
             Raw::Absent => return Err(wrong("has no value".to_owned())),
-            other => return Err(format!("the value is {} instead of a number", source.describe(other))),
+            other => return Err(format!("the value is {}", source.instead_of("a number", other))),
         };
         let timestamp = self.string(metric.timestamp, "timestamp").map_err(wrong)?;
         let micros = format.parse(timestamp).map_err(|error| match error {
@@ -209,13 +207,18 @@ impl<'a> Settling<'a> {
             TimestampError::Impossible => format!("the timestamp {} is no date and time that exists", quote(timestamp)),
         })?;
         let time = micros.checked_mul(1000).and_then(|nanos| nanos.checked_add(offset)).ok_or_else(|| {
-            format!("the timestamp {} is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds", quote(timestamp))
+            format!(
+                "the timestamp {} is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds",
+                quote(timestamp)
+            )
         })?;
         let unit = match (list, metric.unit) {
             (List::Counters, _) => None,
-            (List::Timers, Raw::Object) => Some(self.string(metric.unit_name, "name").map_err(|what| format!("the timer's unit {what}"))?),
+            (List::Timers, Raw::Object) => {
+                Some(self.string(metric.unit_name, "name").map_err(|what| format!("the timer's unit {what}"))?)
+            }
             (List::Timers, Raw::Absent) => return Err(wrong("has no unit".to_owned())),
-            (List::Timers, other) => return Err(format!("the unit is {} instead of an object", source.describe(other))),
+            (List::Timers, other) => return Err(format!("the unit is {}", source.instead_of("an object", other))),
         };
         Ok(Sound { name, value, time, unit })
     }
@@ -224,15 +227,14 @@ impl<'a> Settling<'a> {
         match raw {
             Raw::Text(text) => Ok(self.source.text(text)),
             Raw::Absent => Err(format!("has no {key}")),
-            Raw::Surrogate(_) => Err(format!("has as {key} {}", self.source.describe(raw))),
-            other => Err(format!("has as {key} {} instead of a string", self.source.describe(other))),
+            other => Err(format!("has as {key} {}", self.source.instead_of("a string", other))),
         }
     }
 
     fn judge_metadata(&self, list: List, metric: &RawMetric) -> Result<(), String> {
         match metric.metadata {
             Raw::Object | Raw::Absent => self.fields(list, metric).judge(),
-            other => Err(format!("the metadata is {} instead of an object", self.source.describe(other))),
+            other => Err(format!("the metadata is {}", self.source.instead_of("an object", other))),
         }
     }
 

@@ -150,3 +150,376 @@ fn what_is_hostile_is_refused_and_nothing_beside_it() {
         }
     }
 }
+
+#[test]
+fn a_sentence_says_what_is_wrong_with_a_metric() {
+    let cases = [
+        (r#"{"metadata": {}, "timestamp": "1970", "value": 1}"#, "counter 1 has no name"),
+        (
+            r#"{"name": 5, "metadata": {}, "timestamp": "1970", "value": 1}"#,
+            "counter 1 has as name the number 5 instead of a string",
+        ),
+        (r#"{"name": "", "metadata": {}, "timestamp": "1970", "value": 1}"#, "counter 1 has an empty name"),
+        (r#"{"name": "c", "metadata": {}, "timestamp": "1970"}"#, "the counter has no value"),
+        (
+            r#"{"name": "c", "metadata": {}, "timestamp": "1970", "value": "12\n"}"#,
+            r#"the value is the string "12\n" instead of a number"#,
+        ),
+        (
+            r#"{"name": "c", "metadata": {}, "timestamp": "1970", "value": true}"#,
+            "the value is the boolean true instead of a number",
+        ),
+        (r#"{"name": "c", "metadata": {}, "timestamp": "1970", "value": 1e999}"#, "the value 1e999 is not a finite number"),
+        (r#"{"name": "c", "metadata": {}, "value": 1}"#, "the counter has no timestamp"),
+        (
+            r#"{"name": "c", "metadata": {}, "timestamp": 1970.0, "value": 1}"#,
+            "the counter has as timestamp the number 1970.0 instead of a string",
+        ),
+        (
+            r#"{"name": "c", "metadata": {}, "timestamp": "2263", "value": 1}"#,
+            r#"the timestamp "2263" is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds"#,
+        ),
+        (r#"{"name": "c", "metadata": null, "timestamp": "1970", "value": 1}"#, "the metadata is null instead of an object"),
+        ("[[1]]", "counter 1 is a list instead of an object"),
+        ("NaN", "counter 1 is the number NaN instead of an object"),
+        (&counter(r#"{"a": NaN}"#), r#"the metadata "a" is NaN, which is not a finite number"#),
+        (&counter(r#"{"a": [{"b": -Infinity}]}"#), r#"the metadata "a" is -Infinity, which is not a finite number"#),
+        (
+            &counter(r#"{"a": 9223372036854775808}"#),
+            r#"the metadata "a" holds the integer 9223372036854775808, which does not fit 64 bits"#,
+        ),
+        (
+            &counter(r#"{"a": [-123456789012345678901234567890]}"#),
+            r#"the metadata "a" holds the integer -123456789012345678901234567890, which does not fit 64 bits"#,
+        ),
+        (
+            &counter(r#"{"a": "x\ud800"}"#),
+            r#"the metadata "a" holds the string "x\ud800" with half of a surrogate pair, which is no character"#,
+        ),
+        (
+            &counter(r#"{"\udc00": 1}"#),
+            r#"the metadata has as a key the string "\udc00" with half of a surrogate pair, which is no character"#,
+        ),
+    ];
+    for (counter, reason) in cases {
+        assert_eq!(refused(counter), reason, "{counter}");
+    }
+}
+
+#[test]
+fn a_sentence_says_what_is_wrong_with_a_timer() {
+    let cases = [
+        ("", "the timer has no unit"),
+        (r#", "unit": "seconds""#, r#"the unit is the string "seconds" instead of an object"#),
+        (r#", "unit": {"seconds_offset": 1.0}"#, "the timer's unit has no name"),
+        (r#", "unit": {"name": null}"#, "the timer's unit has as name null instead of a string"),
+    ];
+    for (unit, reason) in cases {
+        let (set, refusals) = decode(format!(
+            r#"{{"dimensions": [], "counters": [], "timers": [{{"name": "t", "metadata": {{"a": 1}}, "timestamp": "1970", "value": 1{unit}}}], "timestamp_format": "%Y"}}"#
+        ));
+        assert_eq!(refusals, [Refusal { metric: Some("t".to_owned()), reason: reason.to_owned() }]);
+        assert!(set.text.is_empty() && set.fields.is_empty() && set.point_count() == 0);
+    }
+}
+
+#[test]
+fn a_sentence_says_what_is_wrong_with_a_message() {
+    let with = |dimensions: &str| {
+        with_counters(&counter("{}")).replace(r#""dimensions": []"#, &format!(r#""dimensions": {dimensions}"#))
+    };
+    let format = |format: &str| with_counters(&counter("{}")).replace(r#""%Y""#, format);
+    let cases = [
+        (with("null"), "the message's \"dimensions\" is null instead of a list"),
+        (with("[5]"), "dimension 1 is the number 5 instead of an object"),
+        (with(r#"[{"name": "a", "value": "b"}, {"value": "x"}]"#), "dimension 2 has no \"name\""),
+        (with(r#"[{"name": 1, "value": "x"}]"#), "the name of dimension 1 is the number 1 instead of a string"),
+        (with(r#"[{"name": "d", "value": []}]"#), "the value of dimension \"d\" is a list instead of a string"),
+        (
+            with(r#"[{"name": "d", "value": "\ud800"}]"#),
+            "the value of dimension \"d\" is the string \"\\ud800\" with half of a surrogate pair, which is no character",
+        ),
+        (format("5"), "the message's \"timestamp_format\" is the number 5 instead of a string"),
+        (format(r#""%Y %""#), "the timestamp_format \"%Y %\" ends in a lone %"),
+        (format(r#""%c %Y""#), "the timestamp_format \"%c %Y\" has the directive %Y more than once"),
+        ("[{NaN: 1}]".to_owned(), "the message is not JSON: key must be a string at line 1 column 3"),
+    ];
+    for (payload, reason) in cases {
+        assert_eq!(refused_whole(&payload), reason, "{payload}");
+    }
+}
+
+#[test]
+fn a_dead_letter_does_not_quote_a_message_of_megabytes() {
+    let long = "é".repeat(1_000_000);
+    let reason = refused(&format!(r#"{{"name": "c", "metadata": {{}}, "timestamp": "{long}", "value": 1}}"#));
+    assert!(reason.len() < 400, "{}", reason.len());
+    let digits = "9".repeat(1_000_000);
+    assert!(refused(&counter(&format!(r#"{{"a": {digits}}}"#))).len() < 400);
+}
+
+#[test]
+fn half_a_surrogate_pair_costs_no_more_than_its_metric() {
+    let reason = refused(r#"{"name": "caf\ud800\n", "metadata": {}, "timestamp": "1970", "value": 1}"#);
+    assert_eq!(reason, r#"counter 1 has as name the string "caf\ud800\n" with half of a surrogate pair, which is no character"#);
+    refused(r#"{"name": "c", "metadata": {}, "timestamp": "19\ude0070", "value": 1}"#);
+    // A string of question marks beside it is not taken for it, nor is one in what nobody reads.
+    let (set, refusals) = decode(with_counters(
+        r#"{"name": "??????", "extra": ["\ud800", NaN, {"\ud800": 1e999}], "timestamp": "1970", "value": 1}"#,
+    ));
+    assert_eq!(refusals, []);
+    assert_eq!(names(&set), ["??????", "good"]);
+}
+
+#[test]
+fn metadata_becomes_fields_of_the_types_that_were_sent() {
+    let cases = [
+        (
+            r#"{"a": 7, "b": -9223372036854775808, "c": true, "d": 1.5, "e": "x"}"#,
+            json!({"value": 1.0, "a": 7, "b": i64::MIN, "c": true, "d": 1.5, "e": "x"}),
+        ),
+        (r#"{"null": null, "empty": "", "": "no key"}"#, json!({"value": 1.0, "empty": ""})),
+        (r#"{"value": NaN, "unit": "kept for a counter"}"#, json!({"value": 1.0, "unit": "kept for a counter"})),
+        (r#"{"a": 1, "b": 2, "a": 3, "b": null}"#, json!({"value": 1.0, "a": 3})),
+        (r#"{"a": NaN, "a": 3}"#, json!({"value": 1.0, "a": 3})),
+        (r#"{"\u0061": 1, "a": 2}"#, json!({"value": 1.0, "a": 2})),
+        (
+            r#"{"a":{"z":[1,2.50,"\u00e9\n",null,true,{}],"b":[]}}"#,
+            json!({"value": 1.0, "a": r#"{"z": [1, 2.5, "é\n", null, true, {}], "b": []}"#}),
+        ),
+        (r#"{"a": -0, "b": 100000000000000000000.0, "c": -0.0}"#, json!({"value": 1.0, "a": 0, "b": 1e20, "c": -0.0})),
+    ];
+    for (metadata, fields) in cases {
+        assert_eq!(fields_of(metadata), fields, "{metadata}");
+    }
+    let many: String = (0..40).map(|index| format!(r#""k{}": {index}, "#, index % 20)).collect();
+    let fields = fields_of(&format!("{{{many}\"k0\": null}}"));
+    assert_eq!(fields.as_object().unwrap().len(), 20);
+    assert_eq!((&fields["k1"], &fields["k19"], fields.get("k0")), (&json!(21), &json!(39), None));
+}
+
+#[test]
+fn a_timer_overwrites_value_and_unit_of_its_metadata() {
+    let (set, refusals) = decode(
+        r#"{"dimensions": [], "counters": [], "timers": [{"name": "t", "unit": {"name": "ms", "seconds_offset": 0},
+        "metadata": {"value": 3, "unit": "mine", "x": 1}, "timestamp": "1970", "value": 2}], "timestamp_format": "%Y"}"#,
+    );
+    assert_eq!(refusals, []);
+    let message = set.messages().next().unwrap();
+    assert_eq!(point_json(&set, message, &message.points()[0])["fields"], json!({"value": 2.0, "unit": "ms", "x": 1}));
+}
+
+#[test]
+fn dimensions_become_tags_as_python_would_write_them() {
+    let cases = [
+        (r#"[{"name": "d", "value": true}, {"name": "e", "value": false}]"#, json!({"d": "True", "e": "False"})),
+        (r#"[{"name": "d", "value": 1e16}, {"name": "e", "value": -0}]"#, json!({"d": "1e+16", "e": "0"})),
+        (r#"[{"name": "d", "value": 123456789012345678901}]"#, json!({"d": "123456789012345678901"})),
+        (r#"[{"name": "d", "value": NaN}, {"name": "e", "value": -Infinity}]"#, json!({"d": "nan", "e": "-inf"})),
+        (r#"[{"name": "d", "value": "1"}, {"name": "d", "value": null}, {"name": "", "value": "x"}]"#, json!({})),
+    ];
+    for (dimensions, tags) in cases {
+        assert_eq!(tags_of(dimensions), tags, "{dimensions}");
+    }
+}
+
+#[test]
+fn counters_come_before_timers_and_the_last_of_two_keys_counts() {
+    let timer = r#"{"name": "t", "unit": {"name": "s"}, "timestamp": "1970", "value": 1}"#;
+    let (set, refusals) = decode(format!(
+        r#"{{"timestamp_format": "%Q", "timers": [{timer}], "counters": 5, "dimensions": null, "counters": [{}, {}],
+        "timers": [{timer}], "dimensions": [], "timestamp_format": "%Y"}}"#,
+        counter(r#"{"a": 1}"#),
+        r#"{"name": "x", "name": "d", "metadata": {"a": 1}, "metadata": {"b": 2}, "timestamp": "x", "timestamp": "1970", "value": null, "value": 4}"#
+    ));
+    assert_eq!(refusals, []);
+    assert_eq!(names(&set), ["c", "d", "t"]);
+    let message = set.messages().next().unwrap();
+    assert_eq!(point_json(&set, message, &message.points()[1])["fields"], json!({"value": 4.0, "b": 2}));
+}
+
+#[test]
+fn nesting_is_no_danger() {
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let extra = with_counters(&counter("{}")).replacen('{', &format!(r#"{{"extra": {}, "#, deep(100_000)), 1);
+    assert_eq!(decode(extra).1, []);
+    assert_eq!(fields_of(&format!(r#"{{"a": {}}}"#, deep(64)))["a"], json!(deep(64)));
+    assert_eq!(
+        refused(&counter(&format!(r#"{{"a": {}}}"#, deep(100_000)))),
+        r#"the metadata "a" is nested deeper than 64 levels"#
+    );
+    for place in ["name", "value", "timestamp", "metadata", "extra"] {
+        let metric =
+            format!(r#"{{"{place}": {}, "name": "c", "value": 1, "timestamp": "1970", "metadata": {{}}}}"#, deep(100_000));
+        assert_eq!(decode(with_counters(&metric)).1, [], "{place}");
+    }
+    refused_whole("{\"a\":".repeat(100_000));
+}
+
+#[test]
+fn a_refused_message_keeps_its_place_among_the_others() {
+    let mut decoder = Decoder::new();
+    let mut set = MessageSet::new();
+    let good = with_counters(&counter(r#"{"a": "b"}"#));
+    for payload in [good.as_str(), "{", "{\"dimensions\": [5]}", &good] {
+        decoder.decode(payload.as_bytes(), false, &mut set);
+    }
+    let points: Vec<_> = set.messages().map(|message| message.points().len()).collect();
+    assert_eq!(points, [2, 0, 0, 2]);
+    assert_eq!(set.text, "cabgood".repeat(2));
+}
+
+#[test]
+fn unique_timestamps_differ_below_the_microsecond_and_are_the_same_every_time() {
+    let payload = VALID.lines().next().unwrap();
+    let times = |unique: bool| {
+        let mut set = MessageSet::new();
+        Decoder::new().decode(payload.as_bytes(), unique, &mut set);
+        set.points.iter().map(|point| point.time).collect::<Vec<_>>()
+    };
+    let (plain, unique) = (times(false), times(true));
+    assert_eq!(unique, times(true));
+    let hash = i64::from(crc32fast::hash(payload.as_bytes()));
+    for (index, (plain, unique)) in (0..).zip(plain.iter().zip(&unique)) {
+        assert_eq!(unique - plain, (hash + index) % 1000);
+    }
+    assert!(plain.iter().all(|time| time % 1000 == 0));
+}
+
+#[test]
+fn a_message_cut_off_anywhere_is_refused_whole() {
+    let python = with_counters(&counter(r#"{"é": NaN, "a\n": "\ud83c\udf89\ud800", "n": [1, {"b": 2}]}"#));
+    for payload in [VALID.lines().next().unwrap(), VALID.lines().nth(5).unwrap(), &python] {
+        for end in 0..payload.len() {
+            refused_whole(&payload.as_bytes()[..end]);
+        }
+    }
+}
+
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces of messages, so that a random text gets further than to its first byte.
+    fn almost_a_message() -> impl Strategy<Value = String> {
+        let token = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\"dimensions\":",
+            "\"counters\":",
+            "\"timers\":",
+            "\"timestamp_format\":",
+            "\"name\":",
+            "\"value\":",
+            "\"metadata\":",
+            "\"unit\":",
+            "\"timestamp\":",
+            "\"%Y\"",
+            "\"1970\"",
+            "NaN",
+            "-Infinity",
+            "1e999",
+            "-0",
+            "1.5",
+            "null",
+            "true",
+            "\"\\ud800\"",
+            "\"\\udc00",
+            "\\",
+            "é",
+            "18446744073709551616",
+            "[{",
+            "}]",
+            "{}",
+            "[]",
+            " ",
+        ]);
+        vec(token, 0..60).prop_map(|tokens| tokens.concat())
+    }
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            (prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ]
+    }
+
+    prop_compose! {
+        fn metric(timer: bool)(
+            name in "\\PC{1,12}",
+            value in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,
+            metadata in prop::collection::btree_map("\\PC{1,6}", scalar(), 0..20),
+            micros in -9_223_372_036_854_775_i64..9_223_372_036_854_775,
+            unit in any::<String>(),
+        ) -> (Value, Value) {
+            let days = micros.div_euclid(86_400_000_000);
+            let rest = micros.rem_euclid(86_400_000_000);
+            let (year, month, day) = crate::metrics::timestamp::civil::date_of(days).unwrap();
+            let (second, fraction) = (rest / 1_000_000, rest % 1_000_000);
+            let timestamp = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{fraction:06}Z", second / 3600, second / 60 % 60, second % 60);
+            let mut sent = json!({"name": name, "metadata": metadata, "timestamp": timestamp, "value": value});
+            let mut fields = json!(metadata);
+            fields["value"] = json!(value);
+            if timer {
+                sent["unit"] = json!({"name": unit, "seconds_offset": 1.0});
+                fields["unit"] = json!(unit);
+            }
+            (sent, json!({"measurement": name, "tags": {}, "time": micros * 1000, "fields": fields}))
+        }
+    }
+
+    /// Values compared by their bits and their types.
+    fn exact(value: &Value) -> Value {
+        match value {
+            Value::Number(number) if number.is_f64() => json!(["float", number.as_f64().unwrap().to_bits()]),
+            Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), exact(value))).collect(),
+            other => other.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in vec(any::<u8>(), 0..200), text in almost_a_message(), unique in any::<bool>()) {
+            let mut set = MessageSet::new();
+            let mut decoder = Decoder::new();
+            for payload in [bytes.as_slice(), text.as_bytes()] {
+                let refusals = decoder.decode(payload, unique, &mut set);
+                let points = set.messages().last().map_or(0, |message| message.points().len());
+                prop_assert!(points == 0 || refusals.iter().all(|refusal| refusal.metric.is_some()));
+            }
+            prop_assert_eq!(set.len(), 2);
+        }
+
+        #[test]
+        fn what_is_sent_is_what_is_decoded(
+            counters in vec(metric(false), 0..4),
+            timers in vec(metric(true), 0..4),
+            dimensions in prop::collection::btree_map("\\PC{1,6}", "\\PC{1,6}", 0..4),
+        ) {
+            let sent = |metrics: &[(Value, Value)]| metrics.iter().map(|(sent, _)| sent.clone()).collect::<Vec<_>>();
+            let tags: Vec<_> = dimensions.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+            let payload = json!({
+                "dimensions": tags, "counters": sent(&counters), "timers": sent(&timers), "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ",
+            });
+            let (set, refusals) = decode(payload.to_string());
+            prop_assert_eq!(refusals, []);
+            let message = set.messages().next().unwrap();
+            let decoded: Vec<_> = message.points().iter().map(|point| exact(&point_json(&set, message, point))).collect();
+            let expected: Vec<_> = counters.iter().chain(&timers).map(|(_, expected)| {
+                let mut expected = expected.clone();
+                expected["tags"] = json!(dimensions);
+                exact(&expected)
+            }).collect();
+            prop_assert_eq!(decoded, expected);
+        }
+    }
+}
