@@ -138,8 +138,8 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        // The crate's own response time-out of 500 ms would break commands that block; ours is around every call.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
+        // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         // For whoever looks at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
         let mut name = redis::cmd("CLIENT");

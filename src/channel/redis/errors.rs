@@ -17,7 +17,7 @@ pub(super) fn sentence(doing: &str, target: &str, pattern: &str, error: &RedisEr
         return ChannelError::Refused { what: format!("cannot {doing}: {what} ({words})"), mend };
     }
     let what = format!("cannot {doing}{}", place(doing, target));
-    match passing(&words, error) {
+    match passing(&words, target, error) {
         Some(hint) => ChannelError::Unreachable { what, why: format!("{words}: {hint}") },
         None if error.is_io_error() => ChannelError::Unreachable { what, why: words },
         None => ChannelError::Refused { what: format!("{what}: {words}"), mend: "look into the log of that Redis".to_owned() },
@@ -67,7 +67,11 @@ fn answered(words: &str, target: &str, pattern: &str) -> Option<(String, String)
         )
     } else if code("NOAUTH") || words.contains("Authentication required") {
         (format!("{target} wants a password"), "write it to a file and name the file in channel.redis.password_file".to_owned())
-    } else if code("NOPERM") || words.contains("ACL failure") {
+    } else if code("NOPERM")
+        || ["ACL failure", "user executing the script can't", "No permissions", "no permissions"]
+            .iter()
+            .any(|it| words.contains(it))
+    {
         (format!("the user at {target} lacks a permission"), format!("give it these: ACL SETUSER <user> {pattern} {COMMANDS}"))
     } else if code("WRONGTYPE") {
         (
@@ -114,7 +118,7 @@ fn answered(words: &str, target: &str, pattern: &str) -> Option<(String, String)
 }
 
 /// What passes by itself or is on the way there, and what to look at when it does not.
-fn passing(words: &str, error: &RedisError) -> Option<&'static str> {
+fn passing(words: &str, target: &str, error: &RedisError) -> Option<&'static str> {
     let lower = words.to_ascii_lowercase();
     let code = |code: &str| has_code(words, code);
     Some(if code("LOADING") {
@@ -130,6 +134,8 @@ fn passing(words: &str, error: &RedisError) -> Option<&'static str> {
          redis:// connects without TLS"
     } else if lower.contains("lookup") || lower.contains("name or service") || lower.contains("resolve") {
         "check the host name in channel.redis.url and this machine's DNS"
+    } else if error.is_timeout() && target.starts_with("rediss:") {
+        "check that it is not stalled, that no firewall is in between, and that this port speaks TLS"
     } else if error.is_timeout() {
         "check that it is not stalled, and that no firewall is in between"
     } else if error.is_connection_refusal() {
@@ -159,6 +165,7 @@ mod tests {
             ("WRONGPASS invalid username-password pair or user is disabled.", "does not accept", "password_file"),
             ("NOPERM this user has no permissions to run the 'evalsha' command", "lacks a permission", "~q ~{q}:* ~p"),
             ("ERR ACL failure in script: No permissions to access a key", "lacks a permission", "ACL SETUSER"),
+            ("ERR The user executing the script can't run this command or subcommand", "lacks a permission", "ACL SETUSER"),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", "another type", "rename"),
             ("ERR Error running script (call to f_ab): @user_script:1: WRONGTYPE Operation against", "another type", "rename"),
             ("READONLY You can't write against a read only replica.", "read-only replica", "primary"),
