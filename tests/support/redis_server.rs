@@ -1,1 +1,118 @@
-//! A real redis-server, on a free port, in a folder of its own.
+//! A redis-server on a free port, in a folder of its own, that ends with its test.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use super::process::{self, Process, free_port, wait_for};
+
+const START: Duration = Duration::from_secs(20);
+
+/// A running redis-server. It keeps an append-only file, so that it is the same again after a restart.
+pub(crate) struct RedisServer {
+    process: Process,
+    port: u16,
+    args: Vec<String>,
+    password: Option<String>,
+    dir: tempfile::TempDir,
+}
+
+impl RedisServer {
+    /// Starts one with its defaults.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts one that wants a password.
+    pub(crate) fn with_password(password: &str) -> Self {
+        Self::launch(&["--requirepass", password], Some(password))
+    }
+
+    /// Starts one with further arguments: `&["--maxmemory", "10mb"]`.
+    pub(crate) fn with(args: &[&str]) -> Self {
+        Self::launch(args, None)
+    }
+
+    fn launch(args: &[&str], password: Option<&str>) -> Self {
+        let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+        assert!(found.is_ok_and(|status| status.success()), "redis-server is missing; run tests/run, which installs it");
+        let mut dir = tempfile::tempdir().unwrap();
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        // Somebody else may take the free port first.
+        for _ in 0..5 {
+            let port = free_port();
+            let process = spawn(port, dir.path(), &args);
+            let mut server = Self { process, port, args: args.clone(), password: password.map(str::to_owned), dir };
+            if server.ready() {
+                return server;
+            }
+            dir = server.dir;
+        }
+        panic!("redis-server does not start, see {}", dir.path().join("log").display());
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Without the password.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Its folder: the append-only file, the log, and the socket `redis.sock`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A blocking connection that answers.
+    pub(crate) fn connection(&self) -> redis::Connection {
+        wait_for("an answer of redis-server", START, || self.connect())
+    }
+
+    fn connect(&self) -> Option<redis::Connection> {
+        let password = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        let client = redis::Client::open(format!("redis://{password}127.0.0.1:{}/0", self.port)).unwrap();
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
+        redis::cmd("PING").query::<String>(&mut connection).ok()?;
+        Some(connection)
+    }
+
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill9(&mut self) {
+        self.process.kill();
+    }
+
+    /// Ends it by SIGKILL if it runs, and starts it on the same port with the same data.
+    pub(crate) fn restart(&mut self) {
+        self.kill9();
+        self.process = spawn(self.port, self.dir.path(), &self.args);
+        assert!(self.ready(), "redis-server does not start again, see {}", self.dir.path().join("log").display());
+    }
+
+    /// Stops it where it is: connections stay, nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
+    fn ready(&mut self) -> bool {
+        wait_for("redis-server to answer or to end", START, || match self.process.ended() {
+            Some(_) => Some(false),
+            None => self.connect().map(|_| true),
+        })
+    }
+}
+
+fn spawn(port: u16, dir: &Path, args: &[String]) -> Process {
+    let mut command = process::command("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(dir);
+    command.args(["--unixsocket"]).arg(dir.join("redis.sock"));
+    command.args(["--save", "", "--appendonly", "yes"]).args(args);
+    Process::start("redis-server", command, &dir.join("log"))
+}

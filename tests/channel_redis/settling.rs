@@ -1,0 +1,207 @@
+//! Completing, parking, giving back, renewing, expiring: each exactly once, and only by whoever holds the lease.
+
+use redis::streams::StreamRangeReply;
+
+use super::{proxy::Proxy, *};
+use kadabra::channel::{Completed, RefusedPoint, Tally};
+
+#[test]
+fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["good", "bad", "half", "fine"]);
+    run(async {
+        let channel = channel(&server);
+        let mut leases = vec![receive(&channel, 3, 100).await.unwrap(), receive(&channel, 1, 100).await.unwrap()];
+        assert_eq!(channel.depth().await.unwrap().leases, 2);
+        let refused = vec![RefusedPoint { metric: "cpu".into(), reason: "\"field type\" conflict".into() }];
+        let letters = [letter(&leases[0], 1), DeadLetter { refused, ..letter(&leases[0], 2) }];
+        assert_eq!(channel.complete(&mut leases, &letters).await.unwrap(), Completed { messages: 4, lost: 0 });
+        assert!(leases.is_empty());
+        let dead: StreamRangeReply = redis.xrange_all(DEAD).unwrap();
+        let field = |entry: usize, name: &str| dead.ids[entry].get::<String>(name).unwrap();
+        assert_eq!((field(0, "payload"), field(1, "payload")), ("bad".into(), "half".into()));
+        assert_eq!(
+            (field(0, "reason"), field(0, "agent"), field(0, "refused")),
+            ("it is not JSON".into(), "here".into(), "[]".into())
+        );
+        assert_eq!(field(1, "refused"), r#"[{"metric":"cpu","reason":"\"field type\" conflict"}]"#);
+        assert!(field(1, "time").starts_with("20") && field(1, "time").ends_with('Z'));
+        assert_eq!(channel.book().tally(), Tally { received: 4, published: 2, parked: 2, ..Tally::default() });
+        settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn released_messages_wait_again_in_their_order() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, (0..350).map(|n| n.to_string()));
+    run(async {
+        let channel = channel(&server);
+        let before = list(&mut redis, Q);
+        let mut leases = Vec::new();
+        while let Some(lease) = receive(&channel, 150, 10_000).await {
+            leases.push(lease);
+        }
+        channel.release(&mut leases).await.unwrap();
+        assert!(leases.is_empty());
+        assert_eq!(list(&mut redis, Q), before);
+        let first = receive(&channel, 120, 10_000).await.unwrap();
+        drop(receive(&channel, 200, 10_000).await);
+        drop(first);
+        assert_eq!(channel.book().dropped().len(), 2);
+        assert_eq!(channel.recover().await.unwrap().dropped, 320);
+        let mut back = list(&mut redis, Q);
+        back.sort_by_key(|text| std::cmp::Reverse(text.parse::<u32>().unwrap()));
+        assert_eq!(back, before);
+        settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn whoever_slept_past_the_expiry_can_settle_nothing() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, (0..4).map(|n| n.to_string()));
+    run(async {
+        let (sleeper, other) = (channel(&server), channel(&server));
+        let mut one = vec![receive(&sleeper, 1, 100).await.unwrap()];
+        let mut two = vec![receive(&sleeper, 1, 100).await.unwrap()];
+        let three = receive(&sleeper, 1, 100).await.unwrap();
+        let mut four = vec![receive(&sleeper, 1, 100).await.unwrap()];
+        expire(&mut redis);
+        assert_eq!(other.recover().await.unwrap().expired, 4);
+        let theirs = other.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        assert_eq!(theirs.messages.len(), 4);
+
+        let letters = [letter(&one[0], 0)];
+        assert_eq!(sleeper.complete(&mut one, &letters).await.unwrap(), Completed { messages: 0, lost: 1 });
+        sleeper.release(&mut two).await.unwrap();
+        sleeper.renew().await.unwrap();
+        assert!(sleeper.book().live().is_empty(), "neither renewed nor kept");
+        assert_eq!(sleeper.book().tally().in_flight, 2);
+        drop(three);
+        assert_eq!(sleeper.complete(&mut four, &[]).await.unwrap().lost, 1);
+        assert_eq!(sleeper.recover().await.unwrap().dropped, 0);
+        assert_eq!(sleeper.book().tally(), Tally { received: 4, given_back: 4, lost: 4, ..Tally::default() });
+        assert_eq!(other.depth().await.unwrap().dead, 0);
+        assert_eq!(other.depth().await.unwrap().queued, 0);
+        let keys: Vec<String> = redis.keys("{kadabra_queue}:lease:*").unwrap();
+        assert_eq!(keys.len(), 1);
+        assert_eq!(other.complete(&mut vec![theirs], &[]).await.unwrap().messages, 4);
+        settled(&other, &mut redis);
+        settled(&sleeper, &mut redis);
+    });
+}
+
+#[test]
+fn a_late_agent_keeps_what_it_holds() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["m"]);
+    run(async {
+        let channel = channel(&server);
+        let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        expire(&mut redis);
+        assert_eq!(channel.recover().await.unwrap().expired, 0);
+        let score: f64 = redis.zscore(LEASES, &lease.id().0).unwrap();
+        assert!(score > 1e12, "renewed until {score}");
+        assert_eq!(channel.complete(&mut vec![lease], &[]).await.unwrap().messages, 1);
+        settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn a_lease_ends_by_the_clock_of_redis_unless_it_is_renewed() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["m"]);
+    run(async {
+        let short = Redis { lease: Duration::from_millis(400), ..settings(&server.url()) };
+        let (holder, other) = (RedisChannel::new(&short, "holder", LONG).unwrap(), channel(&server));
+        let lease = holder.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        let name = lease.id().0.clone();
+        let first: f64 = redis.zscore(LEASES, &name).unwrap();
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(&mut redis).unwrap();
+        let left = first - (seconds * 1000 + micros / 1000) as f64;
+        assert!(left <= 400.0 && left > -1000.0, "{left} ms");
+        eventually("a later expiry", || async {
+            holder.renew().await.unwrap();
+            let later: f64 = server.connection().zscore(LEASES, &name).unwrap();
+            (later > first + 100.0).then_some(())
+        })
+        .await;
+        let taken = eventually("the lease to expire", || async {
+            let recovered = other.recover().await.unwrap();
+            (recovered.expired > 0).then_some(recovered.expired)
+        })
+        .await;
+        assert_eq!(taken, 1);
+        let lost = holder.complete(&mut vec![lease], &[]).await.unwrap();
+        assert_eq!(lost, Completed { messages: 0, lost: 1 });
+        assert_eq!(list(&mut redis, Q), ["m"]);
+        settled(&holder, &mut redis);
+    });
+}
+
+#[test]
+fn nothing_open_costs_no_command() {
+    run(async {
+        // Nobody listens there.
+        let channel = RedisChannel::new(&settings("redis://127.0.0.1:1/0"), "here", LONG).unwrap();
+        channel.renew().await.unwrap();
+        channel.complete(&mut Vec::new(), &[]).await.unwrap();
+        channel.release(&mut Vec::new()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_settlement_whose_answer_was_lost_is_not_lost() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, (0..6).map(|n| n.to_string()));
+    run(async {
+        let proxy = Proxy::start(server.port());
+        let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
+        let mut leases = vec![receive(&channel, 2, 100).await.unwrap(), receive(&channel, 1, 100).await.unwrap()];
+        let letters = [letter(&leases[0], 1)];
+        // Once with an answer, so that Redis knows the script.
+        channel.complete(&mut vec![receive(&channel, 1, 100).await.unwrap()], &[]).await.unwrap();
+        proxy.cut_before_next_answer();
+        let said = sentence(channel.complete(&mut leases, &letters).await);
+        assert!(said.contains("cannot complete messages"), "{said}");
+        assert_eq!(leases.len(), 2);
+        channel.renew().await.unwrap();
+        assert_eq!(channel.complete(&mut leases, &letters).await.unwrap(), Completed { messages: 3, lost: 0 });
+        assert_eq!(channel.depth().await.unwrap().dead, 1);
+
+        let mut leases = vec![receive(&channel, 1, 100).await.unwrap()];
+        channel.release(&mut vec![receive(&channel, 1, 100).await.unwrap()]).await.unwrap();
+        proxy.cut_before_next_answer();
+        channel.release(&mut leases).await.unwrap_err();
+        channel.release(&mut leases).await.unwrap();
+        let tally = channel.book().tally();
+        assert_eq!((tally.published, tally.parked, tally.given_back, tally.lost), (3, 1, 2, 0));
+        settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn an_answer_that_never_came_is_given_back() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["a", "b"]);
+    run(async {
+        let proxy = Proxy::start(server.port());
+        let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
+        channel.release(&mut vec![receive(&channel, 1, 100).await.unwrap()]).await.unwrap();
+        proxy.cut_before_next_answer();
+        channel.receive(ALL, NO_WAIT).await.unwrap_err();
+        assert_eq!(list(&mut redis, Q).len(), 0, "Redis has done it");
+        channel.book().wait_dropped().await;
+        assert_eq!(channel.recover().await.unwrap().dropped, 2);
+        assert_eq!(list(&mut redis, Q), ["b", "a"]);
+        settled(&channel, &mut redis);
+    });
+}
