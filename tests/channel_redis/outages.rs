@@ -1,6 +1,8 @@
 //! Redis goes away, comes back, forgets scripts, hangs, is full.
 
-use super::*;
+use std::{collections::HashMap, thread};
+
+use super::{proxy::Proxy, *};
 
 /// The next call may find the dead connection; the one after has a new one.
 async fn works_again(channel: &RedisChannel) {
@@ -101,4 +103,102 @@ fn a_full_redis_is_drained() {
         assert!(said.contains("maxmemory") && said.contains("raise"), "{said}");
         settled(&channel, &mut redis);
     });
+}
+
+#[test]
+fn a_connection_outlives_the_thread_that_made_it() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["a", "b"]);
+    let channel = channel(&server);
+    let mut leases = run(async { vec![receive(&channel, 1, 100).await.unwrap()] });
+    assert!(run(async { channel.receive(Demand { messages: 1, bytes: 0 }, NO_WAIT).await.is_err() }), "one call finds it gone");
+    run(async {
+        channel.complete(&mut leases, &[]).await.unwrap();
+        // A connection for waiting, too.
+        channel.recover().await.unwrap();
+        drop(channel.receive(ALL, LONG).await.unwrap());
+        channel.recover().await.unwrap();
+        assert_eq!(list(&mut redis, Q), ["b"]);
+        settled(&channel, &mut redis);
+    });
+}
+
+/// Completes, parks or gives back everything there is, whatever goes wrong, and remembers what it completed.
+async fn persevere(channel: &RedisChannel, done: &mut HashMap<String, usize>, proxy: &Proxy) {
+    let mut turn = 0;
+    loop {
+        turn += 1;
+        if proxy.has_cut() {
+            proxy.cut_before_answer(fastrand::i64(1..12));
+        }
+        drop(channel.recover().await);
+        let lease = match channel.receive(Demand { messages: fastrand::usize(1..1200), bytes: 15_000 }, NO_WAIT).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) if channel.book().dropped().is_empty() => return,
+            _ => continue,
+        };
+        let texts = texts(&lease);
+        let letters = if turn % 3 == 0 { vec![letter(&lease, 0)] } else { Vec::new() };
+        let mut leases = vec![lease];
+        if turn % 4 == 0 {
+            while channel.release(&mut leases).await.is_err() {}
+            continue;
+        }
+        loop {
+            drop(channel.renew().await);
+            match channel.complete(&mut leases, &letters).await {
+                Ok(completed) => {
+                    assert_eq!((completed.messages, completed.lost), (texts.len(), 0));
+                    break;
+                }
+                Err(_) => assert_eq!(leases.len(), 1),
+            }
+        }
+        for text in texts {
+            *done.entry(text).or_default() += 1;
+        }
+    }
+}
+
+#[test]
+fn cut_connections_lose_and_double_nothing_and_the_ledger_knows() {
+    const MESSAGES: usize = 20_000;
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, (0..MESSAGES).map(|n| format!("{n:010}")));
+    let agents: Vec<_> = (0..2)
+        .map(|_| {
+            let port = server.port();
+            thread::spawn(move || {
+                let proxy = Proxy::start(port);
+                let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
+                let mut done = HashMap::new();
+                run(persevere(&channel, &mut done, &proxy));
+                (done, channel.book().tally())
+            })
+        })
+        .collect();
+    let mut completed: HashMap<String, usize> = HashMap::new();
+    let (mut published, mut parked) = (0, 0);
+    for agent in agents {
+        let (done, tally) = agent.join().unwrap();
+        assert!(tally.balances() && tally.in_flight == 0 && tally.lost == 0, "{tally:?}");
+        published += tally.published;
+        parked += tally.parked;
+        for (text, times) in done {
+            *completed.entry(text).or_default() += times;
+        }
+    }
+    // One may have ended while the other still had something to give back.
+    for text in list(&mut redis, Q) {
+        *completed.entry(text).or_default() += 1;
+    }
+    assert_eq!(completed.len(), MESSAGES);
+    assert!(completed.values().all(|&times| times == 1));
+    let waiting: u64 = redis.llen(Q).unwrap();
+    assert_eq!(published + parked + waiting, MESSAGES as u64);
+    assert_eq!(redis.xlen::<_, u64>(DEAD).unwrap(), parked);
+    let leases: u64 = redis.zcard(LEASES).unwrap();
+    assert_eq!(leases, 0);
 }

@@ -5,22 +5,23 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     thread,
 };
 
 pub(super) struct Proxy {
     port: u16,
-    cut: Arc<AtomicBool>,
+    /// How many more answers pass before one is cut off; zero and below: all.
+    left: Arc<AtomicI64>,
 }
 
 impl Proxy {
     /// Listens on a free port and passes everything on to `port`.
     pub(super) fn start(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let cut = Arc::new(AtomicBool::new(false));
-        let proxy = Self { port: listener.local_addr().unwrap().port(), cut: Arc::clone(&cut) };
+        let left = Arc::new(AtomicI64::new(0));
+        let proxy = Self { port: listener.local_addr().unwrap().port(), left: Arc::clone(&left) };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -29,8 +30,8 @@ impl Proxy {
                     drop(std::io::copy(&mut from_client, &mut to_server));
                     drop(to_server.shutdown(Shutdown::Both));
                 });
-                let cut = Arc::clone(&cut);
-                thread::spawn(move || answer(server, client, &cut));
+                let left = Arc::clone(&left);
+                thread::spawn(move || answer(server, client, &left));
             }
         });
         proxy
@@ -42,14 +43,24 @@ impl Proxy {
 
     /// Cuts the connection on which Redis answers next, without passing the answer on.
     pub(super) fn cut_before_next_answer(&self) {
-        self.cut.store(true, Ordering::SeqCst);
+        self.cut_before_answer(1);
+    }
+
+    /// Cuts the connection on which Redis gives its n-th answer from now, without passing that on.
+    pub(super) fn cut_before_answer(&self, n: i64) {
+        self.left.store(n, Ordering::SeqCst);
+    }
+
+    /// Whether the cut that was asked for has happened.
+    pub(super) fn has_cut(&self) -> bool {
+        self.left.load(Ordering::SeqCst) <= 0
     }
 }
 
-fn answer(mut server: TcpStream, mut client: TcpStream, cut: &AtomicBool) {
+fn answer(mut server: TcpStream, mut client: TcpStream, left: &AtomicI64) {
     let mut buffer = vec![0; 65536];
     while let Ok(count @ 1..) = server.read(&mut buffer) {
-        if cut.swap(false, Ordering::SeqCst) || client.write_all(&buffer[..count]).is_err() {
+        if left.fetch_sub(1, Ordering::SeqCst) == 1 || client.write_all(&buffer[..count]).is_err() {
             break;
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! A connection that failed is forgotten, and the next call makes a new one: one attempt a call, and when to
 //! call again is the caller's business. A call never takes longer than the time-out, connecting included.
+//!
+//! A connection is served by the thread that made it and may be used from any. When that thread is stuck or gone,
+//! a call fails in time like on any broken connection, and the next one connects on its own thread.
 
 use std::{
     future::Future,
