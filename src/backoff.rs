@@ -24,7 +24,12 @@ impl Backoff {
         Self { min, max: max.max(min), ceiling: min }
     }
 
-    /// The next pause.
+    /// The next pause, by the thread's own random numbers.
+    pub fn next_pause(&mut self) -> Duration {
+        self.next(&mut fastrand::Rng::new())
+    }
+
+    /// The next pause, by these random numbers.
     pub fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let low = self.min / 2;
         let span = self.ceiling.saturating_sub(low);

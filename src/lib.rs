@@ -1,8 +1,35 @@
 //! Kadabra carries application metrics from a program to a time-series database without the program ever waiting for the database.
-#![doc = ""]
+//!
+//! A client in the program pushes a message onto a *channel* (a Redis list); the *agent*, a process of its own beside
+//! the program, leases messages from the channel, *publishes* them (to InfluxDB, or to a log), and settles the lease.
+//! This crate is the agent; its binary, `kadabra`, is [`cli::main`] and nothing else.
+//!
+//! # A tour of the house
+//!
+//! Begin with [`agent`]: its first page draws the actors and what moves between them, and one function wires them.
+//! From there, the way of a message:
+//!
+//! 1. [`channel`] is where messages wait. A message is taken off under a [`channel::Lease`] and stays in the channel,
+//!    leased, until it is settled; the [`channel::LeaseBook`] knows every open lease and keeps the tally that must
+//!    balance. [`channel::redis`] keeps that contract in Redis, each step one atomic script.
+//! 2. [`metrics`] is the wire format. A [`metrics::Decoder`] reads a whole batch into one flat [`metrics::MessageSet`],
+//!    with a verdict per metric and not only per message.
+//! 3. [`publisher`] is where metrics go. A [`publisher::Publisher`] turns the set into a request, reads the answer as
+//!    a verdict, and isolates the points that were refused.
+//! 4. [`agent`] moves batches between the two, supervised, and ends in order.
+//!
+//! Around them: [`config`] turns files and the environment into valid [`config::Settings`], or says everything that is
+//! wrong at once; [`observe`] is what the agent says of itself; [`client`] queues messages from Rust; [`backoff`] is
+//! how long everybody pauses before trying again; [`cli`] is the command line.
+//!
+//! Dependencies point one way: `metrics` <- `channel`, `publisher` <- `agent` <- `cli`. Decisions (when is a batch
+//! due, what does this answer mean, may this child restart) are pure functions, tested without actors, servers or clocks.
 
+pub mod agent;
 pub mod backoff;
 pub mod channel;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod metrics;
 pub mod observe;

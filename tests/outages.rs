@@ -1,1 +1,135 @@
 //! Servers that go away and come back.
+
+use std::time::Duration;
+
+use super::support::{
+    pipeline::{DATABASE, Left, PATIENCE, Pipeline},
+    process::wait_for,
+};
+
+#[test]
+fn influxdb_down_for_a_while_costs_nothing_and_is_said_once() {
+    let mut pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().start();
+    pipeline.push_numbers(0..100);
+    pipeline.assert_all_written(0..100);
+
+    pipeline.influxd.stop();
+    pipeline.push_numbers(100..2000);
+    let said = agent.wait_condition("publisher");
+    assert_eq!(said["level"], "WARN", "waiting may help: {said}");
+    pipeline.push_numbers(2000..3000);
+    pipeline.influxd.restart();
+    pipeline.assert_all_written(0..3000);
+
+    agent.wait_log("works again");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn influxdb_that_hangs_is_waited_for() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "300ms").start();
+    pipeline.influxd.pause();
+    pipeline.push_numbers(0..1000);
+    agent.wait_condition("publisher");
+    pipeline.influxd.resume();
+    pipeline.assert_all_written(0..1000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_missing_database_is_held_and_goes_on_by_itself_once_it_is_there() {
+    let pipeline = Pipeline::start();
+    pipeline.influxd.drop_database(DATABASE);
+    let mut agent = pipeline.agent().start();
+    pipeline.push_numbers(0..500);
+    let said = agent.wait_condition("publisher");
+    assert_eq!(said["level"], "ERROR", "an operator must mend it: {said}");
+    let text = said.to_string();
+    assert!(text.contains("database not found") && text.contains("CREATE DATABASE"), "{text}");
+    assert_eq!(pipeline.left().dead, 0, "held, not dropped");
+
+    pipeline.influxd.create_database(DATABASE);
+    pipeline.assert_all_written(0..500);
+    agent.wait_log("works again");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_missing_database_is_created_when_the_configuration_says_so() {
+    let pipeline = Pipeline::start();
+    pipeline.influxd.drop_database(DATABASE);
+    let mut agent = pipeline.agent().env("KADABRA_PUBLISHER__INFLUXDB__CREATE_DATABASE", "true").start();
+    pipeline.push_numbers(0..500);
+    pipeline.assert_all_written(0..500);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn leases_are_renewed_through_an_outage_longer_than_they_last() {
+    let mut pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().start();
+    pipeline.influxd.stop();
+    pipeline.push_numbers(0..100);
+    agent.wait_condition("publisher");
+    let mut connection = pipeline.redis.connection();
+    let mut expiries = || -> Vec<(String, u64)> {
+        redis::cmd("ZRANGE").arg("{kadabra_queue}:leases").arg(0).arg(-1).arg("WITHSCORES").query(&mut connection).unwrap()
+    };
+    let first = expiries();
+    assert!(!first.is_empty());
+    // Each renewal moves the expiry; after three of them a lease of two seconds would have run out.
+    wait_for("the same leases, renewed past their first expiry", Duration::from_secs(30), || {
+        let now = expiries();
+        let renewed = first.iter().all(|(id, expiry)| now.iter().any(|(other, later)| other == id && *later > expiry + 2000));
+        renewed.then_some(())
+    });
+    pipeline.influxd.restart();
+    pipeline.assert_all_written(0..100);
+    assert!(agent.logged("expired").is_empty());
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn redis_restarted_is_found_again() {
+    let mut pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().start();
+    pipeline.push_numbers(0..500);
+    pipeline.assert_all_written(0..500);
+    pipeline.redis.kill9();
+    agent.wait_condition("channel");
+    pipeline.redis.restart();
+    agent.wait_log("works again");
+    pipeline.push_numbers(500..1000);
+    pipeline.assert_all_written(0..1000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn an_agent_that_is_started_before_redis_waits_for_it() {
+    let mut pipeline = Pipeline::start();
+    pipeline.push_numbers(0..10);
+    pipeline.redis.kill9();
+    let mut agent = pipeline.agent().start();
+    agent.wait_condition("channel");
+    assert!(agent.runs());
+    pipeline.redis.restart();
+    pipeline.assert_all_written(0..10);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_hostile_message_delays_no_other_and_is_kept_with_its_reason() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().start();
+    pipeline.push_numbers(0..50);
+    pipeline.push(b"{not json");
+    pipeline.push_numbers(50..100);
+    pipeline.wait_left(&Left { dead: 1, ..Left::NOTHING });
+    pipeline.assert_written(0..100);
+    let dead = pipeline.redis.dead_letters();
+    assert_eq!(dead[0].get("payload").map(Vec::as_slice), Some(&b"{not json"[..]));
+    assert!(!dead[0]["reason"].is_empty());
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}

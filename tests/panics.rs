@@ -1,1 +1,106 @@
 //! A panic in any actor on any message: restarted, nothing lost.
+
+use super::support::pipeline::{PATIENCE, Pipeline};
+
+/// Every place where a handler begins or a step ends, with how often it is passed before the panic.
+const PLACES: [(&str, u32); 14] = [
+    ("receiver.wanted", 2),
+    ("receiver.leased", 1),
+    ("batcher.receiver_is", 0),
+    ("batcher.free", 3),
+    ("batcher.leased", 2),
+    ("publisher.batcher_is", 0),
+    ("publisher.publish", 1),
+    ("publisher.written", 1),
+    ("publisher.completed", 1),
+    ("nanny.renew", 0),
+    ("nanny.recover", 1),
+    ("nanny.recovered", 1),
+    ("publisher.write", 1),
+    ("publisher.complete", 1),
+];
+
+#[test]
+fn a_panic_in_any_handler_is_survived_and_loses_nothing() {
+    const MESSAGES: u64 = 2_000;
+    let pipeline = Pipeline::start();
+    let mut first = 0;
+    for (place, after) in PLACES {
+        let failpoints = if after == 0 { format!("{place}=1*panic") } else { format!("{place}={after}*off->1*panic") };
+        let mut agent = pipeline.agent().env("FAILPOINTS", failpoints).env("KADABRA_BATCH__MAX_MESSAGES", "200").start();
+        pipeline.push_numbers(first..first + MESSAGES);
+        first += MESSAGES;
+        let said = agent.wait_log("a child failed and is restarted");
+        assert_eq!(said["cause"], "panicked", "{place}: {said}");
+        assert_eq!(said["child"].as_str().unwrap().split(' ').next(), place.split('.').next(), "{said}");
+        agent.wait_log("a child is back");
+        pipeline.assert_all_written(0..first);
+        assert_eq!(agent.terminate(PATIENCE), Some(0), "{place}");
+    }
+}
+
+#[test]
+fn a_panic_while_draining_gives_back_what_was_held() {
+    for place in ["receiver.drain", "batcher.drain", "publisher.drain", "nanny.drain"] {
+        let pipeline = Pipeline::start();
+        let mut agent = pipeline
+            .agent()
+            .env("FAILPOINTS", format!("{place}=1*panic"))
+            .env("KADABRA_BATCH__INTERVAL", "1h")
+            .env("KADABRA_PUBLISHER__WORKERS", "1")
+            .start();
+        pipeline.push_numbers(0..500);
+        super::support::process::wait_for("the messages to be leased", PATIENCE, || (pipeline.left().leases > 0).then_some(()));
+        assert_eq!(agent.terminate(PATIENCE), Some(0), "{place}");
+        agent.wait_log("a child failed while the agent was stopping");
+        let left = pipeline.left();
+        assert_eq!((left.leases, left.lease_lists, left.dead), (0, 0, 0), "{place}: {left:?}");
+        assert_eq!(left.queued + pipeline.written() as u64, 500, "{place}: {left:?}");
+    }
+}
+
+#[test]
+fn a_child_that_keeps_failing_ends_the_process_with_its_own_code() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("FAILPOINTS", "publisher.publish=panic").start();
+    pipeline.push_numbers(0..100);
+    assert_eq!(agent.wait(PATIENCE), Some(70));
+    let said = agent.wait_log("stopped").to_string();
+    assert!(said.contains("supervisor.max_restarts"), "{said}");
+    let left = pipeline.left();
+    assert_eq!((left.queued, left.leases), (100, 0), "{left:?}");
+}
+
+#[test]
+fn a_future_that_never_ends_is_noticed_named_and_restarted() {
+    for (place, at) in [("publisher.write", "writing"), ("publisher.complete", "completing"), ("receiver.receive", "receiving")] {
+        let pipeline = Pipeline::start();
+        let mut agent = pipeline
+            .agent()
+            .env("FAILPOINTS", format!("{place}=1*return"))
+            .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+            .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
+            .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
+            .start();
+        pipeline.push_numbers(0..100);
+        let said = agent.wait_log("makes no progress");
+        assert!(said["at"].as_str().unwrap().contains(at), "{place}: {said}");
+        pipeline.assert_all_written(0..100);
+        assert_eq!(agent.terminate(PATIENCE), Some(0), "{place}");
+    }
+}
+
+#[test]
+fn a_thread_that_hangs_ends_the_process_and_gives_its_messages_back() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline
+        .agent()
+        .env("FAILPOINTS", "batcher.leased=1*sleep(60000)")
+        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+        .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
+        .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
+        .start();
+    pipeline.push_numbers(0..100);
+    assert_eq!(agent.wait(PATIENCE), Some(71));
+    assert_eq!(pipeline.left().queued, 100);
+}

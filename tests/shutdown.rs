@@ -1,1 +1,98 @@
 //! A clean end, flushed or given back, inside its deadline.
+
+use std::time::Duration;
+
+use super::support::{
+    pipeline::{Left, PATIENCE, Pipeline},
+    process::wait_for,
+};
+
+const HOUR: &str = "1h";
+
+#[test]
+fn a_part_batch_is_flushed_on_sigterm_and_on_sigint() {
+    for signal in ["TERM", "INT"] {
+        let pipeline = Pipeline::start();
+        let mut agent = pipeline.agent().env("KADABRA_BATCH__INTERVAL", HOUR).start();
+        pipeline.push_numbers(0..100);
+        // Leased and waiting for their interval.
+        wait_for("the messages to be leased", PATIENCE, || {
+            let left = pipeline.left();
+            (left.queued == 0 && left.leases > 0).then_some(())
+        });
+        assert_eq!(pipeline.written(), 0);
+        agent.signal(signal);
+        assert_eq!(agent.wait(PATIENCE), Some(0), "{signal}");
+        assert_eq!(pipeline.left(), Left::NOTHING, "{signal}");
+        pipeline.assert_written(0..100);
+    }
+}
+
+#[test]
+fn with_influxdb_stalled_past_the_deadline_everything_is_given_back_and_the_exit_code_says_so() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline
+        .agent()
+        .env("KADABRA_AGENT__SHUTDOWN_TIMEOUT", "500ms")
+        .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "20s")
+        .start();
+    agent.wait_log("publishing");
+    pipeline.influxd.pause();
+    pipeline.push_numbers(0..100);
+    wait_for("the messages to be leased", PATIENCE, || (pipeline.left().queued == 0).then_some(()));
+    assert_eq!(agent.terminate(PATIENCE), Some(75));
+    let said = agent.wait_log("stopped").to_string();
+    assert!(said.contains("publisher 1"), "the stragglers are named: {said}");
+    assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING }, "given back at once");
+
+    // Another agent has them at once, and what the stalled request may have written is not there twice.
+    pipeline.influxd.resume();
+    let mut agent = pipeline.agent().start();
+    pipeline.assert_all_written(0..100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn with_influxdb_down_everything_is_given_back_and_the_end_is_clean() {
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    let mut agent = pipeline.agent().start();
+    pipeline.push_numbers(0..100);
+    agent.wait_condition("publisher");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING });
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_loses_nothing() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "20s").start();
+    agent.wait_log("publishing");
+    pipeline.influxd.pause();
+    pipeline.push_numbers(0..100);
+    wait_for("the messages to be leased", PATIENCE, || (pipeline.left().queued == 0).then_some(()));
+    agent.signal("TERM");
+    agent.wait_log("stopping");
+    agent.signal("TERM");
+    assert_eq!(agent.wait(Duration::from_secs(10)), Some(130));
+    pipeline.influxd.resume();
+    let mut agent = pipeline.agent().start();
+    pipeline.assert_all_written(0..100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn with_redis_gone_at_the_end_the_exit_code_says_that_leases_were_not_given_back() {
+    let mut pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("KADABRA_BATCH__INTERVAL", HOUR).start();
+    pipeline.push_numbers(0..100);
+    wait_for("the messages to be leased", PATIENCE, || (pipeline.left().leases > 0).then_some(()));
+    pipeline.influxd.stop();
+    pipeline.redis.kill9();
+    assert_eq!(agent.terminate(PATIENCE), Some(75));
+    pipeline.redis.restart();
+    pipeline.influxd.restart();
+    let mut agent = pipeline.agent().start();
+    pipeline.assert_all_written(0..100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}

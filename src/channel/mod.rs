@@ -8,9 +8,11 @@ pub mod redis;
 
 pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+
+use crate::config::{self, Settings};
 
 /// How many more messages somebody downstream has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +114,7 @@ pub enum ChannelError {
 #[async_trait]
 pub trait Channel: Send + Sync {
     /// The book in which this channel keeps its open leases and its tally.
-    fn book(&self) -> &std::sync::Arc<LeaseBook>;
+    fn book(&self) -> &Arc<LeaseBook>;
 
     /// Connects, checks version and key types. Returns a sentence that says what was reached.
     async fn open(&self) -> Result<String, ChannelError>;
@@ -145,4 +147,17 @@ pub trait Channel: Send + Sync {
 
     /// Counts what the channel holds.
     async fn depth(&self) -> Result<Depth, ChannelError>;
+}
+
+/// The channel that the configuration asks for, not connected yet.
+///
+/// # Errors
+/// [`ChannelError::Unusable`] when it cannot be reached in principle, such as by a URL of something else.
+pub fn open(settings: &Settings) -> Result<Arc<dyn Channel>, ChannelError> {
+    match &settings.channel {
+        config::Channel::Redis(redis) => {
+            let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
+            Ok(Arc::new(channel))
+        }
+    }
 }

@@ -62,6 +62,6 @@ fn on_signal(stop: mpsc::UnboundedSender<()>) -> Result<(), ctrlc::Error> {
         if told.swap(true, Ordering::SeqCst) {
             process::exit(code::SECOND_SIGNAL.into());
         }
-        drop(stop.send(()));
+        let _ = stop.send(());
     })
 }

@@ -90,6 +90,13 @@ impl Agent {
         self.wait_log_count(part, 1).swap_remove(0)
     }
 
+    /// Waits for the line that says that the `channel` or the `publisher` cannot go on.
+    pub(crate) fn wait_condition(&self, who: &str) -> Value {
+        wait_for(&format!("a line of the log that says why the {who} cannot go on"), PATIENCE, || {
+            self.log_lines().into_iter().find(|line| line["who"] == who && line["level"] != "INFO")
+        })
+    }
+
     /// Waits for so many lines whose messages contain `part`.
     pub(crate) fn wait_log_count(&self, part: &str, count: usize) -> Vec<Value> {
         wait_for(&format!("{count} lines of the log with {part:?}"), PATIENCE, || {

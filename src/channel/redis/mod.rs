@@ -65,6 +65,16 @@ impl RedisChannel {
         })
     }
 
+    /// Queues a message, as a client does.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn push(&self, message: &[u8]) -> Result<(), ChannelError> {
+        let mut command = redis::cmd("LPUSH");
+        let pushed = self.link.command("queue a message", command.arg(&self.keys.queue).arg(message)).await;
+        self.named(pushed).await.map(drop)
+    }
+
     /// The lease's duration in ms, for Redis.
     fn lease_ms(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)

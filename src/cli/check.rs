@@ -1,0 +1,90 @@
+//! `kadabra check`: is the configuration right, and with `--online`, are the servers.
+
+use std::{sync::Arc, time::Duration};
+
+use slog::{Discard, Logger, o};
+
+use super::{ConfigFile, complain, load, say};
+use crate::{
+    agent::code,
+    channel::{self, Channel, ChannelError},
+    config::Settings,
+    publisher::{self, Outcome},
+};
+
+/// Longer than every time-out below it, which say more about what went wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Also try the channel (version, types of the keys, permissions) and the publisher (login, database, right to
+    /// write); nothing is changed by it
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) fn check(arguments: &Arguments) -> u8 {
+    let loaded = match load(&arguments.config) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    say(loaded.effective());
+    if !arguments.online {
+        return 0;
+    }
+    let well = actix_rt::System::new().block_on(async {
+        let channel = try_channel(&loaded.settings).await;
+        let publisher = try_publisher(&loaded.settings).await;
+        channel && publisher
+    });
+    if well { 0 } else { code::UNAVAILABLE }
+}
+
+async fn try_channel(settings: &Settings) -> bool {
+    match tokio::time::timeout(PATIENCE, open(settings)).await {
+        Ok(Ok((reached, waiting))) => {
+            say(format_args!("ok: channel: {reached}; {waiting}"));
+            true
+        }
+        Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None),
+        Ok(Err(ChannelError::Refused { what, mend } | ChannelError::Unusable { what, mend })) => {
+            wrong("channel", &what, Some(&mend))
+        }
+        Err(_) => wrong("channel", "it did not answer in time", None),
+    }
+}
+
+async fn open(settings: &Settings) -> Result<(String, String), ChannelError> {
+    let channel: Arc<dyn Channel> = channel::open(settings)?;
+    let reached = channel.open().await?;
+    let depth = channel.depth().await?;
+    let waiting = format!(
+        "{} messages wait, {} leases are open, {} dead letters, {} in a Python agent's in-progress list",
+        depth.queued, depth.leases, depth.dead, depth.inprogress
+    );
+    Ok((reached, waiting))
+}
+
+async fn try_publisher(settings: &Settings) -> bool {
+    let mut publisher = publisher::factory(&settings.publisher, &Logger::root(Discard, o!()))();
+    let destination = publisher.destination();
+    match tokio::time::timeout(PATIENCE, publisher.probe()).await {
+        Ok(Outcome::Written { .. } | Outcome::Progressed) => {
+            say(format_args!("ok: publisher: {destination}"));
+            true
+        }
+        Ok(Outcome::Retry { why, .. }) => wrong("publisher", &why, None),
+        Ok(Outcome::Hold { what, mend }) => wrong("publisher", &what, Some(&mend)),
+        Err(_) => wrong("publisher", &format!("{destination} did not answer in time"), None),
+    }
+}
+
+fn wrong(who: &str, what: &str, mend: Option<&str>) -> bool {
+    match mend {
+        Some(mend) => complain(format_args!("wrong: {who}: {what}\n  to mend it: {mend}")),
+        None => complain(format_args!("wrong: {who}: {what}")),
+    }
+    false
+}

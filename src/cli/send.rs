@@ -1,0 +1,137 @@
+//! `kadabra send`: queues a message from a shell, as a Kadabra client does.
+
+use std::time::{Duration, SystemTime};
+
+use super::{ConfigFile, complain, load};
+use crate::{
+    agent::code,
+    client::{Client, SendError},
+    metrics::{OutgoingMessage, Unit},
+};
+
+pub(super) const EXAMPLE: &str = "\
+Example:
+  kadabra send --count userSignup=1 --timer RequestTime=12.5ms --dimension method=index --metadata path=/";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// A counter; without a value it counts one
+    #[arg(long = "count", value_name = "NAME[=VALUE]", value_parser = count, required_unless_present = "timers")]
+    counts: Vec<(String, f64)>,
+    /// A timer; units are us, ms and s
+    #[arg(long = "timer", value_name = "NAME=DURATION", value_parser = timer)]
+    timers: Vec<Timer>,
+    /// A dimension of every metric of the message
+    #[arg(long = "dimension", value_name = "NAME=VALUE", value_parser = pair)]
+    dimensions: Vec<(String, String)>,
+    /// Metadata of every metric of the message
+    #[arg(long = "metadata", value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Timer {
+    name: String,
+    value: Duration,
+    unit: Unit,
+}
+
+pub(super) fn send(arguments: &Arguments) -> u8 {
+    let loaded = match load(&arguments.config) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let sent = actix_rt::System::new().block_on(async {
+        let client = Client::new(&loaded.settings)?;
+        client.send(&message(arguments)?).await
+    });
+    match sent {
+        Ok(()) => 0,
+        Err(error) => {
+            complain(format_args!("the message was not queued: {error}"));
+            code::UNAVAILABLE
+        }
+    }
+}
+
+fn message(arguments: &Arguments) -> Result<OutgoingMessage, SendError> {
+    let now = SystemTime::now();
+    let mut message = OutgoingMessage::new();
+    for (name, value) in &arguments.dimensions {
+        message.dimension(name, value);
+    }
+    for (name, value) in &arguments.counts {
+        message.counter(name, *value, now, arguments.metadata.clone())?;
+    }
+    for timer in &arguments.timers {
+        message.timer(&timer.name, timer.value, timer.unit.clone(), now, arguments.metadata.clone())?;
+    }
+    Ok(message)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn count(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = text.split_once('=').unwrap_or((text, "1"));
+    if name.is_empty() {
+        return Err("expected NAME or NAME=VALUE".to_owned());
+    }
+    Ok((name.to_owned(), finite(value)?))
+}
+
+fn timer(text: &str) -> Result<Timer, String> {
+    let (name, duration) = pair(text).map_err(|_| "expected NAME=DURATION, such as RequestTime=12.5ms".to_owned())?;
+    let number = duration.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match duration.get(number.len()..).unwrap_or_default() {
+        "us" => Unit::MICROSECONDS,
+        "ms" => Unit::MILLISECONDS,
+        "s" => Unit::SECONDS,
+        _ => return Err(format!("expected a duration with a unit of us, ms or s, such as 12.5ms, not {duration:?}")),
+    };
+    let value = Duration::try_from_secs_f64(finite(number)? / unit.seconds_offset());
+    let value = value
+        .map_err(|_| format!("expected a duration that is neither negative nor longer than anyone can wait, not {duration:?}"))?;
+    Ok(Timer { name, value, unit })
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
+    value.ok_or_else(|| format!("expected a finite number, not {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_one_unless_said_otherwise() {
+        assert_eq!(count("a"), Ok(("a".to_owned(), 1.0)));
+        assert_eq!(count("a=2.5"), Ok(("a".to_owned(), 2.5)));
+        assert_eq!(count("a=-1e3"), Ok(("a".to_owned(), -1000.0)));
+        for wrong in ["", "=1", "a=", "a=b", "a=NaN", "a=inf", "a=1e999"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn timers_keep_the_unit_they_were_given_in() {
+        let wanted = Timer { name: "t".to_owned(), value: Duration::from_micros(12_500), unit: Unit::MILLISECONDS };
+        assert_eq!(timer("t=12.5ms"), Ok(wanted));
+        for wrong in ["t", "t=", "t=5", "t=ms", "t=5parsecs", "=5ms", "t=NaNms", "t=5 ms", "t=-1s", "t=1e300s"] {
+            assert!(timer(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_hold_an_equals_sign() {
+        assert_eq!(pair("path=/?a=b"), Ok(("path".to_owned(), "/?a=b".to_owned())));
+        assert!(pair("path").is_err() && pair("=x").is_err());
+    }
+}

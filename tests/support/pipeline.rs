@@ -1,0 +1,167 @@
+//! A Redis, an InfluxDB and the configuration of an agent between them; numbered messages that can be counted one by one.
+
+use std::{collections::HashMap, ops::Range, time::Duration};
+
+use super::{
+    agent::{Agent, Builder},
+    influxd::Influxd,
+    process::wait_for,
+    redis_server::RedisServer,
+};
+
+/// The database that the agent writes to.
+pub(crate) const DATABASE: &str = "kadabra";
+
+/// How long a pipeline may take to do what it shall do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Redis and InfluxDB, each a process of its own.
+pub(crate) struct Pipeline {
+    pub(crate) redis: RedisServer,
+    pub(crate) influxd: Influxd,
+}
+
+/// What Redis holds of Kadabra's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) queued: u64,
+    pub(crate) inprogress: u64,
+    pub(crate) adopted: u64,
+    pub(crate) leases: u64,
+    pub(crate) lease_lists: usize,
+    pub(crate) dead: u64,
+}
+
+impl Left {
+    /// Nothing at all.
+    pub(crate) const NOTHING: Self = Self { queued: 0, inprogress: 0, adopted: 0, leases: 0, lease_lists: 0, dead: 0 };
+}
+
+impl Pipeline {
+    /// Both servers, and the database.
+    pub(crate) fn start() -> Self {
+        let pipeline = Self { redis: RedisServer::start(), influxd: Influxd::start() };
+        pipeline.influxd.create_database(DATABASE);
+        pipeline
+    }
+
+    /// An agent between the two, with short times; environment variables change what a test wants otherwise.
+    pub(crate) fn agent(&self) -> Builder {
+        Agent::with(&config(&self.redis.url(), &self.influxd.url()))
+    }
+
+    /// Queues a message as a client does.
+    pub(crate) fn push(&self, message: &[u8]) {
+        self.push_all([message.to_vec()]);
+    }
+
+    /// Queues numbered messages.
+    pub(crate) fn push_numbers(&self, numbers: Range<u64>) {
+        self.push_all(numbers.map(|number| numbered(number).into_bytes()));
+    }
+
+    fn push_all(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
+        let mut connection = self.redis.connection();
+        let messages: Vec<_> = messages.into_iter().collect();
+        for chunk in messages.chunks(1000) {
+            let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(chunk).query(&mut connection).unwrap();
+        }
+    }
+
+    /// What Redis holds.
+    pub(crate) fn left(&self) -> Left {
+        let mut connection = self.redis.connection();
+        let mut count = |command: &str, key: &str| -> u64 { redis::cmd(command).arg(key).query(&mut connection).unwrap() };
+        let (queued, inprogress) = (count("LLEN", "kadabra_queue"), count("LLEN", "kadabra_inprogress"));
+        let adopted = count("LLEN", "{kadabra_queue}:adopted");
+        let (leases, dead) = (count("ZCARD", "{kadabra_queue}:leases"), count("XLEN", "{kadabra_queue}:dead"));
+        let lists: Vec<String> = redis::cmd("KEYS").arg("{kadabra_queue}:lease:*").query(&mut connection).unwrap();
+        Left { queued, inprogress, adopted, leases, lease_lists: lists.len(), dead }
+    }
+
+    /// Waits until Redis holds exactly this.
+    pub(crate) fn wait_left(&self, wanted: &Left) {
+        let mut last = None;
+        let what = format!("{wanted:?} left in Redis");
+        wait_for(&what, PATIENCE, || {
+            let left = self.left();
+            let reached = (left == *wanted).then_some(());
+            if reached.is_none() && last.as_ref() != Some(&left) {
+                eprintln!("{left:?}");
+                last = Some(left);
+            }
+            reached
+        });
+    }
+
+    /// Waits until nothing is left, and checks that every number is in InfluxDB once, with its own value.
+    pub(crate) fn assert_all_written(&self, numbers: Range<u64>) {
+        self.wait_left(&Left::NOTHING);
+        self.assert_written(numbers);
+    }
+
+    /// Checks that every number is in InfluxDB once, with its own value.
+    pub(crate) fn assert_written(&self, numbers: Range<u64>) {
+        for measurement in ["numbered", "took"] {
+            let mut seen: HashMap<u64, usize> = HashMap::new();
+            for value in self.values(measurement) {
+                *seen.entry(value).or_default() += 1;
+            }
+            let missing: Vec<u64> = numbers.clone().filter(|number| !seen.contains_key(number)).take(10).collect();
+            assert!(missing.is_empty(), "{measurement} lost {missing:?} …");
+            let doubled: Vec<u64> = seen.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).take(10).collect();
+            assert!(doubled.is_empty(), "{measurement} doubled {doubled:?} …");
+            assert_eq!(seen.len() as u64, numbers.end - numbers.start, "{measurement} has points that nobody sent");
+        }
+    }
+
+    /// How many numbers are in InfluxDB.
+    pub(crate) fn written(&self) -> usize {
+        self.values("numbered").len()
+    }
+
+    fn values(&self, measurement: &str) -> Vec<u64> {
+        let answer = self.influxd.query(DATABASE, &format!("SELECT value FROM {measurement}"));
+        let rows = answer["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
+        rows.iter().map(|row| row[1].as_f64().unwrap() as u64).collect()
+    }
+}
+
+/// A configuration with short times.
+pub(crate) fn config(redis: &str, influxdb: &str) -> String {
+    format!(
+        r#"
+[agent]
+shutdown_timeout = "20s"
+[channel.redis]
+url = "{redis}"
+lease = "2s"
+timeout = "2s"
+[publisher]
+type = "influxdb"
+backoff_min = "50ms"
+backoff_max = "500ms"
+[publisher.influxdb]
+url = "{influxdb}"
+timeout = "5s"
+[nanny]
+frequency = "500ms"
+threshold = "1s"
+[supervisor]
+backoff_min = "20ms"
+backoff_max = "200ms"
+[log]
+level = "debug"
+format = "json"
+"#
+    )
+}
+
+/// A message that carries a number: one counter and one timer with it as their value, at a time of its own.
+pub(crate) fn numbered(number: u64) -> String {
+    let time = format!("2026-03-01T12:{:02}:{:02}.{:06}Z", number / 6_000_000 % 60, number / 100_000 % 60, number % 100_000);
+    format!(
+        r#"{{"dimensions": [{{"name": "host", "value": "web{}"}}], "counters": [{{"name": "numbered", "metadata": {{"path": "/index"}}, "timestamp": "{time}", "value": {number}.0}}], "timers": [{{"name": "took", "unit": {{"name": "milliseconds", "seconds_offset": 1000.0}}, "metadata": {{}}, "timestamp": "{time}", "value": {number}.0}}], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ", "serialized_at": "{time}"}}"#,
+        number % 7
+    )
+}
