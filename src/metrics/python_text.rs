@@ -5,33 +5,42 @@ use std::fmt::Write;
 /// Appends a finite number as Python's `repr` and `json.dumps` write it: the shortest text that reads back the same, with an
 /// exponent below 1e-4 and from 1e16 on.
 pub(super) fn push_float(out: &mut String, value: f64) {
-    let start = out.len();
-    // Rust's `1.2345e-7` has the digits and the exponent, only the layout is Python's.
-    let _ = write!(out, "{value:e}");
-    let shortest = out.split_off(start);
-    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |unsigned| ("-", unsigned));
-    let (first, others) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    out.push_str(sign);
-    if !(-4..16).contains(&exponent) {
-        let (point, sign) = (if others.is_empty() { "" } else { "." }, if exponent < 0 { '-' } else { '+' });
-        let _ = write!(out, "{first}{point}{others}e{sign}{:02}", exponent.unsigned_abs());
-        return;
+    if value.is_sign_negative() {
+        out.push('-');
     }
-    let Ok(places) = usize::try_from(exponent) else {
+    // Not Rust's own formatting: of two shortest texts that are equally near, Ryu takes the even one as Python does.
+    let mut buffer = ryu::Buffer::new();
+    let shortest = buffer.format_finite(value.abs());
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let significant = all.trim_start_matches('0');
+    // Where the decimal point stands in the significant digits: 2 for 12.5, 0 for 0.125, -1 for 0.0125.
+    let point = exponent.parse().unwrap_or(0) + length(whole) - (length(&all) - length(significant));
+    let digits = significant.trim_end_matches('0');
+    let (first, others) = digits.split_at_checked(1).unwrap_or(("0", ""));
+    if first == "0" {
+        out.push_str("0.0");
+    } else if !(-3..=16).contains(&point) {
+        let dot = if others.is_empty() { "" } else { "." };
+        let sign = if point < 1 { '-' } else { '+' };
+        let _ = write!(out, "{first}{dot}{others}e{sign}{:02}", (point - 1).unsigned_abs());
+    } else if point <= 0 {
         out.push_str("0.");
-        out.extend(std::iter::repeat_n('0', (exponent.unsigned_abs() as usize).saturating_sub(1)));
-        out.push_str(first);
-        out.push_str(others);
-        return;
-    };
-    let (whole, fraction) = others.split_at_checked(places).unwrap_or((others, ""));
-    out.push_str(first);
-    out.push_str(whole);
-    out.extend(std::iter::repeat_n('0', places - whole.len()));
-    out.push('.');
-    out.push_str(if fraction.is_empty() { "0" } else { fraction });
+        out.extend((point..0).map(|_| '0'));
+        out.push_str(digits);
+    } else {
+        let (whole, fraction) = digits.split_at_checked(usize::try_from(point).unwrap_or(0)).unwrap_or((digits, ""));
+        out.push_str(whole);
+        out.extend((length(whole)..point).map(|_| '0'));
+        out.push('.');
+        out.push_str(if fraction.is_empty() { "0" } else { fraction });
+    }
+}
+
+/// Of a few digits.
+fn length(digits: &str) -> i32 {
+    i32::try_from(digits.len()).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]
