@@ -2,20 +2,6 @@
 //!
 //! A message is read whole before anything is judged (`read`), since its timestamp format comes behind its timestamps and a
 //! key that comes twice counts the second time. What is sound then goes into the set (`settle`), each string copied once.
-//!
-//! Where the Python agent has an answer, this gives the same one:
-//!
-//! | in the message | becomes |
-//! |---|---|
-//! | metadata: string, even an empty one; integer, float, boolean | a field of that type |
-//! | metadata: null, or with an empty key, or `value`, or a timer's `unit` | nothing |
-//! | metadata: list or object, where the Python agent breaks | a string field of its JSON |
-//! | no metadata at all | a point without further fields |
-//! | dimension: number or boolean | a tag as `str()` writes it: `True`, `1e+16` |
-//! | dimension: null or an empty string | no tag, even if a dimension of that name came before |
-//! | dimension with an empty name | nothing |
-//! | value: integer | a float |
-//! | a timer's `seconds_offset` | nothing: its value is already multiplied by it |
 
 mod fields;
 mod nested;
@@ -34,6 +20,23 @@ use super::timestamp::FormatCache;
 use super::{MessageSet, Refusal};
 
 /// Decodes messages into a [`MessageSet`]. Keep one: it remembers the last timestamp formats and its buffers.
+///
+/// Where the Python agent has an answer, this gives the same one:
+///
+/// | in the message | becomes |
+/// |---|---|
+/// | metadata: string, even an empty one; integer, float, boolean | a field of that type |
+/// | metadata: null, or with an empty key, or `value`, or a timer's `unit` | nothing |
+/// | metadata: list or object, where the Python agent breaks | a string field of its JSON |
+/// | no metadata at all | a point without further fields |
+/// | dimension: number or boolean | a tag as `str()` writes it: `True`, `1e+16` |
+/// | dimension: null or an empty string | no tag, even if a dimension of that name came before |
+/// | dimension with an empty name | nothing |
+/// | value: integer | a float |
+/// | a timer's `seconds_offset` | nothing: its value is already multiplied by it |
+///
+/// A message of more than 100,000 dimensions, counters, timers or metadata entries is refused whole, so that what one message
+/// takes in memory stays within a few times its size.
 #[derive(Debug, Default)]
 pub struct Decoder {
     reader: Reader,

@@ -128,14 +128,23 @@ fn parse_default(text: &[u8]) -> Option<i64> {
 #[derive(Debug, Default)]
 pub(super) struct FormatCache {
     entries: Vec<(String, Result<Format, FormatError>)>,
+    /// The last one that is too long to keep.
+    long: Option<Result<Format, FormatError>>,
 }
 
 /// As many formats as one queue plausibly mixes; a search through them is still a few comparisons.
 const REMEMBERED: usize = 8;
 
+/// Longer than any sensible format, in bytes; formats of megabytes must not pile up.
+const LONGEST_REMEMBERED: usize = 256;
+
 impl FormatCache {
     /// The compiled format, the one asked for last being found first.
     pub(super) fn get(&mut self, format: &str) -> Result<&Format, &FormatError> {
+        self.long = None;
+        if format.len() > LONGEST_REMEMBERED {
+            return self.long.insert(Format::compile(format)).as_ref();
+        }
         let found = self.entries.iter().position(|(known, _)| known == format).unwrap_or_else(|| {
             self.entries.truncate(REMEMBERED - 1);
             self.entries.push((format.to_owned(), Format::compile(format)));

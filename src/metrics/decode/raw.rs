@@ -77,16 +77,26 @@ impl<T> Default for Section<T> {
 }
 
 impl<T> Section<T> {
-    fn clear(&mut self) {
-        self.this = Raw::Absent;
+    pub(super) fn begin(&mut self, this: Raw) {
+        self.this = this;
         self.items.clear();
+        self.items.shrink_to(KEPT);
     }
 }
+
+/// More counters, timers, dimensions or metadata entries than this no program sends in one message. A list of nothing but
+/// commas and zeros would otherwise take seventy times its size in memory.
+pub(super) const MOST: usize = 100_000;
+
+/// Memory for more than this is given back after the message that needed it.
+const KEPT: usize = 4096;
 
 /// One message; kept from message to message for its memory.
 #[derive(Debug, Default)]
 pub(super) struct RawMessage {
     pub(super) this: Raw,
+    /// There was more of something than [`MOST`], and the rest was passed over.
+    pub(super) too_many: bool,
     pub(super) dimensions: Section<RawDimension>,
     pub(super) counters: Section<RawMetric>,
     pub(super) timers: Section<RawMetric>,
@@ -98,11 +108,14 @@ pub(super) struct RawMessage {
 impl RawMessage {
     pub(super) fn clear(&mut self) {
         self.this = Raw::Absent;
-        self.dimensions.clear();
-        self.counters.clear();
-        self.timers.clear();
+        self.too_many = false;
+        self.dimensions.begin(Raw::Absent);
+        self.counters.begin(Raw::Absent);
+        self.timers.begin(Raw::Absent);
         self.timestamp_format = Raw::Absent;
         self.fields.clear();
+        self.fields.shrink_to(KEPT);
         self.scratch.clear();
+        self.scratch.shrink_to(16 * KEPT);
     }
 }

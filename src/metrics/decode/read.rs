@@ -3,7 +3,7 @@
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 
 use super::nested::MetadataValue;
-use super::raw::{Raw, RawDimension, RawField, RawMessage, RawMetric, Section};
+use super::raw::{MOST, Raw, RawDimension, RawField, RawMessage, RawMetric, Section};
 use super::shape::{Key, KnownKey, Read, Reader, Scalar, Shape};
 use crate::metrics::python_json::Repair;
 
@@ -46,6 +46,11 @@ impl<'de> Shape<'de> for Whole<'_> {
     }
 }
 
+fn skip_rest<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
+    while list.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
 struct Dimensions<'a>(&'a mut Reader);
 
 impl<'de> Shape<'de> for Dimensions<'_> {
@@ -56,14 +61,16 @@ impl<'de> Shape<'de> for Dimensions<'_> {
     }
 
     fn note(self, raw: Raw) {
-        self.0.raw.dimensions.this = raw;
-        self.0.raw.dimensions.items.clear();
+        self.0.raw.dimensions.begin(raw);
     }
 
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        self.0.raw.dimensions.this = Raw::List;
-        self.0.raw.dimensions.items.clear();
+        self.0.raw.dimensions.begin(Raw::List);
         while let Some(dimension) = list.next_element_seed(Read(Dimension(self.0)))? {
+            if self.0.raw.dimensions.items.len() == MOST {
+                self.0.raw.too_many = true;
+                return skip_rest(list);
+            }
             self.0.raw.dimensions.items.push(dimension);
         }
         Ok(())
@@ -111,15 +118,18 @@ impl<'de> Shape<'de> for Metrics<'_> {
     }
 
     fn note(self, raw: Raw) {
-        *(self.section)(&mut self.reader.raw) = Section { this: raw, items: Vec::new() };
+        (self.section)(&mut self.reader.raw).begin(raw);
     }
 
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let section = (self.section)(&mut self.reader.raw);
-        section.this = Raw::List;
-        section.items.clear();
+        (self.section)(&mut self.reader.raw).begin(Raw::List);
         while let Some(metric) = list.next_element_seed(Read(Metric(self.reader)))? {
-            (self.section)(&mut self.reader.raw).items.push(metric);
+            let items = &mut (self.section)(&mut self.reader.raw).items;
+            if items.len() == MOST {
+                self.reader.raw.too_many = true;
+                return skip_rest(list);
+            }
+            items.push(metric);
         }
         Ok(())
     }
@@ -202,7 +212,11 @@ impl<'de> Shape<'de> for Metadata<'_> {
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Raw, A::Error> {
         while let Some(name) = object.next_key_seed(Read(Scalar(self.0)))? {
             let value = object.next_value_seed(Read(MetadataValue(self.0)))?;
-            self.0.raw.fields.push(RawField { name, value });
+            if self.0.raw.fields.len() == MOST {
+                self.0.raw.too_many = true;
+            } else {
+                self.0.raw.fields.push(RawField { name, value });
+            }
         }
         Ok(Raw::Object)
     }

@@ -357,6 +357,26 @@ fn nesting_is_no_danger() {
 }
 
 #[test]
+fn a_message_of_nothing_but_commas_takes_no_memory() {
+    let sentence = "the message has more than 100000 dimensions, counters, timers or metadata entries";
+    let zeros = format!("[{}0]", "0,".repeat(1_000_000));
+    let entries = format!("{{{}\"\":0}}", "\"\":0,".repeat(200_000));
+    for payload in [
+        format!(r#"{{"dimensions": [], "counters": {zeros}, "timers": [], "timestamp_format": "%Y"}}"#),
+        format!(r#"{{"dimensions": {zeros}, "counters": [], "timers": [], "timestamp_format": "%Y"}}"#),
+        with_counters(&counter(&entries)),
+    ] {
+        let mut decoder = Decoder::new();
+        let mut set = MessageSet::new();
+        assert_eq!(decoder.decode(payload.as_bytes(), false, &mut set)[0].reason, sentence);
+        decoder.decode(b"{}", false, &mut set);
+        let raw = &decoder.reader.raw;
+        let kept = [raw.dimensions.items.capacity(), raw.counters.items.capacity(), raw.fields.capacity()];
+        assert!(kept.iter().all(|&capacity| capacity <= 10_000), "{kept:?}");
+    }
+}
+
+#[test]
 fn a_refused_message_keeps_its_place_among_the_others() {
     let mut decoder = Decoder::new();
     let mut set = MessageSet::new();

@@ -45,6 +45,9 @@ fn more_formats_than_are_remembered_still_work() {
         }
         assert!(cache.entries.len() <= REMEMBERED);
     }
+    let long = format!("%Y{}", "x".repeat(LONGEST_REMEMBERED));
+    assert_eq!(cache.get(&long).unwrap().parse(&long.replace("%Y", "1970")), Ok(0));
+    assert!(cache.entries.iter().all(|(format, _)| format.len() <= LONGEST_REMEMBERED));
 }
 
 proptest::proptest! {
