@@ -91,7 +91,7 @@ fn with_redis_gone_at_the_end_the_exit_code_says_that_leases_were_not_given_back
     pipeline.redis.kill9();
     assert_eq!(agent.terminate(PATIENCE), Some(75));
     pipeline.redis.restart();
-    pipeline.influxd.restart();
+    pipeline.influxd.start_again();
     let mut agent = pipeline.agent().start();
     pipeline.assert_all_written(0..100);
     assert_eq!(agent.terminate(PATIENCE), Some(0));

@@ -1,1 +1,103 @@
 //! What systemd is told, over a real datagram socket.
+
+use std::{io::ErrorKind, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
+
+use super::support::{
+    agent::Builder,
+    pipeline::{PATIENCE, Pipeline},
+    process::wait_for,
+};
+
+/// systemd's end of the socket.
+struct Systemd {
+    socket: UnixDatagram,
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Systemd {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, path, _folder: folder }
+    }
+
+    /// The agent as systemd starts it.
+    fn starts(&self, agent: Builder) -> Builder {
+        agent.env("NOTIFY_SOCKET", self.path.to_str().unwrap()).env("WATCHDOG_USEC", "400000")
+    }
+
+    /// What has arrived since the last time.
+    fn heard(&self) -> Vec<String> {
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(size) => heard.push(String::from_utf8(buffer[..size].to_vec()).unwrap()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return heard,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits for a message with this in it; gives all that came until then.
+    fn wait(&self, part: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        wait_for(&format!("{part} at systemd"), PATIENCE, || {
+            heard.extend(self.heard());
+            heard.iter().any(|message: &String| message.contains(part)).then_some(())
+        });
+        heard
+    }
+}
+
+#[test]
+fn ready_comes_after_the_channel_was_reached_and_stopping_at_the_end() {
+    let mut pipeline = Pipeline::start();
+    let systemd = Systemd::start();
+    pipeline.redis.kill9();
+    let mut agent = systemd.starts(pipeline.agent()).start();
+    let heard = systemd.wait("STATUS=waiting: cannot connect");
+    assert!(!heard.iter().any(|message| message.contains("READY")), "{heard:?}");
+
+    pipeline.redis.restart();
+    systemd.wait("READY=1");
+    systemd.wait("STATUS=publishing to influxdb http");
+    systemd.wait("WATCHDOG=1");
+    pipeline.push_numbers(0..10);
+    systemd.wait("10 published");
+
+    pipeline.influxd.stop();
+    pipeline.push_numbers(10..20);
+    systemd.wait("STATUS=waiting: cannot write to influxdb");
+    // Waiting for a database is not hanging.
+    systemd.wait("WATCHDOG=1");
+
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    systemd.wait("STOPPING=1");
+}
+
+#[test]
+fn the_watchdog_is_not_fed_while_an_actor_makes_no_progress() {
+    let pipeline = Pipeline::start();
+    let systemd = Systemd::start();
+    let mut agent = systemd
+        .starts(pipeline.agent())
+        .env("FAILPOINTS", "batcher.leased=1*sleep(60000)")
+        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+        .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
+        .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
+        .start();
+    systemd.wait("WATCHDOG=1");
+    pipeline.push_numbers(0..10);
+    agent.wait_log("makes no progress");
+    // What was sent before the line was logged.
+    systemd.heard();
+    assert_eq!(agent.wait(Duration::from_secs(30)), Some(71));
+    let heard = systemd.heard();
+    assert!(!heard.iter().any(|message| message.contains("WATCHDOG=1")), "{heard:?}");
+}

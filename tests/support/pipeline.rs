@@ -79,6 +79,14 @@ impl Pipeline {
         Left { queued, inprogress, adopted, leases, lease_lists: lists.len(), dead }
     }
 
+    /// The dead letters, oldest first: payload, reason, refused, agent, time.
+    pub(crate) fn dead_letters(&self) -> Vec<HashMap<String, Vec<u8>>> {
+        let mut connection = self.redis.connection();
+        let stream = redis::cmd("XRANGE").arg("{kadabra_queue}:dead").arg("-").arg("+").query(&mut connection);
+        let letters: Vec<(String, HashMap<String, Vec<u8>>)> = stream.unwrap();
+        letters.into_iter().map(|(_, letter)| letter).collect()
+    }
+
     /// Waits until Redis holds exactly this.
     pub(crate) fn wait_left(&self, wanted: &Left) {
         let mut last = None;
