@@ -92,7 +92,7 @@ async fn receive(channel: &RedisChannel, messages: usize, bytes: usize) -> Optio
 
 /// Lets every lease expire now, as if a long time had passed on Redis's clock.
 fn expire(connection: &mut Connection) {
-    let names: Vec<String> = connection.zrange(LEASES, 0, -1).unwrap();
+    let names: Vec<Vec<u8>> = connection.zrange(LEASES, 0, -1).unwrap();
     for name in names {
         let _: usize = connection.zadd(LEASES, name, 1).unwrap();
     }

@@ -34,6 +34,21 @@ impl Tally {
     pub fn balances(&self) -> bool {
         self.received == self.published + self.parked + self.given_back + self.in_flight
     }
+
+    fn count(&mut self, messages: u64, how: Settlement) {
+        match how {
+            Settlement::Completed { parked } => {
+                let parked = (parked as u64).min(messages);
+                self.parked += parked;
+                self.published += messages - parked;
+            }
+            Settlement::Released => self.given_back += messages,
+            Settlement::Lost => {
+                self.given_back += messages;
+                self.lost += messages;
+            }
+        }
+    }
 }
 
 /// How a lease ended.
@@ -70,7 +85,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Pages {
     open: HashMap<LeaseId, Entry>,
-    dropped: Vec<LeaseId>,
+    /// With how many messages.
+    dropped: Vec<(LeaseId, usize)>,
     tally: Tally,
 }
 
@@ -119,16 +135,28 @@ impl LeaseBook {
         }
     }
 
-    /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseBook::given_back`].
+    /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseBook::given_back`]
+    /// or [`LeaseBook::ended`].
     #[must_use]
     pub fn dropped(&self) -> Vec<LeaseId> {
-        self.pages().dropped.clone()
+        self.pages().dropped.iter().map(|(id, _)| id.clone()).collect()
     }
 
     /// Strikes dropped leases that the channel has given back.
     pub fn given_back(&self, ids: &[LeaseId]) {
         let ids: HashSet<_> = ids.iter().collect();
-        self.pages().dropped.retain(|id| !ids.contains(id));
+        self.pages().dropped.retain(|(id, _)| !ids.contains(id));
+    }
+
+    /// Strikes a dropped lease, counted by how it has really ended: given back, or done before by a settlement whose
+    /// answer was lost, or taken by another agent.
+    pub fn ended(&self, id: &LeaseId, how: Settlement) {
+        let mut pages = self.pages();
+        let Some(place) = pages.dropped.iter().position(|(dropped, _)| dropped == id) else { return };
+        let (_, count) = pages.dropped.remove(place);
+        // It was counted as given back when it was dropped.
+        pages.tally.given_back -= count as u64;
+        pages.tally.count(count as u64, how);
     }
 
     /// Gives up every open lease, whoever holds it, at the end of the process. Returns how many messages they had.
@@ -189,20 +217,8 @@ impl Lease {
         let mut pages = self.book.pages();
         let Some(entry) = pages.open.remove(&self.id) else { return };
         let count = entry.messages as u64;
-        let tally = &mut pages.tally;
-        tally.in_flight -= count;
-        match how {
-            Settlement::Completed { parked } => {
-                let parked = (parked as u64).min(count);
-                tally.parked += parked;
-                tally.published += count - parked;
-            }
-            Settlement::Released => tally.given_back += count,
-            Settlement::Lost => {
-                tally.given_back += count;
-                tally.lost += count;
-            }
-        }
+        pages.tally.in_flight -= count;
+        pages.tally.count(count, how);
     }
 }
 
@@ -222,7 +238,7 @@ impl Drop for Lease {
                 return;
             }
             let id = self.id.clone();
-            pages.dropped.push(id);
+            pages.dropped.push((id, entry.messages));
         }
         self.book.dropped.notify_one();
     }
@@ -274,6 +290,17 @@ mod tests {
         assert_eq!(book.dropped(), [LeaseId("a".into())]);
         book.given_back(&[LeaseId("a".into())]);
         assert!(book.dropped().is_empty());
+    }
+
+    #[test]
+    fn a_dropped_lease_that_had_ended_before_is_counted_as_it_ended() {
+        let book = Arc::new(LeaseBook::default());
+        drop((filled(&book, "a", 3), filled(&book, "b", 4)));
+        book.ended(&LeaseId("a".into()), Settlement::Completed { parked: 1 });
+        book.ended(&LeaseId("b".into()), Settlement::Lost);
+        book.ended(&LeaseId("b".into()), Settlement::Lost);
+        assert!(book.dropped().is_empty() && book.tally().balances());
+        assert_eq!(book.tally(), Tally { received: 7, published: 2, parked: 1, given_back: 4, lost: 4, in_flight: 0 });
     }
 
     #[test]

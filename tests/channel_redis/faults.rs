@@ -194,3 +194,30 @@ fn a_url_that_is_none() {
     assert!(matches!(error, ChannelError::Unusable { .. }));
     says(&error, &["channel.redis.url", "redis://host:6379/0"]);
 }
+
+#[test]
+fn a_node_of_a_cluster() {
+    let bus = free_port().to_string();
+    let server = RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+    let mut redis = server.connection();
+    let error = open(&settings(&server.url()));
+    assert!(matches!(error, ChannelError::Unreachable { .. }), "{error:?}");
+    says(&error, &["CLUSTERDOWN", "failover"]);
+    let _: () = redis::cmd("CLUSTER").arg(&["ADDSLOTSRANGE", "0", "16383"]).query(&mut redis).unwrap();
+    run(async {
+        let channel = channel(&server);
+        eventually("the cluster to be whole", || async { channel.open().await.ok() }).await;
+        push(&mut redis, ["a", "b", "c"]);
+        let mut leases = vec![receive(&channel, 1, 100).await.unwrap(), receive(&channel, 1, 100).await.unwrap()];
+        channel.renew().await.unwrap();
+        let letters = [letter(&leases[0], 0)];
+        channel.complete(&mut leases, &letters).await.unwrap();
+        drop(channel.receive(ALL, NO_WAIT).await.unwrap());
+        channel.recover().await.unwrap();
+        assert_eq!(channel.depth().await.unwrap().queued, 1);
+        let _: usize = redis.lpush(P, "left").unwrap();
+        channel.recover().await.unwrap();
+        says(&channel.recover().await.unwrap_err(), &["CROSSSLOT", "hash tag"]);
+        settled(&channel, &mut redis);
+    });
+}

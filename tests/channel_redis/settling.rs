@@ -173,6 +173,7 @@ fn a_settlement_whose_answer_was_lost_is_not_lost() {
         assert!(said.contains("cannot complete messages"), "{said}");
         assert_eq!(leases.len(), 2);
         channel.renew().await.unwrap();
+        assert_eq!(channel.book().live().len(), 2, "not judged while it is being settled");
         assert_eq!(channel.complete(&mut leases, &letters).await.unwrap(), Completed { messages: 3, lost: 0 });
         assert_eq!(channel.depth().await.unwrap().dead, 1);
 
@@ -203,5 +204,74 @@ fn an_answer_that_never_came_is_given_back() {
         assert_eq!(channel.recover().await.unwrap().dropped, 2);
         assert_eq!(list(&mut redis, Q), ["b", "a"]);
         settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn a_lease_dropped_after_a_settlement_without_answer_is_counted_as_it_ended() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["a", "b", "c"]);
+    run(async {
+        let proxy = Proxy::start(server.port());
+        let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
+        channel.complete(&mut vec![receive(&channel, 1, 100).await.unwrap()], &[]).await.unwrap();
+        let mut leases = vec![receive(&channel, 2, 100).await.unwrap()];
+        let letters = [letter(&leases[0], 0)];
+        proxy.cut_before_next_answer();
+        channel.complete(&mut leases, &letters).await.unwrap_err();
+        drop(leases);
+        assert_eq!(channel.recover().await.unwrap().dropped, 0);
+        assert_eq!(channel.book().tally(), Tally { received: 3, published: 2, parked: 1, ..Tally::default() });
+        settled(&channel, &mut redis);
+    });
+}
+
+/// Runs the script that takes messages, as a connection that was given up may still do.
+fn linger(redis: &mut Connection, name: &str, which: &str) -> redis::Value {
+    let script = redis::Script::new(include_str!("../../src/channel/redis/lua/take.lua"));
+    let mut call = script.prepare_invoke();
+    call.key(LEASES).key(format!("{{kadabra_queue}}:lease:{name}")).key(Q).key(ADOPTED);
+    call.arg(name).arg(60_000).arg(10).arg(1000).arg(which).arg("").invoke(redis).unwrap()
+}
+
+#[test]
+fn a_take_that_lingered_in_a_dying_connection_loses_and_doubles_nothing() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["a", "b"]);
+    run(async {
+        let channel = channel(&server);
+        assert_eq!(linger(&mut redis, "here:gone-1", "more"), redis::Value::Int(-1));
+        assert_eq!(list(&mut redis, Q), ["b", "a"]);
+        linger(&mut redis, "here:gone-2", "first");
+        assert_eq!(channel.depth().await.unwrap().queued, 0);
+        channel.renew().await.unwrap();
+        expire(&mut redis);
+        assert_eq!(channel.recover().await.unwrap().expired, 2);
+        assert_eq!(list(&mut redis, Q), ["b", "a"]);
+        settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn thousands_of_expired_leases_are_taken_back() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, (0..1500).map(|n| n.to_string()));
+    run(async {
+        let (dead, other) = (channel(&server), channel(&server));
+        let mut leases = Vec::new();
+        while let Some(lease) = receive(&dead, 1, 100).await {
+            leases.push(lease);
+        }
+        // Garbage among them, as somebody's hand may have left it.
+        let _: usize = redis.zadd(LEASES, b"\xff\0", 1).unwrap();
+        expire(&mut redis);
+        assert_eq!(other.recover().await.unwrap().expired, 1500);
+        dead.complete(&mut leases, &[]).await.unwrap();
+        assert_eq!(dead.book().tally().lost, 1500);
+        assert_eq!(other.depth().await.unwrap().queued, 1500);
+        settled(&dead, &mut redis);
     });
 }

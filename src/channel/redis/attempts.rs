@@ -26,12 +26,12 @@ impl Attempts {
         before
     }
 
-    /// Whether somebody has tried to settle this lease and may have succeeded.
-    pub(super) fn contains(&self, id: &LeaseId) -> bool {
-        self.tried().contains_key(id)
+    /// The settlement of this lease that was tried first, which may have succeeded.
+    pub(super) fn tried_first(&self, id: &LeaseId) -> Option<Settlement> {
+        self.tried().get(id).copied()
     }
 
-    /// Forgets a lease whose end is known, or of no interest.
+    /// Forgets a lease whose end is known.
     pub(super) fn forget(&self, id: &LeaseId) {
         self.tried().remove(id);
     }

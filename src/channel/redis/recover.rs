@@ -6,7 +6,7 @@ use super::{
     RedisChannel, adoption, answers,
     settle::{self, GivenBack, Held, give_back},
 };
-use crate::channel::{ChannelError, Recovered};
+use crate::channel::{ChannelError, Recovered, Settlement};
 
 /// How many expired leases are looked at in one go.
 const PAGE: usize = 100;
@@ -23,12 +23,18 @@ pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelErro
     let mut messages = 0;
     // From the newest to the oldest, since each goes to the end that is taken next.
     for id in channel.book.dropped().into_iter().rev() {
-        // Gone is fine: the answer that never came may have been to a script that never ran.
-        if let GivenBack::Messages(count) = give_back(channel, id.0.as_bytes(), Held::ByUs).await? {
-            messages += count;
-        }
+        let how = match give_back(channel, id.0.as_bytes(), Held::ByUs).await? {
+            GivenBack::Messages(count) => {
+                messages += count;
+                Settlement::Released
+            }
+            // Settled by an attempt whose answer was lost, or never leased, since an answer that never came may have
+            // been to a script that never ran.
+            GivenBack::Gone => channel.attempts.tried_first(&id).unwrap_or(Settlement::Released),
+            GivenBack::Lost => Settlement::Lost,
+        };
         channel.attempts.forget(&id);
-        channel.book.given_back(&[id]);
+        channel.book.ended(&id, how);
     }
     Ok(messages)
 }

@@ -137,7 +137,7 @@ pub(super) async fn renew(channel: &RedisChannel) -> Result<(), ChannelError> {
         let gone = answers::integers(&value).ok_or_else(|| channel.link.garbled(RENEW))?;
         let gone = gone.into_iter().filter_map(|place| ids.get(usize::try_from(place).ok()?.checked_sub(1)?));
         // One that is being settled may be gone because it has been; whoever settles it will know.
-        let lost: Vec<LeaseId> = gone.filter(|id| !channel.attempts.contains(id)).cloned().collect();
+        let lost: Vec<LeaseId> = gone.filter(|id| channel.attempts.tried_first(id).is_none()).cloned().collect();
         channel.book.strike(&lost);
     }
     Ok(())
