@@ -61,15 +61,15 @@ fn a_redis_that_hangs_is_given_up_on_within_the_time_out() {
     let mut redis = server.connection();
     push(&mut redis, ["m"]);
     run(async {
-        let impatient = Redis { timeout: Duration::from_millis(300), ..settings(&server.url()) };
+        let impatient = Redis { timeout: Duration::from_millis(800), ..settings(&server.url()) };
         let channel = RedisChannel::new(&impatient, "here", LONG).unwrap();
         let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
         server.pause();
         for _ in 0..2 {
             let start = Instant::now();
             let said = sentence(channel.renew().await);
-            assert!(said.contains("no answer within 300ms"), "{said}");
-            assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+            assert!(said.contains("no answer within 800ms"), "{said}");
+            assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
         }
         server.resume();
         works_again(&channel).await;

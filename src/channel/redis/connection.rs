@@ -7,6 +7,7 @@
 //! a call fails in time like on any broken connection, and the next one connects on its own thread.
 
 use std::{
+    fmt,
     future::Future,
     io,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,7 +23,6 @@ use super::{errors, target};
 use crate::{channel::ChannelError, config};
 
 /// The way to one Redis.
-#[derive(Debug)]
 pub(super) struct Link {
     client: Client,
     /// The URL without its secrets.
@@ -159,6 +159,13 @@ impl Link {
 
     fn explain(&self, doing: &str, error: &RedisError) -> ChannelError {
         errors::sentence(doing, &self.target, &self.pattern, error)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client holds the password.
+        f.debug_struct("Link").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
