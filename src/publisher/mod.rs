@@ -16,7 +16,7 @@ use crate::{
     metrics::MessageSet,
 };
 
-/// A point that the destination refused.
+/// A point that the destination refused, or of which it cannot hold a part; the reason says which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedAt {
     /// The message's index in the set.

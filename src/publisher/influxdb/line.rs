@@ -13,6 +13,13 @@ use crate::{
 /// The longest string field, in bytes: what InfluxDB documents.
 const MAX_STRING: usize = 64 << 10;
 
+/// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but
+/// repeats all of the line before it says why.
+const MAX_KEY: usize = 65_535;
+
+/// What InfluxDB puts between the tags and the field's key when it counts.
+const KEY_SEPARATOR: usize = 4;
+
 /// Which point a line is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -164,23 +171,26 @@ impl Encoder {
 
     /// Appends one line without its newline. Returns what had to be left out of it, or why it cannot be one.
     fn line(&mut self, set: &MessageSet, point: &Point, body: &mut Vec<u8>) -> Result<Option<String>, String> {
+        let begin = body.len();
         let name = set.text(point.name);
         if escape::is_unreadable(name) {
             return Err(UNREADABLE_NAME.to_owned());
         }
         escape::measurement(body, name);
         body.extend_from_slice(&self.tags);
+        let room = (MAX_KEY - KEY_SEPARATOR).saturating_sub(body.len() - begin);
+        let keys = set.fields(point).iter().map(|field| set.text(field.name).len());
+        if keys.max().unwrap_or(0).max("value".len()) > room {
+            return Err(TOO_LONG.to_owned());
+        }
         body.extend_from_slice(b" value=");
         if !point.value.is_finite() {
             return Err(NOT_FINITE.to_owned());
         }
         body.extend_from_slice(self.number.float.format_finite(point.value).as_bytes());
         let is_timer = if let Kind::Timer { unit } = point.kind {
-            let unit = set.text(unit);
-            if !unit.is_empty() {
-                body.extend_from_slice(b",unit=");
-                string(body, "unit", unit)?;
-            }
+            body.extend_from_slice(b",unit=");
+            string(body, "unit", set.text(unit))?;
             true
         } else {
             false
@@ -235,6 +245,7 @@ fn string(body: &mut Vec<u8>, key: &str, text: &str) -> Result<(), String> {
 const NOT_FINITE: &str = "line protocol has no NaN and no infinity";
 const NOT_ONE_LINE: &str = "InfluxDB 1.x would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
                             and another a double quote";
+const TOO_LONG: &str = "InfluxDB 1.x takes no more than 65535 bytes of name, tags and a field's key";
 const TIME_FIELD: &str = "InfluxDB has no field called time: the point was written without this metadata";
 const UNREADABLE_NAME: &str = "InfluxDB 1.x would store it under a name that no query finds: the metric's name has a backslash before a \
                                space, comma, equals sign or double quote, or at its end";

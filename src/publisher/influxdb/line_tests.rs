@@ -115,6 +115,8 @@ fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
         Metric { value: f64::NAN, ..counter("nan") },
         Metric { metadata: vec![("f".to_owned(), Value::Float(f64::INFINITY))], ..counter("inf") },
         counter("ends with \\"),
+        counter(&"x".repeat(65_535)),
+        Metric { metadata: vec![("x".repeat(65_530), Value::Int(1))], ..counter("long key") },
         Metric { metadata: vec![("a\\=b".to_owned(), Value::Int(1))], ..counter("key") },
     ];
     let mut metrics = vec![counter("first")];

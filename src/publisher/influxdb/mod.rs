@@ -17,7 +17,7 @@ use self::{
     isolate::Work,
     line::{Encoder, Lines},
     transport::{How, NoAnswer, Transport},
-    verdict::{Answer, Cause, Verdict, verdict},
+    verdict::{Cause, Verdict, verdict},
 };
 use super::{Outcome, Publisher, RefusedAt};
 use crate::{config::Influxdb, metrics::MessageSet};
@@ -105,7 +105,7 @@ impl InfluxdbPublisher {
         };
         let words = verdict::words(&answer, |text| self.transport.hide_secrets(text));
         match answer.status {
-            200 if is_executed(&answer) => {
+            _ if verdict::is_executed(&answer) => {
                 self.created = true;
                 Step::Done
             }
@@ -164,13 +164,6 @@ impl Publisher for InfluxdbPublisher {
             Err(error) => self.retry(None, &error.why),
         }
     }
-}
-
-/// Whether a statement was executed: InfluxDB answers 200 and puts an error of the statement among the results.
-fn is_executed(answer: &Answer) -> bool {
-    let json = serde_json::from_str::<serde_json::Value>(&answer.body).unwrap_or_default();
-    let results = json.get("results").and_then(serde_json::Value::as_array);
-    results.is_some_and(|results| results.iter().all(|result| result.get("error").is_none()))
 }
 
 fn write_path(config: &Influxdb) -> String {

@@ -76,10 +76,20 @@ pub(super) fn verdict(answer: &Answer, now: SystemTime, hide: impl Fn(String) ->
     }
 }
 
-/// What InfluxDB says in its JSON, if it is InfluxDB's JSON.
-pub(super) fn error(body: &str) -> Option<String> {
-    let json: serde_json::Value = serde_json::from_str(body).ok()?;
-    Some(json.get("error")?.as_str()?.to_owned())
+/// What InfluxDB says in its JSON, if it is InfluxDB's JSON; of a statement's results the first error.
+fn error(body: &str) -> Option<String> {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
+        // InfluxDB repeats lines that it could not parse, however long, and only the beginning of an answer is read.
+        return body.strip_prefix("{\"error\":\"").map(str::to_owned);
+    };
+    let of_result = || json.get("results")?.as_array()?.iter().find_map(|result| result.get("error"));
+    Some(json.get("error").or_else(of_result)?.as_str()?.to_owned())
+}
+
+/// Whether a statement was executed: InfluxDB answers 200 and puts an error of the statement among its results.
+pub(super) fn is_executed(answer: &Answer) -> bool {
+    let json = serde_json::from_str::<serde_json::Value>(&answer.body).unwrap_or_default();
+    answer.status == 200 && json.get("results").is_some() && error(&answer.body).is_none()
 }
 
 /// The status and the words, one printable line, bounded.
@@ -234,9 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_too_long_to_read_is_still_influxdbs() {
+        let cut = "{\"error\":\"unable to parse 'xxx";
+        assert_eq!(of(400, cut), isolate("400 unable to parse 'xxx", None));
+    }
+
+    #[test]
     fn a_proxys_bad_request_condemns_no_line() {
         let page = "<html>\r\n<head><title>400 Bad Request</title></head>\r\n</html>";
         assert_eq!(of(400, page), hold(Cause::NotInfluxdb, "400 <html> <head><title>400 Bad Request</title></head> </html>"));
+    }
+
+    #[test]
+    fn a_statement_is_executed_only_when_its_result_says_so() {
+        for (status, body, executed) in [
+            (200, r#"{"results":[{"statement_id":0}]}"#, true),
+            (200, r#"{"results":[{"statement_id":0,"error":"invalid name"}]}"#, false),
+            (403, r#"{"results":[{"statement_id":0}]}"#, false),
+            (200, r#"{"error":"create admin user first"}"#, false),
+            (200, "Welcome to nginx!", false),
+        ] {
+            assert_eq!(is_executed(&answer(status, body)), executed, "{body}");
+        }
+        assert_eq!(words(&answer(200, r#"{"results":[{"error":"invalid name"}]}"#), |text| text), "200 invalid name");
     }
 
     #[test]
