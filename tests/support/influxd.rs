@@ -1,1 +1,214 @@
 //! A real influxd, on free ports, in a folder of its own.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::process::{Process, command, free_port, wait_for};
+
+const START: Duration = Duration::from_secs(20);
+
+/// How an influxd differs from the default one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// The name and password of the administrator whom it asks for.
+    pub(crate) admin: Option<(&'static str, &'static str)>,
+    /// The largest body that it takes, in bytes.
+    pub(crate) max_body_size: Option<usize>,
+    /// Whether it speaks https, with a certificate that nobody trusts yet.
+    pub(crate) https: bool,
+}
+
+/// A running influxd; ends with its value.
+#[derive(Debug)]
+pub(crate) struct Influxd {
+    folder: TempDir,
+    port: u16,
+    options: Options,
+    process: Option<Process>,
+}
+
+impl Influxd {
+    /// One with the default options.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    pub(crate) fn start_with(options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, rpc) = (free_port(), free_port());
+        let config = [
+            format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
+            format!("[meta]\ndir = {:?}\n", folder.path().join("meta")),
+            format!("[data]\ndir = {:?}\nwal-dir = {:?}\n", folder.path().join("data"), folder.path().join("wal")),
+            format!(
+                "[http]\nbind-address = \"127.0.0.1:{port}\"\nlog-enabled = false\nauth-enabled = {}\n",
+                options.admin.is_some()
+            ),
+            options.max_body_size.map(|size| format!("max-body-size = {size}\n")).unwrap_or_default(),
+            if options.https { https(folder.path()) } else { String::new() },
+            "[monitor]\nstore-enabled = false\n".to_owned(),
+        ];
+        fs::write(folder.path().join("influxdb.conf"), config.concat()).unwrap();
+        let mut influxd = Self { folder, port, options, process: None };
+        influxd.start_again();
+        if let Some((name, password)) = influxd.options.admin {
+            influxd.execute(&format!("CREATE USER {} WITH PASSWORD '{password}' WITH ALL PRIVILEGES", quoted(name)));
+        }
+        influxd
+    }
+
+    /// Starts it after [`Self::stop`], on the same ports and data.
+    pub(crate) fn start_again(&mut self) {
+        let mut influxd = command("influxd");
+        influxd.arg("-config").arg(self.folder.path().join("influxdb.conf"));
+        let mut process = Process::start("influxd", influxd, &self.log());
+        let ping = self.url() + "/ping";
+        wait_for("influxd to answer a ping", START, || {
+            if let Some(status) = process.ended() {
+                let log = fs::read_to_string(self.log()).unwrap_or_default();
+                panic!("influxd ended at its start ({status}); is it installed? Run tests/run. Its log: {log}");
+            }
+            if self.options.https {
+                return TcpStream::connect(("127.0.0.1", self.port)).map(drop).ok();
+            }
+            ureq::get(&ping).call().map(drop).ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// Ends it as an operator would, and waits for that.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().expect("influxd runs");
+        process.signal("TERM");
+        process.wait(START);
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("influxd runs").kill();
+    }
+
+    /// Lets it take connections and say nothing, until [`Self::resume`].
+    pub(crate) fn pause(&self) {
+        self.process.as_ref().expect("influxd runs").signal("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.as_ref().expect("influxd runs").signal("CONT");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}://127.0.0.1:{}", if self.options.https { "https" } else { "http" }, self.port)
+    }
+
+    /// The certificate that it speaks https with.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.path().join("influxd.log")
+    }
+
+    /// What InfluxDB answers to a query; times in ns. Panics when it says that it is wrong.
+    pub(crate) fn query(&self, database: &str, query: &str) -> Value {
+        let mut request = ureq::post(self.url() + "/query");
+        if let Some((name, password)) = self.options.admin {
+            request = request.query("u", name).query("p", password);
+        }
+        // In a form, since a name may be longer than a URL.
+        let answer = request.send_form([("db", database), ("q", query), ("epoch", "ns")]);
+        let mut answer = answer.unwrap_or_else(|error| panic!("{query}: {error}"));
+        let answer = answer.body_mut().with_config().limit(1 << 30).read_to_string();
+        let answer: Value = serde_json::from_str(&answer.unwrap()).unwrap();
+        assert!(answer["error"].is_null() && answer["results"][0]["error"].is_null(), "{query}: {answer}");
+        answer
+    }
+
+    /// Executes a statement that is not about one database.
+    pub(crate) fn execute(&self, statement: &str) {
+        self.query("", statement);
+    }
+
+    pub(crate) fn create_database(&self, name: &str) {
+        self.execute(&format!("CREATE DATABASE {}", quoted(name)));
+    }
+
+    pub(crate) fn drop_database(&self, name: &str) {
+        self.execute(&format!("DROP DATABASE {}", quoted(name)));
+    }
+
+    /// How many points of a measurement have a `value`.
+    pub(crate) fn count(&self, database: &str, measurement: &str) -> u64 {
+        let answer = self.query(database, &format!("SELECT count(value) FROM {}", quoted(measurement)));
+        answer["results"][0]["series"][0]["values"][0][1].as_u64().unwrap_or(0)
+    }
+
+    /// Every point of the default retention policy as `{"measurement", "tags", "fields", "time"}`, sorted by its text.
+    pub(crate) fn points(&self, database: &str) -> Vec<Value> {
+        let names = self.query(database, "SHOW MEASUREMENTS");
+        let names = names["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
+        let mut points = Vec::new();
+        // One query for each: InfluxDB leaves out fields that have another type in another measurement.
+        for name in names.iter().map(|name| name[0].as_str().unwrap()) {
+            let answer = self.query(database, &format!("SELECT * FROM {} GROUP BY *", quoted(name)));
+            for series in answer["results"][0]["series"].as_array().cloned().unwrap_or_default() {
+                points.extend(points_of(name, &series));
+            }
+        }
+        points.sort_by_cached_key(Value::to_string);
+        points
+    }
+}
+
+/// Makes a certificate in a folder, and the configuration that speaks https with it.
+fn https(folder: &Path) -> String {
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=influxd",
+    ]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert).output();
+    let made = made.unwrap_or_else(|error| panic!("cannot start openssl: {error}; run tests/run"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("https-enabled = true\nhttps-certificate = {cert:?}\nhttps-private-key = {key:?}\n")
+}
+
+fn points_of(measurement: &str, series: &Value) -> Vec<Value> {
+    let tags: BTreeMap<String, String> = serde_json::from_value(series["tags"].clone()).unwrap_or_default();
+    let tags: BTreeMap<String, String> = tags.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let columns: Vec<String> = serde_json::from_value(series["columns"].clone()).unwrap();
+    let rows = series["values"].as_array().unwrap().iter();
+    rows.map(|row| {
+        let mut fields: Map<String, Value> =
+            columns.iter().cloned().zip(row.as_array().unwrap().iter().cloned()).filter(|(_, value)| !value.is_null()).collect();
+        let time = fields.remove("time").unwrap();
+        json!({ "measurement": measurement, "tags": tags, "fields": fields, "time": time })
+    })
+    .collect()
+}
+
+/// A name as an identifier of InfluxQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}

@@ -8,3 +8,4 @@ pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod redis_server;
+pub(crate) mod stand_in;
