@@ -1,6 +1,5 @@
 //! The Redis channel: leases, atomic steps, recovery, adoption, and what it says of a Redis that cannot be used.
 //! A real redis-server, on a free port, in a folder of its own.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "channel_redis/adopting.rs"]
 mod adopting;

@@ -43,7 +43,12 @@ fn version_and_help_are_there_with_an_example_each() {
 #[test]
 fn a_wrong_configuration_does_not_start_and_says_everything_that_is_wrong() {
     let (_folder, path) = file("[batch]\nmax_mesages = 5\n[publisher]\ntype = \"influx\"\n");
-    for command in [&["--config", &path][..], &["run", "--config", &path], &["check", "--config", &path], &["send", "--count", "a", "--config", &path]] {
+    for command in [
+        &["--config", &path][..],
+        &["run", "--config", &path],
+        &["check", "--config", &path],
+        &["send", "--count", "a", "--config", &path],
+    ] {
         let output = cli(command);
         assert_eq!(output.status.code(), Some(78), "{command:?}");
         let said = err(&output);
@@ -114,8 +119,19 @@ fn send_queues_a_message_that_the_agent_publishes() {
     let pipeline = Pipeline::start();
     let (_folder, path) = file(&config(&pipeline.redis.url(), &pipeline.influxd.url()));
     let sent = cli([
-        "send", "--config", &path, "--count", "userSignup=2.5", "--count", "hits", "--timer", "RequestTime=12.5ms", "--dimension",
-        "method=index", "--metadata", "path=/?a=b",
+        "send",
+        "--config",
+        &path,
+        "--count",
+        "userSignup=2.5",
+        "--count",
+        "hits",
+        "--timer",
+        "RequestTime=12.5ms",
+        "--dimension",
+        "method=index",
+        "--metadata",
+        "path=/?a=b",
     ]);
     assert_eq!(sent.status.code(), Some(0), "{}", err(&sent));
     assert_eq!(pipeline.left(), Left { queued: 1, ..Left::NOTHING });
@@ -133,7 +149,9 @@ fn send_queues_a_message_that_the_agent_publishes() {
 
 #[test]
 fn send_says_what_is_wrong_with_its_arguments_or_with_redis() {
-    for wrong in [&["send"][..], &["send", "--count", "a=b"], &["send", "--timer", "t=5"], &["send", "--count", "a", "--dimension", "x"]] {
+    for wrong in
+        [&["send"][..], &["send", "--count", "a=b"], &["send", "--timer", "t=5"], &["send", "--count", "a", "--dimension", "x"]]
+    {
         let output = cli(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", err(&output));
     }

@@ -1,5 +1,4 @@
 //! A wrong configuration does not start; the documented one is the code's own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -1,5 +1,8 @@
 //! Every promise against real servers, real clients and real faults. One binary, a module a promise.
 
+// What is forbidden on data from outside is fine here, in helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
 #[path = "support/mod.rs"]
 mod support;
 

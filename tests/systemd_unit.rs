@@ -1,6 +1,5 @@
 //! The files in conf/ that start and stop the agent: systemd takes its unit without a word, little of the host is exposed to it, and
 //! none of them kills an agent that is still inside its own time limits.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

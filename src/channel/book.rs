@@ -169,7 +169,7 @@ impl LeaseBook {
             if entry.struck {
                 pages.tally.lost += entry.messages as u64;
             } else {
-                pages.dropped.push(id);
+                pages.dropped.push((id, entry.messages));
             }
         }
         open

@@ -1,5 +1,4 @@
 //! A redis-server on a free port, in a folder of its own, that ends with its test.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     path::Path,
