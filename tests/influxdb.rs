@@ -1,4 +1,5 @@
 //! The InfluxDB publisher against a real influxd: every verdict.
+#![cfg(test)]
 
 #[path = "influxdb/held.rs"]
 mod held;

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    net::TcpStream,
+    fs, iter,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::process::{Process, command, free_port, wait_for};
+use super::process::{Process, command, wait_for};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -44,22 +44,11 @@ impl Influxd {
 
     pub(crate) fn start_with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (port, rpc) = (free_port(), free_port());
-        let config = [
-            format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
-            format!("[meta]\ndir = {:?}\n", folder.path().join("meta")),
-            format!("[data]\ndir = {:?}\nwal-dir = {:?}\n", folder.path().join("data"), folder.path().join("wal")),
-            format!(
-                "[http]\nbind-address = \"127.0.0.1:{port}\"\nlog-enabled = false\nauth-enabled = {}\n",
-                options.admin.is_some()
-            ),
-            options.max_body_size.map(|size| format!("max-body-size = {size}\n")).unwrap_or_default(),
-            if options.https { https(folder.path()) } else { String::new() },
-            "[monitor]\nstore-enabled = false\n".to_owned(),
-        ];
-        fs::write(folder.path().join("influxdb.conf"), config.concat()).unwrap();
-        let mut influxd = Self { folder, port, options, process: None };
-        influxd.start_again();
+        let mut influxd = Self { folder, port: 0, options, process: None };
+        while influxd.process.is_none() {
+            influxd.configure();
+            influxd.process = influxd.run();
+        }
         if let Some((name, password)) = influxd.options.admin {
             influxd.execute(&format!("CREATE USER {} WITH PASSWORD '{password}' WITH ALL PRIVILEGES", quoted(name)));
         }
@@ -68,21 +57,44 @@ impl Influxd {
 
     /// Starts it after [`Self::stop`], on the same ports and data.
     pub(crate) fn start_again(&mut self) {
+        self.process = self.run();
+        assert!(self.process.is_some(), "somebody else has taken port {}", self.port);
+    }
+
+    fn configure(&mut self) {
+        let (folder, options, rpc) = (self.folder.path(), &self.options, port());
+        self.port = port();
+        let config = [
+            format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
+            format!("[meta]\ndir = {:?}\n", folder.join("meta")),
+            format!("[data]\ndir = {:?}\nwal-dir = {:?}\n", folder.join("data"), folder.join("wal")),
+            format!("[http]\nbind-address = \"127.0.0.1:{}\"\n", self.port),
+            format!("log-enabled = false\nauth-enabled = {}\n", options.admin.is_some()),
+            options.max_body_size.map(|size| format!("max-body-size = {size}\n")).unwrap_or_default(),
+            if options.https { https(folder) } else { String::new() },
+            "[monitor]\nstore-enabled = false\n".to_owned(),
+        ];
+        fs::write(folder.join("influxdb.conf"), config.concat()).unwrap();
+    }
+
+    /// Runs it until it listens. `None` when somebody else listens where it would.
+    fn run(&self) -> Option<Process> {
+        let log = || fs::read_to_string(self.log()).unwrap_or_default();
+        let before = log().len();
         let mut influxd = command("influxd");
         influxd.arg("-config").arg(self.folder.path().join("influxdb.conf"));
         let mut process = Process::start("influxd", influxd, &self.log());
-        let ping = self.url() + "/ping";
-        wait_for("influxd to answer a ping", START, || {
-            if let Some(status) = process.ended() {
-                let log = fs::read_to_string(self.log()).unwrap_or_default();
-                panic!("influxd ended at its start ({status}); is it installed? Run tests/run. Its log: {log}");
+        // Its own log, since whoever has its port would answer a ping, too.
+        let listens = wait_for("influxd to listen", START, || {
+            let ended = process.ended();
+            let log = log().split_off(before);
+            match ended {
+                Some(_) if log.contains("address already in use") => Some(false),
+                Some(status) => panic!("influxd ended at its start ({status}); is it installed? Run tests/run. Its log: {log}"),
+                None => log.contains("Listening for signals").then_some(true),
             }
-            if self.options.https {
-                return TcpStream::connect(("127.0.0.1", self.port)).map(drop).ok();
-            }
-            ureq::get(&ping).call().map(drop).ok()
         });
-        self.process = Some(process);
+        listens.then_some(process)
     }
 
     /// Ends it as an operator would, and waits for that.
@@ -168,6 +180,12 @@ impl Influxd {
         points.sort_by_cached_key(Value::to_string);
         points
     }
+}
+
+/// A free port that no outgoing connection is given, so that it is still free after a stop.
+fn port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
 }
 
 /// Makes a certificate in a folder, and the configuration that speaks https with it.
