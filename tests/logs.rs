@@ -49,7 +49,7 @@ fn a_state_that_lasts_is_said_once_at_its_beginning_and_once_at_its_end() {
     pipeline.influxd.stop();
     pipeline.push_numbers(0..100);
     let line = agent.wait_condition("publisher");
-    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["level"], "WARNING");
     // Many attempts later: both workers have tried again and again.
     std::thread::sleep(std::time::Duration::from_secs(2));
     let said = agent.log_lines().into_iter().filter(|line| line["who"] == "publisher").count();

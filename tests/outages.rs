@@ -17,7 +17,7 @@ fn influxdb_down_for_a_while_costs_nothing_and_is_said_once() {
     pipeline.influxd.stop();
     pipeline.push_numbers(100..2000);
     let said = agent.wait_condition("publisher");
-    assert_eq!(said["level"], "WARN", "waiting may help: {said}");
+    assert_eq!(said["level"], "WARNING", "waiting may help: {said}");
     pipeline.push_numbers(2000..3000);
     pipeline.influxd.start_again();
     pipeline.assert_all_written(0..3000);

@@ -31,11 +31,8 @@ fn a_part_batch_is_flushed_on_sigterm_and_on_sigint() {
 #[test]
 fn with_influxdb_stalled_past_the_deadline_everything_is_given_back_and_the_exit_code_says_so() {
     let pipeline = Pipeline::start();
-    let mut agent = pipeline
-        .agent()
-        .env("KADABRA_AGENT__SHUTDOWN_TIMEOUT", "500ms")
-        .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "20s")
-        .start();
+    let mut agent =
+        pipeline.agent().env("KADABRA_AGENT__SHUTDOWN_TIMEOUT", "1s").env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "20s").start();
     agent.wait_log("publishing");
     pipeline.influxd.pause();
     pipeline.push_numbers(0..100);

@@ -228,6 +228,8 @@ impl Supervisor {
         if self.ending.is_some() {
             return;
         }
+        slog::info!(self.environment.log, "stopping: flushing what can be flushed, giving the rest back";
+            "within" => %humantime::format_duration(self.shutdown_timeout));
         self.status.stopping();
         self.environment.closing.begin();
         for child in self.children.values_mut() {

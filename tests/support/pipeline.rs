@@ -144,7 +144,7 @@ shutdown_timeout = "20s"
 [channel.redis]
 url = "{redis}"
 lease = "2s"
-timeout = "2s"
+timeout = "1s"
 [publisher]
 type = "influxdb"
 backoff_min = "50ms"
