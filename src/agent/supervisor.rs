@@ -66,7 +66,7 @@ struct Ending {
 }
 
 /// Whose turn it is to drain: in the direction of the data, so that nobody is drained who still gets some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Receiver,
     Batcher,
@@ -290,11 +290,13 @@ impl Supervisor {
     }
 
     fn deadline(&mut self) {
-        let unfinished = self.children.iter().filter(|(_, child)| !matches!(child.state, State::Finished));
-        let stragglers = unfinished.map(|(id, _)| id.to_string()).collect();
-        let exit = match self.ending.as_ref().map(|ending| &ending.exit) {
-            None | Some(Exit::Clean) => Exit::Deadline { stragglers },
-            Some(worse) => worse.clone(),
+        let Some(ending) = &self.ending else { return };
+        // The later ones wait for these, and are not to blame.
+        let asked = self.children.iter().filter(|(id, _)| stage(**id) <= ending.stage);
+        let stragglers = asked.filter(|(_, child)| !matches!(child.state, State::Finished)).map(|(id, _)| id.to_string());
+        let exit = match &ending.exit {
+            Exit::Clean => Exit::Deadline { stragglers: stragglers.collect() },
+            worse => worse.clone(),
         };
         self.finish(exit);
     }
@@ -378,6 +380,10 @@ impl Handler<Down> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
+        if self.ended.is_none() {
+            // Everything is over; the threads are being ended.
+            return;
+        }
         let Some(child) = self.children.get(&down.id).filter(|child| child.life == down.life) else { return };
         let cause = match child.state {
             State::Finished => return,
