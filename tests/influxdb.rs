@@ -86,7 +86,17 @@ fn many(count: u32) -> MessageSet {
 
 async fn publish(publisher: &mut InfluxdbPublisher, set: &MessageSet) -> Outcome {
     publisher.load(set);
-    publisher.write().await
+    write_on(publisher).await
+}
+
+/// Writes until there is something else to do.
+async fn write_on(publisher: &mut InfluxdbPublisher) -> Outcome {
+    loop {
+        match publisher.write().await {
+            Outcome::Progressed => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 fn all_written() -> Outcome {
@@ -120,7 +130,7 @@ fn lines_of(file: &str) -> Vec<String> {
 async fn wait_for_written(publisher: &mut InfluxdbPublisher) -> Outcome {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        match publisher.write().await {
+        match write_on(publisher).await {
             Outcome::Retry { why, .. } => assert!(Instant::now() < end, "{why}"),
             outcome => return outcome,
         }

@@ -35,7 +35,7 @@ pub enum Outcome {
         /// The refused points, in the order of the set.
         refused: Vec<RefusedAt>,
     },
-    /// A step is done and more are to come: call again at once. A long isolation is many short steps, so that
+    /// One request is done and more are to come: call again at once. A long isolation is many short steps, so that
     /// whoever watches sees the progress.
     Progressed,
     /// Try again later; what has been settled of the batch so far is remembered.
@@ -63,8 +63,8 @@ pub trait Publisher {
     /// Takes a batch in: encodes it, and forgets the one before.
     fn load(&mut self, set: &MessageSet);
 
-    /// Writes what is left of the loaded batch. May be called again after `Retry` and `Hold`; writing the same
-    /// point again changes nothing at the destination.
+    /// Writes the next part of what is left of the loaded batch, with one request. Goes on where it was after
+    /// `Progressed`, `Retry` and `Hold`; writing the same point again changes nothing at the destination.
     async fn write(&mut self) -> Outcome;
 
     /// Whether a write could work now, without writing anything: `Written` with nothing refused when it could.

@@ -5,7 +5,7 @@ use kadabra::{
     publisher::{InfluxdbPublisher, Publisher},
 };
 
-use super::{PASSWORD, all_written, config, held, one, publish, ready};
+use super::{PASSWORD, all_written, config, held, one, publish, ready, write_on};
 use crate::support::{
     influxd::{Influxd, Options},
     stand_in::{Reply, StandIn},
@@ -24,7 +24,7 @@ async fn a_missing_database_is_held_until_it_is_created() {
     assert_eq!(held(publisher.probe().await), (what, mend));
     influxd.create_database("kadabra");
     assert_eq!(publisher.probe().await, all_written());
-    assert_eq!(publisher.write().await, all_written());
+    assert_eq!(write_on(&mut publisher).await, all_written());
     assert_eq!(influxd.count("kadabra", "c"), 1);
 }
 
@@ -69,7 +69,7 @@ async fn a_missing_retention_policy_is_held_until_it_is_created() {
     assert_eq!(held(publisher.probe().await), (what, mend));
     influxd.execute("CREATE RETENTION POLICY \"a year\" ON kadabra DURATION INF REPLICATION 1");
     assert_eq!(publisher.probe().await, all_written());
-    assert_eq!(publisher.write().await, all_written());
+    assert_eq!(write_on(&mut publisher).await, all_written());
 }
 
 #[actix_rt::test]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use kadabra::publisher::{InfluxdbPublisher, Outcome, Publisher, RefusedAt};
 use serde_json::{Value, json};
 
-use super::{config, counter, message, publish, ready, refused, set_of};
+use super::{config, counter, message, publish, ready, refused, set_of, write_on};
 use crate::support::influxd::{Influxd, Options};
 
 #[actix_rt::test]
@@ -117,7 +117,7 @@ async fn a_body_that_is_too_large_is_split_and_a_point_that_is_too_large_refused
     publisher.load(&set_of(&messages));
     // A server that refuses a large body closes while we still send: each time it may take an answer, or be a retry.
     let outcome = loop {
-        match publisher.write().await {
+        match write_on(&mut publisher).await {
             Outcome::Retry { why, .. } => assert!(why.contains("connection"), "{why}"),
             outcome => break outcome,
         }

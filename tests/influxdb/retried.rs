@@ -7,7 +7,7 @@ use kadabra::{
     publisher::{InfluxdbPublisher, Publisher},
 };
 
-use super::{all_written, config, many, one, publish, ready, retried, wait_for_written};
+use super::{all_written, config, many, one, publish, ready, retried, wait_for_written, write_on};
 use crate::support::stand_in::{Reply, StandIn};
 
 #[actix_rt::test]
@@ -19,7 +19,7 @@ async fn a_paused_server_is_retried_within_the_timeout_and_loses_nothing() {
     publisher.load(&many(2000));
     for _ in 0..3 {
         let begin = Instant::now();
-        let (after, why) = retried(publisher.write().await);
+        let (after, why) = retried(write_on(&mut publisher).await);
         assert!(begin.elapsed() < Duration::from_secs(10));
         assert_eq!((after, why), (None, format!("cannot write to influxdb at {}: no answer within 300ms", influxd.url())));
     }
@@ -35,9 +35,9 @@ async fn a_server_that_goes_away_and_comes_back_is_retried() {
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     influxd.stop();
     publisher.load(&many(1000));
-    let (_, why) = retried(publisher.write().await);
+    let (_, why) = retried(write_on(&mut publisher).await);
     assert!(why.contains("cannot connect: ") && why.contains("refused") || why.contains("connection"), "{why}");
-    let (_, why) = retried(publisher.write().await);
+    let (_, why) = retried(write_on(&mut publisher).await);
     assert!(why.contains("cannot connect: ") && why.contains("refused"), "{why}");
     influxd.start_again();
     assert_eq!(wait_for_written(&mut publisher).await, all_written());
@@ -52,8 +52,8 @@ async fn progress_survives_an_outage_in_the_middle_of_a_batch() {
         StandIn::start(vec![written.clone(), Reply::Bytes(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec()), written]);
     let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
     publisher.load(&many(25_000));
-    retried(publisher.write().await);
-    assert_eq!(publisher.write().await, all_written());
+    retried(write_on(&mut publisher).await);
+    assert_eq!(write_on(&mut publisher).await, all_written());
     let sizes: Vec<usize> =
         server.requests().iter().map(|request| request.lines().filter(|line| line.starts_with("c,host=a ")).count()).collect();
     assert_eq!(sizes, [10_000, 10_000, 10_000, 5_000]);

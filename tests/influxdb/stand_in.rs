@@ -8,7 +8,7 @@ use kadabra::{
 };
 use serde_json::json;
 
-use super::{PASSWORD, all_written, config, held, many, one, publish, retried, wait_for_written};
+use super::{PASSWORD, all_written, config, held, many, one, publish, retried, wait_for_written, write_on};
 use crate::support::{
     influxd::{Influxd, Options},
     stand_in::{Reply, StandIn},
@@ -99,9 +99,9 @@ async fn a_connection_with_an_answer_to_come_is_not_used_again() {
     let server = StandIn::start(vec![interim.clone(), interim, Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]);
     let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
     held(publish(&mut publisher, &one()).await);
-    held(publisher.write().await);
-    assert_eq!(publisher.write().await, all_written());
-    assert_eq!(publisher.write().await, all_written());
+    held(write_on(&mut publisher).await);
+    assert_eq!(write_on(&mut publisher).await, all_written());
+    assert_eq!(write_on(&mut publisher).await, all_written());
     assert_eq!(server.connections(), 3);
 }
 
@@ -112,7 +112,7 @@ async fn after_a_broken_connection_the_server_is_asked_before_the_body_is_sent()
     let mut publisher = InfluxdbPublisher::new(&Influxdb { timeout: Duration::from_millis(300), ..config(&server.url()) });
     retried(publish(&mut publisher, &many(5000)).await);
     // This stand-in never says that it would read the body.
-    retried(publisher.write().await);
+    retried(write_on(&mut publisher).await);
     assert_eq!(wait_for_written(&mut publisher).await, all_written());
     let asked: Vec<bool> =
         server.requests().iter().map(|request| request.to_lowercase().contains("expect: 100-continue")).collect();

@@ -9,7 +9,7 @@ use kadabra::{
 };
 use serde_json::{Value, json};
 
-use super::{all_written, config, counter, lines_of, many, message, publish, ready, refused, set_of};
+use super::{all_written, config, counter, lines_of, many, message, publish, ready, refused, set_of, write_on};
 use crate::support::stand_in::{Reply, StandIn};
 
 #[actix_rt::test]
@@ -120,7 +120,7 @@ async fn times_below_a_microsecond_are_exact() {
 async fn nothing_to_write_sends_nothing() {
     let server = StandIn::start(vec![Reply::Hang]);
     let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
-    assert_eq!(publisher.write().await, all_written());
+    assert_eq!(write_on(&mut publisher).await, all_written());
     assert_eq!(publish(&mut publisher, &set_of(&[message(&[], vec![])])).await, all_written());
     assert_eq!(server.requests(), Vec::<String>::new());
 }

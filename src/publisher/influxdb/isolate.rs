@@ -59,6 +59,11 @@ impl Work {
         }
     }
 
+    /// Whether every line is settled.
+    pub(super) fn is_done(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// All of it was written.
     pub(super) fn accepted(&mut self) {
         self.pending.pop();

@@ -36,7 +36,7 @@ pub struct InfluxdbPublisher {
     work: Work,
     /// Whether the last request's connection broke, which is also how a server refuses what is too large.
     ask_first: bool,
-    /// Whether this call has created the database, so that it does not try for ever.
+    /// Whether the database was created just now, so that it is not tried for ever.
     created: bool,
 }
 
@@ -66,7 +66,11 @@ impl InfluxdbPublisher {
     async fn step(&mut self, range: std::ops::Range<usize>) -> Step {
         let size = self.lines.size(&range);
         let body = self.lines.slice(&range);
-        match self.ask(body).await {
+        let verdict = self.ask(body).await;
+        if !matches!(verdict, Ok(Verdict::Hold { .. })) {
+            self.created = false;
+        }
+        match verdict {
             Ok(Verdict::Complete) => self.work.accepted(),
             Ok(Verdict::Isolate { words, refused }) => self.work.isolate(&words, refused),
             Ok(Verdict::Split { words }) => self.work.split(&words, size),
@@ -142,13 +146,14 @@ impl Publisher for InfluxdbPublisher {
     }
 
     async fn write(&mut self) -> Outcome {
-        self.created = false;
-        while let Some(range) = self.work.next(|range| self.lines.size(range)) {
-            if let Step::Stop(outcome) = self.step(range).await {
-                return outcome;
-            }
+        let Some(range) = self.work.next(|range| self.lines.size(range)) else {
+            return Outcome::Written { refused: self.refused() };
+        };
+        match self.step(range).await {
+            Step::Stop(outcome) => outcome,
+            Step::Done if self.work.is_done() => Outcome::Written { refused: self.refused() },
+            Step::Done => Outcome::Progressed,
         }
-        Outcome::Written { refused: self.refused() }
     }
 
     async fn probe(&mut self) -> Outcome {
