@@ -117,6 +117,15 @@ async fn times_below_a_microsecond_are_exact() {
 }
 
 #[actix_rt::test]
+async fn a_string_longer_than_influxdb_documents_is_stored_as_the_python_agent_stored_it() {
+    let (influxd, mut publisher) = ready();
+    let text = "x".repeat(1_000_000);
+    let set = set_of(&[message(&[], vec![counter("c", 1, json!({ "text": text }))])]);
+    assert_eq!(publish(&mut publisher, &set).await, all_written());
+    assert_eq!(influxd.points("kadabra")[0]["fields"]["text"], text);
+}
+
+#[actix_rt::test]
 async fn nothing_to_write_sends_nothing() {
     let server = StandIn::start(vec![Reply::Hang]);
     let mut publisher = InfluxdbPublisher::new(&config(&server.url()));

@@ -10,9 +10,6 @@ use crate::{
     publisher::RefusedAt,
 };
 
-/// The longest string field, in bytes: what InfluxDB documents.
-const MAX_STRING: usize = 64 << 10;
-
 /// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but
 /// repeats all of the line before it says why.
 const MAX_KEY: usize = 65_535;
@@ -190,7 +187,7 @@ impl Encoder {
         body.extend_from_slice(self.number.float.format_finite(point.value).as_bytes());
         let is_timer = if let Kind::Timer { unit } = point.kind {
             body.extend_from_slice(b",unit=");
-            string(body, "unit", set.text(unit))?;
+            escape::string(body, set.text(unit));
             true
         } else {
             false
@@ -219,7 +216,7 @@ impl Encoder {
         escape::key(body, key);
         body.push(b'=');
         match field.value {
-            Scalar::Text(text) => string(body, key, set.text(text))?,
+            Scalar::Text(text) => escape::string(body, set.text(text)),
             Scalar::Int(int) => {
                 body.extend_from_slice(self.number.int.format(int).as_bytes());
                 body.push(b'i');
@@ -232,14 +229,6 @@ impl Encoder {
         }
         Ok(())
     }
-}
-
-fn string(body: &mut Vec<u8>, key: &str, text: &str) -> Result<(), String> {
-    if text.len() > MAX_STRING {
-        return Err(["its field ", key, " is longer than the 64 KiB that InfluxDB allows"].concat());
-    }
-    escape::string(body, text);
-    Ok(())
 }
 
 const NOT_FINITE: &str = "line protocol has no NaN and no infinity";

@@ -110,8 +110,6 @@ fn ranges_of_lines_are_slices_of_the_body() {
 #[test]
 fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
     let bad = [
-        Metric { metadata: vec![("s".to_owned(), Value::Text("x".repeat(65_537)))], ..counter("long") },
-        Metric { unit: Some("x".repeat(65_537)), ..counter("unit") },
         Metric { value: f64::NAN, ..counter("nan") },
         Metric { metadata: vec![("f".to_owned(), Value::Float(f64::INFINITY))], ..counter("inf") },
         counter("ends with \\"),
@@ -121,7 +119,7 @@ fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
     ];
     let mut metrics = vec![counter("first")];
     metrics.extend(bad.clone());
-    metrics.push(Metric { metadata: vec![("s".to_owned(), Value::Text("x".repeat(65_536)))], ..counter("last") });
+    metrics.push(Metric { metadata: vec![("s".to_owned(), Value::Text("x".repeat(100_000)))], ..counter("last") });
     let mut set = MessageSet::new();
     set.push_message(&[], &metrics);
     let lines = encode(&set);
