@@ -14,10 +14,10 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     failpoint::fail_point,
-    progress::Progress,
+    progress::{Progress, answers_pings},
     publisher::Publish,
     receiver::{Leased, Receiver, Wanted},
-    supervisor::{ChildId, Ping, Supervisor},
+    supervisor::{ChildId, Supervisor},
 };
 use crate::metrics::Decoder;
 
@@ -169,10 +169,4 @@ impl Handler<Drain> for Batcher {
     }
 }
 
-impl Handler<Ping> for Batcher {
-    type Result = ();
-
-    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
-        self.progress.pong();
-    }
-}
+answers_pings!(Batcher);

@@ -8,9 +8,9 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     failpoint::{fail_point, stall_point},
-    progress::Progress,
+    progress::{Progress, answers_pings},
     receiver::RECONNECT,
-    supervisor::{ChildId, Ping, Supervisor},
+    supervisor::{ChildId, Supervisor},
 };
 use crate::{backoff::Backoff, channel::ChannelError};
 
@@ -164,10 +164,4 @@ impl Handler<Drain> for Nanny {
     }
 }
 
-impl Handler<Ping> for Nanny {
-    type Result = ();
-
-    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
-        self.progress.pong();
-    }
-}
+answers_pings!(Nanny);

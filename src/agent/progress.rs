@@ -5,6 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A sign of life, please.
+#[derive(Clone, Copy, actix::Message)]
+#[rtype(result = "()")]
+pub(super) struct Ping;
+
 /// What a child is at, shared between the child and the supervisor.
 ///
 /// A child says what it begins and how long that may take; waiting for demand, for messages or in a back-off is
@@ -65,6 +70,21 @@ impl Drop for Work<'_> {
         self.0.state().work = None;
     }
 }
+
+/// A child's handler of pings: it has a `progress`.
+macro_rules! answers_pings {
+    ($child:ty) => {
+        impl actix::Handler<$crate::agent::progress::Ping> for $child {
+            type Result = ();
+
+            fn handle(&mut self, _: $crate::agent::progress::Ping, _: &mut Self::Context) {
+                self.progress.pong();
+            }
+        }
+    };
+}
+
+pub(super) use answers_pings;
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,9 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     failpoint::{fail_point, stall_point},
-    progress::Progress,
+    progress::{Progress, answers_pings},
     receiver::RECONNECT,
-    supervisor::{ChildId, Ping, Supervisor},
+    supervisor::{ChildId, Supervisor},
 };
 use crate::{
     backoff::Backoff,
@@ -203,10 +203,4 @@ impl Handler<Drain> for Publisher {
     }
 }
 
-impl Handler<Ping> for Publisher {
-    type Result = ();
-
-    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
-        self.progress.pong();
-    }
-}
+answers_pings!(Publisher);

@@ -8,8 +8,8 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     failpoint::{fail_point, stall_point},
-    progress::Progress,
-    supervisor::{ChildId, Ping, Supervisor},
+    progress::{Progress, answers_pings},
+    supervisor::{ChildId, Supervisor},
 };
 use crate::{backoff::Backoff, channel};
 
@@ -124,10 +124,4 @@ impl Handler<Drain> for Receiver {
     }
 }
 
-impl Handler<Ping> for Receiver {
-    type Result = ();
-
-    fn handle(&mut self, _: Ping, _: &mut Self::Context) {
-        self.progress.pong();
-    }
-}
+answers_pings!(Receiver);

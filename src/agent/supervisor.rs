@@ -17,7 +17,7 @@ use super::{
     environment::Environment,
     exit::Exit,
     nanny::Nanny,
-    progress::Progress,
+    progress::{Ping, Progress},
     publisher::{BatcherIs, Publisher},
     receiver::Receiver,
     restart::{Decision, RestartPolicy},
@@ -32,11 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of a hung child may take before its thread counts as hung itself.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
-
-/// A sign of life, please.
-#[derive(Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub(super) struct Ping;
 
 /// Stop: flush what can be flushed, give the rest back.
 #[derive(Clone, Copy, Message)]
