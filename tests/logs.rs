@@ -59,7 +59,12 @@ fn a_state_that_lasts_is_said_once_however_often_it_is_tried() {
     let influxdb = format!("http://{}", listener.local_addr().unwrap());
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&tries);
-    thread::spawn(move || listener.incoming().for_each(|_| drop(counted.fetch_add(1, Ordering::SeqCst))));
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            drop(connection);
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
     let redis = RedisServer::start();
     let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(numbered(1)).query(&mut redis.connection()).unwrap();
     let mut agent = Agent::with(&config(&redis.url(), &influxdb)).env("KADABRA_PUBLISHER__BACKOFF_MAX", "50ms").start();

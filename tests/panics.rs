@@ -40,6 +40,40 @@ fn a_panic_in_any_handler_is_survived_and_loses_nothing() {
 }
 
 #[test]
+fn a_panic_at_a_ping_is_survived_like_any_other() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("FAILPOINTS", "child.ping=4*panic").start();
+    agent.wait_log_count("a child is back", 4);
+    pipeline.push_numbers(0..100);
+    pipeline.assert_all_written(0..100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_panic_in_the_supervisor_ends_the_process_with_its_own_code_and_gives_everything_back() {
+    for place in ["supervisor.up", "supervisor.down", "supervisor.stop", "supervisor.drained"] {
+        let pipeline = Pipeline::start();
+        // Held back, so that there is something to give back.
+        let mut agent = pipeline
+            .agent()
+            .env("FAILPOINTS", format!("{place}=1*panic;publisher.publish=1*panic"))
+            .env("KADABRA_BATCH__INTERVAL", "1s")
+            .start();
+        pipeline.push_numbers(0..100);
+        if place == "supervisor.stop" || place == "supervisor.drained" {
+            agent.wait_log("a child is back");
+            agent.signal("TERM");
+        }
+        assert_eq!(agent.wait(PATIENCE), Some(70), "{place}");
+        let left = pipeline.left();
+        assert_eq!((left.leases, left.lease_lists, left.dead), (0, 0, 0), "{place}: {left:?}");
+        let mut agent = pipeline.agent().start();
+        pipeline.assert_all_written(0..100);
+        assert_eq!(agent.terminate(PATIENCE), Some(0));
+    }
+}
+
+#[test]
 fn a_panic_while_draining_gives_back_what_was_held() {
     for place in ["receiver.drain", "batcher.drain", "publisher.drain", "nanny.drain"] {
         let pipeline = Pipeline::start();

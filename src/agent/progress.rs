@@ -78,6 +78,7 @@ macro_rules! answers_pings {
             type Result = ();
 
             fn handle(&mut self, _: $crate::agent::progress::Ping, _: &mut Self::Context) {
+                $crate::agent::failpoint::fail_point!("child.ping");
                 self.progress.pong();
             }
         }

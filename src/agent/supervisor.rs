@@ -16,6 +16,7 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     exit::Exit,
+    failpoint::fail_point,
     nanny::Nanny,
     progress::{Ping, Progress},
     publisher::{BatcherIs, Publisher},
@@ -359,6 +360,7 @@ impl Handler<Up> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, up: Up, _: &mut Self::Context) {
+        fail_point!("supervisor.up");
         let Some(child) = self.children.get_mut(&up.id).filter(|child| child.life == up.life) else { return };
         if self.ending.as_ref().is_some_and(|ending| ending.stage == stage(up.id)) {
             up.addr.send(Drain);
@@ -375,6 +377,7 @@ impl Handler<Down> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
+        fail_point!("supervisor.down");
         if self.ended.is_none() {
             // Everything is over; the threads are being ended.
             return;
@@ -393,6 +396,7 @@ impl Handler<Drained> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Drained(id): Drained, _: &mut Self::Context) {
+        fail_point!("supervisor.drained");
         if let Some(child) = self.children.get_mut(&id) {
             child.state = State::Finished;
         }
@@ -404,6 +408,7 @@ impl Handler<Stop> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        fail_point!("supervisor.stop");
         self.end(Exit::Clean, ctx);
     }
 }
