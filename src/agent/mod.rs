@@ -146,7 +146,6 @@ async fn live(settings: &Settings, parts: Parts) -> Exit {
         }
     });
 
-    // A supervisor that fails drops its end of this; the process ends loudly.
     let (exit, arbiters) = end.await.unwrap_or_else(|_| (Exit::SupervisorFailed, Arbiters::new()));
     let joined = join(arbiters);
     give_back(channel.as_ref(), exit, joined, &log).await

@@ -356,6 +356,14 @@ impl Actor for Supervisor {
     }
 }
 
+/// A supervisor that panics ends the agent: nobody else may go on to lease what nobody will settle.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.environment.closing.begin();
+        self.finish(Exit::SupervisorFailed);
+    }
+}
+
 impl Handler<Up> for Supervisor {
     type Result = ();
 
