@@ -102,6 +102,7 @@ async fn live(settings: &Settings, parts: Parts) -> Exit {
 
     let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut stop).await;
     if let Some(exit) = exit {
+        say_end(&exit, &channel.book().tally(), &log);
         return exit;
     }
 
