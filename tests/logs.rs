@@ -46,6 +46,8 @@ fn the_debug_publisher_logs_what_it_would_publish() {
     let mut agent = Agent::with(&text).env("KADABRA_PUBLISHER__TYPE", "debug").env("KADABRA_LOG__LEVEL", "info").start();
     let line = agent.wait_log(r#""name":"c""#);
     assert_eq!(line["level"], "INFO");
+    let warning = agent.wait_log("kept nowhere else");
+    assert!(warning["mend"].as_str().unwrap().contains("influxdb"), "{warning}");
     let messages: Value = serde_json::from_str(line["msg"].as_str().unwrap()).unwrap();
     assert_eq!(messages[0]["dimensions"][0]["value"], "v");
     assert_eq!(messages[0]["counters"][0]["timestamp"], "2026-03-01T12:00:00.000001Z");

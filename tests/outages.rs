@@ -131,5 +131,7 @@ fn a_hostile_message_delays_no_other_and_is_kept_with_its_reason() {
     let dead = pipeline.dead_letters();
     assert_eq!(dead[0]["payload"], b"{not json");
     assert!(!dead[0]["reason"].is_empty());
+    let said = agent.wait_log("set aside as dead letters");
+    assert_eq!((&said["level"], &said["messages"]), (&"WARNING".into(), &1.into()), "{said}");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

@@ -50,7 +50,7 @@ impl Batch {
 fn dead_letter<'a>(lease: &Lease, payload: &[u8], refusals: impl Iterator<Item = &'a Refusal> + Clone) -> DeadLetter {
     let refused: Vec<RefusedPoint> = refusals
         .clone()
-        .filter_map(|refusal| Some(RefusedPoint { metric: refusal.metric.clone()?, reason: refusal.reason.clone() }))
+        .filter_map(|refusal| Some(RefusedPoint { metric: cut(refusal.metric.as_ref()?), reason: cut(&refusal.reason) }))
         .collect();
     let mut refusals = refusals;
     let whole = refusals.find(|refusal| refusal.metric.is_none());
@@ -60,5 +60,25 @@ fn dead_letter<'a>(lease: &Lease, payload: &[u8], refusals: impl Iterator<Item =
         (None, [first, ..]) => format!("{} points were refused; the first, {}: {}", refused.len(), first.metric, first.reason),
         (None, []) => String::new(),
     };
-    DeadLetter { lease: lease.id().clone(), payload: payload.to_vec(), reason, refused }
+    DeadLetter { lease: lease.id().clone(), payload: payload.to_vec(), reason: cut(&reason), refused }
+}
+
+/// As much of a text as somebody reads: names and InfluxDB's words can be as long as a message.
+fn cut(text: &str) -> String {
+    const LONGEST: usize = 500;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_bounded_whatever_it_quotes() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"ä".repeat(70_000)).chars().count(), 501);
+    }
 }

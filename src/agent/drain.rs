@@ -34,6 +34,11 @@ impl Closing {
         self.0.send_replace(true);
     }
 
+    /// Whether it has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Completes when it has begun.
     pub(super) async fn begun(&self) {
         // The sender is in `self`, so the channel cannot close under this.

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::drain::Closing;
 use crate::{
     channel::{Channel, ChannelError},
-    observe::conditions::{Condition, Conditions},
+    observe::{
+        conditions::{Condition, Conditions},
+        dead_letters::DeadLetterSayings,
+    },
     publisher::PublisherFactory,
 };
 
@@ -17,6 +20,8 @@ pub(super) struct Environment {
     pub(super) publishers: PublisherFactory,
     /// States that last, such as a server that cannot be reached.
     pub(super) conditions: Arc<Conditions>,
+    /// Says that messages were set aside.
+    pub(super) dead_letters: DeadLetterSayings,
     /// The log.
     pub(super) log: slog::Logger,
     /// Whether the agent is closing.

@@ -63,6 +63,7 @@ use crate::{
     config::{PublisherKind, Settings},
     observe::{
         conditions::{Condition, Conditions},
+        dead_letters::DeadLetterSayings,
         ledger::Ledger,
         systemd::Notifier,
     },
@@ -111,6 +112,7 @@ async fn live(settings: &Settings, parts: Parts) -> Exit {
         channel: Arc::clone(&channel),
         publishers,
         conditions: Arc::clone(&conditions),
+        dead_letters: DeadLetterSayings::default(),
         log: log.clone(),
         closing: Closing::default(),
         limits: Limits {
@@ -138,6 +140,9 @@ async fn live(settings: &Settings, parts: Parts) -> Exit {
     )
     .start();
     info!(log, "publishing"; "to" => &destination);
+    if settings.publisher.kind == PublisherKind::Debug {
+        warn!(log, "metrics go to this log and are kept nowhere else"; "mend" => "set publisher.type = \"influxdb\" to keep them");
+    }
     notifier.ready(&format!("publishing to {destination}"));
 
     let stop_when_told = supervisor.clone();

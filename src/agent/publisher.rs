@@ -114,6 +114,8 @@ async fn write(destination: &mut dyn Destination, environment: &Environment, pro
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
     let mut holding = false;
     loop {
+        // What fails while the agent closes is given back; what was pausing when that began has one more chance.
+        let last = environment.closing.has_begun();
         let outcome = {
             let _work = progress.begin("writing to the destination", environment.hang_timeout);
             stall_point!("publisher.write");
@@ -139,9 +141,10 @@ async fn write(destination: &mut dyn Destination, environment: &Environment, pro
                 backoff.next_pause()
             }
         };
-        if environment.closing.begun_within(pause).await {
+        if last {
             return None;
         }
+        environment.closing.begun_within(pause).await;
     }
 }
 
@@ -162,9 +165,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
                     slog::warn!(environment.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
                         "messages" => completed.lost);
                 }
-                for letter in parked {
-                    slog::debug!(environment.log, "a message was set aside as a dead letter"; "reason" => &letter.reason);
-                }
+                environment.dead_letters.note(parked, &environment.log);
                 return;
             }
             Err(error) => {

@@ -1,0 +1,84 @@
+//! Messages that were set aside: said at once, and then at growing intervals with how many there were.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use slog::{Logger, debug, warn};
+
+use crate::channel::DeadLetter;
+
+/// The pause after the first saying; then it doubles.
+const FIRST_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest pause between two sayings.
+const LAST_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Says that messages were set aside, however many there are, in few lines.
+#[derive(Debug, Default)]
+pub struct DeadLetterSayings(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// Set aside and not said yet.
+    unsaid: usize,
+    /// Not before this.
+    next: Option<Instant>,
+    interval: Duration,
+}
+
+impl Memory {
+    /// So many more: how many to say now, if it is time.
+    fn note(&mut self, count: usize, now: Instant) -> Option<usize> {
+        self.unsaid += count;
+        if self.unsaid == 0 || self.next.is_some_and(|next| now < next) {
+            return None;
+        }
+        // Quiet for as long as the longest pause, and it begins anew.
+        let quiet = self.next.is_none_or(|next| now.saturating_duration_since(next) > LAST_INTERVAL);
+        self.interval = if quiet { FIRST_INTERVAL } else { (self.interval * 2).min(LAST_INTERVAL) };
+        self.next = Some(now + self.interval);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+impl DeadLetterSayings {
+    /// These were set aside just now.
+    pub fn note(&self, letters: &[DeadLetter], log: &Logger) {
+        let Some(newest) = letters.last() else { return };
+        for letter in letters {
+            debug!(log, "a message was set aside as a dead letter"; "reason" => &letter.reason);
+        }
+        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner).note(letters.len(), Instant::now());
+        if let Some(count) = count {
+            warn!(log, "messages were set aside as dead letters"; "messages" => count, "the_newest_because" => &newest.reason,
+                "mend" => "look at them in the channel, as the README tells; the rest of each was published");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_said_at_once_and_a_flood_at_growing_intervals_with_none_uncounted() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        let mut said = Vec::new();
+        for second in 0..3600 {
+            said.extend(memory.note(5, start + Duration::from_secs(second)).map(|count| (second, count)));
+        }
+        assert_eq!(said[..4], [(0, 5), (10, 50), (30, 100), (70, 200)]);
+        assert!(said.len() < 15, "{said:?}");
+        let total: usize = said.iter().map(|(_, count)| count).sum();
+        assert_eq!(total + memory.unsaid, 5 * 3600);
+    }
+
+    #[test]
+    fn after_a_long_quiet_the_next_one_is_said_at_once_again() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        assert_eq!(memory.note(1, start), Some(1));
+        assert_eq!(memory.note(1, start + LAST_INTERVAL * 3), Some(1));
+        assert_eq!(memory.interval, FIRST_INTERVAL);
+    }
+}
