@@ -148,6 +148,18 @@ fn send_queues_a_message_that_the_agent_publishes() {
 }
 
 #[test]
+fn whoever_sends_need_not_be_able_to_read_what_only_the_agent_needs() {
+    let redis = RedisServer::start();
+    let text = config(&redis.url(), "http://localhost:1")
+        .replace("timeout = \"5s\"", "username = \"u\"\npassword_file = \"/nonexistent\"");
+    let (_folder, path) = file(&text);
+    assert_eq!(cli(["check", "--config", &path]).status.code(), Some(78));
+    // Before or after the command, it is the same option.
+    let sent = cli(["--config", &path, "send", "--timer", "a=1s"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", err(&sent));
+}
+
+#[test]
 fn send_says_what_is_wrong_with_its_arguments_or_with_redis() {
     for wrong in
         [&["send"][..], &["send", "--count", "a=b"], &["send", "--timer", "t=5"], &["send", "--count", "a", "--dimension", "x"]]

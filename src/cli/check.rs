@@ -1,10 +1,10 @@
 //! `kadabra check`: is the configuration right, and with `--online`, are the servers.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use slog::{Discard, Logger, o};
 
-use super::{ConfigFile, complain, load, say};
+use super::{complain, load, say};
 use crate::{
     agent::code,
     channel::{self, Channel, ChannelError},
@@ -17,16 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    config: ConfigFile,
     /// Also try the channel (version, types of the keys, permissions) and the publisher (login, database, right to
-    /// write); nothing is changed by it
+    /// write); nothing is changed by it, except that a missing database is created when create_database says so
     #[arg(long)]
     online: bool,
 }
 
-pub(super) fn check(arguments: &Arguments) -> u8 {
-    let loaded = match load(&arguments.config) {
+pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
+    let loaded = match load(file, std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };

@@ -5,8 +5,9 @@ mod run;
 mod send;
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -34,27 +35,20 @@ Nothing is lost with any of them: what was not published waits in the channel.";
 ///
 /// Without a command it runs the agent.
 #[derive(Debug, Parser)]
-#[command(name = "kadabra", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+#[command(name = "kadabra", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    #[command(flatten)]
-    config: ConfigFile,
-}
-
-/// Which configuration.
-#[derive(Debug, clap::Args)]
-struct ConfigFile {
     /// The configuration file; without it /etc/kadabra/kadabra.toml, if there is one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent until SIGINT or SIGTERM
+    /// Run the agent until SIGINT, SIGTERM or SIGHUP
     #[command(after_help = "Example:\n  kadabra run --config /etc/kadabra/kadabra.toml")]
-    Run(ConfigFile),
+    Run,
     /// Check the configuration and print the effective one, with secrets hidden
     #[command(after_help = "Example:\n  kadabra check --online --config /etc/kadabra/kadabra.toml")]
     Check(check::Arguments),
@@ -67,18 +61,18 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let config = arguments.config.as_deref();
     let code = match arguments.command {
-        None => run::run(&arguments.config),
-        Some(Command::Run(config)) => run::run(&config),
-        Some(Command::Check(arguments)) => check::check(&arguments),
-        Some(Command::Send(arguments)) => send::send(&arguments),
+        None | Some(Command::Run) => run::run(config),
+        Some(Command::Check(arguments)) => check::check(config, &arguments),
+        Some(Command::Send(arguments)) => send::send(config, &arguments),
     };
     ExitCode::from(code)
 }
 
 /// Loads the configuration, or says what is wrong with it and gives the exit code.
-fn load(file: &ConfigFile) -> Result<Loaded, u8> {
-    config::load(file.config.as_deref(), std::env::vars_os()).map_err(|errors| {
+fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, u8> {
+    config::load(file, environment).map_err(|errors| {
         complain(&errors);
         code::CONFIGURATION
     })

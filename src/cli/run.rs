@@ -1,6 +1,7 @@
 //! `kadabra run`: the agent.
 
 use std::{
+    path::Path,
     process,
     sync::{
         Arc,
@@ -8,9 +9,10 @@ use std::{
     },
 };
 
+use slog::Logger;
 use tokio::sync::mpsc;
 
-use super::{ConfigFile, complain, load};
+use super::{complain, load};
 use crate::{
     agent::{self, Parts, code},
     channel,
@@ -18,8 +20,8 @@ use crate::{
     publisher,
 };
 
-pub(super) fn run(file: &ConfigFile) -> u8 {
-    let loaded = match load(file) {
+pub(super) fn run(file: Option<&Path>) -> u8 {
+    let loaded = match load(file, std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -31,7 +33,7 @@ pub(super) fn run(file: &ConfigFile) -> u8 {
     let _failpoints = fail::FailScenario::setup();
 
     let (stop, stopped) = mpsc::unbounded_channel();
-    if let Err(error) = on_signal(stop) {
+    if let Err(error) = on_signal(stop, &logger) {
         complain(format_args!("cannot handle SIGINT and SIGTERM: {error}"));
         return code::FAILED;
     }
@@ -56,10 +58,13 @@ pub(super) fn run(file: &ConfigFile) -> u8 {
 
 /// The first signal asks the agent to stop; the second one ends the process at once. What it holds then is leased
 /// in the channel, and waits there until the leases expire.
-fn on_signal(stop: mpsc::UnboundedSender<()>) -> Result<(), ctrlc::Error> {
+fn on_signal(stop: mpsc::UnboundedSender<()>, log: &Logger) -> Result<(), ctrlc::Error> {
+    let log = log.clone();
     let told = Arc::new(AtomicBool::new(false));
     ctrlc::set_handler(move || {
         if told.swap(true, Ordering::SeqCst) {
+            slog::warn!(log, "ended at once by a second signal; what was in flight waits in the channel until its leases expire";
+                "exit_code" => code::SECOND_SIGNAL);
             process::exit(code::SECOND_SIGNAL.into());
         }
         let _ = stop.send(());

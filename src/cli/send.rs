@@ -1,8 +1,13 @@
 //! `kadabra send`: queues a message from a shell, as a Kadabra client does.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
-use super::{ConfigFile, complain, load};
+use clap::ArgGroup;
+
+use super::{complain, load};
 use crate::{
     agent::code,
     client::{Client, SendError},
@@ -14,11 +19,10 @@ Example:
   kadabra send --count userSignup=1 --timer RequestTime=12.5ms --dimension method=index --metadata path=/";
 
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("metric").required(true).multiple(true).args(["counts", "timers"])))]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    config: ConfigFile,
     /// A counter; without a value it counts one
-    #[arg(long = "count", value_name = "NAME[=VALUE]", value_parser = count, required_unless_present = "timers")]
+    #[arg(long = "count", value_name = "NAME[=VALUE]", value_parser = count)]
     counts: Vec<(String, f64)>,
     /// A timer; units are us, ms and s
     #[arg(long = "timer", value_name = "NAME=DURATION", value_parser = timer)]
@@ -38,8 +42,13 @@ struct Timer {
     unit: Unit,
 }
 
-pub(super) fn send(arguments: &Arguments) -> u8 {
-    let loaded = match load(&arguments.config) {
+pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
+    // Only the channel is used; whoever sends need not be able to read the database's password.
+    let channel_only = [("KADABRA_PUBLISHER__TYPE", "debug"), ("KADABRA_LOG__LEVEL", "info")];
+    let channel_only = channel_only.map(|(name, value)| (name.into(), value.into()));
+    let others = std::env::vars_os().filter(|(name, _)| !channel_only.iter().any(|(other, _)| name == other));
+    let environment: Vec<_> = others.chain(channel_only.clone()).collect();
+    let loaded = match load(file, environment) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
