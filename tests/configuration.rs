@@ -63,6 +63,19 @@ fn each_wrong_configuration_gets_its_sentences() {
 }
 
 #[test]
+fn what_kubernetes_sets_for_a_service_of_that_name_is_not_meant_for_us() {
+    let service = [
+        ("KADABRA_SERVICE_HOST", "10.0.0.1"),
+        ("KADABRA_SERVICE_PORT", "6379"),
+        ("KADABRA_SERVICE_PORT_HTTP", "80"),
+        ("KADABRA_PORT", "tcp://10.0.0.1:6379"),
+        ("KADABRA_PORT_6379_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(load_or(Path::new("/nonexistent"), None, service).is_ok());
+    assert!(load_or(Path::new("/nonexistent"), None, [("KADABRA_SERVICE", "x")]).is_err());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_does_not_start_and_does_not_hide_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kadabra.toml");

@@ -17,7 +17,7 @@ pub fn documented() -> String {
          wrong with a configuration, or what holds and where each value came from.",
         "An environment variable overrides this file: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
          KADABRA_CHANNEL__REDIS__URL. An empty variable unsets a key that has no default. Any other variable whose name starts \
-         with KADABRA_ is an error.",
+         with KADABRA_ is an error, but for those that Kubernetes sets for a Service called kadabra.",
         "A duration has a unit (ms, s, m, h: \"90s\"), a size too (B, KiB, MiB: \"4MiB\"); both stand in quotes. The agent reads this file \
          when it starts; restart it after a change.",
     ] {

@@ -79,14 +79,6 @@ pub struct Redis {
     pub timeout: Duration,
 }
 
-impl Redis {
-    /// The URL as a log or an error may say it, without its password.
-    #[must_use]
-    pub fn shown_url(&self) -> String {
-        url::shown(self.url.expose())
-    }
-}
-
 /// `[batch]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {

@@ -162,7 +162,7 @@ fn section_names() -> String {
     SECTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads every variable whose name starts with [`PREFIX`].
+/// Reads every variable whose name starts with [`PREFIX`], but for Kubernetes' own.
 ///
 /// A variable is the key's path in capitals, with two underscores for each dot. An empty one unsets an optional key, whatever the
 /// file says; for any other key it is a problem.
@@ -174,10 +174,16 @@ where
     let mut ours: Vec<(String, OsString)> = variables
         .into_iter()
         .map(|(name, value)| (name.into().to_string_lossy().into_owned(), value.into()))
-        .filter(|(name, _)| name.starts_with(PREFIX))
+        .filter(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name))
         .collect();
     ours.sort();
     ours.into_iter().filter_map(|(name, value)| variable(name, value, problems)).collect()
+}
+
+/// What Kubernetes puts into every container's environment for a Service that is called kadabra.
+fn is_service_link(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || rest == "PORT" || rest.starts_with("PORT_")
 }
 
 fn variable(name: String, value: OsString, problems: &mut Vec<Problem>) -> Option<Said> {
