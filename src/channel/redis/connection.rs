@@ -191,7 +191,10 @@ async fn by<T>(
     match timeout_at(deadline, work).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            let why = format!("no answer within {}", humantime::format_duration(patience));
+            let why = format!(
+                "no answer within {}",
+                humantime::format_duration(Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)))
+            );
             Err(io::Error::new(io::ErrorKind::TimedOut, why).into())
         }
     }

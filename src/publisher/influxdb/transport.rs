@@ -1,6 +1,10 @@
 //! One POST and its answer, whatever the server does: bounded in time and size, no redirects, no secrets in errors.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use awc::{
     Client, ClientRequest, Connector,
@@ -142,7 +146,7 @@ async fn exchange(request: ClientRequest, body: Bytes) -> Result<Answer, NoAnswe
 fn no_answer(error: SendRequestError) -> NoAnswer {
     let (how, why) = match error {
         SendRequestError::Connect(error) => match error {
-            ConnectError::Io(error) => (How::Unreachable, ["cannot connect: ", &error.to_string()].concat()),
+            ConnectError::Io(error) => (How::Unreachable, ["cannot connect: ", &error.to_string(), hint(&error)].concat()),
             ConnectError::Timeout => (How::Unreachable, "cannot connect in time".to_owned()),
             ConnectError::Resolver(error) => (How::Unreachable, ["cannot find the host: ", &error.to_string()].concat()),
             ConnectError::NoRecords => (How::Unreachable, "cannot find the host: its name has no address".to_owned()),
@@ -155,6 +159,18 @@ fn no_answer(error: SendRequestError) -> NoAnswer {
         error => (How::Cut, ["the request failed: ", &error.to_string()].concat()),
     };
     NoAnswer { why, how }
+}
+
+/// What to look at.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            "; check that InfluxDB is running there, and the host and port in publisher.influxdb.url"
+        }
+        // What rustls says of an answer that is not TLS.
+        io::ErrorKind::InvalidData => "; check whether that port speaks TLS, and https or http in publisher.influxdb.url",
+        _ => "",
+    }
 }
 
 fn gzip(body: &[u8]) -> Bytes {
