@@ -72,11 +72,6 @@ impl Notifier {
         self.send(&[NotifyState::Watchdog]);
     }
 
-    /// The start or the end takes longer: systemd may wait that much from now on.
-    pub fn extend_timeout(&self, by: Duration) {
-        self.send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))]);
-    }
-
     /// How often to call [`Notifier::watchdog`]: twice in the time that systemd waits. None when it does not wait for us.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
@@ -151,16 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn systemd_hears_ready_status_watchdog_extension_and_stopping() {
+    fn systemd_hears_ready_status_watchdog_and_stopping() {
         let systemd = Systemd::listens();
         let notifier = systemd.notifier(None);
         notifier.ready("waiting for messages");
         notifier.watchdog();
-        notifier.extend_timeout(Duration::from_secs(30));
         notifier.stopping();
         assert_eq!(systemd.heard().unwrap(), "READY=1\nSTATUS=waiting for messages\n");
         assert_eq!(systemd.heard().unwrap(), "WATCHDOG=1\n");
-        assert_eq!(systemd.heard().unwrap(), "EXTEND_TIMEOUT_USEC=30000000\n");
         assert_eq!(systemd.heard().unwrap(), "STOPPING=1\n");
         assert_eq!(systemd.heard(), None);
     }
