@@ -135,3 +135,38 @@ fn a_hostile_message_delays_no_other_and_is_kept_with_its_reason() {
     assert_eq!((&said["level"], &said["messages"]), (&"WARNING".into(), &1.into()), "{said}");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
+
+/// While InfluxDB is away nobody asks the Receiver for anything, so that it cannot be the only one to notice.
+#[test]
+fn a_channel_that_is_back_is_said_to_be_though_nobody_receives() {
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    let agent = pipeline.agent().env("KADABRA_PUBLISHER__WORKERS", "1").start();
+    pipeline.push_numbers(0..100);
+    agent.wait_condition("publisher");
+    pipeline.redis.pause();
+    agent.wait_condition("channel");
+    pipeline.redis.resume();
+    agent.wait_log("channel works again");
+}
+
+/// A counter named `EOF` with one metadata entry, at a second of its own.
+fn eof(second: u32, metadata: &str) -> Vec<u8> {
+    let time = format!("2026-03-01T12:00:{second:02}.000000Z");
+    format!(
+        r#"{{"dimensions": [], "counters": [{{"name": "EOF", "metadata": {metadata}, "timestamp": "{time}", "value": 1.0}}], "timers": [], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ", "serialized_at": "{time}"}}"#
+    )
+    .into_bytes()
+}
+
+/// InfluxDB repeats names of the refused point in its error; what a client chose must not decide what the error means.
+#[test]
+fn a_refused_metric_whose_name_reads_like_a_broken_request_is_parked() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().start();
+    pipeline.push(&eof(1, r#"{"k": 1}"#));
+    pipeline.wait_left(&Left::NOTHING);
+    pipeline.push(&eof(2, r#"{"k": "text"}"#));
+    pipeline.wait_left(&Left { dead: 1, ..Left::NOTHING });
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}

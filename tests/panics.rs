@@ -1,6 +1,6 @@
 //! A panic in any actor on any message: restarted, nothing lost.
 
-use super::support::pipeline::{PATIENCE, Pipeline};
+use super::support::pipeline::{Left, PATIENCE, Pipeline};
 
 /// Every place where a handler begins or a step ends, with how often it is passed before the panic.
 const PLACES: [(&str, u32); 14] = [
@@ -140,4 +140,22 @@ fn a_thread_that_hangs_ends_the_process_and_gives_its_messages_back() {
     pipeline.push_numbers(0..100);
     assert_eq!(agent.wait(PATIENCE), Some(71));
     assert_eq!(pipeline.left().queued, 100);
+}
+
+/// With the proportions of the defaults, where a hang lasts half a window: hanging is no sustained work.
+#[test]
+fn a_child_that_hangs_in_every_life_ends_the_process() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline
+        .agent()
+        .env("FAILPOINTS", "publisher.write=return")
+        .env("KADABRA_PUBLISHER__WORKERS", "1")
+        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+        .env("KADABRA_SUPERVISOR__WINDOW", "1200ms")
+        .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
+        .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
+        .start();
+    pipeline.push_numbers(0..100);
+    assert_eq!(agent.wait(PATIENCE), Some(70));
+    assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING });
 }

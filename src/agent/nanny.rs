@@ -72,6 +72,8 @@ impl Nanny {
             nanny.busy = false;
             match result {
                 Ok(()) => {
+                    // While the destination is away nobody else asks the channel for anything.
+                    nanny.environment.channel_works();
                     nanny.backoff.reset();
                     nanny.advance(ctx);
                 }
@@ -97,6 +99,7 @@ async fn renew(environment: Arc<Environment>, progress: Arc<Progress>) -> Result
 
 async fn recover(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
     let _work = progress.begin("recovering leases", environment.hang_timeout);
+    stall_point!("nanny.recovering");
     let recovered = environment.channel.recover().await?;
     fail_point!("nanny.recovered");
     let log = &environment.log;

@@ -201,7 +201,9 @@ impl Supervisor {
         }
         child.state = State::Down;
         let life = child.life;
-        match child.policy.failed(child.since.elapsed()) {
+        // Hanging is no work, however long it lasts.
+        let worked = if matches!(cause, Cause::Hung(_)) { Duration::ZERO } else { child.since.elapsed() };
+        match child.policy.failed(worked) {
             Decision::RestartAfter(pause) => {
                 slog::error!(log, "a child failed and is restarted"; "child" => %id, "cause" => cause.label(), "why" => %cause,
                     "restart_in" => %humantime::format_duration(round(pause)), "life" => life);
