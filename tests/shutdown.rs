@@ -93,3 +93,26 @@ fn with_redis_gone_at_the_end_the_exit_code_says_that_leases_were_not_given_back
     pipeline.assert_all_written(0..100);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
+
+/// The connection that all share may have been made by a thread that has ended by then.
+#[test]
+fn what_is_left_is_given_back_over_a_connection_that_another_thread_had_made() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline
+        .agent()
+        // The nanny is out of the way, so that it is the receiver's thread that connects again.
+        .env("FAILPOINTS", "nanny.recovering=return")
+        .env("KADABRA_CHANNEL__REDIS__LEASE", "3s")
+        .env("KADABRA_AGENT__SHUTDOWN_TIMEOUT", "1s")
+        .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "20s")
+        .start();
+    agent.wait_log("publishing");
+    let mut connection = pipeline.redis.connection();
+    let _: u64 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).query(&mut connection).unwrap();
+    agent.wait_log("channel works again");
+    pipeline.influxd.pause();
+    pipeline.push_numbers(0..100);
+    wait_for("the messages to be leased", PATIENCE, || (pipeline.left().queued == 0).then_some(()));
+    assert_eq!(agent.terminate(PATIENCE), Some(75));
+    assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING });
+}

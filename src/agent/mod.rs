@@ -215,19 +215,35 @@ async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger
     let exit = if book.dropped().is_empty() {
         exit
     } else {
-        match tokio::time::timeout(GIVE_BACK_WITHIN, channel.give_back()).await {
-            Ok(Ok(messages)) => {
+        match give_back_within(channel, GIVE_BACK_WITHIN).await {
+            Ok(messages) => {
                 info!(log, "messages were given back"; "messages" => messages, "open" => open);
                 exit
             }
-            Ok(Err(error)) => not_given_back(&error.to_string(), exit, log),
-            Err(_) => not_given_back("the channel did not answer in time", exit, log),
+            Err(why) => not_given_back(&why, exit, log),
         }
     };
     let tally = book.tally();
     Ledger(tally).say(log);
     say_end(&exit, &tally, log);
     exit
+}
+
+/// Tries until it is done or the time is over: the connection may have been made by a thread that has ended.
+async fn give_back_within(channel: &dyn Channel, time: Duration) -> Result<usize, String> {
+    let mut why = "the channel did not answer in time".to_owned();
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    let tries = async {
+        loop {
+            match channel.give_back().await {
+                Ok(messages) => return messages,
+                Err(error) => why = error.to_string(),
+            }
+            tokio::time::sleep(backoff.next_pause()).await;
+        }
+    };
+    let given_back = tokio::time::timeout(time, tries).await;
+    given_back.map_err(|_| why)
 }
 
 fn not_given_back(why: &str, exit: Exit, log: &Logger) -> Exit {
