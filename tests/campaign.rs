@@ -1,0 +1,59 @@
+//! Nothing lost, nothing doubled, under many faults at once.
+//!
+//! Real servers, one to three agents as processes, producers that number their messages, and a schedule of faults
+//! drawn from a seed. At the end every fault is lifted, what is left is drained, and the points in InfluxDB, the dead
+//! letters and what Redis holds are compared with what was accepted, one message at a time.
+//!
+//! ```sh
+//! cargo nextest run --features failpoints campaign                            # a short run, as with every test run
+//! cargo test --features failpoints --test campaign -- --seconds 600 --seed 42  # a longer one, of this schedule
+//! ```
+//!
+//! The seed decides every fault, when it begins and how long it lasts, each agent's configuration and fail points and
+//! what the messages are. Which message a fault hits depends on the machine besides, so a seed that fails may have to
+//! be run more than once. `--keep FOLDER` leaves the agents' logs there.
+
+// What is forbidden on data from outside is fine here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "campaign/agents.rs"]
+mod agents;
+#[path = "campaign/arguments.rs"]
+mod arguments;
+#[path = "campaign/check.rs"]
+mod check;
+#[path = "campaign/messages.rs"]
+mod messages;
+#[path = "campaign/producers.rs"]
+mod producers;
+#[path = "campaign/proxy.rs"]
+mod proxy;
+#[path = "campaign/run.rs"]
+mod run;
+#[path = "campaign/schedule.rs"]
+mod schedule;
+#[path = "campaign/world.rs"]
+mod world;
+
+use std::process::ExitCode;
+
+use arguments::{NAME, Wanted};
+
+fn main() -> ExitCode {
+    match arguments::wanted(std::env::args().skip(1)) {
+        Wanted::List => println!("{NAME}: test"),
+        Wanted::Nothing => {}
+        Wanted::Run(options) => return run::run(&options),
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,207 @@
+//! The agents: real processes that are started again as a service manager would, and what each said when it ended.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::schedule;
+use crate::support::{agent::kadabra, process::Process};
+
+/// How long after an end of its own an agent is started again.
+const RESTART_AFTER: Duration = Duration::from_millis(300);
+
+/// The shutdown time-out, giving back and joining threads, and what a loaded machine adds.
+const END_WITHIN: Duration = Duration::from_secs(10 + 5 + 2 + 8);
+
+/// How an agent may end when nobody kills it: cleanly, out of restarts, by a hung thread, at its deadline.
+const ENDS: [i32; 4] = [0, 70, 71, 75];
+
+/// One place for an agent, with one life after the other.
+pub(crate) struct Slot {
+    seed: u64,
+    number: usize,
+    folder: PathBuf,
+    life: u32,
+    now: State,
+}
+
+enum State {
+    Alive {
+        process: Process,
+        life: Life,
+        told_to_end: Option<Instant>,
+    },
+    /// Until then, or for as long as a fault says.
+    Down(Option<Instant>),
+}
+
+/// A life as it was begun.
+pub(crate) struct Life {
+    pub(crate) name: String,
+    pub(crate) log: PathBuf,
+    variables: Vec<(&'static str, String)>,
+}
+
+/// What a life that ended by itself left to say.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Messages that it says are done: published or set aside.
+    pub(crate) done: u64,
+    /// Whether that may be less than it has really done: its last commands were sent and not answered.
+    pub(crate) may_have_done_more: bool,
+}
+
+/// What is known of an end.
+pub(crate) struct End {
+    pub(crate) life: Life,
+    pub(crate) status: ExitStatus,
+    /// Or what is wrong with it.
+    pub(crate) account: Result<Account, String>,
+}
+
+impl Slot {
+    /// An agent whose configuration is already in the folder.
+    pub(crate) fn new(seed: u64, number: usize, folder: &Path) -> Self {
+        Self { seed, number, folder: folder.to_owned(), life: 0, now: State::Down(Some(Instant::now())) }
+    }
+
+    /// Starts the next life, with the seed's fail points or without any.
+    pub(crate) fn start(&mut self, fail_points: bool) {
+        self.life += 1;
+        let name = format!("agent{}-{}", self.number, self.life);
+        let mut variables = schedule::draw_life(self.seed, self.number, self.life);
+        variables.retain(|(name, _)| fail_points || *name != "FAILPOINTS");
+        // One name for all lives, as a host has.
+        variables.push(("KADABRA_AGENT__NAME", format!("agent{}", self.number)));
+        let log = self.folder.join(format!("{name}.log"));
+        let mut command = kadabra();
+        command.arg("run").arg("--config").arg(self.folder.join("kadabra.toml"));
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let process = Process::start("kadabra", command, &log);
+        self.now = State::Alive { process, life: Life { name, log, variables }, told_to_end: None };
+    }
+
+    pub(crate) fn life(&self) -> Option<&Life> {
+        match &self.now {
+            State::Alive { life, .. } => Some(life),
+            State::Down(_) => None,
+        }
+    }
+
+    /// The most memory that it has had so far, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let State::Alive { process, .. } = &self.now else { return 0 };
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak.unwrap_or(0)
+    }
+
+    /// kill -9. It stays down until [`Slot::allow`].
+    pub(crate) fn kill(&mut self) -> Option<Life> {
+        match std::mem::replace(&mut self.now, State::Down(None)) {
+            State::Alive { mut process, life, .. } => {
+                process.kill();
+                Some(life)
+            }
+            State::Down(_) => None,
+        }
+    }
+
+    pub(crate) fn allow(&mut self) {
+        if matches!(self.now, State::Down(None)) {
+            self.now = State::Down(Some(Instant::now()));
+        }
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&mut self) {
+        if let State::Alive { process, told_to_end, .. } = &mut self.now
+            && told_to_end.is_none()
+            && process.ended().is_none()
+        {
+            process.signal("TERM");
+            *told_to_end = Some(Instant::now());
+        }
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(crate) fn signal(&mut self, name: &str) {
+        if let State::Alive { process, .. } = &mut self.now
+            && process.ended().is_none()
+        {
+            process.signal(name);
+        }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        matches!(self.now, State::Down(Some(at)) if Instant::now() >= at)
+    }
+
+    /// The end of its life, if it has ended by itself; the next one is due a little later.
+    pub(crate) fn ended(&mut self) -> Option<End> {
+        let State::Alive { process, told_to_end, .. } = &mut self.now else { return None };
+        let late = told_to_end.is_some_and(|at| at.elapsed() > END_WITHIN);
+        let status = match process.ended() {
+            Some(status) => status,
+            None if late => {
+                process.kill();
+                process.ended()?
+            }
+            None => return None,
+        };
+        let next = State::Down(Some(Instant::now() + RESTART_AFTER));
+        let State::Alive { life, .. } = std::mem::replace(&mut self.now, next) else { return None };
+        let account = if late { Err(format!("did not end within {END_WITHIN:?} of a SIGTERM")) } else { life.account(status) };
+        Some(End { life, status, account })
+    }
+}
+
+impl Life {
+    /// What it says at its end, or what is wrong with that.
+    fn account(&self, status: ExitStatus) -> Result<Account, String> {
+        let code = status.code().filter(|code| ENDS.contains(code)).ok_or_else(|| format!("ended with {status}"))?;
+        let lines = self.lines()?;
+        let said = |part: &str| lines.iter().any(|line| line["msg"].as_str().is_some_and(|message| message.contains(part)));
+        if !said("stopped") {
+            return Err("ended without saying why".to_owned());
+        }
+        let Some(ledger) = lines.iter().rfind(|line| line.get("balances").is_some()) else {
+            // It never reached its channel, so it has nothing to account for.
+            return if said("receiving") { Err(format!("ended with {code} and no ledger")) } else { Ok(Account::default()) };
+        };
+        let count = |key: &str| ledger[key].as_u64().ok_or_else(|| format!("no {key} in its ledger {ledger}"));
+        let (published, parked) = (count("published")?, count("parked")?);
+        if ledger["balances"] != true || count("in_flight")? != 0 {
+            return Err(format!("its ledger does not balance: {ledger}"));
+        }
+        let may_have_done_more = said("could not be given back") || said("a thread did not end");
+        Ok(Account { done: published + parked, may_have_done_more })
+    }
+
+    /// Its log. A panic in it that no fail point made is an error, too.
+    pub(crate) fn lines(&self) -> Result<Vec<Value>, String> {
+        let text = String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned();
+        // A kill may have cut the last one.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let parse = |line: &str| serde_json::from_str(line).map_err(|error| format!("logged what is not JSON ({error}): {line}"));
+        let lines: Vec<Value> = whole.lines().map(parse).collect::<Result<_, _>>()?;
+        let made = |line: &Value| line["message"].as_str().is_some_and(|message| message.starts_with("failpoint "));
+        match lines.iter().find(|line| line["msg"] == "a panic" && !made(line)) {
+            Some(line) => Err(format!("panicked by itself: {line}")),
+            None => Ok(lines),
+        }
+    }
+
+    /// The end of its log, for people.
+    pub(crate) fn tail(&self) -> String {
+        let text = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        format!("the end of the log of {} ({:?}):\n{tail}", self.name, self.variables)
+    }
+}

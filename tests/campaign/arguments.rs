@@ -1,0 +1,60 @@
+//! The command line: what cargo and nextest ask every test binary, and what a person asks this one.
+
+use std::path::PathBuf;
+
+/// The one test in this binary.
+pub(crate) const NAME: &str = "campaign";
+
+/// How long faults are made when nobody says: with the drain and the checks a run of about a minute.
+const SECONDS: u64 = 40;
+
+pub(crate) enum Wanted {
+    /// The names of the tests.
+    List,
+    /// Success without doing anything: somebody wants other tests.
+    Nothing,
+    Run(Options),
+}
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// How long faults are made.
+    pub(crate) seconds: u64,
+    pub(crate) seed: u64,
+    /// Where the agents' logs stay.
+    pub(crate) keep: Option<PathBuf>,
+}
+
+pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
+    // Short, so that it is easily typed again.
+    let mut options = Options { seconds: SECONDS, seed: fastrand::u32(..).into(), keep: None };
+    let (mut list, mut exact, mut ignored) = (false, false, false);
+    let (mut filters, mut skipped) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.flat_map(|argument| match argument.split_once('=') {
+        Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
+        _ => vec![argument],
+    });
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
+        match argument.as_str() {
+            "--seconds" => options.seconds = value().parse().expect("--seconds takes a number"),
+            "--seed" => options.seed = value().parse().expect("--seed takes a number"),
+            "--keep" => options.keep = Some(value().into()),
+            "--list" => list = true,
+            "--exact" => exact = true,
+            "--ignored" => ignored = true,
+            "--skip" => skipped.push(value()),
+            "--format" | "--color" | "--test-threads" | "--logfile" | "-Z" => drop(value()),
+            flag if flag.starts_with('-') => {}
+            name => filters.push(name.to_owned()),
+        }
+    }
+    let matches = |filter: &String| if exact { filter == NAME } else { NAME.contains(filter.as_str()) };
+    if ignored || skipped.iter().any(matches) || !(filters.is_empty() || filters.iter().any(matches)) {
+        Wanted::Nothing
+    } else if list {
+        Wanted::List
+    } else {
+        Wanted::Run(options)
+    }
+}

@@ -1,0 +1,141 @@
+//! What must hold in the end: each accepted message once, where it belongs, with its own value.
+
+use std::collections::HashMap;
+
+use super::{
+    messages::{self, Kind, PYTHON},
+    producers::{Push, Sent},
+    world::World,
+};
+use crate::support::pipeline::{DATABASE, Left};
+
+/// How many examples of one mistake are told.
+const EXAMPLES: usize = 5;
+
+/// How often each number was found.
+type Found = HashMap<u64, usize>;
+
+/// Looks for everything that is wrong.
+pub(crate) fn check(world: &mut World, sent: &Sent, all_say_their_ledger: bool) {
+    let mut wrong = Vec::new();
+    let (counters, timers) = (found(world, "numbered", &mut wrong), found(world, "took", &mut wrong));
+    let (python, dead) = (found_of_python(world, &mut wrong), dead(world, sent, &mut wrong));
+    let mut done = 0;
+    for (number, push) in sent {
+        let kind = Kind::of(*number);
+        let mut places = if *number >= PYTHON {
+            vec![("sent", 1, count(&python, *number))]
+        } else {
+            let (counter, timer) = kind.points();
+            vec![("numbered", counter, count(&counters, *number)), ("took", timer, count(&timers, *number))]
+        };
+        places.push(("dead letters", usize::from(kind.is_dead()), count(&dead, *number)));
+        let all = places.iter().all(|(_, wanted, found)| found == wanted);
+        let none = places.iter().all(|(.., found)| *found == 0);
+        done += u64::from(all);
+        let fine = all || (none && *push == Push::Maybe);
+        if !fine {
+            let places: Vec<String> =
+                places.iter().map(|(place, wanted, found)| format!("{found} instead of {wanted} times in {place}")).collect();
+            wrong.push(format!("message {number} ({kind:?}, {push:?}) is {}", places.join(", ")));
+        }
+    }
+    for (place, found) in [("numbered", &counters), ("took", &timers), ("sent", &python)] {
+        let unknown = found.keys().filter(|number| !sent.contains_key(number));
+        wrong.extend(unknown.map(|number| format!("{place} has {number}, which nobody sent")));
+    }
+    let left = world.pipeline.left();
+    let dead: usize = dead.values().sum();
+    if left != (Left { dead: dead as u64, ..Left::NOTHING }) {
+        wrong.push(format!("Redis still holds {left:?}"));
+    }
+    other_keys(world, &mut wrong);
+    ledgers(world, done, all_say_their_ledger, &mut wrong);
+    let more = wrong.len().saturating_sub(EXAMPLES * 4);
+    wrong.truncate(EXAMPLES * 4);
+    if more > 0 {
+        wrong.push(format!("… and {more} more"));
+    }
+    eprintln!("{done} of {} messages found, {dead} of them among the dead letters", sent.len());
+    world.violations.append(&mut wrong);
+}
+
+fn count(found: &Found, number: u64) -> usize {
+    found.get(&number).copied().unwrap_or(0)
+}
+
+/// The points of a measurement, by their number. Their tag and their time must be those of their number.
+fn found(world: &World, measurement: &str, wrong: &mut Vec<String>) -> Found {
+    let mut found = Found::new();
+    for row in rows(world, &format!("SELECT value, host FROM {measurement}")) {
+        let number = row[1].as_f64().unwrap() as u64;
+        *found.entry(number).or_default() += 1;
+        let host = format!("web{}", number % 7);
+        if row[0].as_i64().unwrap().div_euclid(1000) != messages::time(number) || row[2] != host.as_str() {
+            wrong.push(format!("{measurement} {number} is stored as {row}"));
+        }
+    }
+    found
+}
+
+/// The points of the Python client.
+fn found_of_python(world: &World, wrong: &mut Vec<String>) -> Found {
+    let mut found = Found::new();
+    for row in rows(world, "SELECT value, number FROM sent") {
+        let number = row[1].as_f64().unwrap() as u64;
+        *found.entry(number).or_default() += 1;
+        if row[2] != number.to_string().as_str() {
+            wrong.push(format!("sent {number} is stored as {row}"));
+        }
+    }
+    found
+}
+
+fn rows(world: &World, query: &str) -> Vec<serde_json::Value> {
+    let mut answer = world.pipeline.influxd.query(DATABASE, query);
+    match answer["results"][0]["series"][0]["values"].take() {
+        serde_json::Value::Array(rows) => rows,
+        _ => Vec::new(),
+    }
+}
+
+/// The dead letters, by the number of their message. Each must be the message as it was sent.
+fn dead(world: &World, sent: &Sent, wrong: &mut Vec<String>) -> Found {
+    let hostile = sent.keys().filter(|number| Kind::of(**number).is_dead());
+    let numbers: HashMap<Vec<u8>, u64> = hostile.map(|number| (messages::message(*number), *number)).collect();
+    let mut found = Found::new();
+    for letter in world.pipeline.dead_letters() {
+        match numbers.get(&letter["payload"]) {
+            Some(number) => *found.entry(*number).or_default() += 1,
+            None => {
+                let [payload, reason] = ["payload", "reason"].map(|key| String::from_utf8_lossy(&letter[key]));
+                wrong.push(format!("a dead letter that nobody meant ({reason}): {payload:.300}"));
+            }
+        }
+    }
+    found
+}
+
+/// Nothing else may stay in Redis, but for marks that expire by themselves.
+fn other_keys(world: &World, wrong: &mut Vec<String>) {
+    let mut connection = world.pipeline.redis.connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+    for key in keys.iter().filter(|key| *key != "{kadabra_queue}:dead") {
+        let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
+        if !key.starts_with("{kadabra_queue}:lost:") || expires < 0 {
+            wrong.push(format!("Redis still has the key {key}"));
+        }
+    }
+}
+
+/// What the agents say they have done, together, against what is done. InfluxDB cannot tell a message that was leased
+/// twice from one that was written twice, but this can: each message is done by one agent, once.
+fn ledgers(world: &World, done: u64, all_say: bool, wrong: &mut Vec<String>) {
+    let said: u64 = world.accounts.iter().map(|account| account.done).sum();
+    let exactly = all_say && world.killed == 0 && !world.accounts.iter().any(|account| account.may_have_done_more);
+    if said > done || (exactly && said < done) {
+        wrong.push(format!("{done} messages are done, and the agents say {said}: {:?}", world.accounts));
+    }
+    let how = if exactly { "all agents" } else { "the agents that could" };
+    eprintln!("{how} say that {said} are done, in {} lives; {} were killed", world.accounts.len(), world.killed);
+}

@@ -1,0 +1,112 @@
+//! A run from its seed to its verdict. Nothing in it waits without a deadline.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+    process::{self, ExitCode},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    arguments::Options,
+    check,
+    schedule::{self, Schedule},
+    world::{FailPoints, World},
+};
+use crate::support::pipeline::DATABASE;
+
+/// What the whole run may take beyond its faults.
+const REST: Duration = Duration::from_secs(130);
+
+/// What draining may take at the end.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// How cargo's own harness says that a test failed.
+const FAILED: u8 = 101;
+
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let Options { seconds, seed, keep } = options;
+    let length = Duration::from_secs(*seconds);
+    eprintln!("campaign: --seconds {seconds} --seed {seed}");
+    if !cfg!(feature = "failpoints") {
+        eprintln!("built without the feature failpoints: no handler fails in this run");
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = keep.as_deref().unwrap_or(temporary.path());
+    std::fs::create_dir_all(folder).unwrap();
+    let again = format!("again: cargo test --features failpoints --test campaign -- --seconds {seconds} --seed {seed}");
+    let hung = again.clone();
+    thread::spawn(move || {
+        thread::sleep(length + REST);
+        // Servers and agents end with the thread that started them.
+        eprintln!("the campaign hangs; {hung}");
+        process::exit(FAILED.into());
+    });
+
+    let schedule = schedule::draw(*seed, length);
+    let mut world = World::start(*seed, schedule.agents, folder);
+    let begin = Instant::now();
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| live(&mut world, &schedule, options, folder)));
+    if ended.is_err() {
+        let lives: Vec<String> = world.agents.iter().filter_map(|slot| slot.life()).map(|life| life.tail()).collect();
+        world.violations.push(format!("the campaign could not go on; see above\n{}", lives.join("\n")));
+    }
+    eprintln!("an agent's most memory: {} MiB; all took {:.0} s", world.peak_memory >> 10, begin.elapsed().as_secs_f64());
+    if world.violations.is_empty() {
+        eprintln!("nothing lost, nothing doubled");
+        return ExitCode::SUCCESS;
+    }
+    for violation in &world.violations {
+        eprintln!("violation: {violation}");
+    }
+    eprintln!("{again}");
+    ExitCode::from(FAILED)
+}
+
+/// All of it: faults, the end of the faults, the drain, the checks.
+fn live(world: &mut World, schedule: &Schedule, options: &Options, folder: &Path) {
+    let producers = world.producers(options.seed, folder);
+    make_faults(world, schedule, Duration::from_secs(options.seconds));
+    let sent = producers.stop();
+    eprintln!("no more faults; {} messages were sent", sent.len());
+    world.end_agents();
+    world.drain(DRAIN);
+    world.end_agents();
+    check::check(world, &sent, schedule.all_say_their_ledger);
+}
+
+/// One step of the schedule.
+enum Step<'a> {
+    Begin(&'a schedule::Event),
+    End(&'a schedule::Event),
+    CreateDatabase,
+}
+
+fn make_faults(world: &mut World, schedule: &Schedule, length: Duration) {
+    let mut steps = vec![(schedule.database_at, Step::CreateDatabase)];
+    for event in &schedule.events {
+        steps.push((event.at, Step::Begin(event)));
+        steps.push((event.at + event.lasts, Step::End(event)));
+    }
+    steps.sort_by_key(|(at, _)| *at);
+    let mut steps = steps.into_iter().peekable();
+    let begin = Instant::now();
+    while begin.elapsed() < length || steps.peek().is_some() {
+        while let Some((_, step)) = steps.next_if(|(at, _)| begin.elapsed() >= *at) {
+            match step {
+                Step::Begin(event) => {
+                    eprintln!("{event}");
+                    world.begin(event);
+                }
+                Step::End(event) => world.end(event),
+                Step::CreateDatabase => {
+                    eprintln!("{:7.3} s  the database is created", schedule.database_at.as_secs_f64());
+                    world.pipeline.influxd.create_database(DATABASE);
+                }
+            }
+        }
+        world.attend(Some(FailPoints::Drawn));
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,263 @@
+//! What happens in a run, drawn from its seed before it begins: nothing here depends on what the run does.
+
+use std::{fmt, time::Duration};
+
+use fastrand::Rng;
+
+use super::proxy::Mode;
+
+/// Everything that a seed decides.
+pub(crate) struct Schedule {
+    pub(crate) agents: usize,
+    /// When the database is created; until then the agents find none.
+    pub(crate) database_at: Duration,
+    /// Whether no agent is killed, so that all of them say their ledger and the sums must be those of the messages.
+    pub(crate) all_say_their_ledger: bool,
+    /// In the order of their beginning.
+    pub(crate) events: Vec<Event>,
+}
+
+/// A fault from its beginning to its end.
+#[derive(Clone)]
+pub(crate) struct Event {
+    pub(crate) at: Duration,
+    pub(crate) lasts: Duration,
+    pub(crate) lane: Lane,
+    pub(crate) fault: Fault,
+}
+
+/// What a fault befalls. One fault at a time on each, so that each ends before the next one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Agent(usize),
+    Redis,
+    Influxd,
+    WayToRedis,
+    WayToInfluxd,
+}
+
+#[derive(Clone)]
+pub(crate) enum Fault {
+    /// kill -9; back at the end of the fault.
+    Kill,
+    /// SIGTERM; back as soon as it has ended.
+    Terminate,
+    /// SIGSTOP until the end of the fault.
+    Freeze,
+    /// SIGTERM, and back at the end of the fault.
+    Stop,
+    CloseConnections,
+    /// `CLIENT PAUSE`.
+    PauseClients,
+    FlushScripts,
+    /// Over its maxmemory, with noeviction.
+    Full,
+    /// A replica of nobody.
+    ReadOnly,
+    Way(Mode),
+}
+
+pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
+    let mut rng = Rng::with_seed(seed);
+    let agents = rng.usize(1..=3);
+    let all_say_their_ledger = rng.u8(0..3) == 0;
+    let database_at = Duration::from_millis(if rng.bool() { 0 } else { rng.u64(500..4000) });
+    let mut events = Vec::new();
+    let lanes = [Lane::Redis, Lane::Influxd, Lane::WayToRedis, Lane::WayToInfluxd];
+    for lane in lanes.into_iter().chain((0..agents).map(Lane::Agent)) {
+        // A generator for each, so that one more fault here changes nothing there.
+        let mut rng = rng.fork();
+        let mut at = Duration::from_millis(rng.u64(500..6000));
+        if lane == Lane::Influxd {
+            // It is there when the database is to be created.
+            at += database_at;
+        }
+        loop {
+            let (fault, lasts) = draw_fault(lane, all_say_their_ledger, &mut rng);
+            if at + lasts > length {
+                break;
+            }
+            events.push(Event { at, lasts, lane, fault });
+            at += lasts + Duration::from_millis(rng.u64(1000..9000));
+        }
+    }
+    events.sort_by_key(|event| event.at);
+    Schedule { agents, database_at, all_say_their_ledger, events }
+}
+
+fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
+    let mut ms = |from, to| Duration::from_millis(rng.u64(from..to));
+    let (moment, short, long) = (ms(1, 50), ms(200, 2500), ms(2500, 6000));
+    match lane {
+        Lane::Agent(_) => match rng.u8(0..6) {
+            0 | 1 if !no_kills => (Fault::Kill, short),
+            0..=3 => (Fault::Terminate, moment),
+            // Beyond the lease of two seconds, so that its messages are another's when it wakes up.
+            _ => (Fault::Freeze, long),
+        },
+        Lane::Redis => match rng.u8(0..8) {
+            0 | 1 => (Fault::Kill, short),
+            2 => (Fault::Freeze, short),
+            3 => (Fault::CloseConnections, moment),
+            4 => (Fault::PauseClients, short),
+            5 => (Fault::FlushScripts, moment),
+            6 => (Fault::Full, long),
+            _ => (Fault::ReadOnly, long),
+        },
+        Lane::Influxd => match rng.u8(0..4) {
+            0 => (Fault::Kill, short),
+            1 => (Fault::Stop, short),
+            2 => (Fault::Freeze, short),
+            _ => (Fault::Freeze, long),
+        },
+        Lane::WayToRedis => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
+        Lane::WayToInfluxd => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
+    }
+}
+
+fn draw_way(lane: Lane, rng: &mut Rng) -> Mode {
+    let every = rng.u32(1..8);
+    match rng.u8(0..10) {
+        0 => Mode::Slow(Duration::from_millis(rng.u64(5..400))),
+        1 => Mode::Narrow { bytes_per_second: rng.usize(2_000..20_000) },
+        2 | 3 => Mode::CutRequest { every },
+        4 | 5 => Mode::CutAnswer { every },
+        6 => Mode::Hold,
+        7 => Mode::Swallow,
+        8 => Mode::Say(draw_answer(lane, rng)),
+        _ => Mode::Flood(draw_flood(lane, rng)),
+    }
+}
+
+/// Answers that nobody sent. None of them claims that something was done that was not.
+fn draw_answer(lane: Lane, rng: &mut Rng) -> Vec<u8> {
+    let garbage: &[&[u8]] = &[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"\0\xff\xfe\r\n", b"\r\n\r\n", b""];
+    let redis: &[&[u8]] =
+        &[b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-ERR unknown\r\n", b"-LOADING Redis is loading\r\n", b"*-7\r\n", b"$9999"];
+    let influxdb: &[&str] = &[
+        "401 Unauthorized\r\n|{\"error\":\"authorization failed\"}",
+        "403 Forbidden\r\n|{\"error\":\"not authorized\"}",
+        "404 Not Found\r\n|{\"error\":\"database not found: \\\"kadabra\\\"\"}",
+        "429 Too Many Requests\r\nRetry-After: 1\r\n|",
+        "500 Internal Server Error\r\n|{\"error\":\"engine is closed\"}",
+        "503 Service Unavailable\r\n|{\"error\":\"timeout\"}",
+        "200 OK\r\n|<html>Welcome!</html>",
+        "302 Found\r\nLocation: http://127.0.0.1:9/\r\n|",
+    ];
+    if rng.u8(0..4) == 0 {
+        return rng.choice(garbage).unwrap().to_vec();
+    }
+    if lane == Lane::WayToRedis {
+        return rng.choice(redis).unwrap().to_vec();
+    }
+    let (head, body) = rng.choice(influxdb).unwrap().split_once('|').unwrap();
+    format!("HTTP/1.1 {head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn draw_flood(lane: Lane, rng: &mut Rng) -> Vec<u8> {
+    let redis: &[&[u8]] = &[b"$1000000000\r\n", b"+", b"-ERR ", b"*1000000\r\n$20\r\n"];
+    let influxdb: &[&[u8]] = &[
+        b"HTTP/1.1 500 No\r\nContent-Length: 100000000000\r\n\r\n",
+        b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
+        b"HTTP/1.1 500 No\r\nX: ",
+    ];
+    rng.choice(if lane == Lane::WayToRedis { redis } else { influxdb }).unwrap().to_vec()
+}
+
+/// How one life of an agent differs from the default: environment variables.
+pub(crate) fn draw_life(seed: u64, agent: usize, life: u32) -> Vec<(&'static str, String)> {
+    let mut rng = Rng::with_seed(seed ^ (0x9e37_79b9 * (1 + agent as u64)) ^ (u64::from(life) << 40));
+    let mut pick = |among: &[&str]| (*rng.choice(among).unwrap()).to_owned();
+    let mut variables = vec![
+        ("KADABRA_BATCH__MAX_MESSAGES", pick(&["20", "100", "1000", "10000"])),
+        ("KADABRA_BATCH__INTERVAL", pick(&["0s", "0s", "300ms", "3s"])),
+        ("KADABRA_PUBLISHER__WORKERS", pick(&["1", "2", "3"])),
+        ("KADABRA_PUBLISHER__INFLUXDB__GZIP", pick(&["false", "true"])),
+        ("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", pick(&["500ms", "2s"])),
+        ("KADABRA_AGENT__SHUTDOWN_TIMEOUT", pick(&["2s", "10s"])),
+        ("KADABRA_SUPERVISOR__HANG_TIMEOUT", pick(&["3s", "5s"])),
+        ("KADABRA_SUPERVISOR__MAX_RESTARTS", pick(&["4", "20"])),
+    ];
+    // Some lives are without, so that the other faults are met by agents that live for a while.
+    if cfg!(feature = "failpoints") && rng.u8(0..4) > 0 {
+        let points: Vec<String> = (0..rng.u8(1..=4)).map(|_| draw_fail_point(&mut rng)).collect();
+        variables.push(("FAILPOINTS", points.join(";")));
+    }
+    variables
+}
+
+/// Handlers of messages and the steps within them.
+const PLACES: [&str; 18] = [
+    "receiver.wanted",
+    "receiver.leased",
+    "receiver.receive",
+    "batcher.receiver_is",
+    "batcher.free",
+    "batcher.leased",
+    "publisher.batcher_is",
+    "publisher.publish",
+    "publisher.write",
+    "publisher.written",
+    "publisher.complete",
+    "publisher.completed",
+    "nanny.renew",
+    "nanny.renewing",
+    "nanny.recover",
+    "nanny.recovered",
+    "child.ping",
+    "supervisor.up",
+];
+
+/// What is passed once in a life, at its end.
+const AT_THE_END: [&str; 7] = [
+    "receiver.drain",
+    "batcher.drain",
+    "publisher.drain",
+    "nanny.drain",
+    "supervisor.stop",
+    "supervisor.drained",
+    "supervisor.down",
+];
+
+/// Futures that can be made never to end.
+const STALLS: [&str; 4] = ["receiver.receive", "publisher.write", "publisher.complete", "nanny.renewing"];
+
+/// Threads that can be made to hang. The supervisor's is not among them: only a service manager's watchdog ends that.
+const THREADS: [&str; 4] = ["receiver.wanted", "batcher.leased", "publisher.publish", "publisher.written"];
+
+fn draw_fail_point(rng: &mut Rng) -> String {
+    let percent = f64::from(rng.u32(2..30)) / 10.0;
+    let mut pick = |among: &[&'static str]| *rng.choice(among).unwrap();
+    let (place, end, stall, thread) = (pick(&PLACES), pick(&AT_THE_END), pick(&STALLS), pick(&THREADS));
+    match rng.u8(0..12) {
+        0..=5 => format!("{place}={percent}%panic"),
+        6 => format!("{place}={percent}%sleep({})", rng.u32(1..800)),
+        7 | 8 => format!("{stall}={percent}%return"),
+        9 | 10 => format!("{end}=50%panic"),
+        _ => format!("{thread}=0.3%sleep(60000)"),
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, lasts, lane, fault } = self;
+        write!(f, "{:7.3} s  {lane:?}: {fault} for {:.3} s", at.as_secs_f64(), lasts.as_secs_f64())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Kill => "killed",
+            Self::Terminate | Self::Stop => "told to end",
+            Self::Freeze => "frozen",
+            Self::CloseConnections => "connections closed",
+            Self::PauseClients => "clients paused",
+            Self::FlushScripts => "scripts flushed",
+            Self::Full => "full",
+            Self::ReadOnly => "read-only",
+            Self::Way(mode) => return write!(f, "{mode}"),
+        };
+        f.write_str(what)
+    }
+}

@@ -1,0 +1,187 @@
+//! The servers, the ways to them and the agents, and what each fault does to them.
+
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    agents::{Account, Life, Slot},
+    producers::Producers,
+    proxy::{Mode, Proxy},
+    schedule::{Event, Fault, Lane},
+};
+use crate::support::{
+    influxd::Influxd,
+    pipeline::{Pipeline, config},
+    process::wait_for,
+    redis_server::RedisServer,
+};
+
+/// How long a server that lives may take to do what a fault asks of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    pub(crate) pipeline: Pipeline,
+    way_to_redis: Proxy,
+    way_to_influxd: Proxy,
+    pub(crate) agents: Vec<Slot>,
+    /// Lives that are over, and were not killed.
+    pub(crate) accounts: Vec<Account>,
+    /// Lives that were killed, and so have not said their ledger.
+    pub(crate) killed: usize,
+    pub(crate) violations: Vec<String>,
+    pub(crate) peak_memory: u64,
+}
+
+impl World {
+    pub(crate) fn start(seed: u64, agents: usize, folder: &Path) -> Self {
+        // What Redis has accepted it must keep through a kill.
+        let redis = RedisServer::with(&["--appendfsync", "always"]);
+        let influxd = Influxd::start();
+        let influxd_port = influxd.url().rsplit(':').next().unwrap().parse().unwrap();
+        let (way_to_redis, way_to_influxd) = (Proxy::to(redis.port()), Proxy::to(influxd_port));
+        let ways = [("redis", &way_to_redis), ("http", &way_to_influxd)];
+        let [redis_url, influxd_url] = ways.map(|(scheme, way)| format!("{scheme}://127.0.0.1:{}", way.port()));
+        fs::write(folder.join("kadabra.toml"), config(&redis_url, &influxd_url)).unwrap();
+        let agents = (1..=agents).map(|number| Slot::new(seed, number, folder)).collect();
+        Self {
+            pipeline: Pipeline { redis, influxd },
+            way_to_redis,
+            way_to_influxd,
+            agents,
+            accounts: Vec::new(),
+            killed: 0,
+            violations: Vec::new(),
+            peak_memory: 0,
+        }
+    }
+
+    pub(crate) fn producers(&self, seed: u64, folder: &Path) -> Producers {
+        Producers::start(seed, self.pipeline.redis.port(), self.way_to_redis.port(), folder.join("producer.log"))
+    }
+
+    pub(crate) fn begin(&mut self, event: &Event) {
+        let Pipeline { redis, influxd } = &mut self.pipeline;
+        match (event.lane, &event.fault) {
+            (Lane::Agent(agent), Fault::Kill) => self.kill(agent),
+            (Lane::Agent(agent), Fault::Terminate) => self.agents[agent].terminate(),
+            (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("STOP"),
+            (Lane::Redis, Fault::Kill) => redis.kill9(),
+            (Lane::Redis, Fault::Freeze) => redis.pause(),
+            (Lane::Redis, fault) => {
+                let millis = event.lasts.as_millis().to_string();
+                let command: &[&str] = match fault {
+                    Fault::CloseConnections => &["CLIENT", "KILL", "TYPE", "normal"],
+                    Fault::PauseClients => &["CLIENT", "PAUSE", &millis, "ALL"],
+                    Fault::FlushScripts => &["SCRIPT", "FLUSH"],
+                    Fault::Full => &["CONFIG", "SET", "maxmemory", "1"],
+                    Fault::ReadOnly => &["REPLICAOF", "127.0.0.1", "1"],
+                    other => panic!("{other} is no fault of Redis"),
+                };
+                self.tell_redis(command);
+            }
+            (Lane::Influxd, Fault::Kill) => influxd.kill(),
+            (Lane::Influxd, Fault::Stop) => influxd.stop(),
+            (Lane::Influxd, Fault::Freeze) => influxd.pause(),
+            (Lane::WayToRedis, Fault::Way(mode)) => self.way_to_redis.set(mode.clone()),
+            (Lane::WayToInfluxd, Fault::Way(mode)) => self.way_to_influxd.set(mode.clone()),
+            (lane, fault) => panic!("{fault} is no fault of {lane:?}"),
+        }
+    }
+
+    pub(crate) fn end(&mut self, event: &Event) {
+        let Pipeline { redis, influxd } = &mut self.pipeline;
+        match (event.lane, &event.fault) {
+            (Lane::Agent(agent), Fault::Kill) => self.agents[agent].allow(),
+            (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("CONT"),
+            (Lane::Redis, Fault::Kill) => redis.restart(),
+            (Lane::Redis, Fault::Freeze) => redis.resume(),
+            (Lane::Redis, Fault::Full) => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
+            (Lane::Redis, Fault::ReadOnly) => self.tell_redis(&["REPLICAOF", "NO", "ONE"]),
+            (Lane::Influxd, Fault::Kill | Fault::Stop) => influxd.start_again(),
+            (Lane::Influxd, Fault::Freeze) => influxd.resume(),
+            (Lane::WayToRedis, _) => self.way_to_redis.set(Mode::Clear),
+            (Lane::WayToInfluxd, _) => self.way_to_influxd.set(Mode::Clear),
+            _ => {}
+        }
+    }
+
+    fn tell_redis(&self, command: &[&str]) {
+        let (name, arguments) = command.split_first().unwrap();
+        let mut connection = self.pipeline.redis.connection();
+        let answer: redis::RedisResult<redis::Value> = redis::cmd(name).arg(arguments).query(&mut connection);
+        answer.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+
+    fn kill(&mut self, agent: usize) {
+        if let Some(life) = self.agents[agent].kill() {
+            self.killed += 1;
+            if let Err(wrong) = life.lines() {
+                self.violation(&life, &wrong);
+            }
+        }
+    }
+
+    fn violation(&mut self, life: &Life, wrong: &str) {
+        self.violations.push(format!("{} {wrong}\n{}", life.name, life.tail()));
+    }
+
+    /// Looks after the agents as a service manager does: takes note of ends and starts the next lives.
+    pub(crate) fn attend(&mut self, start: Option<FailPoints>) {
+        for agent in 0..self.agents.len() {
+            let slot = &mut self.agents[agent];
+            self.peak_memory = self.peak_memory.max(slot.peak_memory());
+            if let Some(end) = slot.ended() {
+                eprintln!("           {} ended: {}", end.life.name, end.status);
+                match end.account {
+                    Ok(account) => self.accounts.push(account),
+                    Err(wrong) => self.violation(&end.life, &wrong),
+                }
+            }
+            let slot = &mut self.agents[agent];
+            if let Some(fail_points) = start
+                && slot.is_due()
+            {
+                slot.start(fail_points == FailPoints::Drawn);
+            }
+        }
+    }
+
+    /// Ends every agent by SIGTERM, however long that takes it, within its bounds.
+    pub(crate) fn end_agents(&mut self) {
+        self.agents.iter_mut().for_each(Slot::terminate);
+        wait_for("all agents to end", 2 * PATIENCE, || {
+            self.attend(None);
+            self.agents.iter().all(|slot| slot.life().is_none()).then_some(())
+        });
+    }
+
+    /// Waits while agents without fail points do what is left to do.
+    pub(crate) fn drain(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        loop {
+            self.attend(Some(FailPoints::None));
+            let left = self.pipeline.left();
+            if left.queued + left.inprogress + left.adopted + left.leases == 0 {
+                return;
+            }
+            if Instant::now() > deadline {
+                self.violations.push(format!("not drained within {within:?}: {left:?}"));
+                let tails: Vec<String> = self.agents.iter().filter_map(Slot::life).map(Life::tail).collect();
+                self.violations.extend(tails);
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Whether new lives have fail points.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailPoints {
+    Drawn,
+    None,
+}
