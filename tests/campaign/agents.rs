@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
@@ -20,6 +21,11 @@ const END_WITHIN: Duration = Duration::from_secs(10 + 5 + 2 + 8);
 
 /// How an agent may end when nobody kills it: cleanly, out of restarts, by a hung thread, at its deadline.
 const ENDS: [i32; 4] = [0, 70, 71, 75];
+
+/// A second signal ended it at once, without a word.
+const INSISTED: i32 = 130;
+
+const SIGTERM: i32 = 15;
 
 /// One place for an agent, with one life after the other.
 pub(crate) struct Slot {
@@ -129,6 +135,13 @@ impl Slot {
         }
     }
 
+    /// A second SIGTERM, if the first one was not enough yet.
+    pub(crate) fn insist(&mut self) {
+        if matches!(self.now, State::Alive { told_to_end: Some(_), .. }) {
+            self.signal("TERM");
+        }
+    }
+
     /// SIGSTOP or SIGCONT.
     pub(crate) fn signal(&mut self, name: &str) {
         if let State::Alive { process, .. } = &mut self.now
@@ -164,6 +177,14 @@ impl Slot {
 impl Life {
     /// What it says at its end, or what is wrong with that.
     fn account(&self, status: ExitStatus) -> Result<Account, String> {
+        if status.signal() == Some(SIGTERM) && self.lines()?.is_empty() {
+            // It was told to end before it could hear that, and before it had anything.
+            return Ok(Account::default());
+        }
+        if status.code() == Some(INSISTED) {
+            self.lines()?;
+            return Ok(Account { done: 0, may_have_done_more: true });
+        }
         let code = status.code().filter(|code| ENDS.contains(code)).ok_or_else(|| format!("ended with {status}"))?;
         let lines = self.lines()?;
         let said = |part: &str| lines.iter().any(|line| line["msg"].as_str().is_some_and(|message| message.contains(part)));
@@ -181,6 +202,11 @@ impl Life {
         }
         let may_have_done_more = said("could not be given back") || said("a thread did not end");
         Ok(Account { done: published + parked, may_have_done_more })
+    }
+
+    /// Whether it has reached its channel.
+    pub(crate) fn receives(&self) -> bool {
+        fs::read_to_string(&self.log).is_ok_and(|log| log.contains("\"receiving\""))
     }
 
     /// Its log. A panic in it that no fail point made is an error, too.

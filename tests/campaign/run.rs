@@ -73,7 +73,7 @@ fn live(world: &mut World, schedule: &Schedule, options: &Options, folder: &Path
     world.end_agents();
     world.drain(DRAIN);
     world.end_agents();
-    check::check(world, &sent, schedule.all_say_their_ledger);
+    check::check(world, &sent);
 }
 
 /// One step of the schedule.

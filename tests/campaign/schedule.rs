@@ -11,8 +11,6 @@ pub(crate) struct Schedule {
     pub(crate) agents: usize,
     /// When the database is created; until then the agents find none.
     pub(crate) database_at: Duration,
-    /// Whether no agent is killed, so that all of them say their ledger and the sums must be those of the messages.
-    pub(crate) all_say_their_ledger: bool,
     /// In the order of their beginning.
     pub(crate) events: Vec<Event>,
 }
@@ -42,6 +40,8 @@ pub(crate) enum Fault {
     Kill,
     /// SIGTERM; back as soon as it has ended.
     Terminate,
+    /// SIGTERM, and again at the end of the fault; back as soon as it has ended.
+    Insist,
     /// SIGSTOP until the end of the fault.
     Freeze,
     /// SIGTERM, and back at the end of the fault.
@@ -60,7 +60,10 @@ pub(crate) enum Fault {
 pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
     let mut rng = Rng::with_seed(seed);
     let agents = rng.usize(1..=3);
-    let all_say_their_ledger = rng.u8(0..3) == 0;
+    // Then all of them say their ledger, and the sums must be those of the messages.
+    let no_kills = rng.u8(0..3) == 0;
+    // Faults that are over before the next one begins, or hardly a moment without any.
+    let rest = rng.u64(1000..9000);
     let database_at = Duration::from_millis(if rng.bool() { 0 } else { rng.u64(500..4000) });
     let mut events = Vec::new();
     let lanes = [Lane::Redis, Lane::Influxd, Lane::WayToRedis, Lane::WayToInfluxd];
@@ -73,25 +76,26 @@ pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
             at += database_at;
         }
         loop {
-            let (fault, lasts) = draw_fault(lane, all_say_their_ledger, &mut rng);
+            let (fault, lasts) = draw_fault(lane, no_kills, &mut rng);
             if at + lasts > length {
                 break;
             }
             events.push(Event { at, lasts, lane, fault });
-            at += lasts + Duration::from_millis(rng.u64(1000..9000));
+            at += lasts + Duration::from_millis(rng.u64(300..rest));
         }
     }
     events.sort_by_key(|event| event.at);
-    Schedule { agents, database_at, all_say_their_ledger, events }
+    Schedule { agents, database_at, events }
 }
 
 fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
     let mut ms = |from, to| Duration::from_millis(rng.u64(from..to));
     let (moment, short, long) = (ms(1, 50), ms(200, 2500), ms(2500, 6000));
     match lane {
-        Lane::Agent(_) => match rng.u8(0..6) {
+        Lane::Agent(_) => match rng.u8(0..8) {
             0 | 1 if !no_kills => (Fault::Kill, short),
-            0..=3 => (Fault::Terminate, moment),
+            2 if !no_kills => (Fault::Insist, short),
+            0..=4 => (Fault::Terminate, moment),
             // Beyond the lease of two seconds, so that its messages are another's when it wakes up.
             _ => (Fault::Freeze, long),
         },
@@ -250,6 +254,7 @@ impl fmt::Display for Fault {
         let what = match self {
             Self::Kill => "killed",
             Self::Terminate | Self::Stop => "told to end",
+            Self::Insist => "told to end twice",
             Self::Freeze => "frozen",
             Self::CloseConnections => "connections closed",
             Self::PauseClients => "clients paused",

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) killed: usize,
     pub(crate) violations: Vec<String>,
     pub(crate) peak_memory: u64,
+    /// Whether all faults are over, and all agents were begun after them.
+    calm: bool,
 }
 
 impl World {
@@ -56,6 +58,7 @@ impl World {
             killed: 0,
             violations: Vec::new(),
             peak_memory: 0,
+            calm: false,
         }
     }
 
@@ -67,7 +70,7 @@ impl World {
         let Pipeline { redis, influxd } = &mut self.pipeline;
         match (event.lane, &event.fault) {
             (Lane::Agent(agent), Fault::Kill) => self.kill(agent),
-            (Lane::Agent(agent), Fault::Terminate) => self.agents[agent].terminate(),
+            (Lane::Agent(agent), Fault::Terminate | Fault::Insist) => self.agents[agent].terminate(),
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("STOP"),
             (Lane::Redis, Fault::Kill) => redis.kill9(),
             (Lane::Redis, Fault::Freeze) => redis.pause(),
@@ -97,6 +100,7 @@ impl World {
         match (event.lane, &event.fault) {
             (Lane::Agent(agent), Fault::Kill) => self.agents[agent].allow(),
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("CONT"),
+            (Lane::Agent(agent), Fault::Insist) => self.agents[agent].insist(),
             (Lane::Redis, Fault::Kill) => redis.restart(),
             (Lane::Redis, Fault::Freeze) => redis.resume(),
             (Lane::Redis, Fault::Full) => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
@@ -137,6 +141,8 @@ impl World {
             if let Some(end) = slot.ended() {
                 eprintln!("           {} ended: {}", end.life.name, end.status);
                 match end.account {
+                    // Without a fault there is nothing that keeps it from a clean end.
+                    Ok(_) if self.calm && !end.status.success() => self.violation(&end.life, "did not end cleanly"),
                     Ok(account) => self.accounts.push(account),
                     Err(wrong) => self.violation(&end.life, &wrong),
                 }
@@ -159,13 +165,15 @@ impl World {
         });
     }
 
-    /// Waits while agents without fail points do what is left to do.
+    /// The faults are over: waits while agents without fail points do what is left to do.
     pub(crate) fn drain(&mut self, within: Duration) {
         let deadline = Instant::now() + within;
+        self.calm = true;
         loop {
             self.attend(Some(FailPoints::None));
             let left = self.pipeline.left();
-            if left.queued + left.inprogress + left.adopted + left.leases == 0 {
+            let all_work = self.agents.iter().all(|slot| slot.life().is_some_and(Life::receives));
+            if all_work && left.queued + left.inprogress + left.adopted + left.leases == 0 {
                 return;
             }
             if Instant::now() > deadline {
