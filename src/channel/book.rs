@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -90,6 +91,36 @@ struct Pages {
     tally: Tally,
 }
 
+/// The pages, to be changed. Once that is done the books must balance: in test builds whoever leaves them otherwise
+/// panics, on the spot rather than with a sum at the end that nobody can take apart.
+struct Changing<'a>(MutexGuard<'a, Pages>);
+
+impl Deref for Changing<'_> {
+    type Target = Pages;
+
+    fn deref(&self) -> &Pages {
+        &self.0
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Pages {
+        &mut self.0
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        debug_assert!(self.tally.balances(), "the ledger does not balance: {:?}", self.tally);
+        debug_assert_eq!(
+            self.tally.in_flight,
+            self.open.values().map(|entry| entry.messages as u64).sum::<u64>(),
+            "what is in flight is not what the open leases hold: {:?}",
+            self.0
+        );
+    }
+}
+
 /// Messages taken from a channel and not yet settled. Dropping it unsettled gives the messages back:
 /// the book remembers it and wakes whoever recovers.
 #[derive(Debug)]
@@ -107,6 +138,10 @@ impl LeaseBook {
     fn pages(&self) -> MutexGuard<'_, Pages> {
         // Nothing in here can panic half-way, so a poisoned book is a whole one.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> Changing<'_> {
+        Changing(self.pages())
     }
 
     /// Enters a lease that is about to be asked for. If the answer never comes, dropping it gives back what
@@ -127,7 +162,7 @@ impl LeaseBook {
     /// Strikes open leases that are not ours any more, so that they are not renewed. They are counted, as lost,
     /// when their holders come to settle or drop them.
     pub fn strike(&self, ids: &[LeaseId]) {
-        let mut pages = self.pages();
+        let mut pages = self.change();
         for id in ids {
             if let Some(entry) = pages.open.get_mut(id) {
                 entry.struck = true;
@@ -151,7 +186,7 @@ impl LeaseBook {
     /// Strikes a dropped lease, counted by how it has really ended: given back, or done before by a settlement whose
     /// answer was lost, or taken by another agent.
     pub fn ended(&self, id: &LeaseId, how: Settlement) {
-        let mut pages = self.pages();
+        let mut pages = self.change();
         let Some(place) = pages.dropped.iter().position(|(dropped, _)| dropped == id) else { return };
         let (_, count) = pages.dropped.remove(place);
         // It was counted as given back when it was dropped.
@@ -161,7 +196,7 @@ impl LeaseBook {
 
     /// Gives up every open lease, whoever holds it, at the end of the process. Returns how many messages they had.
     pub fn abandon(&self) -> u64 {
-        let mut pages = self.pages();
+        let mut pages = self.change();
         let pages = &mut *pages;
         let open = std::mem::take(&mut pages.tally.in_flight);
         pages.tally.given_back += open;
@@ -205,7 +240,7 @@ impl Lease {
         let count = messages.len();
         self.messages = messages;
         self.adopted = adopted;
-        let mut pages = self.book.pages();
+        let mut pages = self.book.change();
         pages.open.insert(self.id.clone(), Entry { messages: count, filled: true, struck: false });
         pages.tally.received += count as u64;
         pages.tally.in_flight += count as u64;
@@ -214,7 +249,7 @@ impl Lease {
     /// Says how the lease ended, after the channel did it.
     pub fn settle(mut self, how: Settlement) {
         self.settled = true;
-        let mut pages = self.book.pages();
+        let mut pages = self.book.change();
         let Some(entry) = pages.open.remove(&self.id) else { return };
         let count = entry.messages as u64;
         pages.tally.in_flight -= count;
@@ -228,7 +263,7 @@ impl Drop for Lease {
             return;
         }
         {
-            let mut pages = self.book.pages();
+            let mut pages = self.book.change();
             let Some(entry) = pages.open.remove(&self.id) else { return };
             let count = entry.messages as u64;
             pages.tally.in_flight -= count;
@@ -266,6 +301,17 @@ mod tests {
         assert!(tally.balances());
         assert_eq!(tally, Tally { received: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7 });
         assert_eq!(book.dropped(), [LeaseId("d".into())]);
+    }
+
+    #[test]
+    fn whoever_leaves_the_books_wrong_is_stopped_on_the_spot() {
+        let panics = |change: fn(&mut Pages)| {
+            let book = LeaseBook::default();
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| change(&mut book.change()))).is_err()
+        };
+        assert!(!panics(|_| {}));
+        assert!(panics(|pages| pages.tally.published = 1));
+        assert!(panics(|pages| pages.tally = Tally { received: 1, in_flight: 1, ..Tally::default() }));
     }
 
     #[test]
