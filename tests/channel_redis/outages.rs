@@ -56,6 +56,27 @@ fn closed_connections_and_forgotten_scripts_mend_themselves() {
 }
 
 #[test]
+fn on_a_line_too_slow_for_what_was_asked_less_is_asked_and_all_arrives() {
+    let server = RedisServer::start();
+    push(&mut server.connection(), (0..300).map(|n| format!("{n:0500}")));
+    // In one time-out arrive some sixty of these messages.
+    let proxy = Proxy::narrow(server.port(), 100_000);
+    run(async {
+        let slow = Redis { timeout: Duration::from_millis(300), ..settings(&proxy.url()) };
+        let channel = RedisChannel::new(&slow, "here", Duration::from_nanos(1)).unwrap();
+        eventually("all to be taken and completed", || async {
+            if let Some(lease) = channel.receive(ALL, NO_WAIT).await.ok().flatten() {
+                channel.complete(&mut vec![lease], &[]).await.unwrap();
+            }
+            channel.recover().await.ok()?;
+            (channel.book().tally().published == 300).then_some(())
+        })
+        .await;
+        settled(&channel, &mut server.connection());
+    });
+}
+
+#[test]
 fn a_redis_that_hangs_is_given_up_on_within_the_time_out() {
     let server = RedisServer::start();
     let mut redis = server.connection();

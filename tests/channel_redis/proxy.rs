@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 pub(super) struct Proxy {
@@ -19,6 +20,11 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Listens on a free port and passes everything on to `port`.
     pub(super) fn start(port: u16) -> Self {
+        Self::narrow(port, usize::MAX)
+    }
+
+    /// One on which answers come with so many bytes a second.
+    pub(super) fn narrow(port: u16, bytes_per_second: usize) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let left = Arc::new(AtomicI64::new(0));
         let proxy = Self { port: listener.local_addr().unwrap().port(), left: Arc::clone(&left) };
@@ -31,7 +37,7 @@ impl Proxy {
                     drop(to_server.shutdown(Shutdown::Both));
                 });
                 let left = Arc::clone(&left);
-                thread::spawn(move || answer(server, client, &left));
+                thread::spawn(move || answer(server, client, &left, bytes_per_second));
             }
         });
         proxy
@@ -57,9 +63,13 @@ impl Proxy {
     }
 }
 
-fn answer(mut server: TcpStream, mut client: TcpStream, left: &AtomicI64) {
-    let mut buffer = vec![0; 65536];
+fn answer(mut server: TcpStream, mut client: TcpStream, left: &AtomicI64, bytes_per_second: usize) {
+    // A hundred times a second.
+    let mut buffer = vec![0; (bytes_per_second / 100).min(65536)];
     while let Ok(count @ 1..) = server.read(&mut buffer) {
+        if bytes_per_second < usize::MAX {
+            thread::sleep(Duration::from_millis(10));
+        }
         if left.fetch_sub(1, Ordering::SeqCst) == 1 || client.write_all(&buffer[..count]).is_err() {
             break;
         }

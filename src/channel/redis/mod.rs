@@ -16,6 +16,7 @@ mod receive;
 mod recover;
 mod scripts;
 mod settle;
+mod slice;
 mod target;
 
 use std::{
@@ -37,7 +38,9 @@ pub struct RedisChannel {
     scripts: scripts::Scripts,
     book: Arc<LeaseBook>,
     lease: Duration,
+    timeout: Duration,
     attempts: attempts::Attempts,
+    slice: slice::Slice,
     adoption: Mutex<adoption::Stillness>,
     /// Wakes receives that wait, since adopted messages do not come by the queue.
     adopted: Notify,
@@ -59,7 +62,9 @@ impl RedisChannel {
             scripts: scripts::Scripts::new(),
             book: Arc::default(),
             lease: settings.lease,
+            timeout: settings.timeout,
             attempts: attempts::Attempts::default(),
+            slice: slice::Slice::new(),
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
             adopted: Notify::new(),
         })

@@ -9,10 +9,6 @@ use tokio::time::Instant;
 use super::{RedisChannel, answers};
 use crate::channel::{ChannelError, Demand, Lease, Settlement};
 
-/// At most so many messages are moved by one script, so that Redis answers others in between: 500 messages of
-/// 900 bytes take it about 1 ms, and larger slices cost more per message, in Lua's garbage collector.
-const SLICE: usize = 500;
-
 const TAKE: &str = "take messages";
 const WAIT: &str = "wait for messages";
 
@@ -84,14 +80,23 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
     let name = lease.id().0.clone();
     let source = if adopted { &keys.adopted } else { &keys.queue };
     let (mut messages, mut room) = (Vec::new(), demand.bytes);
+    // Long before the lease can expire, which is longer than the time-out.
+    let no_more_after = Instant::now() + channel.timeout / 2;
     loop {
         let first = messages.is_empty();
-        let most = SLICE.min(demand.messages.max(1) - messages.len());
+        let small = channel.slice.is_small();
+        let most = channel.slice.size().min(demand.messages.max(1) - messages.len());
         let mut script = channel.scripts.take.prepare_invoke();
         script.key(&keys.leases).key(keys.lease(name.as_bytes())).key(source).key(&keys.adopted);
         script.arg(&name).arg(channel.lease_ms()).arg(most).arg(room);
         script.arg(if first { "first" } else { "more" }).arg(if first && adopted_first { "adopted-first" } else { "" });
-        let slice = match channel.link.script(TAKE, &script).await? {
+        let answer = channel.link.script(TAKE, &script).await;
+        match answer {
+            Ok(_) => channel.slice.arrived(),
+            Err(ChannelError::Unreachable { .. }) => channel.slice.missed(),
+            Err(_) => {}
+        }
+        let slice = match answer? {
             Value::Int(-2) => {
                 lease.settle(Settlement::Released);
                 return Ok(Taken::AdoptedFirst);
@@ -107,7 +112,8 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         } else {
             messages.extend(slice);
         }
-        if count < most || room == 0 || messages.len() >= demand.messages {
+        let full = room == 0 || messages.len() >= demand.messages;
+        if count < most || full || small || Instant::now() > no_more_after {
             break;
         }
     }
