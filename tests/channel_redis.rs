@@ -46,6 +46,7 @@ fn settings(url: &str) -> Redis {
         inprogress_key: P.into(),
         lease: Duration::from_secs(60),
         timeout: Duration::from_secs(5),
+        max_dead_letters: 10_000,
     }
 }
 

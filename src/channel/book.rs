@@ -27,6 +27,9 @@ pub struct Tally {
     pub lost: u64,
     /// Leased and open.
     pub in_flight: u64,
+    /// Dead letters, of whichever agent, that this process dropped to make room for newer ones. They were parked
+    /// before, so they are no part of the balance; a drop whose answer was lost is not in it.
+    pub letters_dropped: u64,
 }
 
 impl Tally {
@@ -210,6 +213,11 @@ impl LeaseBook {
         open
     }
 
+    /// Counts dead letters that were dropped to make room.
+    pub fn letters_dropped(&self, letters: u64) {
+        self.pages().tally.letters_dropped += letters;
+    }
+
     /// Completes when a lease was dropped unsettled since the last call.
     pub async fn wait_dropped(&self) {
         self.dropped.notified().await;
@@ -299,7 +307,10 @@ mod tests {
         let _held = filled(&book, "e", 7);
         let tally = book.tally();
         assert!(tally.balances());
-        assert_eq!(tally, Tally { received: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7 });
+        assert_eq!(
+            tally,
+            Tally { received: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7, letters_dropped: 0 }
+        );
         assert_eq!(book.dropped(), [LeaseId("d".into())]);
     }
 
@@ -323,7 +334,7 @@ mod tests {
         assert_eq!(book.dropped(), [LeaseId("a".into())]);
         held.settle(Settlement::Completed { parked: 0 });
         drop(struck);
-        assert_eq!(book.tally(), Tally { received: 7, published: 0, parked: 0, given_back: 7, lost: 4, in_flight: 0 });
+        assert_eq!(book.tally(), Tally { received: 7, given_back: 7, lost: 4, ..Tally::default() });
         assert_eq!(book.dropped(), [LeaseId("a".into())]);
     }
 
@@ -346,7 +357,7 @@ mod tests {
         book.ended(&LeaseId("b".into()), Settlement::Lost);
         book.ended(&LeaseId("b".into()), Settlement::Lost);
         assert!(book.dropped().is_empty() && book.tally().balances());
-        assert_eq!(book.tally(), Tally { received: 7, published: 2, parked: 1, given_back: 4, lost: 4, in_flight: 0 });
+        assert_eq!(book.tally(), Tally { received: 7, published: 2, parked: 1, given_back: 4, lost: 4, ..Tally::default() });
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct Completed {
     pub messages: usize,
     /// Messages of leases that had expired and were taken back meanwhile: another agent has them now.
     pub lost: usize,
+    /// Dead letters, the oldest, that were dropped since there were as many as may be kept.
+    pub letters_dropped: u64,
 }
 
 /// What [`Channel::recover`] did.
@@ -125,6 +127,7 @@ pub trait Channel: Send + Sync {
 
     /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
+    /// There are only so many dead letters: the oldest are dropped, and counted.
     /// On success `leases` is empty; on an error they are all still there, unsettled, and it can be called again.
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
 

@@ -77,6 +77,8 @@ pub struct Redis {
     pub lease: Duration,
     /// `timeout`: how long to wait for a connection or an answer.
     pub timeout: Duration,
+    /// `max_dead_letters`: with each further one the oldest is dropped.
+    pub max_dead_letters: usize,
 }
 
 /// `[batch]`

@@ -168,6 +168,12 @@ pub static KEYS: &[Key] = &[
         doc: "How long to wait for a connection or an answer. Raise it for a Redis that is far away or often busy.",
     },
     Key {
+        path: "channel.redis.max_dead_letters",
+        kind: Kind::Number { min: 1, max: 1_000_000_000 },
+        default: Fallback::Is("10000"),
+        doc: "How many dead letters are kept, over all agents of this queue; with each further one the oldest is dropped for good. They take memory of Redis: each has its message's bytes and about 300 more. Raise it to have longer to look into them, lower it when Redis is short of memory.",
+    },
+    Key {
         path: "batch.interval",
         kind: Kind::Duration { min: Duration::ZERO, max: secs(HOUR) },
         default: Fallback::Is("0s"),

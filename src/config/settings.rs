@@ -62,6 +62,7 @@ fn redis(values: &Values, password: Option<Secret>) -> Option<Redis> {
         inprogress_key: values.get("channel.redis.inprogress_key")?,
         lease: values.get("channel.redis.lease")?,
         timeout: values.get("channel.redis.timeout")?,
+        max_dead_letters: values.get("channel.redis.max_dead_letters")?,
     })
 }
 

@@ -28,12 +28,15 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { received, published, parked, given_back, lost, in_flight } = self.0;
+        let Tally { received, published, parked, given_back, lost, in_flight, letters_dropped } = self.0;
         write!(f, "received {received}, published {published}, parked {parked}, given back {given_back}")?;
         if lost > 0 {
             write!(f, " ({lost} of them taken over by another agent)")?;
         }
         write!(f, ", in flight {in_flight}")?;
+        if letters_dropped > 0 {
+            write!(f, "; {letters_dropped} dead letters were dropped for newer ones")?;
+        }
         if !self.0.balances() {
             write!(f, "; this does not balance: {received} received, {} accounted for", self.accounted_for())?;
         }
@@ -43,13 +46,14 @@ impl fmt::Display for Ledger {
 
 impl KV for Ledger {
     fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
-        let Tally { received, published, parked, given_back, lost, in_flight } = self.0;
+        let Tally { received, published, parked, given_back, lost, in_flight, letters_dropped } = self.0;
         serializer.emit_u64("received", received)?;
         serializer.emit_u64("published", published)?;
         serializer.emit_u64("parked", parked)?;
         serializer.emit_u64("given_back", given_back)?;
         serializer.emit_u64("lost", lost)?;
         serializer.emit_u64("in_flight", in_flight)?;
+        serializer.emit_u64("letters_dropped", letters_dropped)?;
         serializer.emit_bool("balances", self.0.balances())
     }
 }
@@ -65,7 +69,8 @@ mod tests {
 
     use super::*;
 
-    const BALANCED: Tally = Tally { received: 20, published: 10, parked: 3, given_back: 5, lost: 2, in_flight: 2 };
+    const BALANCED: Tally =
+        Tally { received: 20, published: 10, parked: 3, given_back: 5, lost: 2, in_flight: 2, letters_dropped: 0 };
 
     #[test]
     fn a_ledger_that_balances_is_a_plain_sentence() {
@@ -74,6 +79,12 @@ mod tests {
             "received 20, published 10, parked 3, given back 5 (2 of them taken over by another agent), in flight 2"
         );
         assert_eq!(Ledger(Tally::default()).to_string(), "received 0, published 0, parked 0, given back 0, in flight 0");
+    }
+
+    #[test]
+    fn dropped_dead_letters_are_said() {
+        let dropped = Ledger(Tally { letters_dropped: 4, ..BALANCED }).to_string();
+        assert!(dropped.ends_with(", in flight 2; 4 dead letters were dropped for newer ones"), "{dropped}");
     }
 
     #[test]

@@ -16,7 +16,10 @@ fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
         assert_eq!(channel.depth().await.unwrap().leases, 2);
         let refused = vec![RefusedPoint { metric: "cpu".into(), reason: "\"field type\" conflict".into() }];
         let letters = [letter(&leases[0], 1), DeadLetter { refused, ..letter(&leases[0], 2) }];
-        assert_eq!(channel.complete(&mut leases, &letters).await.unwrap(), Completed { messages: 4, lost: 0 });
+        assert_eq!(
+            channel.complete(&mut leases, &letters).await.unwrap(),
+            Completed { messages: 4, lost: 0, letters_dropped: 0 }
+        );
         assert!(leases.is_empty());
         let dead: StreamRangeReply = redis.xrange_all(DEAD).unwrap();
         let field = |entry: usize, name: &str| dead.ids[entry].get::<String>(name).unwrap();
@@ -29,6 +32,42 @@ fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
         assert!(field(1, "time").starts_with("20") && field(1, "time").ends_with('Z'));
         assert_eq!(channel.book().tally(), Tally { received: 4, published: 2, parked: 2, ..Tally::default() });
         settled(&channel, &mut redis);
+    });
+}
+
+#[test]
+fn the_oldest_dead_letters_are_dropped_when_there_are_too_many() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, (0..250).map(|n| n.to_string()));
+    run(async {
+        let capped =
+            |max_dead_letters| RedisChannel::new(&Redis { max_dead_letters, ..settings(&server.url()) }, "here", LONG).unwrap();
+        let park = async |channel: &RedisChannel, messages: usize| {
+            let lease = receive(channel, messages, 10_000).await.unwrap();
+            let letters: Vec<_> = (0..messages).map(|message| letter(&lease, message)).collect();
+            channel.complete(&mut vec![lease], &letters).await.unwrap()
+        };
+        let kept = |redis: &mut Connection| -> Vec<String> {
+            let dead: StreamRangeReply = redis.xrange_all(DEAD).unwrap();
+            dead.ids.iter().map(|entry| entry.get("payload").unwrap()).collect()
+        };
+        let channel = capped(100);
+        assert_eq!(park(&channel, 60).await, Completed { messages: 60, lost: 0, letters_dropped: 0 });
+        assert_eq!(park(&channel, 40).await.letters_dropped, 0, "exactly as many as may be kept");
+        assert_eq!(park(&channel, 1).await.letters_dropped, 1);
+        assert_eq!(park(&channel, 49).await.letters_dropped, 49);
+        assert_eq!(kept(&mut redis), (50..150).map(|n| n.to_string()).collect::<Vec<_>>());
+        // More at once than are kept at all, and a cap that was lowered.
+        let lower = capped(3);
+        assert_eq!(park(&lower, 90).await.letters_dropped, 187);
+        assert_eq!(kept(&mut redis), ["237", "238", "239"]);
+        let clean = receive(&lower, 5, 10_000).await.unwrap();
+        assert_eq!(lower.complete(&mut vec![clean], &[]).await.unwrap().letters_dropped, 0);
+        assert_eq!((channel.book().tally().letters_dropped, lower.book().tally().letters_dropped), (50, 187));
+        assert_eq!((channel.book().tally().parked, lower.book().tally().parked), (150, 90));
+        settled(&channel, &mut redis);
+        settled(&lower, &mut redis);
     });
 }
 
@@ -76,7 +115,7 @@ fn whoever_slept_past_the_expiry_can_settle_nothing() {
         assert_eq!(theirs.messages.len(), 4);
 
         let letters = [letter(&one[0], 0)];
-        assert_eq!(sleeper.complete(&mut one, &letters).await.unwrap(), Completed { messages: 0, lost: 1 });
+        assert_eq!(sleeper.complete(&mut one, &letters).await.unwrap(), Completed { messages: 0, lost: 1, letters_dropped: 0 });
         sleeper.release(&mut two).await.unwrap();
         sleeper.renew().await.unwrap();
         assert!(sleeper.book().live().is_empty(), "neither renewed nor kept");
@@ -139,7 +178,7 @@ fn a_lease_ends_by_the_clock_of_redis_unless_it_is_renewed() {
         .await;
         assert_eq!(taken, 1);
         let lost = holder.complete(&mut vec![lease], &[]).await.unwrap();
-        assert_eq!(lost, Completed { messages: 0, lost: 1 });
+        assert_eq!(lost, Completed { messages: 0, lost: 1, letters_dropped: 0 });
         assert_eq!(list(&mut redis, Q), ["m"]);
         settled(&holder, &mut redis);
     });
@@ -174,7 +213,10 @@ fn a_settlement_whose_answer_was_lost_is_not_lost() {
         assert_eq!(leases.len(), 2);
         channel.renew().await.unwrap();
         assert_eq!(channel.book().live().len(), 2, "not judged while it is being settled");
-        assert_eq!(channel.complete(&mut leases, &letters).await.unwrap(), Completed { messages: 3, lost: 0 });
+        assert_eq!(
+            channel.complete(&mut leases, &letters).await.unwrap(),
+            Completed { messages: 3, lost: 0, letters_dropped: 0 }
+        );
         assert_eq!(channel.depth().await.unwrap().dead, 1);
 
         let mut leases = vec![receive(&channel, 1, 100).await.unwrap()];

@@ -34,6 +34,7 @@ pub(super) async fn complete(
     let keys = &channel.keys;
     let mut script = channel.scripts.complete.prepare_invoke();
     script.key(&keys.leases).key(&keys.dead).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
+    script.arg(channel.max_dead_letters);
     let mut attempts = Vec::with_capacity(leases.len());
     for lease in leases.iter() {
         let name = lease.id().0.as_bytes();
@@ -48,9 +49,13 @@ pub(super) async fn complete(
         attempts.push((how, channel.attempts.note(lease.id(), how)));
     }
     let value = channel.link.script(COMPLETE, &script).await?;
-    let answers = answers::integers(&value).filter(|answers| answers.len() == leases.len());
-    let answers = answers.ok_or_else(|| channel.link.garbled(COMPLETE))?;
-    let mut completed = Completed::default();
+    let answers = answers::integers(&value).and_then(|mut answers| {
+        let dropped = u64::try_from(answers.pop()?).ok()?;
+        (answers.len() == leases.len()).then_some((answers, dropped))
+    });
+    let (answers, letters_dropped) = answers.ok_or_else(|| channel.link.garbled(COMPLETE))?;
+    channel.book.letters_dropped(letters_dropped);
+    let mut completed = Completed { letters_dropped, ..Completed::default() };
     for ((lease, (now, before)), answer) in leases.drain(..).zip(attempts).zip(answers) {
         let how = match answer {
             1 => now,

@@ -1,8 +1,11 @@
--- Settles leases that are still registered: parks their dead letters, forgets their messages.
+-- Settles leases that are still registered: parks their dead letters, forgets their messages. With more dead letters
+-- than may be kept the oldest are dropped.
 --
 -- KEYS: the sorted set of leases, the stream of dead letters, then for each lease: the lease, its mark of loss
--- ARGV: agent, time, then for each lease: its name, how many letters, and for each letter payload, reason, refused
--- Answers for each lease: 1 done, 0 not registered, -1 taken back by another agent after it had expired.
+-- ARGV: agent, time, how many dead letters are kept, then for each lease: its name, how many letters, and for each
+--       letter payload, reason, refused
+-- Answers for each lease: 1 done, 0 not registered, -1 taken back by another agent after it had expired. At the end
+-- comes the number of dead letters that were dropped.
 -- What could fail is asked first, since a script that fails half-way is not undone.
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind ~= 'none' and kind ~= 'stream' then
@@ -10,16 +13,18 @@ if kind ~= 'none' and kind ~= 'stream' then
 end
 -- The first write frees memory: see take.lua.
 redis.call('ZREM', KEYS[1], '')
-local answers, at = {}, 3
+local answers, at = {}, 4
+local before, added = redis.call('XLEN', KEYS[2]), 0
 for i = 1, (#KEYS - 2) / 2 do
   local lease, lost = KEYS[1 + 2 * i], KEYS[2 + 2 * i]
   local name, letters = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   if redis.call('ZSCORE', KEYS[1], name) then
     for letter = at, at + 3 * letters - 1, 3 do
-      redis.call('XADD', KEYS[2], '*', 'payload', ARGV[letter], 'reason', ARGV[letter + 1],
+      redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[3], '*', 'payload', ARGV[letter], 'reason', ARGV[letter + 1],
         'refused', ARGV[letter + 2], 'agent', ARGV[1], 'time', ARGV[2])
     end
+    added = added + letters
     redis.call('UNLINK', lease)
     redis.call('ZREM', KEYS[1], name)
     answers[i] = 1
@@ -28,4 +33,5 @@ for i = 1, (#KEYS - 2) / 2 do
   end
   at = at + 3 * letters
 end
+answers[#answers + 1] = before + added - redis.call('XLEN', KEYS[2])
 return answers
