@@ -7,6 +7,8 @@ mod adopting;
 mod faults;
 #[path = "channel_redis/outages.rs"]
 mod outages;
+#[path = "channel_redis/pressure.rs"]
+mod pressure;
 #[path = "channel_redis/proxy.rs"]
 mod proxy;
 #[path = "channel_redis/settling.rs"]

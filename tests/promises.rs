@@ -24,6 +24,8 @@ mod logs;
 mod outages;
 #[path = "panics.rs"]
 mod panics;
+#[path = "pressure.rs"]
+mod pressure;
 #[path = "python_client.rs"]
 mod python_client;
 #[path = "shutdown.rs"]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::drain::Closing;
 use crate::{
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, Patience},
     observe::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
@@ -38,6 +38,8 @@ pub(super) struct Environment {
     pub(super) lease: Duration,
     /// How often to look for leases that nobody holds.
     pub(super) recover_every: Duration,
+    /// From when on a backlog is worth a warning.
+    pub(super) patience: Patience,
 }
 
 impl Environment {

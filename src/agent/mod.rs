@@ -4,7 +4,8 @@
 //! Supervisor ─┬─ Receiver       leases messages from the channel, as many as were demanded
 //!             ├─ Batcher        isolates what cannot be decoded, groups the rest; a batch is due by count, bytes or age
 //!             ├─ Publisher(s)   write one batch at a time, settle its leases
-//!             └─ Nanny          renews our leases; takes back leases that nobody holds; adopts Kadabra's in-progress list
+//!             └─ Nanny          renews our leases; takes back leases that nobody holds; adopts Kadabra's in-progress list;
+//!                              watches how the channel stands
 //!
 //!             Wanted                    Free
 //!  Receiver <───────── Batcher <────────────────── Publisher      demand goes up
@@ -33,6 +34,7 @@ mod receiver;
 mod restart;
 mod status;
 mod supervisor;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +61,7 @@ use self::{
 };
 use crate::{
     backoff::Backoff,
-    channel::{Channel, ChannelError, Tally},
+    channel::{Channel, ChannelError, Patience, Tally},
     config::{PublisherKind, Settings},
     observe::{
         conditions::{Condition, Conditions},
@@ -128,6 +130,7 @@ async fn live(settings: &Settings, parts: Parts) -> Exit {
         hang_timeout: settings.supervisor.hang_timeout,
         lease: channel.lease(),
         recover_every: settings.nanny.frequency,
+        patience: Patience::from(&settings.nanny),
     });
     let (ended, end) = oneshot::channel();
     let supervisor = Supervisor::new(

@@ -1,4 +1,5 @@
-//! The Nanny: renews this process's leases, takes back leases that nobody holds, adopts what a Python agent left.
+//! The Nanny: renews this process's leases, takes back leases that nobody holds, adopts what a Python agent left,
+//! watches how the channel stands.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -11,6 +12,7 @@ use super::{
     progress::{Progress, answers_pings},
     receiver::RECONNECT,
     supervisor::{ChildId, Supervisor},
+    watch::{self, Untold},
 };
 use crate::{backoff::Backoff, channel::ChannelError};
 
@@ -24,6 +26,14 @@ struct Renew;
 #[rtype(result = "()")]
 struct Recover;
 
+/// Look how the channel stands.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+struct Look;
+
+/// How the channel stands is asked for no more often than this, however often leases are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The actor.
 pub(super) struct Nanny {
     environment: Arc<Environment>,
@@ -35,13 +45,26 @@ pub(super) struct Nanny {
     /// What was asked for while busy.
     renew_due: bool,
     recover_due: bool,
+    look_due: bool,
+    untold: Untold,
     draining: bool,
 }
 
 impl Nanny {
     pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
         let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
-        Self { environment, progress, supervisor, backoff, busy: false, renew_due: false, recover_due: false, draining: false }
+        Self {
+            environment,
+            progress,
+            supervisor,
+            backoff,
+            busy: false,
+            renew_due: false,
+            recover_due: false,
+            look_due: false,
+            untold: Untold::default(),
+            draining: false,
+        }
     }
 
     /// Does one thing at a time with the channel; renewing goes first, since leases run out.
@@ -57,6 +80,14 @@ impl Nanny {
         } else if std::mem::take(&mut self.recover_due) {
             let recovered = recover(Arc::clone(&self.environment), Arc::clone(&self.progress));
             self.during(recovered, ctx, |nanny| nanny.recover_due = true);
+        } else if std::mem::take(&mut self.look_due) {
+            self.busy = true;
+            let look = watch::look(Arc::clone(&self.environment), Arc::clone(&self.progress));
+            ctx.spawn(look.into_actor(self).map(|unknown, nanny, ctx| {
+                nanny.busy = false;
+                nanny.untold.say(unknown, &nanny.environment.log);
+                nanny.advance(ctx);
+            }));
         }
     }
 
@@ -120,9 +151,11 @@ impl Actor for Nanny {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.notify(Recover);
+        ctx.notify(Look);
         // Three chances before a lease runs out.
         ctx.run_interval((self.environment.lease / 3).max(Duration::from_millis(10)), |_, ctx| ctx.notify(Renew));
         ctx.run_interval(self.environment.recover_every, |_, ctx| ctx.notify(Recover));
+        ctx.run_interval(self.environment.recover_every.max(LOOK_EVERY), |_, ctx| ctx.notify(Look));
         let channel = Arc::clone(&self.environment.channel);
         let address = ctx.address();
         ctx.spawn(
@@ -153,6 +186,16 @@ impl Handler<Recover> for Nanny {
     fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
         fail_point!("nanny.recover");
         self.recover_due = true;
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Look> for Nanny {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        fail_point!("nanny.look");
+        self.look_due = true;
         self.advance(ctx);
     }
 }

@@ -46,9 +46,11 @@ impl Status {
         if self.stopping {
             return format!("stopping; {counts}");
         }
-        match self.conditions.active().first() {
-            Some(condition) => format!("waiting: {}; {counts}", condition.what),
-            None => format!("publishing to {}; {counts}", self.destination),
+        let (warnings, faults): (Vec<_>, Vec<_>) = self.conditions.active().into_iter().partition(|it| it.who.is_warning());
+        let warning = warnings.first().map(|warning| format!("; warning: {}", warning.what)).unwrap_or_default();
+        match faults.first() {
+            Some(condition) => format!("waiting: {}; {counts}{warning}", condition.what),
+            None => format!("publishing to {}; {counts}{warning}", self.destination),
         }
     }
 }

@@ -4,9 +4,11 @@
 //! completed. There is no instant at which a message is only in this process's memory.
 
 mod book;
+mod pressure;
 pub mod redis;
 
 pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
+pub use pressure::{Patience, Pressure, Threat, Warning};
 
 use std::{sync::Arc, time::Duration};
 
@@ -150,6 +152,12 @@ pub trait Channel: Send + Sync {
 
     /// Counts what the channel holds.
     async fn depth(&self) -> Result<Depth, ChannelError>;
+
+    /// What threatens the messages that wait. A channel whose messages nothing can threaten has nothing to say.
+    async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
+        let _ = patience;
+        Ok(Pressure::default())
+    }
 }
 
 /// The channel that the configuration asks for, not connected yet.

@@ -7,7 +7,7 @@ use slog::{Discard, Logger, o};
 use super::{complain, load, say};
 use crate::{
     agent::code,
-    channel::{self, Channel, ChannelError},
+    channel::{self, Channel, ChannelError, Patience, Pressure, Warning},
     config::Settings,
     publisher::{self, Outcome},
 };
@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Also try the channel (version, types of the keys, permissions) and the publisher (login, database, right to
-    /// write); nothing is changed by it, except that a missing database is created when create_database says so
+    /// Also try the channel (version, types of the keys, permissions, what threatens waiting messages) and the publisher
+    /// (login, database, right to write); nothing is changed by it, except that a missing database is created when
+    /// create_database says so
     #[arg(long)]
     online: bool,
 }
@@ -42,8 +43,9 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
 
 async fn try_channel(settings: &Settings) -> bool {
     match tokio::time::timeout(PATIENCE, open(settings)).await {
-        Ok(Ok((reached, waiting))) => {
+        Ok(Ok((reached, waiting, pressure))) => {
             say(format_args!("ok: channel: {reached}; {waiting}"));
+            warn(&pressure);
             true
         }
         Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None),
@@ -54,7 +56,7 @@ async fn try_channel(settings: &Settings) -> bool {
     }
 }
 
-async fn open(settings: &Settings) -> Result<(String, String), ChannelError> {
+async fn open(settings: &Settings) -> Result<(String, String, Pressure), ChannelError> {
     let channel: Arc<dyn Channel> = channel::open(settings)?;
     let reached = channel.open().await?;
     let depth = channel.depth().await?;
@@ -62,7 +64,14 @@ async fn open(settings: &Settings) -> Result<(String, String), ChannelError> {
         "{} messages wait, {} leases are open, {} dead letters, {} in a Python agent's in-progress list",
         depth.queued, depth.leases, depth.dead, depth.inprogress
     );
-    Ok((reached, waiting))
+    Ok((reached, waiting, channel.pressure(&Patience::from(&settings.nanny)).await?))
+}
+
+/// What works, and may not for long.
+fn warn(pressure: &Pressure) {
+    for Warning { threat, what, now, mend } in &pressure.warnings {
+        complain(format_args!("warning: {threat}: {what}; {now}\n  to mend it: {mend}"));
+    }
 }
 
 async fn try_publisher(settings: &Settings) -> bool {

@@ -145,6 +145,10 @@ pub struct Nanny {
     pub frequency: Duration,
     /// `threshold`: how long a Python agent's in-progress list must lie untouched before it is adopted.
     pub threshold: Duration,
+    /// `warn_age`: how long the oldest message may wait before that is a warning.
+    pub warn_age: Duration,
+    /// `warn_messages`: how many messages may wait before that is a warning.
+    pub warn_messages: usize,
 }
 
 /// `[supervisor]`

@@ -67,7 +67,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("publisher.influxdb", "InfluxDB 1.x, used when publisher.type is \"influxdb\"."),
     (
         "nanny",
-        "The care for messages that their agent cannot finish: of an agent that died, or that Kadabra's Python agent left.",
+        "The care for messages that wait, and for those that their agent cannot finish: of an agent that died, or that Kadabra's Python agent left.",
     ),
     ("supervisor", "What happens when a part of the agent fails: it is restarted, and when that does not help the process ends."),
     ("log", "What is written to standard error."),
@@ -288,13 +288,25 @@ pub static KEYS: &[Key] = &[
         path: "nanny.frequency",
         kind: Kind::Duration { min: millis(100), max: secs(HOUR) },
         default: Fallback::Is("30s"),
-        doc: "How often to look for messages that no living agent works on.",
+        doc: "How often to look for messages that no living agent works on, and how the channel stands (that at most once a second).",
     },
     Key {
         path: "nanny.threshold",
         kind: Kind::Duration { min: secs(1), max: secs(24 * HOUR) },
         default: Fallback::Is("60s"),
         doc: "How long a Python agent's in-progress list must lie untouched before it is adopted. Longer than that agent's batch interval while one still runs, or its messages are published twice.",
+    },
+    Key {
+        path: "nanny.warn_age",
+        kind: Kind::Duration { min: secs(1), max: secs(24 * HOUR) },
+        default: Fallback::Is("5m"),
+        doc: "How long the oldest message may wait before the log and check --online warn, by the clock of the client that queued it.",
+    },
+    Key {
+        path: "nanny.warn_messages",
+        kind: Kind::Number { min: 1, max: 1_000_000_000 },
+        default: Fallback::Is("100000"),
+        doc: "How many messages may wait before the log and check --online warn.",
     },
     Key {
         path: "supervisor.max_restarts",

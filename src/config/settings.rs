@@ -34,7 +34,12 @@ pub(super) fn build(values: &Values, passwords: Passwords) -> Option<Settings> {
             backoff_min: values.get("publisher.backoff_min")?,
             backoff_max: values.get("publisher.backoff_max")?,
         },
-        nanny: Nanny { frequency: values.get("nanny.frequency")?, threshold: values.get("nanny.threshold")? },
+        nanny: Nanny {
+            frequency: values.get("nanny.frequency")?,
+            threshold: values.get("nanny.threshold")?,
+            warn_age: values.get("nanny.warn_age")?,
+            warn_messages: values.get("nanny.warn_messages")?,
+        },
         supervisor: Supervisor {
             max_restarts: values.get("supervisor.max_restarts")?,
             window: values.get("supervisor.window")?,

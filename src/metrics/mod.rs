@@ -16,4 +16,4 @@ mod timestamp;
 pub use decode::Decoder;
 pub use message::{MessageError, Metadata, OutgoingMessage, Unit};
 pub use set::{Dimension, Field, Kind, Message, MessageSet, Point, Refusal, Scalar, Text};
-pub use timestamp::DEFAULT_FORMAT as DEFAULT_TIMESTAMP_FORMAT;
+pub use timestamp::{DEFAULT_FORMAT as DEFAULT_TIMESTAMP_FORMAT, queued_at};

@@ -70,6 +70,13 @@ impl Format {
     }
 }
 
+/// When a message was queued by its client's clock, in s since 1970, from its `serialized_at` and its timestamp format.
+/// `None` when they do not go together.
+#[must_use]
+pub fn queued_at(serialized_at: &str, format: &str) -> Option<i64> {
+    Some(Format::compile(format).ok()?.parse(serialized_at).ok()?.div_euclid(1_000_000))
+}
+
 /// The default format in its usual shape, `2026-03-01T12:00:00.000001Z`, at a tenth of the general way's cost.
 /// `None` leaves the judgement to the general way.
 fn parse_default(text: &[u8]) -> Option<i64> {

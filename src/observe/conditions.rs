@@ -13,13 +13,17 @@ use slog::{Logger, OwnedKV, SendSyncRefUnwindSafeKV, error, info, o, warn};
 
 use memory::{Begun, Ended, Memory};
 
-/// Who cannot go on. Several workers may report the same one.
+use crate::channel::{Threat, Warning};
+
+/// Who cannot go on, or what is a warning. Several workers may report the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Condition {
     /// The channel: nothing can be leased or settled.
     Channel,
     /// The publisher: nothing can be written.
     Publisher,
+    /// A threat to messages that wait: the agent goes on.
+    Threat(Threat),
 }
 
 impl Condition {
@@ -29,7 +33,14 @@ impl Condition {
         match self {
             Self::Channel => "channel",
             Self::Publisher => "publisher",
+            Self::Threat(threat) => threat.name(),
         }
+    }
+
+    /// Whether it only warns.
+    #[must_use]
+    pub fn is_warning(self) -> bool {
+        matches!(self, Self::Threat(_))
     }
 }
 
@@ -92,6 +103,20 @@ impl Conditions {
         }
     }
 
+    /// Something threatens messages that wait. Said like an attempt that has failed, always as a warning.
+    pub fn warn(&self, warning: &Warning) {
+        let Warning { threat, what, now, mend } = warning;
+        let who = Condition::Threat(*threat);
+        let mut conditions = self.lock();
+        let begun = conditions.entry(who).or_default().begin(Instant::now(), what, Some(mend));
+        let log = self.log.new(o!("who" => who.name()));
+        match begun {
+            Begun::Silent => {}
+            Begun::New => warn!(log, "{}", what; "now" => now, "mend" => mend),
+            Begun::Still { lasted, .. } => warn!(log, "{}", what; "now" => now, "mend" => mend, "for" => for_people(lasted)),
+        }
+    }
+
     fn say<T: SendSyncRefUnwindSafeKV + 'static>(&self, who: Condition, what: &str, mend: Option<&str>, more: OwnedKV<T>) {
         let log = self.log.new(o!("who" => who.name())).new(more);
         match mend {
@@ -105,6 +130,10 @@ impl Conditions {
         let mut conditions = self.lock();
         let ended = conditions.get_mut(&who).and_then(|memory| memory.end(Instant::now()));
         if let Some(Ended { lasted, attempts }) = ended {
+            if who.is_warning() {
+                info!(self.log, "{}: the warning is over, after {}", who, for_people(lasted); "who" => who.name());
+                return;
+            }
             info!(self.log, "{} works again, after {}", who, for_people(lasted); "who" => who.name(), "attempts" => attempts);
         }
     }
@@ -155,6 +184,27 @@ mod tests {
             self.0.lock().unwrap().push((record.level(), record.msg().to_string()));
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_threat_is_a_warning_and_its_numbers_may_change() {
+        let heard = Heard::default();
+        let conditions = Conditions::new(&Logger::root(heard.clone(), o!()));
+        let warning = |now: &str| Warning {
+            threat: Threat::Backlog,
+            what: "messages wait long".to_owned(),
+            now: now.to_owned(),
+            mend: "see why".to_owned(),
+        };
+        conditions.warn(&warning("5 wait"));
+        conditions.warn(&warning("6 wait"));
+        assert!(conditions.active()[0].who.is_warning());
+        conditions.end(Condition::Threat(Threat::Backlog));
+        let heard = heard.0.lock().unwrap();
+        assert_eq!(heard[0], (Level::Warning, "messages wait long".to_owned()));
+        assert_eq!(heard[1].0, Level::Info);
+        assert!(heard[1].1.starts_with("backlog: the warning is over, after "), "{heard:?}");
+        assert_eq!(heard.len(), 2);
     }
 
     #[test]

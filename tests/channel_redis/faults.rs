@@ -223,16 +223,6 @@ fn a_node_of_a_cluster() {
 }
 
 #[test]
-fn a_redis_that_may_delete_messages_is_told_of() {
-    for (policy, warned) in [("allkeys-lru", true), ("volatile-lru", false), ("noeviction", false)] {
-        let server = RedisServer::with(&["--maxmemory", "100mb", "--maxmemory-policy", policy]);
-        let said = run(async { channel(&server).open().await.unwrap() });
-        assert_eq!(said.contains("delete queued messages"), warned, "{said}");
-        assert!(said.starts_with("Redis ") && said.contains(&server.url()) && said.contains("queue kadabra_queue"), "{said}");
-    }
-}
-
-#[test]
 fn a_channel_does_not_print_its_password() {
     let settings = Redis { password: Some(Secret::new("hunter2")), ..settings("redis://user:hunter2@host/0?hunter2") };
     let printed = format!("{:?}", RedisChannel::new(&settings, "here", LONG).unwrap());

@@ -28,21 +28,7 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
         Some(valkey) => format!("Valkey {valkey}"),
         None => format!("Redis {version}"),
     };
-    let warning = eviction(channel).await?.map(|policy| {
-        format!("; its maxmemory-policy {policy} lets it delete queued messages when memory is short, noeviction would not")
-    });
-    Ok(format!("{name} at {target}, queue {}{}", channel.keys.queue, warning.unwrap_or_default()))
-}
-
-/// The maxmemory-policy, if it may hit a channel's keys, which have no time to live.
-async fn eviction(channel: &RedisChannel) -> Result<Option<String>, ChannelError> {
-    let doing = "ask for the memory policy";
-    let mut info = redis::cmd("INFO");
-    let text =
-        answers::text(channel.link.command(doing, info.arg("memory")).await?).ok_or_else(|| channel.link.garbled(doing))?;
-    let limited = field(&text, "maxmemory").is_some_and(|bytes| bytes != "0");
-    let policy = field(&text, "maxmemory_policy").filter(|policy| limited && policy.starts_with("allkeys"));
-    Ok(policy.map(str::to_owned))
+    Ok(format!("{name} at {target}, queue {}", channel.keys.queue))
 }
 
 /// Checks the type of every key that exists, and names the one that is wrong.
@@ -83,7 +69,8 @@ async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
     Ok(())
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// A value of an answer to INFO.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod connection;
 mod errors;
 mod keys;
+mod pressure;
 mod receive;
 mod recover;
 mod scripts;
@@ -27,7 +28,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Recovered};
+use super::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Patience, Pressure, Recovered};
 use crate::config;
 
 /// A Redis list as a channel. See the module for what it keeps where.
@@ -152,5 +153,9 @@ impl Channel for RedisChannel {
             }
             _ => Err(self.link.garbled(doing)),
         }
+    }
+
+    async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
+        pressure::pressure(self, patience).await
     }
 }

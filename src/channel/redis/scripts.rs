@@ -12,6 +12,7 @@ pub(super) struct Scripts {
     pub(super) expired: Script,
     pub(super) snapshot: Script,
     pub(super) adopt: Script,
+    pub(super) oldest: Script,
     pub(super) probe: Script,
 }
 
@@ -25,6 +26,7 @@ impl Scripts {
             expired: Script::new(include_str!("lua/expired.lua")),
             snapshot: Script::new(include_str!("lua/snapshot.lua")),
             adopt: Script::new(include_str!("lua/adopt.lua")),
+            oldest: Script::new(include_str!("lua/oldest.lua")),
             probe: Script::new(include_str!("lua/probe.lua")),
         }
     }

@@ -1,0 +1,80 @@
+//! What threatens the messages that wait in a channel, said while an operator can still do something about it.
+
+use std::{fmt, time::Duration};
+
+use crate::config;
+
+/// In which way waiting messages are in danger, or waiting too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Threat {
+    /// The channel may delete messages that wait.
+    Eviction,
+    /// The channel forgets what waits when it ends.
+    Persistence,
+    /// The channel has little memory left.
+    Memory,
+    /// Too many messages wait, or the oldest waits for too long.
+    Backlog,
+    /// There are as many dead letters as may be kept.
+    DeadLetters,
+}
+
+impl Threat {
+    /// The name in log values and on the status page.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eviction => "eviction",
+            Self::Persistence => "persistence",
+            Self::Memory => "memory",
+            Self::Backlog => "backlog",
+            Self::DeadLetters => "dead letters",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Eviction, Self::Persistence, Self::Memory, Self::Backlog, Self::DeadLetters];
+}
+
+impl fmt::Display for Threat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A threat as a person should hear of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which one.
+    pub threat: Threat,
+    /// What is wrong, in words that stay the same while it lasts.
+    pub what: String,
+    /// How it stands now, in numbers.
+    pub now: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+/// How a channel stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// What is wrong; at most one warning a threat.
+    pub warnings: Vec<Warning>,
+    /// What the channel would not tell, as for want of a permission: sentences.
+    pub unknown: Vec<String>,
+}
+
+/// From when on a backlog is worth a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The oldest message has waited for longer than this.
+    pub age: Duration,
+    /// More messages than this wait.
+    pub messages: u64,
+}
+
+impl From<&config::Nanny> for Patience {
+    fn from(nanny: &config::Nanny) -> Self {
+        Self { age: nanny.warn_age, messages: nanny.warn_messages as u64 }
+    }
+}
