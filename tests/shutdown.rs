@@ -116,3 +116,28 @@ fn what_is_left_is_given_back_over_a_connection_that_another_thread_had_made() {
     assert_eq!(agent.terminate(PATIENCE), Some(75));
     assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING });
 }
+
+/// In batched mode each message that comes alone is a lease of its own. On a network, a round trip for each is too slow
+/// for the end and for recovery.
+#[test]
+fn many_small_leases_are_given_back_in_few_round_trips() {
+    const LEASES: u64 = 300;
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    let mut agent = pipeline.agent().env("KADABRA_BATCH__INTERVAL", "1h").env("KADABRA_NANNY__FREQUENCY", "1h").start();
+    agent.wait_log("publishing");
+    for number in 0..LEASES {
+        pipeline.push_numbers(number..number + 1);
+        wait_for("the message to be leased", PATIENCE, || (pipeline.left().queued == 0).then_some(()));
+    }
+    let reads = || {
+        let stats: String = redis::cmd("INFO").arg("stats").query(&mut pipeline.redis.connection()).unwrap();
+        let count = stats.lines().find_map(|line| line.trim().strip_prefix("total_reads_processed:")?.parse::<u64>().ok());
+        count.unwrap()
+    };
+    let before = reads();
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert_eq!(pipeline.left(), Left { queued: LEASES, ..Left::NOTHING });
+    let round_trips = reads() - before;
+    assert!(round_trips < LEASES / 3, "{round_trips} round trips");
+}

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use futures_util::{StreamExt, stream};
+
 use super::{
     RedisChannel, adoption, answers,
-    settle::{self, GivenBack, Held, give_back},
+    settle::{self, AT_ONCE, GivenBack, Held, give_back},
 };
 use crate::channel::{ChannelError, Recovered, Settlement};
 
@@ -22,8 +24,14 @@ pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, Channel
 pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelError> {
     let mut messages = 0;
     // From the newest to the oldest, since each goes to the end that is taken next.
-    for id in channel.book.dropped().into_iter().rev() {
-        let how = match give_back(channel, id.0.as_bytes(), Held::ByUs).await? {
+    let mut answers = stream::iter(channel.book.dropped().into_iter().rev())
+        .map(|id| async move {
+            let answer = give_back(channel, id.0.as_bytes(), Held::ByUs).await;
+            (id, answer)
+        })
+        .buffered(AT_ONCE);
+    while let Some((id, answer)) = answers.next().await {
+        let how = match answer? {
             GivenBack::Messages(count) => {
                 messages += count;
                 Settlement::Released
@@ -52,8 +60,10 @@ async fn expired(channel: &RedisChannel) -> Result<usize, ChannelError> {
         if others.is_empty() {
             return Ok(messages);
         }
-        for name in &others {
-            if let GivenBack::Messages(count) = give_back(channel, name, Held::ByNobody).await? {
+        let mut answers =
+            stream::iter(others).map(|name| async move { give_back(channel, &name, Held::ByNobody).await }).buffered(AT_ONCE);
+        while let Some(answer) = answers.next().await {
+            if let GivenBack::Messages(count) = answer? {
                 messages += count;
             }
         }

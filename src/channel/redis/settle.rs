@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::{StreamExt, stream};
 use redis::Value;
 
 use super::{RedisChannel, answers};
@@ -13,6 +14,10 @@ const MARK_OF_LOSS_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How many leases one script renews: about 2 ms of Redis's time.
 const RENEW_SLICE: usize = 1000;
+
+/// How many leases are given back in one go, one after the other in Redis: with a round trip for each, thousands of
+/// small leases would take longer over a network than the end of the agent may.
+pub(super) const AT_ONCE: usize = 100;
 
 const COMPLETE: &str = "complete messages";
 const RELEASE: &str = "give messages back";
@@ -76,9 +81,16 @@ pub(super) async fn complete(
 /// See [`crate::channel::Channel::release`].
 pub(super) async fn release(channel: &RedisChannel, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
     // From the newest to the oldest, since each goes to the end that is taken next.
-    while let Some(id) = leases.last().map(|lease| lease.id().clone()) {
-        let before = channel.attempts.note(&id, Settlement::Released);
-        let how = match give_back(channel, id.0.as_bytes(), Held::ByUs).await? {
+    let ids: Vec<LeaseId> = leases.iter().rev().map(|lease| lease.id().clone()).collect();
+    let mut answers = stream::iter(ids)
+        .map(|id| async move {
+            let before = channel.attempts.note(&id, Settlement::Released);
+            let answer = give_back(channel, id.0.as_bytes(), Held::ByUs).await;
+            (id, before, answer)
+        })
+        .buffered(AT_ONCE);
+    while let Some((id, before, answer)) = answers.next().await {
+        let how = match answer? {
             GivenBack::Messages(_) => Settlement::Released,
             GivenBack::Gone => before.unwrap_or(Settlement::Lost),
             GivenBack::Lost => Settlement::Lost,
