@@ -95,7 +95,11 @@ pub struct Parts {
 /// Runs the agent until it is told to stop, or until it cannot go on. Needs the thread for itself.
 #[must_use]
 pub fn run(settings: &Settings, parts: Parts) -> Exit {
-    actix_rt::System::new().block_on(live(settings, parts))
+    let system = actix_rt::System::new();
+    let exit = system.block_on(live(settings, parts));
+    // Dropping it would wait for what cannot be interrupted, such as a resolver that does not answer.
+    std::mem::forget(system);
+    exit
 }
 
 /// The life of an agent, from top to bottom.

@@ -39,12 +39,14 @@ pub(super) struct Receiver {
     progress: Arc<Progress>,
     supervisor: Addr<Supervisor>,
     receiving: Option<SpawnHandle>,
+    /// How many demands there were: the answer to an earlier one is of no interest any more.
+    demands: u64,
     draining: bool,
 }
 
 impl Receiver {
     pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
-        Self { environment, progress, supervisor, receiving: None, draining: false }
+        Self { environment, progress, supervisor, receiving: None, demands: 0, draining: false }
     }
 
     fn say_drained(&self) {
@@ -69,12 +71,18 @@ impl Handler<Wanted> for Receiver {
             ctx.cancel_future(before);
         }
         if self.draining {
+            self.say_drained();
             return;
         }
+        self.demands += 1;
+        let demand = self.demands;
         let receive = receive(Arc::clone(&self.environment), Arc::clone(&self.progress), wanted);
-        let receiving = ctx.spawn(receive.into_actor(self).map(|(), receiver, _| {
-            receiver.receiving = None;
-            receiver.say_drained();
+        let receiving = ctx.spawn(receive.into_actor(self).map(move |(), receiver, _| {
+            // A future that was cancelled may still end once.
+            if receiver.demands == demand {
+                receiver.receiving = None;
+                receiver.say_drained();
+            }
         }));
         self.receiving = Some(receiving);
     }
