@@ -91,6 +91,7 @@ fn a_panic_while_draining_gives_back_what_was_held() {
         assert_eq!((left.leases, left.lease_lists, left.dead), (0, 0, 0), "{place}: {left:?}");
         // What was written may have been given back besides; written again it changes nothing.
         let mut agent = pipeline.agent().start();
+        agent.wait_log("publishing");
         pipeline.assert_all_written(0..500);
         assert_eq!(agent.terminate(PATIENCE), Some(0));
     }

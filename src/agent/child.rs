@@ -10,7 +10,12 @@ use actix_rt::ArbiterHandle;
 use tokio::task::{AbortHandle, JoinError};
 
 use super::{
-    batcher::Batcher, nanny::Nanny, progress::Progress, publisher::Publisher, receiver::Receiver, restart::RestartPolicy,
+    batcher::Batcher,
+    nanny::Nanny,
+    progress::{Progress, Stuck},
+    publisher::Publisher,
+    receiver::Receiver,
+    restart::RestartPolicy,
     supervisor::Supervisor,
 };
 
@@ -88,7 +93,7 @@ pub(super) enum State {
     /// At work.
     Up { addr: ChildAddr, abort: AbortHandle },
     /// Ended for making no progress; its thread has not said so yet.
-    Hung { at: &'static str, since: Instant },
+    Hung { stuck: Stuck, since: Instant },
     /// It has finished, or it failed for good.
     Finished,
 }

@@ -21,8 +21,23 @@ pub(super) struct Progress {
 
 #[derive(Debug, Default)]
 struct State {
-    work: Option<(&'static str, Instant)>,
+    work: Option<Begun>,
     pinged: Option<Instant>,
+}
+
+/// Work that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    what: &'static str,
+    at: Instant,
+    until: Instant,
+}
+
+/// What a child is stuck at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stuck {
+    pub(super) at: &'static str,
+    pub(super) since: Instant,
 }
 
 /// Work that has begun; over when this is dropped.
@@ -36,7 +51,8 @@ impl Progress {
 
     /// Begins work that must be over, or be followed by other work, within `allowed`.
     pub(super) fn begin(&self, what: &'static str, allowed: Duration) -> Work<'_> {
-        self.state().work = Some((what, Instant::now() + allowed));
+        let at = Instant::now();
+        self.state().work = Some(Begun { what, at, until: at + allowed });
         Work(self)
     }
 
@@ -54,14 +70,22 @@ impl Progress {
     }
 
     /// What the child is stuck at, if it is.
-    pub(super) fn stuck(&self, now: Instant, hang_timeout: Duration) -> Option<&'static str> {
+    pub(super) fn stuck(&self, now: Instant, hang_timeout: Duration) -> Option<Stuck> {
         let state = self.state();
-        if let Some((what, until)) = state.work
-            && now > until
-        {
-            return Some(what);
+        let work = state.work.filter(|work| now > work.until).map(|work| Stuck { at: work.what, since: work.at });
+        let pinged = state.pinged.filter(|at| now.saturating_duration_since(*at) > hang_timeout);
+        work.or_else(|| pinged.map(|since| Stuck { at: "answering a ping", since }))
+    }
+
+    /// So much time did not count: the whole process stood still.
+    pub(super) fn postpone(&self, by: Duration) {
+        let mut state = self.state();
+        if let Some(work) = &mut state.work {
+            work.until += by;
         }
-        state.pinged.filter(|at| now.saturating_duration_since(*at) > hang_timeout).map(|_| "answering a ping")
+        if let Some(pinged) = &mut state.pinged {
+            *pinged += by;
+        }
     }
 }
 
@@ -93,6 +117,10 @@ mod tests {
 
     const HANG: Duration = Duration::from_secs(30);
 
+    fn stuck_at(progress: &Progress, now: Instant) -> Option<&'static str> {
+        progress.stuck(now, HANG).map(|stuck| stuck.at)
+    }
+
     #[test]
     fn idle_is_not_stuck() {
         assert_eq!(Progress::default().stuck(Instant::now() + HANG * 100, HANG), None);
@@ -103,7 +131,9 @@ mod tests {
         let progress = Progress::default();
         let work = progress.begin("writing a batch", HANG);
         assert_eq!(progress.stuck(Instant::now(), HANG), None);
-        assert_eq!(progress.stuck(Instant::now() + HANG + HANG, HANG), Some("writing a batch"));
+        assert_eq!(stuck_at(&progress, Instant::now() + HANG + HANG), Some("writing a batch"));
+        progress.postpone(HANG * 10);
+        assert_eq!(stuck_at(&progress, Instant::now() + HANG + HANG), None);
         drop(work);
         assert_eq!(progress.stuck(Instant::now() + HANG + HANG, HANG), None);
     }

@@ -51,6 +51,8 @@ pub(super) struct Supervisor {
     arbiters: HashMap<Place, Arbiter>,
     children: BTreeMap<ChildId, Child>,
     ending: Option<Ending>,
+    /// When the children were looked at last.
+    looked: Instant,
     /// Takes the reason of the end, and the threads to be joined.
     ended: Option<oneshot::Sender<(Exit, Arbiters)>>,
 }
@@ -112,6 +114,7 @@ impl Supervisor {
             arbiters: HashMap::new(),
             children,
             ending: None,
+            looked: Instant::now(),
             ended: Some(ended),
         }
     }
@@ -185,8 +188,8 @@ impl Supervisor {
         }
     }
 
-    /// A child failed: restart it within its budget, or end.
-    fn failed(&mut self, id: ChildId, cause: &Cause, ctx: &mut Context<Self>) {
+    /// A child failed after it had worked for so long: restart it within its budget, or end.
+    fn failed(&mut self, id: ChildId, cause: &Cause, worked: Duration, ctx: &mut Context<Self>) {
         let log = &self.environment.log;
         if *cause == Cause::ThreadGone {
             self.arbiters.remove(&place(id));
@@ -201,8 +204,6 @@ impl Supervisor {
         }
         child.state = State::Down;
         let life = child.life;
-        // Hanging is no work, however long it lasts.
-        let worked = if matches!(cause, Cause::Hung(_)) { Duration::ZERO } else { child.since.elapsed() };
         match child.policy.failed(worked) {
             Decision::RestartAfter(pause) => {
                 slog::error!(log, "a child failed and is restarted"; "child" => %id, "cause" => cause.label(), "why" => %cause,
@@ -309,15 +310,21 @@ impl Supervisor {
     /// Looks for children that make no progress, and tells systemd that the others do.
     fn look(&mut self) {
         let now = Instant::now();
+        let late = now.saturating_duration_since(self.looked).saturating_sub(LOOK_EVERY * 2);
+        self.looked = now;
+        if !late.is_zero() {
+            // The whole process stood still (a stopped process, a paused machine), and no child is to blame.
+            self.children.values().for_each(|child| child.progress.postpone(late));
+        }
         let mut hung_thread = None;
         let mut healthy = true;
         for (id, child) in &mut self.children {
             match &child.state {
                 State::Up { addr, abort } => {
-                    if let Some(at) = child.progress.stuck(now, self.settings.hang_timeout) {
-                        slog::error!(self.environment.log, "a child makes no progress and is ended"; "child" => %id, "at" => at);
+                    if let Some(stuck) = child.progress.stuck(now, self.settings.hang_timeout) {
+                        slog::error!(self.environment.log, "a child makes no progress and is ended"; "child" => %id, "at" => stuck.at);
                         abort.abort();
-                        child.state = State::Hung { at, since: now };
+                        child.state = State::Hung { stuck, since: now };
                         healthy = false;
                     } else if child.progress.ping(now) {
                         addr.send(Ping);
@@ -393,12 +400,14 @@ impl Handler<Down> for Supervisor {
             return;
         }
         let Some(child) = self.children.get(&down.id).filter(|child| child.life == down.life) else { return };
-        let cause = match child.state {
+        let (cause, until) = match child.state {
             State::Finished => return,
-            State::Hung { at, .. } => Cause::Hung(at),
-            State::Up { .. } | State::Starting | State::Down => down.cause,
+            // Hanging is no work, however long it lasts.
+            State::Hung { stuck, .. } => (Cause::Hung(stuck.at), stuck.since),
+            State::Up { .. } | State::Starting | State::Down => (down.cause, Instant::now()),
         };
-        self.failed(down.id, &cause, ctx);
+        let worked = until.saturating_duration_since(child.since);
+        self.failed(down.id, &cause, worked, ctx);
     }
 }
 
