@@ -119,6 +119,10 @@ impl Agent {
 
     /// SIGTERM, and waits for the end. None when a signal ended it.
     pub(crate) fn terminate(&mut self, deadline: Duration) -> Option<i32> {
+        // A signal ends a process that has hardly begun; it can hear signals by the time it says that it starts.
+        wait_for("the agent to start or to end", PATIENCE, || {
+            (self.log_text().contains("starting") || !self.runs()).then_some(())
+        });
         self.signal("TERM");
         self.wait(deadline)
     }
