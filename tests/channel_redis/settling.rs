@@ -269,6 +269,39 @@ fn a_lease_dropped_after_a_settlement_without_answer_is_counted_as_it_ended() {
     });
 }
 
+#[test]
+fn what_was_given_back_after_a_completion_that_failed_is_not_counted_as_done() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, ["a", "b", "c", "d"]);
+    run(async {
+        let proxy = Proxy::start(server.port());
+        let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
+        channel.release(&mut vec![receive(&channel, 4, 100).await.unwrap()]).await.unwrap();
+        for released in [false, true] {
+            let mut leases = vec![receive(&channel, 2, 100).await.unwrap()];
+            let letters = [letter(&leases[0], 0)];
+            let _: () = redis.set(DEAD, "in the way").unwrap();
+            channel.complete(&mut leases, &letters).await.unwrap_err();
+            let _: usize = redis.del(DEAD).unwrap();
+            proxy.cut_before_next_answer();
+            if released {
+                channel.release(&mut leases).await.unwrap_err();
+                assert_eq!(list(&mut redis, Q), ["d", "c", "b", "a"], "Redis has done it");
+                channel.release(&mut leases).await.unwrap();
+            } else {
+                drop(leases);
+                channel.recover().await.unwrap_err();
+                assert_eq!(list(&mut redis, Q), ["d", "c", "b", "a"], "Redis has done it");
+                assert_eq!(channel.recover().await.unwrap().dropped, 0);
+            }
+        }
+        let tally = channel.book().tally();
+        assert_eq!((tally.received, tally.published, tally.parked, tally.given_back), (8, 0, 0, 8));
+        settled(&channel, &mut redis);
+    });
+}
+
 /// Runs the script that takes messages, as a connection that was given up may still do.
 fn linger(redis: &mut Connection, name: &str, which: &str) -> redis::Value {
     let script = redis::Script::new(include_str!("../../src/channel/redis/lua/take.lua"));

@@ -1,6 +1,7 @@
 //! Settlements that were sent and not answered: a connection can be cut between doing and answering.
 //!
-//! When the retry finds the lease gone and no mark of loss, it was the first attempt that settled it.
+//! When the retry finds the lease gone and no mark of loss, it was the first attempt that settled it. What is given back
+//! after a completion without an answer leaves such a mark, too.
 
 use std::{
     collections::HashMap,

@@ -26,11 +26,12 @@ pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelErro
     // From the newest to the oldest, since each goes to the end that is taken next.
     let mut answers = stream::iter(channel.book.dropped().into_iter().rev())
         .map(|id| async move {
-            let answer = give_back(channel, id.0.as_bytes(), Held::ByUs).await;
-            (id, answer)
+            let tried = channel.attempts.tried_first(&id);
+            let answer = give_back(channel, id.0.as_bytes(), Held::after(tried)).await;
+            (id, tried, answer)
         })
         .buffered(AT_ONCE);
-    while let Some((id, answer)) = answers.next().await {
+    while let Some((id, tried, answer)) = answers.next().await {
         let how = match answer? {
             GivenBack::Messages(count) => {
                 messages += count;
@@ -38,7 +39,7 @@ pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelErro
             }
             // Settled by an attempt whose answer was lost, or never leased, since an answer that never came may have
             // been to a script that never ran.
-            GivenBack::Gone => channel.attempts.tried_first(&id).unwrap_or(Settlement::Released),
+            GivenBack::Gone => tried.unwrap_or(Settlement::Released),
             GivenBack::Lost => Settlement::Lost,
         };
         channel.attempts.forget(&id);

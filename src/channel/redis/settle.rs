@@ -85,7 +85,7 @@ pub(super) async fn release(channel: &RedisChannel, leases: &mut Vec<Lease>) -> 
     let mut answers = stream::iter(ids)
         .map(|id| async move {
             let before = channel.attempts.note(&id, Settlement::Released);
-            let answer = give_back(channel, id.0.as_bytes(), Held::ByUs).await;
+            let answer = give_back(channel, id.0.as_bytes(), Held::after(before)).await;
             (id, before, answer)
         })
         .buffered(AT_ONCE);
@@ -104,12 +104,24 @@ pub(super) async fn release(channel: &RedisChannel, leases: &mut Vec<Lease>) -> 
 }
 
 /// Whose a lease is that is given back.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Held {
     /// Ours, expired or not.
     ByUs,
+    /// Ours, and a completion was sent before and not answered.
+    InDoubt,
     /// Anybody's, and only if it is still expired.
     ByNobody,
+}
+
+impl Held {
+    /// Whose a lease of ours is after this was tried first.
+    pub(super) fn after(tried: Option<Settlement>) -> Self {
+        match tried {
+            Some(Settlement::Completed { .. }) => Self::InDoubt,
+            _ => Self::ByUs,
+        }
+    }
 }
 
 /// What became of a lease that was to be given back.
@@ -118,7 +130,7 @@ pub(super) enum GivenBack {
     Messages(usize),
     /// It is not registered, or has been renewed.
     Gone,
-    /// It had expired and was taken back before.
+    /// It had expired and was taken back before, or was given back in doubt.
     Lost,
 }
 
@@ -128,7 +140,12 @@ pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -
     let home = keys.home(name);
     let mut script = channel.scripts.release.prepare_invoke();
     script.key(&keys.leases).key(keys.lease(name)).key(keys.lost(name)).key(home);
-    script.arg(name).arg(if held == Held::ByUs { "held" } else { "expired" }).arg(MARK_OF_LOSS_MS);
+    let held = match held {
+        Held::ByUs => "held",
+        Held::InDoubt => "in doubt",
+        Held::ByNobody => "expired",
+    };
+    script.arg(name).arg(held).arg(MARK_OF_LOSS_MS);
     match channel.link.script(RELEASE, &script).await? {
         Value::Int(-1) => Ok(GivenBack::Gone),
         Value::Int(-2) => Ok(GivenBack::Lost),
