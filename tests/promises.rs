@@ -18,6 +18,8 @@ mod corpus;
 mod influxdb;
 #[path = "kill.rs"]
 mod kill;
+#[path = "lease_model.rs"]
+mod lease_model;
 #[path = "logs.rs"]
 mod logs;
 #[path = "outages.rs"]
