@@ -83,6 +83,8 @@ fn string(text: &str, start: usize) -> (usize, Option<Replacement>) {
     let mut at = start + 1;
     let mut broken = false;
     let mut high = false;
+    // What no JSON allows, not even Python's, has to stay, so that it is refused.
+    let mut sound = true;
     loop {
         let next_high = match bytes.get(at) {
             // The text ends in the middle of a string: no replacement can mend that.
@@ -90,6 +92,7 @@ fn string(text: &str, start: usize) -> (usize, Option<Replacement>) {
             Some(b'"') => break,
             Some(b'\\') => {
                 let unit = escaped_unit(text, at);
+                sound &= unit.is_some() || bytes.get(at + 1).is_some_and(|escaped| br#""\/bfnrt"#.contains(escaped));
                 at += if unit.is_some() { 6 } else { 2 };
                 match unit {
                     Some(0xdc00..=0xdfff) if high => {
@@ -104,7 +107,8 @@ fn string(text: &str, start: usize) -> (usize, Option<Replacement>) {
                     _ => false,
                 }
             }
-            Some(_) => {
+            Some(byte) => {
+                sound &= *byte >= b' ';
                 at += 1;
                 false
             }
@@ -115,7 +119,7 @@ fn string(text: &str, start: usize) -> (usize, Option<Replacement>) {
     }
     broken |= high;
     let repair = Repair { what: What::Surrogate, content: start + 1, start: start + 1, len: at - start - 1 };
-    (at + 1, broken.then_some(Replacement { repair: Some(repair), filler: Filler::String }))
+    (at + 1, (broken && sound).then_some(Replacement { repair: Some(repair), filler: Filler::String }))
 }
 
 /// The code unit of a `\uXXXX` escape at this place.
@@ -232,6 +236,10 @@ mod tests {
             "[.1e999]",
             r#"["\ud800"#,
             r#"["\ud8"]"#,
+            r#"["\ud800\q"]"#,
+            r#"["\ud800\ud8"]"#,
+            "[\"\\ud800\n\"]",
+            "[\"\0\\udc00\"]",
             "[--Infinity]",
         ] {
             assert_eq!(repaired(text), None, "{text}");

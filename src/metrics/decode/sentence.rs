@@ -57,7 +57,15 @@ impl<'a> Source<'a> {
 
     /// A string that is none, as it was written.
     pub(super) fn surrogate(self, text: Piece) -> String {
-        format!("the string \"{}\" with half of a surrogate pair, which is no character", cut(self.text(text)))
+        // The client's own escapes stay readable, what it left unescaped and does not print gets one.
+        let printable = cut(self.text(text)).chars().fold(String::new(), |mut all, char| {
+            match char {
+                '\\' | '"' | '\'' => all.push(char),
+                _ => all.extend(char.escape_debug()),
+            }
+            all
+        });
+        format!("the string \"{printable}\" with half of a surrogate pair, which is no character")
     }
 }
 

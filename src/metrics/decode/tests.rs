@@ -215,6 +215,20 @@ fn half_a_surrogate_pair_costs_no_more_than_its_metric() {
 }
 
 #[test]
+fn half_a_surrogate_pair_excuses_nothing_else_in_its_string() {
+    for string in ["\\ud800\n", "\\ud800\0", "\\q\\udc00"] {
+        let reason = refused_whole(with_counters(&counter(&format!("{{\"a\": \"{string}\"}}"))));
+        assert!(reason.starts_with("the message is not JSON: "), "{reason}");
+    }
+    // JSON allows these as they are.
+    let reason = refused(&counter("{\"a\": \"\u{7f}\u{85}\u{202e}'\\ud800\"}"));
+    assert_eq!(
+        reason,
+        r#"the metadata "a" holds the string "\u{7f}\u{85}\u{202e}'\ud800" with half of a surrogate pair, which is no character"#
+    );
+}
+
+#[test]
 fn metadata_becomes_fields_of_the_types_that_were_sent() {
     let cases = [
         (
