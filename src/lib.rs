@@ -34,3 +34,4 @@ pub mod config;
 pub mod metrics;
 pub mod observe;
 pub mod publisher;
+mod quote;

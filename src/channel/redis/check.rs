@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::{RedisChannel, answers};
-use crate::channel::ChannelError;
+use crate::{channel::ChannelError, quote::quote};
 
 /// The first version with LMOVE and its kin.
 const OLDEST: (u64, u64) = (6, 2);
@@ -18,15 +18,15 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
     let target = &channel.link.target;
     if number(version) < OLDEST {
         return Err(ChannelError::Unusable {
-            what: format!("{target} is Redis {version}, which cannot move messages as safely as this agent needs"),
+            what: format!("{target} is Redis {}, which cannot move messages as safely as this agent needs", quote(version)),
             mend: "use Redis 6.2 or later, or Valkey".to_owned(),
         });
     }
     types(channel).await?;
     permissions(channel).await?;
     let name = match field(&text, "valkey_version") {
-        Some(valkey) => format!("Valkey {valkey}"),
-        None => format!("Redis {version}"),
+        Some(valkey) => format!("Valkey {}", quote(valkey)),
+        None => format!("Redis {}", quote(version)),
     };
     Ok(format!("{name} at {target}, queue {}", channel.keys.queue))
 }
@@ -48,7 +48,7 @@ pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
             Value::Okay => None,
             value => answers::text(value),
         };
-        let found = found.ok_or_else(|| channel.link.garbled(doing))?;
+        let found = quote(&found.ok_or_else(|| channel.link.garbled(doing))?);
         if found != "none" && found != expected {
             return Err(ChannelError::Refused {
                 what: format!("the key {key} at {} holds a {found} where a {expected} belongs (WRONGTYPE)", channel.link.target),
@@ -74,7 +74,7 @@ pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-fn number(version: &str) -> (u64, u64) {
+pub(super) fn number(version: &str) -> (u64, u64) {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }

@@ -1,10 +1,11 @@
 //! What Redis or the way to it says, as a sentence for the person who must act, with what to do.
 //!
-//! Sentences name the URL without its secrets, never the passwords or arguments that were sent.
+//! Sentences name the URL without its secrets, never the passwords or arguments that were sent. The server's own words are
+//! judged as they came and quoted as one printable line, since whatever answers may say anything, at any length.
 
 use redis::{ErrorKind, RedisError};
 
-use crate::channel::ChannelError;
+use crate::{channel::ChannelError, quote::quote};
 
 /// Commands and scripts that a Redis ACL must allow.
 const COMMANDS: &str =
@@ -14,10 +15,12 @@ const COMMANDS: &str =
 pub(super) fn sentence(doing: &str, target: &str, pattern: &str, error: &RedisError) -> ChannelError {
     let words = own_words(error);
     if let Some((what, mend)) = answered(&words, target, pattern) {
-        return ChannelError::Refused { what: format!("cannot {doing}: {what} ({words})"), mend };
+        return ChannelError::Refused { what: format!("cannot {doing}: {what} ({})", quote(&words)), mend };
     }
     let what = format!("cannot {doing}{}", place(doing, target));
-    match passing(&words, target, error) {
+    let hint = passing(&words, target, error);
+    let words = quote(&words);
+    match hint {
         Some(hint) => ChannelError::Unreachable { what, why: format!("{words}: {hint}") },
         None if error.is_io_error() => ChannelError::Unreachable { what, why: words },
         None => ChannelError::Refused { what: format!("{what}: {words}"), mend: "look into the log of that Redis".to_owned() },
@@ -156,6 +159,17 @@ mod tests {
     fn said(text: &str) -> ChannelError {
         let value = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
         sentence("take messages", "redis://host:6379/0", "~q ~{q}:* ~p", &value.extract_error().unwrap_err())
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_printable_bounded_line() {
+        let long = format!("ERR \u{1b}]0;owned\u{7}{}", "x".repeat(1 << 20));
+        let not_redis = redis::parse_redis_value(b"HTTP/1.1 400 Bad Request\r\n").unwrap_err();
+        let not_redis = sentence("connect", "redis://host:6379/0", "~q", &not_redis);
+        for said in [said(&long), said(&format!("OOM {long}")), said(&format!("LOADING {long}")), not_redis] {
+            let said = said.to_string();
+            assert!(!said.contains(char::is_control) && said.len() < 1500, "{} bytes: {said:.300}", said.len());
+        }
     }
 
     #[test]

@@ -4,11 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use awc::http::header::HttpDate;
 
+use crate::quote::quote;
+
 /// The longest pause that a server can ask for.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
-
-/// How much of a server's words is quoted, in characters.
-const MAX_QUOTE: usize = 400;
 
 /// An answer as far as it matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,26 +98,6 @@ pub(super) fn words(answer: &Answer, hide: impl Fn(String) -> String) -> String 
     if said.is_empty() { status } else { [status.as_str(), said.as_str()].join(" ") }
 }
 
-/// Printable and bounded; of a long text the beginning and the end, since InfluxDB puts the reason last.
-fn quote(text: &str) -> String {
-    let printable: Vec<char> = text
-        .split_whitespace()
-        .flat_map(|word| [' '].into_iter().chain(word.chars()))
-        .skip(1)
-        .map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c })
-        .collect();
-    if printable.len() <= MAX_QUOTE {
-        return printable.into_iter().collect();
-    }
-    let (head, tail) = (MAX_QUOTE / 2, MAX_QUOTE / 2 - 3);
-    printable.iter().take(head).chain(&['.', '.', '.']).chain(printable.iter().skip(printable.len() - tail)).collect()
-}
-
-/// Characters that turn the direction of text or hide in it.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 fn mentions(answer: &Answer, what: &str) -> bool {
     error(&answer.body).is_some_and(|error| error.contains(what))
 }
@@ -159,6 +138,7 @@ fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quote::MAX_QUOTE;
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, retry_after: None, body: body.to_owned() }
@@ -306,13 +286,5 @@ mod tests {
             verdict(&said, SystemTime::UNIX_EPOCH, |text| text.replace("\"se cret\"", "***").replace("database", "***"));
         let Verdict::Hold { cause: Cause::NoDatabase, words } = verdict else { panic!("{verdict:?}") };
         assert!(words.starts_with("404 *** not found: xxx") && words.ends_with("xxx***"), "{words}");
-    }
-
-    #[test]
-    fn a_quote_is_one_printable_bounded_line() {
-        assert_eq!(quote("a\n\u{1b}[31m\tb\u{202e}c"), "a \u{fffd}[31m b\u{fffd}c");
-        let long = quote(&format!("unable to parse '{}': max key length exceeded", "x".repeat(70_000)));
-        assert_eq!(long.chars().count(), MAX_QUOTE);
-        assert!(long.starts_with("unable to parse 'xxx") && long.ends_with("xxx': max key length exceeded"), "{long}");
     }
 }

@@ -1,0 +1,37 @@
+//! What a server says, fit for a sentence: printable, on one line, and bounded, whatever the server sent.
+
+/// How much is quoted, in characters.
+pub(crate) const MAX_QUOTE: usize = 400;
+
+/// The text on one printable line; of a long one the beginning and the end, since a reason often comes last.
+pub(crate) fn quote(text: &str) -> String {
+    let printable: Vec<char> = text
+        .split_whitespace()
+        .flat_map(|word| [' '].into_iter().chain(word.chars()))
+        .skip(1)
+        .map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c })
+        .collect();
+    if printable.len() <= MAX_QUOTE {
+        return printable.into_iter().collect();
+    }
+    let (head, tail) = (MAX_QUOTE / 2, MAX_QUOTE / 2 - 3);
+    printable.iter().take(head).chain(&['.', '.', '.']).chain(printable.iter().skip(printable.len() - tail)).collect()
+}
+
+/// Characters that turn the direction of text or hide in it.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_is_one_printable_bounded_line() {
+        assert_eq!(quote("a\n\u{1b}[31m\tb\u{202e}c"), "a \u{fffd}[31m b\u{fffd}c");
+        let long = quote(&format!("unable to parse '{}': max key length exceeded", "x".repeat(70_000)));
+        assert_eq!(long.chars().count(), MAX_QUOTE);
+        assert!(long.starts_with("unable to parse 'xxx") && long.ends_with("xxx': max key length exceeded"), "{long}");
+    }
+}
