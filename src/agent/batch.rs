@@ -2,7 +2,7 @@
 
 use crate::{
     channel::{DeadLetter, Lease, RefusedPoint},
-    metrics::{Decoder, MessageSet, Refusal},
+    metrics::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
     publisher::RefusedAt,
 };
 
@@ -57,6 +57,9 @@ fn dead_letter<'a>(lease: &Lease, payload: &[u8], refusals: impl Iterator<Item =
     let reason = match (whole, refused.as_slice()) {
         (Some(whole), _) => whole.reason.clone(),
         (None, [only]) => format!("{}: {}", only.metric, only.reason),
+        (None, [first, ..]) if refused.len() > MOST_REFUSALS => {
+            format!("more than {MOST_REFUSALS} points were refused; the first, {}: {}", first.metric, first.reason)
+        }
         (None, [first, ..]) => format!("{} points were refused; the first, {}: {}", refused.len(), first.metric, first.reason),
         (None, []) => String::new(),
     };

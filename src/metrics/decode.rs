@@ -13,6 +13,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::settle::MOST_REFUSALS;
 use self::shape::Reader;
 use super::python_json::repair;
 use super::set::Entry;
@@ -54,7 +55,8 @@ impl Decoder {
     /// offset of 0 to 999 ns made from the message's bytes.
     ///
     /// Returns what could not be decoded: nothing for a sound message, a refusal per bad metric, or one
-    /// without a metric's name when the whole message is unusable (its entry then has no points).
+    /// without a metric's name when the whole message is unusable (its entry then has no points). Of more than 100 bad
+    /// metrics the last refusal, under an empty name, says only how many more there are.
     ///
     /// # The offset
     /// Clients stamp in microseconds, and two points of one series in one microsecond are one point to the database: the

@@ -14,6 +14,7 @@ mod set;
 mod timestamp;
 
 pub use decode::Decoder;
+pub(crate) use decode::MOST_REFUSALS;
 pub use message::{MessageError, Metadata, OutgoingMessage, Unit};
 pub use set::{Dimension, Field, Kind, Message, MessageSet, Point, Refusal, Scalar, Text};
 pub use timestamp::{DEFAULT_FORMAT as DEFAULT_TIMESTAMP_FORMAT, queued_at};

@@ -10,6 +10,10 @@ use crate::metrics::set::Entry;
 use crate::metrics::timestamp::{Format, FormatCache, TimestampError};
 use crate::metrics::{Dimension, Kind, MessageSet, Point, Refusal};
 
+/// How many refusals of one message are told one by one. A refusal with its reason is many times as large as the two bytes
+/// that a hostile metric takes, and nobody reads the hundredth: the message is beside them in the dead letter.
+pub(crate) const MOST_REFUSALS: usize = 100;
+
 /// Counters or timers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum List {
@@ -36,9 +40,12 @@ pub(super) fn settle(
     set: &mut MessageSet,
 ) -> Result<Vec<Refusal>, String> {
     let before = Lengths::of(set);
-    let mut settling = Settling { source: Source::new(payload, raw), raw, set, refusals: Vec::new() };
+    let mut settling = Settling { source: Source::new(payload, raw), raw, set, refusals: Vec::new(), more: 0 };
     let settled = settling.message(formats, offset);
-    let refusals = settling.refusals;
+    let (mut refusals, more) = (settling.refusals, settling.more);
+    if more > 0 {
+        refusals.push(Refusal { metric: Some(String::new()), reason: format!("{more} more metrics cannot be used") });
+    }
     settled.map(|()| refusals).inspect_err(|_| before.restore(set))
 }
 
@@ -68,6 +75,8 @@ struct Settling<'a> {
     raw: &'a RawMessage,
     set: &'a mut MessageSet,
     refusals: Vec<Refusal>,
+    /// How many metrics were refused beyond [`MOST_REFUSALS`].
+    more: usize,
 }
 
 /// A metric that can be written, as soon as its fields are known to be sound.
@@ -118,6 +127,7 @@ impl<'a> Settling<'a> {
                 });
                 match sound {
                     Ok(sound) => self.push(list, metric, &sound).ok_or(FULL)?,
+                    Err(_) if self.refusals.len() == MOST_REFUSALS => self.more += 1,
                     Err(reason) => self.refusals.push(Refusal { metric: Some(self.name_of(metric)), reason }),
                 }
             }

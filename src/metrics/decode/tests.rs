@@ -229,6 +229,17 @@ fn half_a_surrogate_pair_excuses_nothing_else_in_its_string() {
 }
 
 #[test]
+fn a_message_of_nothing_but_refused_metrics_takes_no_more_memory_for_each() {
+    let (set, refusals) = decode(with_counters(&vec!["0"; 50_000].join(",")));
+    assert_eq!(names(&set), ["good"]);
+    assert_eq!(refusals.len(), MOST_REFUSALS + 1);
+    assert_eq!(refusals[MOST_REFUSALS - 1].reason, "counter 100 is the number 0 instead of an object");
+    assert_eq!(refusals[MOST_REFUSALS].reason, "49900 more metrics cannot be used");
+    let (_, refusals) = decode(with_counters(&vec!["0"; MOST_REFUSALS].join(",")));
+    assert_eq!(refusals.len(), MOST_REFUSALS);
+}
+
+#[test]
 fn metadata_becomes_fields_of_the_types_that_were_sent() {
     let cases = [
         (
