@@ -23,7 +23,7 @@ pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FormatError {
     /// A directive that Python does not know.
-    #[error("has the unknown directive %{0}")]
+    #[error("has the unknown directive %{}", .0.escape_debug())]
     Unknown(char),
     /// A `%` with nothing behind it.
     #[error("ends in a lone %")]

@@ -23,6 +23,8 @@ fn every_format_means_what_it_means_to_python() {
 fn a_format_error_names_the_directive() {
     let sentence = |format: &str| Format::compile(format).unwrap_err().to_string();
     assert_eq!(sentence("%Q"), "has the unknown directive %Q");
+    assert_eq!(sentence("%\u{c}"), "has the unknown directive %\\u{c}");
+    assert_eq!(sentence("%é"), "has the unknown directive %é");
     assert_eq!(sentence("%Y %"), "ends in a lone %");
     assert_eq!(sentence("%H %c"), "has the directive %H more than once");
 }
