@@ -31,6 +31,9 @@ pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod metrics;
 pub mod observe;
 pub mod publisher;

@@ -4,6 +4,8 @@
 //! key that comes twice counts the second time. What is sound then goes into the set (`settle`), each string copied once.
 
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod nested;
 mod raw;
 mod read;

@@ -4,7 +4,7 @@
 //! batch and not per message, point or string. [`Decoder`] fills it; a publisher reads it. [`OutgoingMessage`] is the
 //! other direction, for a client.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod build;
 mod decode;
 mod message;
@@ -12,6 +12,11 @@ mod python_json;
 mod python_text;
 mod set;
 mod timestamp;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use decode::fuzzing::decode as fuzz_decode;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use timestamp::fuzzing::timestamp as fuzz_timestamp;
 
 pub use decode::Decoder;
 pub(crate) use decode::MOST_REFUSALS;

@@ -10,6 +10,8 @@
 
 mod assemble;
 pub(super) mod civil;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod pattern;
 #[cfg(test)]
 mod tests;

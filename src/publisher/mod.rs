@@ -3,6 +3,9 @@
 mod debug;
 mod influxdb;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use influxdb::fuzzing::{answer as fuzz_answer, line as fuzz_line};
+
 pub use debug::DebugPublisher;
 pub use influxdb::InfluxdbPublisher;
 

@@ -11,6 +11,8 @@ mod attempts;
 mod check;
 mod connection;
 mod errors;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod keys;
 mod pressure;
 mod receive;
@@ -19,6 +21,9 @@ mod scripts;
 mod settle;
 mod slice;
 mod target;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::redis as fuzz_redis;
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,9 +1,13 @@
 //! Writes to InfluxDB 1.x by line protocol. [`verdict`] says what an answer means, [`isolate`] what to send next.
 
 mod escape;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod hold;
 mod isolate;
 mod line;
+#[cfg(any(test, feature = "fuzzing"))]
+mod reader;
 mod transport;
 mod verdict;
 

@@ -1,0 +1,121 @@
+//! What no message can do; see [`crate::fuzzing`].
+
+use std::mem::size_of;
+
+use super::raw::{RawDimension, RawField, RawMetric};
+use super::{Decoder, Entry};
+use crate::metrics::build::{Contents, Metric, Value};
+use crate::metrics::{Dimension, Field, MessageSet, Point, Refusal};
+
+/// A sound message, to stand before and behind the one in question.
+const NEIGHBOUR: &[u8] = br#"{"dimensions": [{"name": "d", "value": "1"}], "timers": [], "timestamp_format": "%Y",
+    "counters": [{"name": "c", "metadata": {"\u00e9": [-0]}, "timestamp": "1970", "value": 1}]}"#;
+
+/// The longest reason: two quotes of 100 characters, each written as an escape of ten bytes, and the words around them.
+const LONGEST_REASON: usize = 2 * 10 * 100 + 200;
+
+/// The most memory that a byte of a message takes: a counter may be the two bytes `0,`, in a list that grows by doubling.
+const GROWTH: usize = 150;
+
+/// Memory that is kept from message to message, and for the refusals.
+const KEPT: usize = 1 << 20;
+
+pub(crate) fn decode(payload: &[u8]) {
+    let (mut decoder, mut alone) = (Decoder::new(), MessageSet::new());
+    let refusals = decoder.decode(payload, false, &mut alone);
+    assert_eq!(alone.len(), 1, "an entry a message");
+    let taken = footprint(&decoder, &alone, &refusals);
+    assert!(taken <= KEPT + GROWTH * payload.len(), "{taken} bytes for a message of {}", payload.len());
+    let contents = alone.contents();
+    sound(&contents, &refusals);
+    if refusals.iter().any(|refusal| refusal.metric.is_none()) {
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        let left = alone.text.len() + alone.dimensions.len() + alone.fields.len() + alone.points.len();
+        assert_eq!(left, 0, "a refused message left something behind");
+    }
+
+    // Whatever was decoded before and comes behind it, in the same set and by the same decoder.
+    let mut among = MessageSet::new();
+    let mut beside = Vec::new();
+    for payload in [NEIGHBOUR, payload, NEIGHBOUR] {
+        beside.push(decoder.decode(payload, false, &mut among));
+    }
+    assert_eq!(beside, [vec![], refusals.clone(), vec![]]);
+    let mut alone_beside = MessageSet::new();
+    decoder.decode(NEIGHBOUR, false, &mut alone_beside);
+    let neighbour = alone_beside.contents();
+    assert_eq!(neighbour.first().map(|(_, metrics)| metrics.len()), Some(1));
+    assert_eq!(among.contents(), [neighbour.clone(), contents.clone(), neighbour].concat());
+
+    let mut unique = MessageSet::new();
+    assert_eq!(without_times(&decoder.decode(payload, true, &mut unique)), without_times(&refusals));
+    offset(&contents, &unique.contents());
+}
+
+/// What every set promises to those who read it.
+fn sound(contents: &[Contents], refusals: &[Refusal]) {
+    for (dimensions, metrics) in contents {
+        assert!(dimensions.iter().all(|(name, _)| !name.is_empty()));
+        for metric in metrics {
+            assert!(!metric.name.is_empty() && metric.value.is_finite(), "{metric:?}");
+            let mut names: Vec<_> = metric.metadata.iter().map(|(name, _)| name).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), metric.metadata.len(), "a name came twice: {metric:?}");
+            for (name, value) in &metric.metadata {
+                assert!(!name.is_empty() && name != "value" && (name != "unit" || metric.unit.is_none()), "{metric:?}");
+                assert!(!matches!(value, Value::Float(float) if !float.is_finite()), "{metric:?}");
+            }
+        }
+    }
+    for refusal in refusals {
+        let reason = &refusal.reason;
+        assert!(!reason.is_empty() && reason.len() <= LONGEST_REASON, "{} bytes: {reason}", reason.len());
+        assert!(!reason.contains(char::is_control), "not one printable line: {reason:?}");
+    }
+}
+
+/// With an offset all is the same but the times, which are up to 999 ns later. A time at the end of what 64 bits hold is
+/// refused for its offset.
+fn offset(exact: &[Contents], unique: &[Contents]) {
+    for ((dimensions, metrics), (unique_dimensions, unique_metrics)) in exact.iter().zip(unique) {
+        assert_eq!(dimensions, unique_dimensions);
+        if metrics.len() != unique_metrics.len() {
+            assert!(metrics.iter().any(|metric| metric.time.checked_add(999).is_none()), "an offset lost a point");
+            continue;
+        }
+        let mut offsets = Vec::new();
+        for (metric, unique) in metrics.iter().zip(unique_metrics) {
+            offsets.push(unique.time - metric.time);
+            assert_eq!(*metric, Metric { time: metric.time, ..unique.clone() });
+        }
+        assert!(offsets.iter().all(|offset| (0..1000).contains(offset)), "{offsets:?}");
+        offsets.sort_unstable();
+        offsets.dedup();
+        assert_eq!(offsets.len(), metrics.len().min(1000), "{offsets:?}");
+    }
+}
+
+/// The refusals but for those that are about a time.
+fn without_times(refusals: &[Refusal]) -> Vec<&Refusal> {
+    refusals.iter().filter(|refusal| !refusal.reason.contains("outside the years")).collect()
+}
+
+/// How much memory is held, in bytes.
+fn footprint(decoder: &Decoder, set: &MessageSet, refusals: &[Refusal]) -> usize {
+    let raw = &decoder.reader.raw;
+    let metrics = raw.counters.items.capacity() + raw.timers.items.capacity();
+    let reading = raw.scratch.capacity()
+        + raw.dimensions.items.capacity() * size_of::<RawDimension>()
+        + metrics * size_of::<RawMetric>()
+        + raw.fields.capacity() * size_of::<RawField>();
+    let decoded = set.text.capacity()
+        + set.dimensions.capacity() * size_of::<Dimension>()
+        + set.fields.capacity() * size_of::<Field>()
+        + set.points.capacity() * size_of::<Point>()
+        + set.entries.capacity() * size_of::<Entry>();
+    let refused = refusals
+        .iter()
+        .map(|refusal| size_of::<Refusal>() + refusal.reason.capacity() + refusal.metric.as_ref().map_or(0, String::capacity));
+    reading + decoded + refused.sum::<usize>()
+}
