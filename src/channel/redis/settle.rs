@@ -17,7 +17,7 @@ const RENEW_SLICE: usize = 1000;
 
 /// How many leases are given back in one go, one after the other in Redis: with a round trip for each, thousands of
 /// small leases would take longer over a network than the end of the agent may.
-pub(super) const AT_ONCE: usize = 100;
+pub(super) const AT_ONCE: usize = 500;
 
 const COMPLETE: &str = "complete messages";
 const RELEASE: &str = "give messages back";
