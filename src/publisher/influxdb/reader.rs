@@ -223,3 +223,61 @@ fn before(text: &[u8], at: usize) -> Option<u8> {
 fn part(text: &[u8], start: usize, end: usize) -> &[u8] {
     text.get(start..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    /// Lines that the fuzzer made, and the one point that InfluxDB 1.6.7 answered to a query after each was written.
+    const STORED: &str = include_str!("../../../tests/data/influxd.jsonl");
+
+    /// A float that is whole is answered as an integer.
+    fn is_same(read: &Value, stored: &Json) -> bool {
+        match read {
+            Value::Text(text) => stored.as_str() == Some(text),
+            Value::Int(int) => stored.as_i64() == Some(*int),
+            Value::Float(float) => stored.as_f64() == Some(*float),
+            Value::Bool(bool) => stored.as_bool() == Some(*bool),
+        }
+    }
+
+    #[test]
+    fn this_reader_reads_what_a_real_influxdb_stored() {
+        assert!(STORED.lines().count() > 50);
+        for case in STORED.lines() {
+            let stored: Json = serde_json::from_str(case).unwrap();
+            let points = read(stored["line"].as_str().unwrap().as_bytes()).unwrap();
+            let [point] = points.as_slice() else { panic!("{points:?} of {case}") };
+            assert_eq!(stored["measurement"].as_str(), Some(point.measurement.as_str()), "{case}");
+            assert_eq!(stored["time"].as_i64(), Some(point.time), "{case}");
+            let tags: BTreeMap<_, _> = point.tags.iter().cloned().collect();
+            assert_eq!(stored["tags"], serde_json::json!(tags), "{case}");
+            let fields = stored["fields"].as_object().unwrap();
+            assert_eq!(fields.len(), point.fields.len(), "{case}");
+            for (name, value) in &point.fields {
+                assert!(fields.get(name).is_some_and(|stored| is_same(value, stored)), "{name} of {case}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_influxdb_refuses_is_an_error() {
+        for line in [
+            "m",
+            "m value=",
+            "m,a= value=1 1",
+            "m value=\"x 1",
+            "m value=1 soon",
+            ",a=b value=1 1",
+            "m,a=1,a=2 value=1 1",
+            "m value=NaN 1",
+        ] {
+            assert!(read(line.as_bytes()).is_err(), "{line}");
+        }
+        assert_eq!(read(b"#a comment\n\n"), Ok(vec![]));
+    }
+}
