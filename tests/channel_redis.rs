@@ -7,6 +7,8 @@ mod adopting;
 mod faults;
 #[path = "channel_redis/outages.rs"]
 mod outages;
+#[path = "channel_redis/oversized.rs"]
+mod oversized;
 #[path = "channel_redis/pressure.rs"]
 mod pressure;
 #[path = "channel_redis/proxy.rs"]
@@ -49,6 +51,7 @@ fn settings(url: &str) -> Redis {
         lease: Duration::from_secs(60),
         timeout: Duration::from_secs(5),
         max_dead_letters: 10_000,
+        max_message_bytes: 4 << 20,
     }
 }
 

@@ -6,6 +6,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "bounds.rs"]
+mod bounds;
 #[path = "channel_redis.rs"]
 mod channel_redis;
 #[path = "cli.rs"]

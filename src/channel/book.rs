@@ -15,7 +15,7 @@ pub struct LeaseId(pub String);
 /// What has happened to messages since the process started, in messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
-    /// Leased from the channel.
+    /// Leased from the channel, or set aside by it as too large to be leased.
     pub received: u64,
     /// Completed, in full or in part, and not parked.
     pub published: u64,
@@ -211,6 +211,13 @@ impl LeaseBook {
             }
         }
         open
+    }
+
+    /// Counts messages that the channel set aside by itself.
+    pub fn set_aside(&self, messages: u64) {
+        let mut pages = self.pages();
+        pages.tally.received += messages;
+        pages.tally.parked += messages;
     }
 
     /// Counts dead letters that were dropped to make room.

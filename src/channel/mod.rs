@@ -124,7 +124,8 @@ pub trait Channel: Send + Sync {
     async fn open(&self) -> Result<String, ChannelError>;
 
     /// Leases the oldest waiting messages, at most as many as were demanded; waits up to `wait` for the first
-    /// one, without polling. `None` when none came.
+    /// one, without polling. `None` when none came. A message that is larger than the channel allows is set aside as a
+    /// dead letter without being read.
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
 
     /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.

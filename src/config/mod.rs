@@ -79,6 +79,8 @@ pub struct Redis {
     pub timeout: Duration,
     /// `max_dead_letters`: with each further one the oldest is dropped.
     pub max_dead_letters: usize,
+    /// `max_message_bytes`: a larger message is set aside as a dead letter without being read.
+    pub max_message_bytes: usize,
 }
 
 /// `[batch]`

@@ -174,6 +174,12 @@ pub static KEYS: &[Key] = &[
         doc: "How many dead letters are kept, over all agents of this queue; with each further one the oldest is dropped for good. They take memory of Redis: each has its message's bytes and about 300 more. Raise it to have longer to look into them, lower it when Redis is short of memory.",
     },
     Key {
+        path: "channel.redis.max_message_bytes",
+        kind: Kind::Size { min: KIB, max: 256 * MIB },
+        default: Fallback::Is("4MiB"),
+        doc: "How large a message may be. A larger one becomes a dead letter within Redis and is never read by the agent, whose memory grows with this as with batch.max_bytes.",
+    },
+    Key {
         path: "batch.interval",
         kind: Kind::Duration { min: Duration::ZERO, max: secs(HOUR) },
         default: Fallback::Is("0s"),

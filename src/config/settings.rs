@@ -68,6 +68,7 @@ fn redis(values: &Values, password: Option<Secret>) -> Option<Redis> {
         lease: values.get("channel.redis.lease")?,
         timeout: values.get("channel.redis.timeout")?,
         max_dead_letters: values.get("channel.redis.max_dead_letters")?,
+        max_message_bytes: values.get("channel.redis.max_message_bytes")?,
     })
 }
 

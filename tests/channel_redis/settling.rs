@@ -306,8 +306,19 @@ fn what_was_given_back_after_a_completion_that_failed_is_not_counted_as_done() {
 fn linger(redis: &mut Connection, name: &str, which: &str) -> redis::Value {
     let script = redis::Script::new(include_str!("../../src/channel/redis/lua/take.lua"));
     let mut call = script.prepare_invoke();
-    call.key(LEASES).key(format!("{{kadabra_queue}}:lease:{name}")).key(Q).key(ADOPTED);
-    call.arg(name).arg(60_000).arg(10).arg(1000).arg(which).arg("").invoke(redis).unwrap()
+    call.key(LEASES).key(format!("{{kadabra_queue}}:lease:{name}")).key(Q).key(ADOPTED).key(DEAD);
+    call.arg(name)
+        .arg(60_000)
+        .arg(10)
+        .arg(1000)
+        .arg(which)
+        .arg("")
+        .arg(1000)
+        .arg("here")
+        .arg("now")
+        .arg(10)
+        .invoke(redis)
+        .unwrap()
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! What is asked of a Redis before it is used: its version, the types of the keys, the permissions.
 
+use std::time::Duration;
+
 use redis::Value;
 
-use super::{RedisChannel, answers};
+use super::{RedisChannel, answers, receive};
 use crate::{channel::ChannelError, quote::quote};
 
 /// The first version with LMOVE and its kin.
 const OLDEST: (u64, u64) = (6, 2);
+
+const TRY: &str = "try the commands that this agent needs";
 
 /// Connects and checks. Returns a sentence that says what was reached.
 pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError> {
@@ -65,8 +69,10 @@ async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
     let scratch = |what: &str| keys.lease(format!("{}:{what}", keys.new_lease(false).0).as_bytes());
     let mut probe = channel.scripts.probe.prepare_invoke();
     probe.key(&keys.leases).key(scratch("list")).key(scratch("other")).key(scratch("stream")).key(&keys.queue).key(&keys.adopted);
-    channel.link.script("try the commands that this agent needs", &probe).await?;
-    Ok(())
+    channel.link.script(TRY, &probe).await?;
+    // What blocks cannot be tried in a script.
+    receive::may_wait(channel).await?;
+    receive::message(channel, Duration::from_millis(1)).await
 }
 
 /// A value of an answer to INFO.

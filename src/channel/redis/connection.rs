@@ -76,9 +76,10 @@ impl Link {
         self.run(doing, Request::Script(script)).await
     }
 
-    /// Runs a command that blocks in Redis for up to `wait`, on a connection of its own. When this future is dropped,
-    /// the connection is closed, and Redis stops waiting.
-    pub(super) async fn blocking(&self, doing: &str, command: &Cmd, wait: Duration) -> Result<Value, ChannelError> {
+    /// Runs a command that blocks in Redis for up to `wait`, on a connection of its own, and does not have its answer
+    /// sent: what it is for shows otherwise. When this future is dropped, the connection is closed, and Redis stops
+    /// waiting.
+    pub(super) async fn blocking(&self, doing: &str, command: &Cmd, wait: Duration) -> Result<(), ChannelError> {
         let idle = lock(&self.idle).pop();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -88,10 +89,10 @@ impl Link {
             }
         };
         let patience = wait + self.timeout;
-        match by(Instant::now() + patience, patience, command.query_async(&mut connection)).await {
-            Ok(value) => {
+        match by(Instant::now() + patience, patience, unanswered(&mut connection, command)).await {
+            Ok(()) => {
                 lock(&self.idle).push(connection);
-                Ok(value)
+                Ok(())
             }
             Err(error) => {
                 // The others are of the same age: they would fail one by one.
@@ -181,6 +182,16 @@ enum Request<'a> {
     Command(&'a Cmd),
     Pipeline(&'a Pipeline),
     Script(&'a ScriptInvocation<'a>),
+}
+
+/// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over.
+async fn unanswered(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<(), RedisError> {
+    let mut commands = redis::pipe();
+    commands.cmd("CLIENT").arg("REPLY").arg("SKIP").add_command(command.clone()).cmd("PING");
+    for answer in connection.send_packed_commands(&commands, 0, 1).await? {
+        answer.extract_error()?;
+    }
+    Ok(())
 }
 
 async fn by<T>(

@@ -9,7 +9,7 @@ use crate::{channel::ChannelError, quote::quote};
 
 /// Commands and scripts that a Redis ACL must allow.
 const COMMANDS: &str =
-    "+@read +@write +@blocking +@scripting +@stream +@sortedset +@list +ping +info +time +select +client|setname";
+    "+@read +@write +@blocking +@scripting +@stream +@sortedset +@list +ping +info +time +select +client|setname +client|reply";
 
 /// An error of the crate or of the server. `doing` is a verb without an object: "connect", "take messages".
 pub(super) fn sentence(doing: &str, target: &str, pattern: &str, error: &RedisError) -> ChannelError {

@@ -9,23 +9,38 @@ use tokio::time::Instant;
 use super::{RedisChannel, answers};
 use crate::channel::{ChannelError, Demand, Lease, Settlement};
 
+/// The pauses between wake-ups for nothing.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 const TAKE: &str = "take messages";
 const WAIT: &str = "wait for messages";
 
 enum Taken {
     Lease(Lease),
     Nothing,
+    /// Nothing was taken, but a message that is too large was set aside; there may be others behind it.
+    SetAside,
     /// Nothing was taken from the queue because adopted messages are waiting.
     AdoptedFirst,
+}
+
+/// What one run of the script gave.
+struct Slice {
+    set_aside: u64,
+    letters_dropped: u64,
+    messages: Vec<Vec<u8>>,
 }
 
 /// See [`crate::channel::Channel::receive`].
 pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
     let until = Instant::now() + wait;
+    let mut pause = SHORTEST_PAUSE;
     loop {
         // From here on an adoption is not missed, whether it comes before or after the wait has begun.
         let adopted = channel.adopted.notified();
-        if let Some(lease) = oldest(channel, demand).await? {
+        let taken = oldest(channel, demand).await?;
+        if let Taken::Lease(lease) = taken {
             return Ok(Some(lease));
         }
         let left = until.saturating_duration_since(Instant::now());
@@ -33,25 +48,41 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
         if left < Duration::from_millis(1) {
             return Ok(None);
         }
-        // Another agent may be quicker after the wake-up; then there is nothing again, and the rest of the time is waited.
-        if let Either::Left((came, _)) = select(pin!(message(channel, left)), pin!(adopted)).await
-            && !came?
-        {
-            return Ok(None);
+        if let Taken::SetAside = taken {
+            continue;
+        }
+        let begun = Instant::now();
+        if let Either::Left((waited, _)) = select(pin!(message(channel, left)), pin!(adopted)).await {
+            waited?;
+        }
+        // Another agent may be quicker after the wake-up; then there is nothing again, and the rest of the time is
+        // waited. If it is Redis that refuses to wait, that is an error.
+        if begun.elapsed() < pause {
+            may_wait(channel).await?;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }
 
-/// Waits until the queue holds a message. It stays there: its place is taken by itself, so nothing is lost
-/// when nobody reads the answer.
-async fn message(channel: &RedisChannel, wait: Duration) -> Result<bool, ChannelError> {
+/// Waits until the queue holds a message, or for so long. It stays there: its place is taken by itself, so nothing is
+/// lost when nobody reads the answer. And nobody does: the answer would be the message, however large it is.
+pub(super) async fn message(channel: &RedisChannel, wait: Duration) -> Result<(), ChannelError> {
     let queue = &channel.keys.queue;
     let mut command = redis::cmd("BLMOVE");
     command.arg(queue).arg(queue).arg("RIGHT").arg("RIGHT").arg(format!("{:.3}", wait.as_secs_f64()));
-    Ok(channel.link.blocking(WAIT, &command, wait).await? != Value::Nil)
+    channel.link.blocking(WAIT, &command, wait).await
 }
 
-async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Option<Lease>, ChannelError> {
+/// Whether Redis lets this agent wait. Asked with an answer, and so of a list that does not exist.
+pub(super) async fn may_wait(channel: &RedisChannel) -> Result<(), ChannelError> {
+    let nowhere = channel.keys.lease(channel.keys.new_lease(false).0.as_bytes());
+    let mut command = redis::cmd("BLMOVE");
+    command.arg(&nowhere).arg(&nowhere).arg("RIGHT").arg("RIGHT").arg("0.001");
+    channel.link.command(WAIT, &command).await.map(drop)
+}
+
+async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, ChannelError> {
     let mut taken = take(channel, demand, false, true).await?;
     if let Taken::AdoptedFirst = taken {
         taken = take(channel, demand, true, false).await?;
@@ -60,10 +91,7 @@ async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Option<Lease>,
             taken = take(channel, demand, false, false).await?;
         }
     }
-    Ok(match taken {
-        Taken::Lease(lease) => Some(lease),
-        Taken::Nothing | Taken::AdoptedFirst => None,
-    })
+    Ok(taken)
 }
 
 /// Fills one lease, slice by slice.
@@ -74,12 +102,14 @@ async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Option<Lease>,
 /// after that (a command can linger in a dying connection), the first slice registers a lease that nobody renews,
 /// and which is taken back when it expires; a later slice finds the lease gone and does nothing. Either way nobody
 /// reads that answer, so nothing is doubled.
+///
+/// A message that is too large never comes here: Redis sets it aside, and it is counted as received and parked.
 async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_first: bool) -> Result<Taken, ChannelError> {
     let keys = &channel.keys;
     let mut lease = channel.book.enter(keys.new_lease(adopted));
     let name = lease.id().0.clone();
     let source = if adopted { &keys.adopted } else { &keys.queue };
-    let (mut messages, mut room) = (Vec::new(), demand.bytes);
+    let (mut messages, mut room, mut set_aside) = (Vec::new(), demand.bytes, 0);
     // Long before the lease can expire, which is longer than the time-out.
     let no_more_after = Instant::now() + channel.timeout / 2;
     loop {
@@ -87,9 +117,11 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         let small = channel.slice.is_small();
         let most = channel.slice.size().min(demand.messages.max(1) - messages.len());
         let mut script = channel.scripts.take.prepare_invoke();
-        script.key(&keys.leases).key(keys.lease(name.as_bytes())).key(source).key(&keys.adopted);
+        script.key(&keys.leases).key(keys.lease(name.as_bytes())).key(source).key(&keys.adopted).key(&keys.dead);
         script.arg(&name).arg(channel.lease_ms()).arg(most).arg(room);
         script.arg(if first { "first" } else { "more" }).arg(if first && adopted_first { "adopted-first" } else { "" });
+        script.arg(channel.max_message_bytes).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
+        script.arg(channel.max_dead_letters);
         let answer = channel.link.script(TAKE, &script).await;
         match answer {
             Ok(_) => channel.slice.arrived(),
@@ -103,8 +135,12 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
             }
             // It expired between two slices: what came is another agent's by now.
             Value::Int(-1) => return Ok(Taken::Nothing),
-            value => answers::messages(value).ok_or_else(|| channel.link.garbled(TAKE))?,
+            value => slice_of(value).ok_or_else(|| channel.link.garbled(TAKE))?,
         };
+        channel.book.set_aside(slice.set_aside);
+        channel.book.letters_dropped(slice.letters_dropped);
+        set_aside += slice.set_aside;
+        let slice = slice.messages;
         let count = slice.len();
         room = room.saturating_sub(slice.iter().map(Vec::len).sum());
         if first {
@@ -119,8 +155,17 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
     }
     if messages.is_empty() {
         lease.settle(Settlement::Released);
-        return Ok(Taken::Nothing);
+        return Ok(if set_aside > 0 { Taken::SetAside } else { Taken::Nothing });
     }
     lease.fill(messages, adopted);
     Ok(Taken::Lease(lease))
+}
+
+fn slice_of(answer: Value) -> Option<Slice> {
+    let Value::Array(items) = answer else { return None };
+    let mut items = items.into_iter();
+    let mut count = || u64::try_from(answers::integer(&items.next()?)?).ok();
+    let (set_aside, letters_dropped) = (count()?, count()?);
+    let messages = items.map(answers::bytes).collect::<Option<_>>()?;
+    Some(Slice { set_aside, letters_dropped, messages })
 }

@@ -47,6 +47,7 @@ mod tests {
             lease: Duration::from_secs(60),
             timeout: Duration::from_secs(5),
             max_dead_letters: 10_000,
+            max_message_bytes: 4 << 20,
         }
     }
 

@@ -1,0 +1,105 @@
+//! Memory stays under its bound, whatever waits in Redis and however long the database is away.
+
+use std::{env, fs};
+
+use super::support::{
+    agent::Agent,
+    pipeline::{Left, PATIENCE, Pipeline},
+    process::wait_for,
+};
+
+/// The bound with the default configuration, in KiB of peak resident memory.
+const BOUND: u64 = 64 << 10;
+
+/// How many messages are queued; a long run sets `BOUNDS_MESSAGES=1000000`.
+fn many() -> u64 {
+    env::var("BOUNDS_MESSAGES").ok().map_or(100_000, |text| text.parse().unwrap())
+}
+
+fn peak(agent: &Agent) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn assert_bounded(agent: &Agent, when: &str) {
+    let peak = peak(agent);
+    eprintln!("{when}: a peak of {peak} KiB");
+    assert!(peak <= BOUND, "{when}: a peak of {peak} KiB");
+}
+
+/// With InfluxDB away, and while the agent writes what has piled up.
+fn outage(mut pipeline: Pipeline, left: &Left) {
+    let mut agent = pipeline.agent().env("KADABRA_LOG__LEVEL", "info").start();
+    agent.wait_condition("publisher");
+    wait_for("every worker to hold a batch", PATIENCE, || (pipeline.left().leases >= 2).then_some(()));
+    // Some attempts of each.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_bounded(&agent, "InfluxDB away");
+    pipeline.influxd.start_again();
+    pipeline.wait_left(left);
+    assert_bounded(&agent, "all is written");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn many_messages() {
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    pipeline.push_numbers(0..many());
+    outage(pipeline, &Left::NOTHING);
+}
+
+/// A message of about so many bytes, made of points.
+fn large(number: usize, bytes: usize) -> String {
+    let counter = |point: usize| {
+        let time = format!("2026-03-01T12:00:{:02}.{:06}Z", point / 1_000_000, point % 1_000_000);
+        format!(r#"{{"name": "large", "metadata": {{"path": "/index"}}, "timestamp": "{time}", "value": {number}.0}}"#)
+    };
+    let room = bytes - 300;
+    let counters: Vec<_> = (0..room / (counter(0).len() + ", ".len())).map(counter).collect();
+    format!(
+        r#"{{"dimensions": [{{"name": "host", "value": "web{number}"}}], "counters": [{}], "timers": [], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ"}}"#,
+        counters.join(", ")
+    )
+}
+
+#[test]
+fn messages_of_a_megabyte() {
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    for number in 0..30 {
+        pipeline.push(large(number, 1 << 20).as_bytes());
+    }
+    outage(pipeline, &Left::NOTHING);
+}
+
+#[test]
+fn messages_as_large_as_they_may_be() {
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    for number in 0..6 {
+        pipeline.push(large(number, 4 << 20).as_bytes());
+    }
+    outage(pipeline, &Left::NOTHING);
+}
+
+#[test]
+fn a_message_of_a_hundred_megabytes() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().start();
+    pipeline.push_numbers(0..10);
+    // One that the agent waits for, and one among others.
+    pipeline.assert_all_written(0..10);
+    pipeline.push(&vec![b'x'; 100 << 20]);
+    pipeline.wait_left(&Left { dead: 1, ..Left::NOTHING });
+    pipeline.push(&vec![b'y'; 100 << 20]);
+    pipeline.push_numbers(10..20);
+    pipeline.wait_left(&Left { dead: 2, ..Left::NOTHING });
+    pipeline.assert_written(0..20);
+    assert_bounded(&agent, "after two of them");
+    let dead = pipeline.dead_letters();
+    assert!(dead[0]["payload"].len() == 100 << 20 && dead[1]["payload"].iter().all(|byte| *byte == b'y'));
+    assert!(String::from_utf8_lossy(&dead[0]["reason"]).contains("104857600 bytes"));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
