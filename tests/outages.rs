@@ -170,3 +170,17 @@ fn a_refused_metric_whose_name_reads_like_a_broken_request_is_parked() {
     pipeline.wait_left(&Left { dead: 1, ..Left::NOTHING });
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
+
+#[test]
+fn a_message_that_is_too_large_is_set_aside_and_that_is_said() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("KADABRA_CHANNEL__REDIS__MAX_MESSAGE_BYTES", "100KiB").start();
+    pipeline.push_numbers(0..10);
+    pipeline.push(&vec![b'x'; 200 << 10]);
+    pipeline.push_numbers(10..20);
+    pipeline.wait_left(&Left { dead: 1, ..Left::NOTHING });
+    pipeline.assert_written(0..20);
+    let said = agent.wait_log("set aside as dead letters");
+    assert!(said["the_newest_because"].as_str().unwrap().contains("max_message_bytes"), "{said}");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}

@@ -102,6 +102,8 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
                 answer = environment.channel.receive(wanted.demand, WAIT) => answer,
             }
         };
+        let too_large = environment.channel.book().take_unsaid();
+        environment.dead_letters.note_too_large(usize::try_from(too_large).unwrap_or(usize::MAX), &environment.log);
         match answer {
             Ok(lease) => {
                 environment.channel_works();

@@ -92,6 +92,8 @@ struct Pages {
     /// With how many messages.
     dropped: Vec<(LeaseId, usize)>,
     tally: Tally,
+    /// Messages that the channel has set aside by itself and nobody has said yet.
+    unsaid: u64,
 }
 
 /// The pages, to be changed. Once that is done the books must balance: in test builds whoever leaves them otherwise
@@ -218,6 +220,12 @@ impl LeaseBook {
         let mut pages = self.pages();
         pages.tally.received += messages;
         pages.tally.parked += messages;
+        pages.unsaid += messages;
+    }
+
+    /// How many messages the channel has set aside by itself since this was asked last.
+    pub fn take_unsaid(&self) -> u64 {
+        std::mem::take(&mut self.pages().unsaid)
     }
 
     /// Counts dead letters that were dropped to make room.

@@ -43,15 +43,24 @@ impl Memory {
 }
 
 impl DeadLetterSayings {
+    /// So many were set aside within the channel, since they are too large.
+    pub fn note_too_large(&self, count: usize, log: &Logger) {
+        self.say(count, "it is larger than channel.redis.max_message_bytes", log);
+    }
+
     /// These were set aside just now.
     pub fn note(&self, letters: &[DeadLetter], log: &Logger) {
         let Some(newest) = letters.last() else { return };
         for letter in letters {
             debug!(log, "a message was set aside as a dead letter"; "reason" => &letter.reason);
         }
-        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner).note(letters.len(), Instant::now());
+        self.say(letters.len(), &newest.reason, log);
+    }
+
+    fn say(&self, count: usize, because: &str, log: &Logger) {
+        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner).note(count, Instant::now());
         if let Some(count) = count {
-            warn!(log, "messages were set aside as dead letters"; "messages" => count, "the_newest_because" => &newest.reason,
+            warn!(log, "messages were set aside as dead letters"; "messages" => count, "the_newest_because" => because,
                 "mend" => "look at them in the channel, as the README tells; the rest of each was published");
         }
     }
