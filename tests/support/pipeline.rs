@@ -68,14 +68,15 @@ impl Pipeline {
         }
     }
 
-    /// What Redis holds.
+    /// What Redis holds, at one instant: between two questions messages may move from what was asked later to what was
+    /// asked before, and be seen nowhere.
     pub(crate) fn left(&self) -> Left {
-        let mut connection = self.redis.connection();
-        let mut count = |command: &str, key: &str| -> u64 { redis::cmd(command).arg(key).query(&mut connection).unwrap() };
-        let (queued, inprogress) = (count("LLEN", "kadabra_queue"), count("LLEN", "kadabra_inprogress"));
-        let adopted = count("LLEN", "{kadabra_queue}:adopted");
-        let (leases, dead) = (count("ZCARD", "{kadabra_queue}:leases"), count("XLEN", "{kadabra_queue}:dead"));
-        let lists: Vec<String> = redis::cmd("KEYS").arg("{kadabra_queue}:lease:*").query(&mut connection).unwrap();
+        let mut questions = redis::pipe();
+        questions.atomic().cmd("LLEN").arg("kadabra_queue").cmd("LLEN").arg("kadabra_inprogress");
+        questions.cmd("LLEN").arg("{kadabra_queue}:adopted").cmd("ZCARD").arg("{kadabra_queue}:leases");
+        questions.cmd("XLEN").arg("{kadabra_queue}:dead").cmd("KEYS").arg("{kadabra_queue}:lease:*");
+        let answers: (u64, u64, u64, u64, u64, Vec<String>) = questions.query(&mut self.redis.connection()).unwrap();
+        let (queued, inprogress, adopted, leases, dead, lists) = answers;
         Left { queued, inprogress, adopted, leases, lease_lists: lists.len(), dead }
     }
 
