@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kadabra::{
     config::Influxdb,
     metrics::{Decoder, MessageSet},
@@ -52,7 +52,9 @@ fn encode(criterion: &mut Criterion) {
     });
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.bench_function("messages of 5 points", |bencher| bencher.iter(|| publisher.load(black_box(&set))));
+    group.bench_function("messages of 5 points", |bencher| {
+        bencher.iter_batched(|| set.clone(), |set| publisher.load(black_box(set)), BatchSize::LargeInput);
+    });
     group.finish();
 }
 

@@ -29,15 +29,15 @@ fn assert_bounded(agent: &Agent, when: &str) {
 }
 
 /// With InfluxDB away, and while the agent writes what has piled up.
-fn outage(mut pipeline: Pipeline, left: &Left) {
-    let mut agent = pipeline.agent().env("KADABRA_LOG__LEVEL", "info").start();
+fn outage(mut pipeline: Pipeline, max_messages: &str) {
+    let mut agent = pipeline.agent().env("KADABRA_BATCH__MAX_MESSAGES", max_messages).start();
     agent.wait_condition("publisher");
     wait_for("every worker to hold a batch", PATIENCE, || (pipeline.left().leases >= 2).then_some(()));
     // Some attempts of each.
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert_bounded(&agent, "InfluxDB away");
     pipeline.influxd.start_again();
-    pipeline.wait_left(left);
+    pipeline.wait_left(&Left::NOTHING);
     assert_bounded(&agent, "all is written");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
@@ -47,7 +47,7 @@ fn many_messages() {
     let mut pipeline = Pipeline::start();
     pipeline.influxd.stop();
     pipeline.push_numbers(0..many());
-    outage(pipeline, &Left::NOTHING);
+    outage(pipeline, "10000");
 }
 
 /// A message of about so many bytes, made of points.
@@ -71,7 +71,7 @@ fn messages_of_a_megabyte() {
     for number in 0..30 {
         pipeline.push(large(number, 1 << 20).as_bytes());
     }
-    outage(pipeline, &Left::NOTHING);
+    outage(pipeline, "10000");
 }
 
 #[test]
@@ -81,7 +81,23 @@ fn messages_as_large_as_they_may_be() {
     for number in 0..6 {
         pipeline.push(large(number, 4 << 20).as_bytes());
     }
-    outage(pipeline, &Left::NOTHING);
+    outage(pipeline, "10000");
+}
+
+#[test]
+fn messages_whose_lines_are_hundreds_of_times_as_large() {
+    let mut pipeline = Pipeline::start();
+    pipeline.influxd.stop();
+    let dimensions: Vec<_> = (0..60).map(|n| format!(r#"{{"name": "d{n}", "value": "{}"}}"#, "v".repeat(1000))).collect();
+    let message = |number: usize| {
+        let message = large(number, 50_000);
+        message.replacen("\"dimensions\": [", &format!("\"dimensions\": [{}, ", dimensions.join(", ")), 1)
+    };
+    // 25 MB of lines each.
+    for number in 0..4 {
+        pipeline.push(message(number).as_bytes());
+    }
+    outage(pipeline, "2");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn many(count: u32) -> MessageSet {
 }
 
 async fn publish(publisher: &mut InfluxdbPublisher, set: &MessageSet) -> Outcome {
-    publisher.load(set);
+    publisher.load(set.clone());
     write_on(publisher).await
 }
 

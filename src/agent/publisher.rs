@@ -94,7 +94,7 @@ async fn publish(
 ) -> Box<dyn Destination> {
     {
         let _work = progress.begin("encoding a batch", environment.hang_timeout);
-        destination.load(&batch.set);
+        destination.load(std::mem::take(&mut batch.set));
     }
     match write(destination.as_mut(), &environment, &progress).await {
         Some(refused) => {

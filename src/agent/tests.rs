@@ -185,7 +185,7 @@ impl Publisher for Scripted {
         "a script".to_owned()
     }
 
-    fn load(&mut self, set: &MessageSet) {
+    fn load(&mut self, set: MessageSet) {
         self.loaded = set.len();
     }
 

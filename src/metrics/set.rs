@@ -86,7 +86,7 @@ pub(super) struct Entry {
 
 /// Every message of a batch, decoded. Indices of messages are the order in which they were decoded; a message
 /// that was refused whole keeps its index and has no points.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MessageSet {
     pub(super) text: String,
     pub(super) dimensions: Vec<Dimension>,

@@ -33,11 +33,11 @@ impl Publisher for DebugPublisher {
         "debug: the log".to_owned()
     }
 
-    fn load(&mut self, set: &MessageSet) {
+    fn load(&mut self, set: MessageSet) {
         self.line.clear();
         self.left_out = 0;
         for message in set.messages().filter(|message| !message.points().is_empty()) {
-            let json = to_json(set, &message).to_string();
+            let json = to_json(&set, &message).to_string();
             if self.line.len() + json.len() + ", []".len() > MAX_LINE {
                 self.left_out += 1;
             } else {
@@ -135,7 +135,7 @@ mod tests {
     async fn logged(set: &MessageSet) -> Vec<(Level, String, String)> {
         let records = Records::default();
         let mut publisher = DebugPublisher::new(Logger::root(records.clone().fuse(), slog::o!()));
-        publisher.load(set);
+        publisher.load(set.clone());
         assert_eq!(publisher.write().await, Outcome::Written { refused: Vec::new() });
         let records = records.0.lock().unwrap();
         records.clone()

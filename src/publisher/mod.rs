@@ -63,8 +63,8 @@ pub trait Publisher {
     /// Where this writes to, for people: `influxdb http://localhost:8086 database kadabra`.
     fn destination(&self) -> String;
 
-    /// Takes a batch in: encodes it, and forgets the one before.
-    fn load(&mut self, set: &MessageSet);
+    /// Takes a batch in, and forgets the one before. The set is kept no longer than it takes to encode it.
+    fn load(&mut self, set: MessageSet);
 
     /// Writes the next part of what is left of the loaded batch, with one request. Goes on where it was after
     /// `Progressed`, `Retry` and `Hold`; writing the same point again changes nothing at the destination.

@@ -114,7 +114,7 @@ async fn a_body_that_is_too_large_is_split_and_a_point_that_is_too_large_refused
     let mut messages: Vec<Vec<u8>> =
         (0..8000).map(|n| message(&[], vec![counter("c", n, json!({ "text": "y".repeat(200) }))])).collect();
     messages.insert(4000, message(&[], vec![counter("c", 9000, json!({ "a": text, "b": text }))]));
-    publisher.load(&set_of(&messages));
+    publisher.load(set_of(&messages));
     // A server that refuses a large body closes while we still send: each time it may take an answer, or be a retry.
     let outcome = loop {
         match write_on(&mut publisher).await {

@@ -96,9 +96,9 @@ impl Work {
         }
     }
 
-    /// The lines that were refused, in order.
-    pub(super) fn refused(&self) -> &[RefusedLine] {
-        &self.refused
+    /// The lines that were refused, in order. Given once.
+    pub(super) fn take_refused(&mut self) -> Vec<RefusedLine> {
+        std::mem::take(&mut self.refused)
     }
 
     // Ranges are settled from the front, so this keeps the order.
@@ -183,7 +183,7 @@ mod tests {
                 prop_assert!(range.len() <= MAX_LINES && !range.is_empty());
                 server.take(&range, &mut work, &mut rng);
             }
-            let refused: Vec<usize> = work.refused().iter().map(|refused| refused.line).collect();
+            let refused: Vec<usize> = work.refused.iter().map(|refused| refused.line).collect();
             prop_assert_eq!(refused, bad.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(server.written, (0..lines).filter(|line| !bad.contains(line)).collect::<BTreeSet<_>>());
             // Whole requests, those that were too large, a halving for each failure, and two for each halving of a refusal.
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(work.next(size), Some(0..9_000));
         work.isolate("beyond retention", Some(9_000));
         assert_eq!(work.next(size), None);
-        assert_eq!(work.refused().len(), 9_000);
+        assert_eq!(work.refused.len(), 9_000);
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         work.load(4);
         work.isolate("conflict", Some(3));
         assert_eq!(work.next(size), Some(0..2));
-        assert!(work.refused().is_empty());
+        assert!(work.refused.is_empty());
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         work.load(1);
         work.split("413 Request Entity Too Large", 30_000_000);
         assert_eq!(work.next(size), None);
-        assert_eq!(work.refused(), [RefusedLine { line: 0, reason: "413 Request Entity Too Large".to_owned() }]);
+        assert_eq!(work.refused, [RefusedLine { line: 0, reason: "413 Request Entity Too Large".to_owned() }]);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! From decoded messages to line protocol, in one buffer that is kept from batch to batch.
+//!
+//! A line repeats the dimensions of its message, so a message of 100 kB may become 50 MB of lines. Therefore a batch is
+//! encoded a [`WINDOW`] at a time, and memory does not depend on what a client puts into a message.
 
 use std::ops::Range;
 
@@ -17,8 +20,12 @@ const MAX_KEY: usize = 65_535;
 /// What InfluxDB puts between the tags and the field's key when it counts.
 const KEY_SEPARATOR: usize = 4;
 
+/// How large the body of a window grows before the next point waits for the next one. As much as one request takes, and
+/// more than the lines of a usual batch.
+const WINDOW: usize = 8 << 20;
+
 /// Which point a line is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// The message's index in the set.
     pub(super) message: usize,
@@ -33,7 +40,7 @@ struct Line {
     place: Place,
 }
 
-/// The lines of a batch, and what could not become one.
+/// The lines of a window, and what could not become one.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     body: Bytes,
@@ -57,9 +64,9 @@ impl Lines {
         self.body.slice(self.bytes(range))
     }
 
-    /// What could not become a line, or not all of it, in the order of the set.
-    pub(super) fn refused(&self) -> &[(Place, RefusedAt)] {
-        &self.refused
+    /// What could not become a line, or not all of it, in the order of the set. Given once.
+    pub(super) fn take_refused(&mut self) -> Vec<(Place, RefusedAt)> {
+        std::mem::take(&mut self.refused)
     }
 
     /// The refusal of a line that the server did not take.
@@ -108,38 +115,51 @@ impl std::fmt::Debug for Number {
 }
 
 impl Encoder {
-    /// Encodes every point of a set into `lines`, in its order, and forgets what was there.
-    pub(super) fn encode(&mut self, set: &MessageSet, lines: &mut Lines) {
+    /// Encodes the points of a set from `from` on into `lines`, in its order, and forgets what was there. Returns the
+    /// point that the next window begins with, if not all are encoded.
+    pub(super) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
         let mut body = lines.recycle();
-        for (index, message) in set.messages().enumerate() {
+        let mut next = None;
+        'window: for (index, message) in set.messages().enumerate().skip(from.message) {
             let look_closer = self.tags(set, &message);
-            for (point_index, point) in message.points().iter().enumerate() {
+            let first = if index == from.message { from.point } else { 0 };
+            for (point_index, point) in message.points().iter().enumerate().skip(first) {
                 let place = Place { message: index, point: point_index };
-                let begin = body.len();
-                let refusal = match self.line(set, point, &mut body) {
-                    Ok(note) => {
-                        let line = body.get(begin..).unwrap_or_default();
-                        if look_closer && !escape::reads_as_one_line(line) {
-                            body.truncate(begin);
-                            Some(NOT_ONE_LINE.to_owned())
-                        } else {
-                            body.push(b'\n');
-                            lines.lines.push(Line { end: body.len(), place });
-                            note
-                        }
-                    }
-                    Err(reason) => {
-                        body.truncate(begin);
-                        Some(reason)
-                    }
-                };
-                if let Some(reason) = refusal {
-                    let metric = set.text(point.name).to_owned();
-                    lines.refused.push((place, RefusedAt { message: index, metric, reason }));
+                if body.len() >= WINDOW {
+                    next = Some(place);
+                    break 'window;
                 }
+                self.point(set, place, point, look_closer, &mut body, lines);
             }
         }
         lines.body = Bytes::from(body);
+        next
+    }
+
+    /// Encodes one point as a line, or says why it is none.
+    fn point(&mut self, set: &MessageSet, place: Place, point: &Point, look_closer: bool, body: &mut Vec<u8>, lines: &mut Lines) {
+        let begin = body.len();
+        let refusal = match self.line(set, point, body) {
+            Ok(note) => {
+                let line = body.get(begin..).unwrap_or_default();
+                if look_closer && !escape::reads_as_one_line(line) {
+                    body.truncate(begin);
+                    Some(NOT_ONE_LINE.to_owned())
+                } else {
+                    body.push(b'\n');
+                    lines.lines.push(Line { end: body.len(), place });
+                    note
+                }
+            }
+            Err(reason) => {
+                body.truncate(begin);
+                Some(reason)
+            }
+        };
+        if let Some(reason) = refusal {
+            let metric = set.text(point.name).to_owned();
+            lines.refused.push((place, RefusedAt { message: place.message, metric, reason }));
+        }
     }
 
     /// Encodes a message's tags: sorted by key, the last of a key wins, empty ones left out.

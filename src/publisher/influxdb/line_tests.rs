@@ -13,7 +13,7 @@ fn pairs(dimensions: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn encode(set: &MessageSet) -> Lines {
     let mut lines = Lines::default();
-    Encoder::default().encode(set, &mut lines);
+    assert_eq!(Encoder::default().encode(set, Place::default(), &mut lines), None);
     lines
 }
 
@@ -58,7 +58,7 @@ fn a_counter_and_a_timer_are_these_bytes() {
     );
     let lines = encode(&set);
     assert_eq!(text(&lines), expected);
-    assert_eq!(lines.refused(), []);
+    assert_eq!(lines.refused, []);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
     let lines = encode(&set);
     assert_eq!(lines.len(), 2);
     assert!(text(&lines).starts_with("first value=1.0 1\nlast value=1.0,s=\"xxx"));
-    let refused: Vec<&str> = lines.refused().iter().map(|(_, refused)| refused.metric.as_str()).collect();
+    let refused: Vec<&str> = lines.refused.iter().map(|(_, refused)| refused.metric.as_str()).collect();
     assert_eq!(refused, bad.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>());
 }
 
@@ -138,7 +138,7 @@ fn a_field_called_time_is_left_out_and_said() {
     );
     let lines = encode(&set);
     assert_eq!(text(&lines), "c value=1.0,x=4i 1\n");
-    assert_eq!(lines.refused()[0].1.reason, TIME_FIELD);
+    assert_eq!(lines.refused[0].1.reason, TIME_FIELD);
 }
 
 #[test]
@@ -148,7 +148,35 @@ fn a_rogue_second_line_is_not_written() {
     set.push_message(&pairs(&[("a\\ b", "c\"")]), &[Metric { metadata, ..counter("c") }]);
     let lines = encode(&set);
     assert_eq!(lines.len(), 0);
-    assert_eq!(lines.refused()[0].1.reason, NOT_ONE_LINE);
+    assert_eq!(lines.refused[0].1.reason, NOT_ONE_LINE);
+}
+
+#[test]
+fn a_batch_is_encoded_window_by_window_and_nothing_is_left_out_or_doubled() {
+    let mut set = MessageSet::new();
+    let tags: Vec<_> = (0..60).map(|tag| (format!("tag{tag}"), "v".repeat(1000))).collect();
+    for message in 0..5 {
+        // The third message has no point, and the last point of each cannot be a line.
+        let mut counters: Vec<_> = (0..if message == 2 { 0 } else { 150 }).map(|n| counter(&format!("c{n}"))).collect();
+        counters.extend((message != 2).then(|| counter("unreadable\\")));
+        set.push_message(&tags, &counters);
+    }
+    let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
+    let (mut places, mut refused, mut windows) = (Vec::new(), Vec::new(), 0);
+    let mut next = Some(Place::default());
+    while let Some(from) = next {
+        next = encoder.encode(&set, from, &mut lines);
+        windows += 1;
+        assert!(lines.body.len() < WINDOW + 70_000, "{} bytes", lines.body.len());
+        assert!(text(&lines).lines().all(|line| line.starts_with('c') && line.len() > 60_000));
+        places.extend(lines.lines.iter().map(|line| (line.place.message, line.place.point)));
+        refused.extend(lines.take_refused().into_iter().map(|(place, _)| (place.message, place.point)));
+    }
+    assert_eq!(windows, 5);
+    let expected =
+        |points: std::ops::Range<usize>| [0, 1, 3, 4].into_iter().flat_map(move |m| points.clone().map(move |p| (m, p)));
+    assert_eq!(places, expected(0..150).collect::<Vec<_>>());
+    assert_eq!(refused, expected(150..151).collect::<Vec<_>>());
 }
 
 #[test]
@@ -156,12 +184,12 @@ fn the_body_is_reused_unless_somebody_still_reads_it() {
     let mut set = MessageSet::new();
     set.push_message(&[], &vec![counter("c"); 100]);
     let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
-    encoder.encode(&set, &mut lines);
+    encoder.encode(&set, Place::default(), &mut lines);
     let before = lines.slice(&(0..100)).as_ptr();
-    encoder.encode(&set, &mut lines);
+    encoder.encode(&set, Place::default(), &mut lines);
     assert_eq!(lines.slice(&(0..100)).as_ptr(), before);
     let reader = lines.slice(&(0..1));
-    encoder.encode(&set, &mut lines);
+    encoder.encode(&set, Place::default(), &mut lines);
     assert_ne!(lines.slice(&(0..100)).as_ptr(), before);
     assert_eq!(reader, "c value=1.0 1\n");
 }
@@ -276,7 +304,7 @@ proptest! {
             set.push_message(dimensions, metrics);
         }
         let lines = encode(&set);
-        let refused: Vec<Place> = lines.refused().iter().map(|(place, _)| *place).collect();
+        let refused: Vec<Place> = lines.refused.iter().map(|(place, _)| *place).collect();
         let mut expected = Vec::new();
         for (message, (dimensions, metrics)) in messages.iter().enumerate() {
             for (point, metric) in metrics.iter().enumerate() {

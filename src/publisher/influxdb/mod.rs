@@ -18,8 +18,8 @@ use bytes::Bytes;
 use url::form_urlencoded::byte_serialize;
 
 use self::{
-    isolate::Work,
-    line::{Encoder, Lines},
+    isolate::{RefusedLine, Work},
+    line::{Encoder, Lines, Place},
     transport::{How, NoAnswer, Transport},
     verdict::{Cause, Verdict, verdict},
 };
@@ -36,8 +36,13 @@ pub struct InfluxdbPublisher {
     write_path: String,
     transport: Transport,
     encoder: Encoder,
+    /// What is not encoded yet: the set, and the point that the next window begins with.
+    rest: Option<(MessageSet, Place)>,
+    /// The window that is being written.
     lines: Lines,
     work: Work,
+    /// What was refused of the windows before.
+    refused: Vec<RefusedAt>,
     /// Whether the last request's connection broke, which is also how a server refuses what is too large.
     ask_first: bool,
     /// Whether the database was created just now, so that it is not tried for ever.
@@ -59,8 +64,10 @@ impl InfluxdbPublisher {
             write_path: write_path(config),
             transport: Transport::new(config),
             encoder: Encoder::default(),
+            rest: None,
             lines: Lines::default(),
             work: Work::default(),
+            refused: Vec::new(),
             ask_first: false,
             created: false,
         }
@@ -126,15 +133,24 @@ impl InfluxdbPublisher {
         Outcome::Retry { after, why: ["cannot write to influxdb at ", &self.config.url, ": ", words].concat() }
     }
 
-    fn refused(&self) -> Vec<RefusedAt> {
-        let by_server = self.work.refused().iter();
-        let by_server = by_server.filter_map(|refused| {
-            let reason = ["InfluxDB refused it: ", &refused.reason].concat();
-            self.lines.refusal(refused.line, &reason)
-        });
-        let mut refused: Vec<_> = self.lines.refused().iter().cloned().chain(by_server).collect();
+    /// Encodes the next window. Says whether there was one.
+    fn encode(&mut self) -> bool {
+        let Some((set, from)) = self.rest.take() else { return false };
+        let next = self.encoder.encode(&set, from, &mut self.lines);
+        self.work.load(self.lines.len());
+        self.rest = next.map(|next| (set, next));
+        true
+    }
+
+    /// Notes what was refused of a window that is written.
+    fn note_refused(&mut self) {
+        let mut refused = self.lines.take_refused();
+        for RefusedLine { line, reason } in self.work.take_refused() {
+            let reason = ["InfluxDB refused it: ", &reason].concat();
+            refused.extend(self.lines.refusal(line, &reason));
+        }
         refused.sort_by_key(|(place, _)| *place);
-        refused.into_iter().map(|(_, refused)| refused).collect()
+        self.refused.extend(refused.into_iter().map(|(_, refused)| refused));
     }
 }
 
@@ -144,18 +160,28 @@ impl Publisher for InfluxdbPublisher {
         ["influxdb ", &self.config.url, " database ", &self.config.database].concat()
     }
 
-    fn load(&mut self, set: &MessageSet) {
-        self.encoder.encode(set, &mut self.lines);
-        self.work.load(self.lines.len());
+    fn load(&mut self, set: MessageSet) {
+        self.refused.clear();
+        self.rest = Some((set, Place::default()));
+        self.encode();
     }
 
     async fn write(&mut self) -> Outcome {
-        let Some(range) = self.work.next(|range| self.lines.size(range)) else {
-            return Outcome::Written { refused: self.refused() };
+        let range = loop {
+            if let Some(range) = self.work.next(|range| self.lines.size(range)) {
+                break range;
+            }
+            self.note_refused();
+            if !self.encode() {
+                return Outcome::Written { refused: self.refused.clone() };
+            }
         };
         match self.step(range).await {
             Step::Stop(outcome) => outcome,
-            Step::Done if self.work.is_done() => Outcome::Written { refused: self.refused() },
+            Step::Done if self.work.is_done() && self.rest.is_none() => {
+                self.note_refused();
+                Outcome::Written { refused: self.refused.clone() }
+            }
             Step::Done => Outcome::Progressed,
         }
     }
