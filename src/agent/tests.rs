@@ -147,7 +147,7 @@ impl Channel for Memory {
     async fn give_back(&self) -> Result<usize, ChannelError> {
         let dropped = self.book.dropped();
         let messages = dropped.iter().map(|id| self.put_back(id)).sum();
-        self.book.given_back(&dropped);
+        dropped.iter().for_each(|id| self.book.ended(id, Settlement::Released));
         Ok(messages)
     }
 

@@ -1,7 +1,7 @@
 //! The book of open leases: who must be renewed, who was dropped, and the tally that must balance.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -175,24 +175,18 @@ impl LeaseBook {
         }
     }
 
-    /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseBook::given_back`]
-    /// or [`LeaseBook::ended`].
+    /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseBook::ended`].
     #[must_use]
     pub fn dropped(&self) -> Vec<LeaseId> {
         self.pages().dropped.iter().map(|(id, _)| id.clone()).collect()
-    }
-
-    /// Strikes dropped leases that the channel has given back.
-    pub fn given_back(&self, ids: &[LeaseId]) {
-        let ids: HashSet<_> = ids.iter().collect();
-        self.pages().dropped.retain(|(id, _)| !ids.contains(id));
     }
 
     /// Strikes a dropped lease, counted by how it has really ended: given back, or done before by a settlement whose
     /// answer was lost, or taken by another agent.
     pub fn ended(&self, id: &LeaseId, how: Settlement) {
         let mut pages = self.change();
-        let Some(place) = pages.dropped.iter().position(|(dropped, _)| dropped == id) else { return };
+        // The newest are given back first.
+        let Some(place) = pages.dropped.iter().rposition(|(dropped, _)| dropped == id) else { return };
         let (_, count) = pages.dropped.remove(place);
         // It was counted as given back when it was dropped.
         pages.tally.given_back -= count as u64;
@@ -360,7 +354,7 @@ mod tests {
         assert!(book.live().is_empty());
         drop(lease);
         assert_eq!(book.dropped(), [LeaseId("a".into())]);
-        book.given_back(&[LeaseId("a".into())]);
+        book.ended(&LeaseId("a".into()), Settlement::Released);
         assert!(book.dropped().is_empty());
     }
 
