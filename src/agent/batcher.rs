@@ -1,12 +1,9 @@
 //! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::{
     batch::Batch,

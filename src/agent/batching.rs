@@ -1,6 +1,8 @@
 //! When is a batch due, and how much more is there room for: pure decisions.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::channel::Demand;
 

@@ -3,11 +3,14 @@
 //! `actix::Supervisor` does not restart an actor that panicked, so this does not use it: the child's context is run
 //! as a task of its own, whose end a second task awaits and reports.
 
-use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
-use tokio::task::{AbortHandle, JoinError};
+use tokio::{
+    task::{AbortHandle, JoinError},
+    time::Instant,
+};
 
 use super::{
     batcher::Batcher,

@@ -6,10 +6,11 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use slog::{Logger, OwnedKV, SendSyncRefUnwindSafeKV, error, info, o, warn};
+use tokio::time::Instant;
 
 use memory::{Begun, Ended, Memory};
 

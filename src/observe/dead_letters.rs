@@ -2,10 +2,11 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use slog::{Logger, debug, warn};
+use tokio::time::Instant;
 
 use crate::channel::DeadLetter;
 

@@ -1,6 +1,8 @@
 //! When to speak of one condition: the decision, without a clock or a log.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{ActiveCondition, Condition};
 
