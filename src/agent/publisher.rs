@@ -133,7 +133,8 @@ async fn write(destination: &mut dyn Destination, environment: &Environment, pro
             }
             Outcome::Retry { after, why } => {
                 conditions.begin(Condition::Publisher, &why, None);
-                backoff.next_pause().max(after.unwrap_or_default())
+                // Behind what the server asked for, since it asks the same of everybody.
+                after.unwrap_or_default() + backoff.next_pause()
             }
             Outcome::Hold { what, mend } => {
                 conditions.begin(Condition::Publisher, &what, Some(&mend));
