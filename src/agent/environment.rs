@@ -40,6 +40,18 @@ pub(super) struct Environment {
     pub(super) recover_every: Duration,
     /// From when on a backlog is worth a warning.
     pub(super) patience: Patience,
+    /// Where children live.
+    pub(super) threads: Threads,
+}
+
+/// On which threads children live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// What may keep a thread busy has one of its own.
+    Own,
+    /// All on the supervisor's, so that one clock is everybody's: a test can stop and move it.
+    #[cfg(test)]
+    One,
 }
 
 impl Environment {

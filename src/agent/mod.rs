@@ -54,7 +54,7 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 use self::{
     batching::Limits,
     drain::Closing,
-    environment::{Environment, say_channel_failed},
+    environment::{Environment, Threads, say_channel_failed},
     receiver::RECONNECT,
     status::Status,
     supervisor::{Arbiters, Stop, Supervisor},
@@ -96,14 +96,14 @@ pub struct Parts {
 #[must_use]
 pub fn run(settings: &Settings, parts: Parts) -> Exit {
     let system = actix_rt::System::new();
-    let exit = system.block_on(live(settings, parts));
+    let exit = system.block_on(live(settings, parts, Threads::Own));
     // Dropping it would wait for what cannot be interrupted, such as a resolver that does not answer.
     std::mem::forget(system);
     exit
 }
 
 /// The life of an agent, from top to bottom.
-async fn live(settings: &Settings, parts: Parts) -> Exit {
+async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
     let Parts { channel, publishers, log, notifier, mut stop } = parts;
     let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(&log)));
 
@@ -135,6 +135,7 @@ async fn live(settings: &Settings, parts: Parts) -> Exit {
         lease: channel.lease(),
         recover_every: settings.nanny.frequency,
         patience: Patience::from(&settings.nanny),
+        threads,
     });
     let (ended, end) = oneshot::channel();
     let supervisor = Supervisor::new(

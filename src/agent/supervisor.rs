@@ -14,7 +14,7 @@ use super::{
     batcher::{Batcher, ReceiverIs},
     child::{self, Cause, Child, ChildAddr, Down, State, Up},
     drain::{Drain, Drained},
-    environment::Environment,
+    environment::{Environment, Threads},
     exit::Exit,
     failpoint::fail_point,
     nanny::Nanny,
@@ -155,7 +155,11 @@ impl Supervisor {
     }
 
     fn arbiter(&mut self, id: ChildId) -> ArbiterHandle {
-        let place = place(id);
+        let place = match self.environment.threads {
+            Threads::Own => place(id),
+            #[cfg(test)]
+            Threads::One => Place::Here,
+        };
         if place == Place::Here {
             return Arbiter::current();
         }

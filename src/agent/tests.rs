@@ -1,5 +1,8 @@
 //! The whole supervision tree over a channel in memory and a destination that does what the test says.
 
+mod influxd;
+mod virtual_time;
+
 use std::{
     collections::{HashMap, VecDeque},
     path::Path,
@@ -38,6 +41,8 @@ struct Memory {
 struct Lists {
     queue: VecDeque<Vec<u8>>,
     leased: HashMap<LeaseId, Vec<Vec<u8>>>,
+    /// When each lease was taken or renewed last.
+    renewed: HashMap<LeaseId, tokio::time::Instant>,
     done: Vec<Vec<u8>>,
     dead: Vec<DeadLetter>,
 }
@@ -70,6 +75,7 @@ impl Memory {
     fn put_back(&self, id: &LeaseId) -> usize {
         let mut lists = self.lists.lock().unwrap();
         let messages = lists.leased.remove(id).unwrap_or_default();
+        lists.renewed.remove(id);
         for message in messages.iter().rev() {
             lists.queue.push_front(message.clone());
         }
@@ -103,6 +109,7 @@ impl Channel for Memory {
                     let messages: Vec<_> = lists.queue.drain(..count).collect();
                     let id = LeaseId(self.number.fetch_add(1, Ordering::SeqCst).to_string());
                     lists.leased.insert(id.clone(), messages.clone());
+                    lists.renewed.insert(id.clone(), tokio::time::Instant::now());
                     let mut lease = self.book.enter(id);
                     lease.fill(messages, false);
                     return Ok(Some(lease));
@@ -119,6 +126,8 @@ impl Channel for Memory {
         for lease in leases.drain(..) {
             let mut lists = self.lists.lock().unwrap();
             let messages = lists.leased.remove(lease.id()).expect("a lease is settled once");
+            let renewed = lists.renewed.remove(lease.id()).expect("it was leased");
+            assert!(renewed.elapsed() < self.lease(), "it had expired before it was completed");
             completed.messages += messages.len();
             let letters: Vec<_> = parked.iter().filter(|letter| letter.lease == *lease.id()).cloned().collect();
             lists.done.extend(messages);
@@ -137,6 +146,11 @@ impl Channel for Memory {
     }
 
     async fn renew(&self) -> Result<(), ChannelError> {
+        let mut lists = self.lists.lock().unwrap();
+        for id in self.book.live() {
+            let before = lists.renewed.insert(id, tokio::time::Instant::now()).expect("it was leased");
+            assert!(before.elapsed() < self.lease(), "it had expired before it was renewed");
+        }
         Ok(())
     }
 
