@@ -32,9 +32,13 @@ fn assert_bounded(agent: &Agent, when: &str) {
 fn outage(mut pipeline: Pipeline, max_messages: &str) {
     let mut agent = pipeline.agent().env("KADABRA_BATCH__MAX_MESSAGES", max_messages).start();
     agent.wait_condition("publisher");
-    wait_for("every worker to hold a batch", PATIENCE, || (pipeline.left().leases >= 2).then_some(()));
-    // Some attempts of each.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // Each holds a batch by then.
+    wait_for("some attempts of every worker", PATIENCE, || {
+        let attempts = agent.logged("a batch is not written yet");
+        let of = |worker: &str| attempts.iter().filter(|line| line["child"] == worker).count();
+        (of("publisher 1") >= 5 && of("publisher 2") >= 5).then_some(())
+    });
+    assert!(pipeline.left().leases >= 2);
     assert_bounded(&agent, "InfluxDB away");
     pipeline.influxd.start_again();
     pipeline.wait_left(&Left::NOTHING);

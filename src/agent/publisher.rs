@@ -12,7 +12,7 @@ use super::{
     failpoint::{fail_point, stall_point},
     progress::{Progress, answers_pings},
     receiver::RECONNECT,
-    supervisor::{ChildId, Supervisor},
+    supervisor::{ChildId, Supervisor, round},
 };
 use crate::{
     backoff::Backoff,
@@ -77,7 +77,7 @@ impl Handler<Publish> for Publisher {
         fail_point!("publisher.publish");
         // A second batch was not asked for; dropping it gives it back.
         let Some(destination) = self.destination.take() else { return };
-        let publish = publish(destination, batch, Arc::clone(&self.environment), Arc::clone(&self.progress));
+        let publish = publish(destination, batch, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
         ctx.spawn(publish.into_actor(self).map(|destination, publisher, ctx| {
             publisher.destination = Some(destination);
             publisher.say_free(ctx);
@@ -89,6 +89,7 @@ impl Handler<Publish> for Publisher {
 async fn publish(
     mut destination: Box<dyn Destination>,
     mut batch: Batch,
+    worker: usize,
     environment: Arc<Environment>,
     progress: Arc<Progress>,
 ) -> Box<dyn Destination> {
@@ -96,7 +97,7 @@ async fn publish(
         let _work = progress.begin("encoding a batch", environment.hang_timeout);
         destination.load(std::mem::take(&mut batch.set));
     }
-    match write(destination.as_mut(), &environment, &progress).await {
+    match write(destination.as_mut(), worker, &environment, &progress).await {
         Some(refused) => {
             fail_point!("publisher.written");
             let parked = batch.dead_letters(refused);
@@ -109,7 +110,12 @@ async fn publish(
 }
 
 /// Writes until it is written, and says which points were refused; `None` when the agent closes first.
-async fn write(destination: &mut dyn Destination, environment: &Environment, progress: &Progress) -> Option<Vec<RefusedAt>> {
+async fn write(
+    destination: &mut dyn Destination,
+    worker: usize,
+    environment: &Environment,
+    progress: &Progress,
+) -> Option<Vec<RefusedAt>> {
     let conditions = &environment.conditions;
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
     let mut holding = false;
@@ -145,6 +151,8 @@ async fn write(destination: &mut dyn Destination, environment: &Environment, pro
         if last {
             return None;
         }
+        slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),
+            "next_attempt_in" => %humantime::format_duration(round(pause)));
         environment.closing.begun_within(pause).await;
     }
 }

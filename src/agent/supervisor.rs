@@ -454,6 +454,6 @@ fn stage(id: ChildId) -> Stage {
 }
 
 /// To whole milliseconds, as people read it.
-fn round(duration: Duration) -> Duration {
+pub(super) fn round(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
