@@ -38,3 +38,5 @@ mod shutdown;
 mod systemd;
 #[path = "systemd_unit.rs"]
 mod systemd_unit;
+#[path = "unread_log.rs"]
+mod unread_log;

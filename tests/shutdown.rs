@@ -72,6 +72,7 @@ fn a_second_signal_ends_at_once_and_loses_nothing() {
     agent.wait_log("stopping");
     agent.signal("TERM");
     assert_eq!(agent.wait(Duration::from_secs(10)), Some(130));
+    agent.wait_log("ended at once by a second signal");
     pipeline.influxd.resume();
     let mut agent = pipeline.agent().start();
     pipeline.assert_all_written(0..100);

@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use slog::Logger;
 use tokio::sync::mpsc;
 
 use super::{complain, load};
@@ -26,14 +25,22 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         Err(code) => return code,
     };
     let settings = loaded.settings;
-    let logger = log::logger(settings.log);
-    log::install_panic_hook(&logger);
+    let output = match log::Output::start(settings.log) {
+        Ok(output) => output,
+        Err(error) => {
+            complain(format_args!("cannot start the thread that writes the log: {error}"));
+            return code::FAILED;
+        }
+    };
+    let _flushed = output.flushed_at_end();
+    let logger = output.logger();
+    log::install_panic_hook(&output);
     log::capture_libraries(&logger, settings.log.level);
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
 
     let (stop, stopped) = mpsc::unbounded_channel();
-    if let Err(error) = on_signal(stop, &logger) {
+    if let Err(error) = on_signal(stop, &output) {
         complain(format_args!("cannot handle SIGINT and SIGTERM: {error}"));
         return code::FAILED;
     }
@@ -48,7 +55,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         "config" => loaded.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
     let parts = Parts {
         channel,
-        publishers: publisher::factory(&settings.publisher, &logger),
+        publishers: publisher::factory(&settings.publisher, &output.kept()),
         notifier: Notifier::from_environment(&logger),
         log: logger,
         stop: stopped,
@@ -58,13 +65,14 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
 
 /// The first signal asks the agent to stop; the second one ends the process at once. What it holds then is leased
 /// in the channel, and waits there until the leases expire.
-fn on_signal(stop: mpsc::UnboundedSender<()>, log: &Logger) -> Result<(), ctrlc::Error> {
-    let log = log.clone();
+fn on_signal(stop: mpsc::UnboundedSender<()>, output: &log::Output) -> Result<(), ctrlc::Error> {
+    let (log, output) = (output.logger(), output.clone());
     let told = Arc::new(AtomicBool::new(false));
     ctrlc::set_handler(move || {
         if told.swap(true, Ordering::SeqCst) {
             slog::warn!(log, "ended at once by a second signal; what was in flight waits in the channel until its leases expire";
                 "exit_code" => code::SECOND_SIGNAL);
+            output.flush();
             process::exit(code::SECOND_SIGNAL.into());
         }
         let _ = stop.send(());

@@ -1,32 +1,101 @@
 //! The log on standard error: lines for people or JSON lines, with what libraries say and what panics leave in the same form.
+//!
+//! Nobody who logs waits for whoever reads it: a thread writes what waits in a bounded [`queue`].
 
+mod kept;
 mod libraries;
 mod lines;
 mod panics;
+mod queue;
 mod terminal;
 
+pub use kept::KeptLog;
 pub use libraries::capture_libraries;
 pub use panics::install_panic_hook;
 
 use std::{
     ffi::OsStr,
     io::{self, IsTerminal as _, Write},
+    time::Duration,
 };
 
 use slog::{Level, Logger, o};
 
 use crate::config::{Log, LogFormat};
 use lines::{Form, Lines};
+use queue::{Overflow, Queue};
 
-/// The logger that writes to standard error. A line that cannot be written is lost, and nothing else happens.
-pub fn logger(settings: Log) -> Logger {
-    let terminal = io::stderr().is_terminal();
-    let form = match settings.format {
-        LogFormat::Auto if !terminal => Form::Json,
-        LogFormat::Json => Form::Json,
-        LogFormat::Auto | LogFormat::Terminal => Form::Terminal { colour: terminal && colour_is_welcome() },
-    };
-    to(settings.level, form, io::stderr())
+/// How long the end of the process waits for the log to be read.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a panic waits for its line to be read, unless somebody has waited in vain before: should the process end
+/// with it, there is no later chance.
+const PANIC_WITHIN: Duration = Duration::from_millis(100);
+
+/// The log that writes to standard error.
+#[derive(Clone)]
+pub struct Output {
+    level: Level,
+    form: Form,
+    queue: Queue,
+}
+
+/// Waits at its end, however that comes, until what was logged is written, but no longer than a second.
+pub struct FlushedAtEnd(Output);
+
+impl Output {
+    /// Starts the thread that writes. A line that cannot be written is lost, and nothing else happens.
+    ///
+    /// # Errors
+    /// When there can be no further thread.
+    pub fn start(settings: Log) -> io::Result<Self> {
+        let terminal = io::stderr().is_terminal();
+        let form = match settings.format {
+            LogFormat::Auto if !terminal => Form::Json,
+            LogFormat::Json => Form::Json,
+            LogFormat::Auto | LogFormat::Terminal => Form::Terminal { colour: terminal && colour_is_welcome() },
+        };
+        Self::to(settings.level, form, io::stderr())
+    }
+
+    fn to(level: Level, form: Form, sink: impl Write + Send + 'static) -> io::Result<Self> {
+        Ok(Self { level, form, queue: Queue::start(sink, move |lines| lines::gap(form, lines))? })
+    }
+
+    /// The logger for everybody. When nobody reads and a mebibyte of lines waits, further ones are dropped; how many is
+    /// said where they are missing.
+    pub fn logger(&self) -> Logger {
+        to(self.level, self.form, self.queue.sink(Overflow::Drop))
+    }
+
+    /// The log as a destination: no line is dropped, and one can tell when it is written.
+    #[must_use]
+    pub fn kept(&self) -> KeptLog {
+        KeptLog::new(to(self.level, self.form, self.queue.sink(Overflow::Keep)), self.queue.clone())
+    }
+
+    /// Waits until what was logged is written, but no longer than a second.
+    pub fn flush(&self) {
+        self.queue.flush(FLUSH_WITHIN);
+    }
+
+    /// Flushes when what this returns is dropped.
+    #[must_use]
+    pub fn flushed_at_end(&self) -> FlushedAtEnd {
+        FlushedAtEnd(self.clone())
+    }
+
+    fn flush_after_a_panic(&self) {
+        if !self.queue.is_stuck() {
+            self.queue.flush(PANIC_WITHIN);
+        }
+    }
+}
+
+impl Drop for FlushedAtEnd {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
 }
 
 fn to(level: Level, form: Form, sink: impl Write + Send + 'static) -> Logger {
@@ -185,10 +254,12 @@ mod tests {
         if env::var_os(INSIDE).is_some() {
             io::stdin().read_line(&mut String::new()).unwrap();
             for format in [LogFormat::Auto, LogFormat::Json, LogFormat::Terminal] {
-                let log = logger(Log { level: Level::Trace, format });
-                install_panic_hook(&log);
+                let output = Output::start(Log { level: Level::Trace, format }).unwrap();
+                let log = output.logger();
+                install_panic_hook(&output);
                 slog::error!(log, "into the void"; "a" => 1, "b" => 2);
                 assert!(thread::spawn(|| panic!("into the void")).join().is_err());
+                assert!(output.queue.flush(FLUSH_WITHIN));
             }
             println!("survived");
             return;

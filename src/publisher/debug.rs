@@ -1,29 +1,53 @@
 //! Logs what it would publish, as Kadabra's debug publisher does.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use slog::{Logger, info};
+use slog::info;
 
 use super::{Outcome, Publisher};
-use crate::metrics::{Field, Kind, Message, MessageSet, Point, Scalar};
+use crate::{
+    metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
+    observe::log::KeptLog,
+};
 
 /// How much JSON goes in one log line, in bytes: journald cuts at 48 KiB, and a line that is cut is no JSON.
 const MAX_LINE: usize = 40 << 10;
 
+/// How long one attempt waits for the log to be read.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Logs each batch at INFO: one line with the JSON list of its messages.
 ///
 /// Unlike Kadabra's, the line is bounded: messages that do not fit in 40 KiB are left out, and `left_out` counts them.
+///
+/// The log is the destination here, so a batch is done when its line is written; while nobody reads the log the
+/// others wait in the channel. What is given back then may be shown twice.
 pub struct DebugPublisher {
-    log: Logger,
+    log: KeptLog,
     line: String,
     left_out: usize,
+    /// Up to where the log must be written, once the batch is logged.
+    logged: Option<u64>,
 }
 
 impl DebugPublisher {
     /// Logs to `log`.
     #[must_use]
-    pub fn new(log: Logger) -> Self {
-        Self { log, line: String::new(), left_out: 0 }
+    pub fn new(log: KeptLog) -> Self {
+        Self { log, line: String::new(), left_out: 0, logged: None }
+    }
+
+    fn say(&mut self) {
+        match (self.line.as_str(), self.left_out) {
+            ("", 0) => {}
+            (line, 0) => info!(self.log.log(), "{}", line),
+            ("", left_out) => info!(self.log.log(), "[]"; "left_out" => left_out),
+            (line, left_out) => info!(self.log.log(), "{}", line; "left_out" => left_out),
+        }
+        self.line.clear();
+        self.left_out = 0;
     }
 }
 
@@ -36,6 +60,7 @@ impl Publisher for DebugPublisher {
     fn load(&mut self, set: MessageSet) {
         self.line.clear();
         self.left_out = 0;
+        self.logged = None;
         for message in set.messages().filter(|message| !message.points().is_empty()) {
             let json = to_json(&set, &message).to_string();
             if self.line.len() + json.len() + ", []".len() > MAX_LINE {
@@ -51,15 +76,18 @@ impl Publisher for DebugPublisher {
     }
 
     async fn write(&mut self) -> Outcome {
-        match (self.line.as_str(), self.left_out) {
-            ("", 0) => {}
-            (line, 0) => info!(self.log, "{}", line),
-            ("", left_out) => info!(self.log, "[]"; "left_out" => left_out),
-            (line, left_out) => info!(self.log, "{}", line; "left_out" => left_out),
+        if self.logged.is_none() {
+            self.say();
+            self.logged = Some(self.log.position());
         }
-        self.line.clear();
-        self.left_out = 0;
-        Outcome::Written { refused: Vec::new() }
+        let written = self.log.written(self.logged.unwrap_or_default());
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(()) => Outcome::Written { refused: Vec::new() },
+            Err(_) => Outcome::Retry {
+                after: None,
+                why: "nobody reads the log, which publisher.type = \"debug\" shows metrics in".to_owned(),
+            },
+        }
     }
 
     async fn probe(&mut self) -> Outcome {
@@ -102,7 +130,7 @@ fn field_to_json(set: &MessageSet, field: &Field) -> Value {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use slog::{Drain, KV, Level, OwnedKVList, Record};
+    use slog::{Drain, KV, Level, Logger, OwnedKVList, Record};
 
     use super::*;
     use crate::metrics::build::Metric;
@@ -134,7 +162,7 @@ mod tests {
 
     async fn logged(set: &MessageSet) -> Vec<(Level, String, String)> {
         let records = Records::default();
-        let mut publisher = DebugPublisher::new(Logger::root(records.clone().fuse(), slog::o!()));
+        let mut publisher = DebugPublisher::new(KeptLog::at_once(Logger::root(records.clone().fuse(), slog::o!())));
         publisher.load(set.clone());
         assert_eq!(publisher.write().await, Outcome::Written { refused: Vec::new() });
         let records = records.0.lock().unwrap();

@@ -11,13 +11,12 @@ pub use influxdb::InfluxdbPublisher;
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use slog::Logger;
-
 use crate::{
     config::{self, PublisherKind},
     metrics::MessageSet,
+    observe::log::KeptLog,
 };
+use async_trait::async_trait;
 
 /// A point that the destination refused, or of which it cannot hold a part; the reason says which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +78,7 @@ pub type PublisherFactory = Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>;
 
 /// Makes the publishers that the configuration asks for. The debug publisher logs to `log`.
 #[must_use]
-pub fn factory(publisher: &config::Publisher, log: &Logger) -> PublisherFactory {
+pub fn factory(publisher: &config::Publisher, log: &KeptLog) -> PublisherFactory {
     match publisher.kind.clone() {
         PublisherKind::Debug => {
             let log = log.clone();

@@ -4,11 +4,15 @@ use std::{panic, thread};
 
 use slog::{Logger, error};
 
-use super::lines;
+use super::{Output, lines};
 
 /// From now on a panic, caught or not, is one line at ERROR instead of the standard library's text.
-pub fn install_panic_hook(logger: &Logger) {
-    let logger = logger.clone();
+pub fn install_panic_hook(output: &Output) {
+    let (logger, output) = (output.logger(), output.clone());
+    hook(logger, move || output.flush_after_a_panic());
+}
+
+fn hook(logger: Logger, said: impl Fn() + Send + Sync + 'static) {
     panic::set_hook(Box::new(move |panic| {
         let payload = panic.payload();
         let message = payload
@@ -25,6 +29,7 @@ pub fn install_panic_hook(logger: &Logger) {
         } else {
             say();
         }
+        said();
     }));
 }
 
@@ -51,7 +56,7 @@ mod tests {
     #[test]
     fn a_panic_is_one_line_of_the_log() {
         let paper = written(Level::Info, Form::Json, |logger| {
-            install_panic_hook(logger);
+            hook(logger.clone(), || {});
             let named = thread::Builder::new().name("arbiter-7".to_owned());
             assert!(named.spawn(|| panic!("two\nlines and {}", 1)).unwrap().join().is_err());
             assert!(panic::catch_unwind(|| panic::panic_any(7)).is_err());
