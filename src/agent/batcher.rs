@@ -69,6 +69,7 @@ impl Batcher {
     /// Does whatever can be done now: hands on what is due, asks for what there is room for.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
+        self.batching.limit(self.environment.slow_start.limits(self.environment.limits));
         if (self.batching.is_due(now) || self.draining)
             && !self.batching.is_empty()
             && let Some(free) = self.free.pop_front()

@@ -36,6 +36,11 @@ impl Batching {
         Self { limits, origin, messages: 0, bytes: 0, due: None }
     }
 
+    /// From now on a batch may have this much. One that has more already is full.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// So many messages with so many bytes have come in.
     pub(super) fn add(&mut self, messages: usize, bytes: usize, now: Instant) {
         self.messages += messages;
@@ -140,6 +145,19 @@ mod tests {
         batching.add(1, 5000, now);
         assert!(batching.is_due(now), "one message larger than a batch goes alone");
         assert_eq!(batching.demand(true), None);
+    }
+
+    #[test]
+    fn a_lower_limit_makes_what_is_there_full_and_a_higher_one_leaves_room() {
+        let now = Instant::now();
+        let mut batching = Batching::new(limits(MINUTE), now, 0.9);
+        batching.add(50, 500, now);
+        batching.limit(Limits { max_messages: 10, max_bytes: 100, ..limits(MINUTE) });
+        assert!(batching.is_due(now));
+        assert_eq!(batching.demand(true), None);
+        batching.limit(limits(MINUTE));
+        assert!(!batching.is_due(now));
+        assert_eq!(batching.demand(true), Some(Demand { messages: 50, bytes: 500 }));
     }
 
     proptest::proptest! {

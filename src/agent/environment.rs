@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::drain::Closing;
+use super::{drain::Closing, slow_start::SlowStart};
 use crate::{
     channel::{Channel, ChannelError, Patience},
     observe::{
@@ -28,6 +28,8 @@ pub(super) struct Environment {
     pub(super) closing: Closing,
     /// The limits of a batch.
     pub(super) limits: super::batching::Limits,
+    /// How much of all that may be tried after an outage.
+    pub(super) slow_start: SlowStart,
     /// Whether points get an offset below a microsecond.
     pub(super) unique_timestamps: bool,
     /// The pauses between attempts to publish.

@@ -13,6 +13,8 @@
 //!             Leased                    Publish
 //! ```
 //!
+//! After an outage of the destination the [`ramp`] lets little through at first, and twice as much with each success.
+//!
 //! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
 //! the backlog in the channel. Whatever happens to an actor, a message it held is on the [`LeaseBook`] and still
 //! leased in the channel; dropping the lease gives it back.
@@ -30,8 +32,10 @@ mod failpoint;
 mod nanny;
 mod progress;
 mod publisher;
+mod ramp;
 mod receiver;
 mod restart;
+mod slow_start;
 mod status;
 mod supervisor;
 mod watch;
@@ -56,6 +60,7 @@ use self::{
     drain::Closing,
     environment::{Environment, Threads, say_channel_failed},
     receiver::RECONNECT,
+    slow_start::SlowStart,
     status::Status,
     supervisor::{Arbiters, Stop, Supervisor},
 };
@@ -126,6 +131,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
             max_messages: settings.batch.max_messages,
             max_bytes: settings.batch.max_bytes,
         },
+        slow_start: SlowStart::default(),
         unique_timestamps: match &settings.publisher.kind {
             PublisherKind::Debug => false,
             PublisherKind::Influxdb(influxdb) => influxdb.unique_timestamps,

@@ -11,6 +11,7 @@ use super::{
     environment::Environment,
     failpoint::{fail_point, stall_point},
     progress::{Progress, answers_pings},
+    ramp::Failure,
     receiver::RECONNECT,
     supervisor::{ChildId, Supervisor, round},
 };
@@ -120,6 +121,7 @@ async fn write(
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
     let mut holding = false;
     loop {
+        let turn = environment.slow_start.turn(&environment.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
         let last = environment.closing.has_begun();
         let outcome = {
@@ -128,21 +130,27 @@ async fn write(
             if holding { destination.probe().await } else { destination.write().await }
         };
         let pause = match outcome {
-            Outcome::Progressed => continue,
+            Outcome::Progressed => {
+                turn.succeeded();
+                continue;
+            }
             Outcome::Written { .. } if holding => {
                 holding = false;
                 continue;
             }
             Outcome::Written { refused } => {
+                turn.succeeded();
                 conditions.end(Condition::Publisher);
                 return Some(refused);
             }
             Outcome::Retry { after, why } => {
+                turn.failed(Failure::Retry);
                 conditions.begin(Condition::Publisher, &why, None);
                 // Behind what the server asked for, since it asks the same of everybody.
                 after.unwrap_or_default() + backoff.next_pause()
             }
             Outcome::Hold { what, mend } => {
+                turn.failed(Failure::Hold);
                 conditions.begin(Condition::Publisher, &what, Some(&mend));
                 holding = true;
                 backoff.next_pause()

@@ -46,6 +46,8 @@ struct Watched {
     inner: InfluxdbPublisher,
     worker: usize,
     attempts: Arc<Mutex<Vec<Attempt>>>,
+    /// The size of each batch, and how many successes there were by then.
+    loaded: Arc<Mutex<Vec<(usize, usize)>>>,
 }
 
 impl Watched {
@@ -63,6 +65,8 @@ impl Publisher for Watched {
     }
 
     fn load(&mut self, set: MessageSet) {
+        let successes = self.attempts.lock().unwrap().iter().filter(|attempt| attempt.worked).count();
+        self.loaded.lock().unwrap().push((set.len(), successes));
         self.inner.load(set);
     }
 
@@ -110,6 +114,7 @@ struct Virtual {
     memory: Arc<Memory>,
     influxd: Influxd,
     attempts: Arc<Mutex<Vec<Attempt>>>,
+    loaded: Arc<Mutex<Vec<(usize, usize)>>>,
     log: Log,
     begun: Instant,
     pushed: usize,
@@ -183,14 +188,20 @@ fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(change: impl FnOnce(&mut S
         let config::PublisherKind::Influxdb(to) = settings.publisher.kind.clone() else { panic!("{settings:?}") };
 
         let (memory, attempts, log) = (Arc::new(Memory::default()), Arc::new(Mutex::new(Vec::new())), Log::default());
-        let (noted, made) = (Arc::clone(&attempts), AtomicUsize::new(0));
+        let loaded = Arc::new(Mutex::new(Vec::new()));
+        let (noted, sizes, made) = (Arc::clone(&attempts), Arc::clone(&loaded), AtomicUsize::new(0));
         let (stop, stopped) = mpsc::unbounded_channel();
         let logger = slog::Logger::root(log.clone(), slog::o!());
         let parts = Parts {
             channel: Arc::clone(&memory) as Arc<dyn Channel>,
             publishers: Arc::new(move || {
                 let worker = made.fetch_add(1, Ordering::SeqCst);
-                Box::new(Watched { inner: InfluxdbPublisher::new(&to), worker, attempts: Arc::clone(&noted) })
+                Box::new(Watched {
+                    inner: InfluxdbPublisher::new(&to),
+                    worker,
+                    attempts: Arc::clone(&noted),
+                    loaded: Arc::clone(&sizes),
+                })
             }),
             notifier: Notifier::new(None, None, &logger),
             log: logger,
@@ -199,7 +210,7 @@ fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(change: impl FnOnce(&mut S
         let agent = actix_rt::spawn(async move { live(&settings, parts, Threads::One).await });
 
         let begun = Instant::now();
-        let agent_side = test(Virtual { memory, influxd, attempts, log, begun, pushed: 0 }).await;
+        let agent_side = test(Virtual { memory, influxd, attempts, loaded, log, begun, pushed: 0 }).await;
         stop.send(()).unwrap();
         assert_eq!(agent.await.unwrap(), Exit::Clean);
         let tally = agent_side.memory.book.tally();
@@ -357,4 +368,39 @@ fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
             agent
         },
     );
+}
+
+/// A destination that comes back finds many agents, all of them with a backlog.
+#[test]
+fn after_an_outage_batches_begin_small_and_double_with_each_success() {
+    const MOST: usize = 640;
+    for down in [UNAVAILABLE, "401 Unauthorized\r\n"] {
+        on_a_clock_of_its_own(
+            |settings| settings.batch.max_messages = MOST,
+            |mut agent| async move {
+                agent.push(5 * MOST);
+                agent.wait("everything is written", || agent.memory.done() == 5 * MOST).await;
+                let before: Vec<usize> = agent.loaded.lock().unwrap().drain(..).map(|(size, _)| size).collect();
+                assert_eq!(before[0], MOST, "no slow start without an outage: {before:?}");
+
+                agent.influxd.answers(down);
+                agent.push(10 * MOST);
+                agent.until(2 * MINUTE).await;
+                agent.loaded.lock().unwrap().clear();
+                let succeeded = agent.attempts().iter().filter(|attempt| attempt.worked).count();
+                agent.influxd.answers(WORKS);
+                let (memory, all) = (Arc::clone(&agent.memory), agent.pushed);
+                agent.wait("everything is written", || memory.done() == all).await;
+                let loaded = agent.loaded.lock().unwrap().clone();
+                for (size, successes) in &loaded {
+                    let halvings = 6_usize.saturating_sub(successes - succeeded);
+                    assert!(*size <= MOST >> halvings, "{size} of {MOST} after {} successes", successes - succeeded);
+                }
+                let small = loaded.iter().take_while(|(size, _)| *size < MOST).count();
+                assert!((2..=6).contains(&small), "full batches again after {small}: {loaded:?}");
+                agent.assert_all_stored_once();
+                agent
+            },
+        );
+    }
 }
