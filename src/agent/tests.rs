@@ -1,6 +1,5 @@
 //! The whole supervision tree over a channel in memory and a destination that does what the test says.
 
-mod influxd;
 mod virtual_time;
 
 use std::{

@@ -1,0 +1,224 @@
+//! An agent on a clock that jumps to the next timer: the whole tree and the real InfluxDB publisher on one thread. The clock
+//! stands still while a request is under way, so that its real socket has the time it takes.
+
+use std::future::Future;
+
+use slog::{Drain, KV, Level, Never, OwnedKVList, Record};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    super::{
+        super::{environment::Threads, live},
+        *,
+    },
+    influxd::Influxd,
+};
+use crate::publisher::InfluxdbPublisher;
+
+/// Nothing on this runtime's clock happens while this lives.
+struct ClockStands {
+    _until_dropped: std::sync::mpsc::Sender<()>,
+}
+
+impl ClockStands {
+    fn still() -> Self {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        // A paused clock does not jump while there is blocking work.
+        tokio::task::spawn_blocking(move || receiver.recv().is_err());
+        Self { _until_dropped: sender }
+    }
+}
+
+/// One attempt: when, by which worker, and whether it went well.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) at: Instant,
+    pub(super) worker: usize,
+    pub(super) worked: bool,
+}
+
+/// The real publisher, watched.
+pub(super) struct Watched {
+    inner: InfluxdbPublisher,
+    worker: usize,
+    attempts: Arc<Mutex<Vec<Attempt>>>,
+    /// The size of each batch, and how many successes there were by then.
+    loaded: Arc<Mutex<Vec<(usize, usize)>>>,
+}
+
+impl Watched {
+    fn note(&self, outcome: Outcome) -> Outcome {
+        let worked = matches!(outcome, Outcome::Written { .. } | Outcome::Progressed);
+        self.attempts.lock().unwrap().push(Attempt { at: Instant::now(), worker: self.worker, worked });
+        outcome
+    }
+}
+
+#[async_trait(?Send)]
+impl Publisher for Watched {
+    fn destination(&self) -> String {
+        self.inner.destination()
+    }
+
+    fn load(&mut self, set: MessageSet) {
+        let successes = self.attempts.lock().unwrap().iter().filter(|attempt| attempt.worked).count();
+        self.loaded.lock().unwrap().push((set.len(), successes));
+        self.inner.load(set);
+    }
+
+    async fn write(&mut self) -> Outcome {
+        let _still = ClockStands::still();
+        let outcome = self.inner.write().await;
+        self.note(outcome)
+    }
+
+    async fn probe(&mut self) -> Outcome {
+        let _still = ClockStands::still();
+        let outcome = self.inner.probe().await;
+        self.note(outcome)
+    }
+}
+
+/// The lines of the log.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<Said>>>);
+
+struct Said {
+    at: Instant,
+    level: Level,
+    values: String,
+}
+
+struct Values(String);
+
+impl slog::Serializer for Values {
+    fn emit_arguments(&mut self, key: slog::Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
+        self.0 += &format!("{key}={value};");
+        Ok(())
+    }
+}
+
+impl Drain for Log {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
+        let mut said = Values(String::new());
+        record.kv().serialize(record, &mut said).unwrap();
+        values.serialize(record, &mut said).unwrap();
+        self.0.lock().unwrap().push(Said { at: Instant::now(), level: record.level(), values: said.0 });
+        Ok(())
+    }
+}
+
+/// An agent under way, on a clock of its own.
+pub(super) struct Virtual {
+    pub(super) memory: Arc<Memory>,
+    pub(super) influxd: Influxd,
+    pub(super) attempts: Arc<Mutex<Vec<Attempt>>>,
+    pub(super) loaded: Arc<Mutex<Vec<(usize, usize)>>>,
+    pub(super) log: Log,
+    pub(super) begun: Instant,
+    pub(super) pushed: usize,
+}
+
+impl Virtual {
+    pub(super) fn push(&mut self, count: usize) {
+        for number in self.pushed..self.pushed + count {
+            self.memory.push(&format!("m{number}"));
+        }
+        self.pushed += count;
+    }
+
+    pub(super) async fn until(&self, after: Duration) {
+        sleep_until(self.begun + after).await;
+    }
+
+    /// Lets time pass until it is so.
+    pub(super) async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+        for _ in 0..100_000 {
+            if condition() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("waited in vain until {what}; {:?}", self.memory.book.tally());
+    }
+
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
+        self.attempts.lock().unwrap().clone()
+    }
+
+    /// The pauses between the failed attempts of each worker.
+    pub(super) fn pauses(&self, after: Instant) -> Vec<Vec<Duration>> {
+        let mut attempts = self.attempts();
+        attempts.retain(|attempt| !attempt.worked && attempt.at >= after);
+        let workers: std::collections::BTreeSet<usize> = attempts.iter().map(|attempt| attempt.worker).collect();
+        let of = |worker| attempts.iter().filter(move |attempt| attempt.worker == worker).map(|attempt| attempt.at);
+        workers.into_iter().map(|worker| of(worker).zip(of(worker).skip(1)).map(|(one, next)| next - one).collect()).collect()
+    }
+
+    /// What was said of the publisher: when it was said, as what, and with which values.
+    pub(super) fn said(&self) -> Vec<(Duration, Level, String)> {
+        let log = self.log.0.lock().unwrap();
+        let lines = log.iter().filter(|said| said.values.contains("who=publisher"));
+        lines.map(|said| (said.at - self.begun, said.level, said.values.clone())).collect()
+    }
+
+    pub(super) fn assert_all_stored_once(&self) {
+        let stored = self.influxd.stored();
+        let names: std::collections::BTreeSet<&str> = stored.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!((names.len(), stored.len()), (self.pushed, self.pushed), "none lost, none doubled");
+        let tally = self.memory.book.tally();
+        assert_eq!((tally.published, tally.given_back, tally.parked), (self.pushed as u64, 0, 0), "{tally:?}");
+    }
+}
+
+/// Runs an agent with two workers and batches of ten on a paused clock while `test` lets time pass. Always with the same
+/// random numbers.
+pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
+    change: impl FnOnce(&mut Settings),
+    test: impl FnOnce(Virtual) -> T,
+) {
+    fastrand::seed(7);
+    let system = actix_rt::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+    });
+    system.block_on(async {
+        let influxd = Influxd::start();
+        let variables = [("KADABRA_PUBLISHER__TYPE", "influxdb"), ("KADABRA_PUBLISHER__INFLUXDB__URL", influxd.url())];
+        let mut settings = config::load_or(Path::new("/nonexistent"), None, variables).unwrap().settings;
+        settings.batch.max_messages = 10;
+        change(&mut settings);
+        let config::PublisherKind::Influxdb(to) = settings.publisher.kind.clone() else { panic!("{settings:?}") };
+
+        let (memory, attempts, log) = (Arc::new(Memory::default()), Arc::new(Mutex::new(Vec::new())), Log::default());
+        let loaded = Arc::new(Mutex::new(Vec::new()));
+        let (noted, sizes, made) = (Arc::clone(&attempts), Arc::clone(&loaded), AtomicUsize::new(0));
+        let (stop, stopped) = mpsc::unbounded_channel();
+        let logger = slog::Logger::root(log.clone(), slog::o!());
+        let parts = Parts {
+            channel: Arc::clone(&memory) as Arc<dyn Channel>,
+            publishers: Arc::new(move || {
+                let worker = made.fetch_add(1, Ordering::SeqCst);
+                Box::new(Watched {
+                    inner: InfluxdbPublisher::new(&to),
+                    worker,
+                    attempts: Arc::clone(&noted),
+                    loaded: Arc::clone(&sizes),
+                })
+            }),
+            notifier: Notifier::new(None, None, &logger),
+            log: logger,
+            stop: stopped,
+        };
+        let agent = actix_rt::spawn(async move { live(&settings, parts, Threads::One).await });
+
+        let begun = Instant::now();
+        let agent_side = test(Virtual { memory, influxd, attempts, loaded, log, begun, pushed: 0 }).await;
+        stop.send(()).unwrap();
+        assert_eq!(agent.await.unwrap(), Exit::Clean);
+        let tally = agent_side.memory.book.tally();
+        assert!(tally.balances() && tally.in_flight == 0, "{tally:?}");
+    });
+}
