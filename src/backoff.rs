@@ -103,4 +103,22 @@ mod tests {
         };
         assert_ne!(pauses(1), pauses(2));
     }
+
+    /// All of them lose the same server at the same instant; ten minutes later it is back.
+    #[test]
+    fn a_thousand_agents_do_not_come_back_in_the_same_second() {
+        let outage = Duration::from_secs(600);
+        let mut seconds = [0; 31];
+        for seed in 0..1000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+            let mut now = Duration::ZERO;
+            while now < outage {
+                now += backoff.next(&mut rng);
+            }
+            seconds[usize::try_from((now - outage).as_secs()).unwrap()] += 1;
+        }
+        // With pauses of 15 s on average, 67 in the first second.
+        assert!(seconds.iter().all(|agents| *agents <= 100), "{seconds:?}");
+    }
 }
