@@ -247,10 +247,19 @@ mod tests {
         }
     }
 
+    /// This test again, in a process of its own that knows by the variable that it is one.
+    fn again(test: &str) -> Command {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", &format!("observe::log::tests::{test}"), "--nocapture"]).env(INSIDE, "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    const INSIDE: &str = "KADABRA_TEST_INSIDE";
+
     /// Runs itself again, since only a process of its own may lose its standard error.
     #[test]
     fn a_closed_standard_error_kills_nobody() {
-        const INSIDE: &str = "KADABRA_TEST_INSIDE";
         if env::var_os(INSIDE).is_some() {
             io::stdin().read_line(&mut String::new()).unwrap();
             for format in [LogFormat::Auto, LogFormat::Json, LogFormat::Terminal] {
@@ -264,13 +273,34 @@ mod tests {
             println!("survived");
             return;
         }
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "observe::log::tests::a_closed_standard_error_kills_nobody", "--nocapture"]).env(INSIDE, "1");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = again("a_closed_standard_error_kills_nobody").spawn().unwrap();
         drop(child.stderr.take());
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("survived"), "{output:?}");
+    }
+
+    /// A second panic while the first one unwinds ends the process on the spot.
+    #[test]
+    fn the_last_words_of_a_process_that_aborts_are_in_the_log() {
+        struct PanicsWhenDropped;
+        impl Drop for PanicsWhenDropped {
+            fn drop(&mut self) {
+                panic!("the last words");
+            }
+        }
+        if env::var_os(INSIDE).is_some() {
+            let output = Output::start(Log { level: Level::Trace, format: LogFormat::Json }).unwrap();
+            install_panic_hook(&output);
+            (0..100).for_each(|line| slog::info!(output.logger(), "before"; "line" => line));
+            let _panics_again = PanicsWhenDropped;
+            panic!("the first words");
+        }
+        let output = again("the_last_words_of_a_process_that_aborts_are_in_the_log").output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert_eq!(log.matches("\"before\"").count(), 100, "{log}");
+        assert!(log.contains("the first words") && log.contains("the last words"), "{log}");
     }
 }
