@@ -15,9 +15,11 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use self::read::Unread;
 pub(crate) use self::settle::MOST_REFUSALS;
 use self::shape::Reader;
 use super::python_json::repair;
+use super::room::Room;
 use super::set::Entry;
 use super::timestamp::FormatCache;
 use super::{MessageSet, Refusal};
@@ -38,8 +40,9 @@ use super::{MessageSet, Refusal};
 /// | value: integer | a float |
 /// | a timer's `seconds_offset` | nothing: its value is already multiplied by it |
 ///
-/// A message of more than 100,000 dimensions, counters, timers or metadata entries is refused whole, so that what one message
-/// takes in memory stays within a few times its size.
+/// A message whose parts would take more than three times its own bytes and 256 KiB while it is read is refused whole: nothing
+/// that a client of Kadabra writes, but lists of nothing but zeros and commas. So reading any message and what is decoded of
+/// it take no more than eight times its bytes and 1 MiB, whatever is in it.
 #[derive(Debug, Default)]
 pub struct Decoder {
     reader: Reader,
@@ -68,7 +71,9 @@ impl Decoder {
     /// byte, which is what a message written again looks like, nor the one pair in a thousand whose offsets are equal, nor
     /// two points of one message whose indices differ by a multiple of 1000.
     pub fn decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Vec<Refusal> {
-        match self.try_decode(payload, unique_timestamps, set) {
+        let decoded = self.try_decode(payload, unique_timestamps, set);
+        self.reader.end();
+        match decoded {
             Ok(refusals) => refusals,
             Err(reason) => {
                 set.entries.push(Entry::default());
@@ -90,14 +95,28 @@ impl Decoder {
     }
 
     fn read(&mut self, text: &str) -> Result<(), String> {
-        let strictly = read::read(text, Vec::new(), &mut self.reader);
-        if strictly.is_ok() && !self.reader.doubtful {
-            return Ok(());
+        self.read_or_repair(text).map_err(|unread| match unread {
+            Unread::NotJson(error) => format!("the message is not JSON: {error}"),
+            Unread::Full => {
+                "the message has far too many dimensions, counters, timers or metadata entries for its size".to_owned()
+            }
+        })
+    }
+
+    fn read_or_repair(&mut self, text: &str) -> Result<(), Unread> {
+        let strictly = read::read(text, Vec::new(), Room::of(text.len()), &mut self.reader);
+        let is_done = match strictly {
+            Ok(()) => !self.reader.doubtful,
+            Err(Unread::Full) => true,
+            Err(Unread::NotJson(_)) => false,
+        };
+        if is_done {
+            return strictly;
         }
-        match repair(text) {
-            Some((repaired, repairs)) => read::read(&repaired, repairs, &mut self.reader),
+        let mut room = Room::of(text.len());
+        match repair(text, &mut room).map_err(|_| Unread::Full)? {
+            Some((repaired, repairs)) => read::read(&repaired, repairs, room, &mut self.reader),
             None => strictly,
         }
-        .map_err(|error| format!("the message is not JSON: {error}"))
     }
 }

@@ -10,6 +10,7 @@ mod decode;
 mod message;
 mod python_json;
 mod python_text;
+mod room;
 mod set;
 mod timestamp;
 

@@ -5,6 +5,8 @@
 //! Every replacement is as long as what it replaces: positions stay, in the text and in the parser's complaints. A replaced
 //! value is a JSON string without escapes, which a parser therefore borrows, and is told from a genuine string by its position.
 
+use super::room::{Full, Room};
+
 /// What was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
@@ -21,16 +23,30 @@ pub(super) enum What {
 pub(super) struct Repair {
     /// What was replaced.
     pub(super) what: What,
-    /// Where the string that stands in its place begins, behind the quote.
-    pub(super) content: usize,
     /// Where what was replaced begins: the number, or the string behind its quote.
-    pub(super) start: usize,
+    pub(super) start: u32,
     /// Its length in bytes.
-    pub(super) len: usize,
+    pub(super) len: u32,
 }
 
-/// The text with its replacements in the order of their positions; `None` when there is nothing to replace.
-pub(super) fn repair(text: &str) -> Option<(String, Vec<Repair>)> {
+impl Repair {
+    /// `None` beyond 4 GiB, where nothing is read.
+    fn new(what: What, start: usize, len: usize) -> Option<Self> {
+        Some(Self { what, start: u32::try_from(start).ok()?, len: u32::try_from(len).ok()? })
+    }
+
+    /// Where the string that stands in its place begins, behind the quote.
+    pub(super) fn content(&self) -> usize {
+        // The quote took the place of a number's first character.
+        self.start as usize + usize::from(self.what != What::Surrogate)
+    }
+}
+
+/// A text and its replacements in the order of their positions.
+pub(super) type Repaired = (String, Vec<Repair>);
+
+/// The text with its replacements; `None` when there is nothing to replace.
+pub(super) fn repair(text: &str, room: &mut Room) -> Result<Option<Repaired>, Full> {
     let bytes = text.as_bytes();
     let mut repaired = String::with_capacity(text.len());
     let mut repairs = Vec::new();
@@ -44,25 +60,27 @@ pub(super) fn repair(text: &str) -> Option<(String, Vec<Repair>)> {
             _ => (at + 1, None),
         };
         if let Some(Replacement { repair, filler }) = replacement {
-            repaired.push_str(text.get(copied..at)?);
+            repaired.push_str(text.get(copied..at).unwrap_or_default());
             match filler {
                 Filler::String => {
                     repaired.push('"');
-                    repaired.extend(std::iter::repeat_n('?', (end - at).checked_sub(2)?));
+                    repaired.extend(std::iter::repeat_n('?', (end - at).saturating_sub(2)));
                     repaired.push('"');
                 }
                 Filler::Zero => repaired.push_str(" 0"),
             }
-            repairs.extend(repair);
+            if let Some(repair) = repair {
+                room.push(&mut repairs, repair)?;
+            }
             copied = end;
         }
         at = end;
     }
     if copied == 0 {
-        return None;
+        return Ok(None);
     }
-    repaired.push_str(text.get(copied..)?);
-    Some((repaired, repairs))
+    repaired.push_str(text.get(copied..).unwrap_or_default());
+    Ok(Some((repaired, repairs)))
 }
 
 struct Replacement {
@@ -118,8 +136,8 @@ fn string(text: &str, start: usize) -> (usize, Option<Replacement>) {
         high = next_high;
     }
     broken |= high;
-    let repair = Repair { what: What::Surrogate, content: start + 1, start: start + 1, len: at - start - 1 };
-    (at + 1, (broken && sound).then_some(Replacement { repair: Some(repair), filler: Filler::String }))
+    let repair = if broken && sound { Repair::new(What::Surrogate, start + 1, at - start - 1) } else { None };
+    (at + 1, repair.map(|repair| Replacement { repair: Some(repair), filler: Filler::String }))
 }
 
 /// The code unit of a `\uXXXX` escape at this place.
@@ -148,12 +166,10 @@ fn word(text: &str, start: usize) -> (usize, Option<Replacement>) {
         return (end, None);
     }
     let replacement = match what {
-        None => Replacement { repair: None, filler: Filler::Zero },
-        Some(what) => {
-            Replacement { repair: Some(Repair { what, content: start + 1, start, len: length }), filler: Filler::String }
-        }
+        None => Some(Replacement { repair: None, filler: Filler::Zero }),
+        Some(what) => Repair::new(what, start, length).map(|repair| Replacement { repair: Some(repair), filler: Filler::String }),
     };
-    (end, Some(replacement))
+    (end, replacement)
 }
 
 /// Whether this is a number by JSON's grammar.
@@ -176,12 +192,15 @@ mod tests {
     use super::*;
 
     fn repaired(text: &str) -> Option<(String, Vec<(What, &str)>)> {
-        repair(text).map(|(repaired, repairs)| {
+        repair(text, &mut Room::of(text.len())).unwrap().map(|(repaired, repairs)| {
             assert_eq!(repaired.len(), text.len());
             for repair in &repairs {
-                assert_eq!(repaired.as_bytes()[repair.content - 1], b'"', "{text}");
+                assert_eq!(repaired.as_bytes()[repair.content() - 1], b'"', "{text}");
             }
-            (repaired, repairs.iter().map(|repair| (repair.what, &text[repair.start..repair.start + repair.len])).collect())
+            (
+                repaired,
+                repairs.iter().map(|repair| (repair.what, &text[repair.start as usize..][..repair.len as usize])).collect(),
+            )
         })
     }
 

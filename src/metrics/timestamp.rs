@@ -21,6 +21,9 @@ use self::pattern::{Pattern, Values};
 /// The timestamp format of a client that was not told otherwise.
 pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
+/// The longest format that is compiled, in bytes; Python has no such bound, and nobody comes near it.
+const LONGEST: usize = 10_000;
+
 /// Why a format cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FormatError {
@@ -33,6 +36,9 @@ pub(super) enum FormatError {
     /// A directive that comes twice, perhaps as a part of `%c`, `%x` or `%X`.
     #[error("has the directive %{0} more than once")]
     Repeated(char),
+    /// Taken apart it would take many times its size.
+    #[error("is longer than {LONGEST} bytes")]
+    TooLong,
 }
 
 /// Why a text is not a timestamp.
@@ -54,6 +60,9 @@ pub(super) struct Format {
 impl Format {
     /// Compiles a Python strptime format.
     pub(super) fn compile(format: &str) -> Result<Self, FormatError> {
+        if format.len() > LONGEST {
+            return Err(FormatError::TooLong);
+        }
         Ok(Self { pattern: Pattern::compile(format)?, default: format == DEFAULT_FORMAT })
     }
 

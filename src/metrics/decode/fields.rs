@@ -1,13 +1,12 @@
 //! A metric's metadata: which entries become fields, and whether all of these can.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use super::raw::{Raw, RawField};
 use super::sentence::{Source, cut, quote};
 use crate::metrics::{Field, MessageSet, Scalar};
 
-/// Up to so many entries, duplicates are found faster by looking at all pairs than with a hash table.
+/// Up to so many entries, duplicates are found faster by looking at all pairs than by sorting.
 const FEW: usize = 16;
 
 /// The metadata of one metric.
@@ -58,7 +57,7 @@ impl<'a> Fields<'a> {
     /// Calls `take` with the entries that become fields: of several of one name the last, none without a name, no null, and
     /// none that the metric's own value and unit overwrite.
     fn each<E>(self, mut take: impl FnMut(&'a str, Raw) -> Result<(), E>) -> Result<(), E> {
-        let many = if self.fields.len() > FEW { self.superseded() } else { HashSet::new() };
+        let many = if self.fields.len() > FEW { self.superseded() } else { Vec::new() };
         for (index, field) in self.fields.iter().enumerate() {
             let Raw::Text(name) = field.name else { continue };
             let name = self.source.text(name);
@@ -67,7 +66,7 @@ impl<'a> Fields<'a> {
                 continue;
             }
             let superseded = if self.fields.len() > FEW {
-                many.contains(&index)
+                many.get(index) == Some(&true)
             } else {
                 self.fields.iter().skip(index + 1).any(|later| self.is_named(later, name))
             };
@@ -82,13 +81,22 @@ impl<'a> Fields<'a> {
         matches!(field.name, Raw::Text(piece) if piece.len as usize == name.len() && self.source.text(piece) == name)
     }
 
-    /// The indices of the entries that have another of the same name behind them.
-    fn superseded(self) -> HashSet<usize> {
-        let mut seen = HashSet::with_capacity(self.fields.len());
-        let has_later = |(index, field): (usize, &RawField)| match field.name {
-            Raw::Text(name) => (!seen.insert(self.source.text(name))).then_some(index),
+    /// For each entry, whether another of the same name is behind it. In little memory, since there may be very many.
+    fn superseded(self) -> Vec<bool> {
+        let name = |index: u32| match self.fields.get(index as usize)?.name {
+            Raw::Text(name) => Some(self.source.text(name)),
             _ => None,
         };
-        self.fields.iter().enumerate().rev().filter_map(has_later).collect()
+        let mut order: Vec<u32> = (0..u32::try_from(self.fields.len()).unwrap_or(u32::MAX)).collect();
+        order.sort_unstable_by(|one, other| name(*one).cmp(&name(*other)).then(one.cmp(other)));
+        let mut superseded = vec![false; self.fields.len()];
+        for (one, next) in order.iter().zip(order.iter().skip(1)) {
+            if name(*one) == name(*next)
+                && let Some(superseded) = superseded.get_mut(*one as usize)
+            {
+                *superseded = true;
+            }
+        }
+        superseded
     }
 }

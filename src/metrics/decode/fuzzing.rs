@@ -14,10 +14,10 @@ const NEIGHBOUR: &[u8] = br#"{"dimensions": [{"name": "d", "value": "1"}], "time
 /// The longest reason: two quotes of 100 characters, each written as an escape of ten bytes, and the words around them.
 const LONGEST_REASON: usize = 2 * 10 * 100 + 200;
 
-/// The most memory that a byte of a message takes: a counter may be the two bytes `0,`, in a list that grows by doubling.
-const GROWTH: usize = 150;
+/// The most memory that a byte of a message takes.
+const GROWTH: usize = 8;
 
-/// Memory that is kept from message to message, and for the refusals.
+/// Memory for any message, and for the refusals.
 const KEPT: usize = 1 << 20;
 
 pub(crate) fn decode(payload: &[u8]) {

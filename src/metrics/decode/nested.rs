@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::raw::Raw;
-use super::shape::{Reader, Shape};
+use super::shape::{Reader, Shape, piece};
 use crate::metrics::python_text::push_float;
 
 /// Deeper than anybody nests metadata, and well before serde's own limit, beyond which the whole message would be lost.
@@ -35,18 +35,17 @@ impl<'de> Shape<'de> for MetadataValue<'_> {
 }
 
 fn written<E: Error>(reader: &mut Reader, write: impl FnOnce(Json<'_>) -> Result<(), E>) -> Result<Raw, E> {
-    let (mut text, mut defect) = (String::new(), None);
-    write(Json { reader, text: &mut text, defect: &mut defect, depth: 1 })?;
+    let (start, mut defect) = (reader.raw.scratch.len(), None);
+    write(Json { reader, defect: &mut defect, depth: 1 })?;
     match defect {
         Some(defect) => Ok(defect),
-        None => Ok(Raw::Json(reader.copied(&text)?)),
+        None => Ok(Raw::Json(piece(start, reader.raw.scratch.len() - start, true)?)),
     }
 }
 
-/// Writes a value as JSON spaced as Python spaces it, characters beyond ASCII as themselves.
+/// Writes a value into the scratch text as JSON spaced as Python spaces it, characters beyond ASCII as themselves.
 struct Json<'a> {
     reader: &'a mut Reader,
-    text: &'a mut String,
     /// The first thing in it that would be refused as a metadata value, too.
     defect: &'a mut Option<Raw>,
     depth: u8,
@@ -54,16 +53,26 @@ struct Json<'a> {
 
 impl Json<'_> {
     fn inner(&mut self) -> Json<'_> {
-        Json { reader: self.reader, text: self.text, defect: self.defect, depth: self.depth + 1 }
+        Json { reader: self.reader, defect: self.defect, depth: self.depth + 1 }
     }
 
-    fn push(self, text: &str) {
-        self.text.push_str(text);
+    fn push<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        self.reader.write(text)
     }
 
-    fn push_string<E: Error>(self, text: &str) -> Result<(), E> {
-        self.text.push_str(&serde_json::to_string(text).map_err(E::custom)?);
-        Ok(())
+    fn push_string<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        let json = serde_json::to_string(text).map_err(E::custom)?;
+        self.push(&json)
+    }
+
+    /// How much is written.
+    fn written(&self) -> usize {
+        self.reader.raw.scratch.len()
+    }
+
+    /// Takes a comma back that nothing came behind.
+    fn truncate(&mut self, length: usize) {
+        self.reader.raw.scratch.truncate(length);
     }
 }
 
@@ -82,24 +91,21 @@ impl<'de> Visitor<'de> for Json<'_> {
         formatter.write_str("any JSON")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.push("null");
-        Ok(())
+    fn visit_unit<E: Error>(mut self) -> Result<(), E> {
+        self.push("null")
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.push(if value { "true" } else { "false" });
-        Ok(())
+    fn visit_bool<E: Error>(mut self, value: bool) -> Result<(), E> {
+        self.push(if value { "true" } else { "false" })
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.push(itoa::Buffer::new().format(value));
-        Ok(())
+    fn visit_i64<E: Error>(mut self, value: i64) -> Result<(), E> {
+        self.push(itoa::Buffer::new().format(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+    fn visit_u64<E: Error>(mut self, value: u64) -> Result<(), E> {
         match self.reader.integer(value)? {
-            Raw::Int(value) => self.push(itoa::Buffer::new().format(value)),
+            Raw::Int(value) => self.push(itoa::Buffer::new().format(value))?,
             defect => {
                 self.defect.get_or_insert(defect);
             }
@@ -107,13 +113,14 @@ impl<'de> Visitor<'de> for Json<'_> {
         Ok(())
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+    fn visit_f64<E: Error>(mut self, value: f64) -> Result<(), E> {
         self.reader.doubt(value);
-        push_float(self.text, value);
-        Ok(())
+        let mut text = String::new();
+        push_float(&mut text, value);
+        self.push(&text)
     }
 
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
+    fn visit_borrowed_str<E: Error>(mut self, text: &'de str) -> Result<(), E> {
         match self.reader.borrowed(text)? {
             Raw::Text(_) => self.push_string(text)?,
             defect => {
@@ -123,7 +130,7 @@ impl<'de> Visitor<'de> for Json<'_> {
         Ok(())
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
         self.push_string(text)
     }
 
@@ -133,20 +140,19 @@ impl<'de> Visitor<'de> for Json<'_> {
             while list.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(());
         }
-        self.text.push('[');
-        let first = self.text.len();
+        self.push("[")?;
+        let first = self.written();
         loop {
-            let end = self.text.len();
+            let end = self.written();
             if end > first {
-                self.text.push_str(", ");
+                self.push(", ")?;
             }
             if list.next_element_seed(self.inner())?.is_none() {
-                self.text.truncate(end);
+                self.truncate(end);
                 break;
             }
         }
-        self.text.push(']');
-        Ok(())
+        self.push("]")
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
@@ -155,21 +161,20 @@ impl<'de> Visitor<'de> for Json<'_> {
             while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         }
-        self.text.push('{');
-        let first = self.text.len();
+        self.push("{")?;
+        let first = self.written();
         loop {
-            let end = self.text.len();
+            let end = self.written();
             if end > first {
-                self.text.push_str(", ");
+                self.push(", ")?;
             }
             if object.next_key_seed(self.inner())?.is_none() {
-                self.text.truncate(end);
+                self.truncate(end);
                 break;
             }
-            self.text.push_str(": ");
+            self.push(": ")?;
             object.next_value_seed(self.inner())?;
         }
-        self.text.push('}');
-        Ok(())
+        self.push("}")
     }
 }

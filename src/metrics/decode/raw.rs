@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::metrics::room::Room;
+
 /// A stretch of the payload, or of the scratch text when it had to be unescaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -80,23 +82,18 @@ impl<T> Section<T> {
     pub(super) fn begin(&mut self, this: Raw) {
         self.this = this;
         self.items.clear();
-        self.items.shrink_to(KEPT);
     }
 }
 
-/// More counters, timers, dimensions or metadata entries than this no program sends in one message. A list of nothing but
-/// commas and zeros would otherwise take seventy times its size in memory.
-pub(super) const MOST: usize = 100_000;
-
 /// Memory for more than this is given back after the message that needed it.
-const KEPT: usize = 4096;
+const KEPT: usize = 1024;
 
 /// One message; kept from message to message for its memory.
 #[derive(Debug, Default)]
 pub(super) struct RawMessage {
     pub(super) this: Raw,
-    /// There was more of something than [`MOST`], and the rest was passed over.
-    pub(super) too_many: bool,
+    /// What is left for the rest of the message.
+    pub(super) room: Room,
     pub(super) dimensions: Section<RawDimension>,
     pub(super) counters: Section<RawMetric>,
     pub(super) timers: Section<RawMetric>,
@@ -106,16 +103,33 @@ pub(super) struct RawMessage {
 }
 
 impl RawMessage {
-    pub(super) fn clear(&mut self) {
+    /// Makes ready for the next message.
+    pub(super) fn begin(&mut self, room: Room) {
         self.this = Raw::Absent;
-        self.too_many = false;
+        self.room = room;
         self.dimensions.begin(Raw::Absent);
         self.counters.begin(Raw::Absent);
         self.timers.begin(Raw::Absent);
         self.timestamp_format = Raw::Absent;
         self.fields.clear();
-        self.fields.shrink_to(KEPT);
         self.scratch.clear();
-        self.scratch.shrink_to(16 * KEPT);
+    }
+
+    /// Gives back what a usual message does not need.
+    pub(super) fn shrink(&mut self) {
+        if self.dimensions.items.capacity() > KEPT {
+            self.dimensions.items = Vec::new();
+        }
+        for metrics in [&mut self.counters.items, &mut self.timers.items] {
+            if metrics.capacity() > KEPT {
+                *metrics = Vec::new();
+            }
+        }
+        if self.fields.capacity() > KEPT {
+            self.fields = Vec::new();
+        }
+        if self.scratch.capacity() > 16 * KEPT {
+            self.scratch = String::new();
+        }
     }
 }

@@ -3,17 +3,25 @@
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 
 use super::nested::MetadataValue;
-use super::raw::{MOST, Raw, RawDimension, RawField, RawMessage, RawMetric, Section};
+use super::raw::{Raw, RawDimension, RawField, RawMessage, RawMetric, Section};
 use super::shape::{Key, KnownKey, Read, Reader, Scalar, Shape};
 use crate::metrics::python_json::Repair;
+use crate::metrics::room::Room;
 
 /// Reads one message into the reader's [`RawMessage`]. `repairs` are the places where `text` is not what the client sent.
-/// An error means that the text is not JSON.
-pub(super) fn read(text: &str, repairs: Vec<Repair>, reader: &mut Reader) -> Result<(), serde_json::Error> {
-    reader.begin(text, repairs);
+pub(super) fn read(text: &str, repairs: Vec<Repair>, room: Room, reader: &mut Reader) -> Result<(), Unread> {
+    reader.begin(text, repairs, room);
     let mut json = serde_json::Deserializer::from_str(text);
-    Read(Whole(reader)).deserialize(&mut json)?;
-    json.end()
+    let read = Read(Whole(reader)).deserialize(&mut json).and_then(|()| json.end());
+    read.map_err(|error| if reader.full { Unread::Full } else { Unread::NotJson(error) })
+}
+
+/// Why a message was not read to its end.
+pub(super) enum Unread {
+    /// The text is not JSON.
+    NotJson(serde_json::Error),
+    /// There was no more room for its parts.
+    Full,
 }
 
 struct Whole<'a>(&'a mut Reader);
@@ -34,8 +42,12 @@ impl<'de> Shape<'de> for Whole<'_> {
         while let Some(key) = object.next_key_seed(KnownKey)? {
             match key {
                 Key::Dimensions => object.next_value_seed(Read(Dimensions(self.0)))?,
-                Key::Counters => object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| &mut raw.counters }))?,
-                Key::Timers => object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| &mut raw.timers }))?,
+                Key::Counters => {
+                    object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.counters, &mut raw.room) }))?;
+                }
+                Key::Timers => {
+                    object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.timers, &mut raw.room) }))?;
+                }
                 Key::TimestampFormat => self.0.raw.timestamp_format = object.next_value_seed(Read(Scalar(self.0)))?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
@@ -44,11 +56,6 @@ impl<'de> Shape<'de> for Whole<'_> {
         }
         Ok(())
     }
-}
-
-fn skip_rest<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
-    while list.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
 }
 
 struct Dimensions<'a>(&'a mut Reader);
@@ -67,11 +74,9 @@ impl<'de> Shape<'de> for Dimensions<'_> {
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         self.0.raw.dimensions.begin(Raw::List);
         while let Some(dimension) = list.next_element_seed(Read(Dimension(self.0)))? {
-            if self.0.raw.dimensions.items.len() == MOST {
-                self.0.raw.too_many = true;
-                return skip_rest(list);
-            }
-            self.0.raw.dimensions.items.push(dimension);
+            let RawMessage { room, dimensions, .. } = &mut self.0.raw;
+            let pushed = room.push(&mut dimensions.items, dimension);
+            self.0.fits(pushed)?;
         }
         Ok(())
     }
@@ -107,7 +112,7 @@ impl<'de> Shape<'de> for Dimension<'_> {
 
 struct Metrics<'a> {
     reader: &'a mut Reader,
-    section: fn(&mut RawMessage) -> &mut Section<RawMetric>,
+    section: fn(&mut RawMessage) -> (&mut Section<RawMetric>, &mut Room),
 }
 
 impl<'de> Shape<'de> for Metrics<'_> {
@@ -118,18 +123,15 @@ impl<'de> Shape<'de> for Metrics<'_> {
     }
 
     fn note(self, raw: Raw) {
-        (self.section)(&mut self.reader.raw).begin(raw);
+        (self.section)(&mut self.reader.raw).0.begin(raw);
     }
 
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        (self.section)(&mut self.reader.raw).begin(Raw::List);
+        (self.section)(&mut self.reader.raw).0.begin(Raw::List);
         while let Some(metric) = list.next_element_seed(Read(Metric(self.reader)))? {
-            let items = &mut (self.section)(&mut self.reader.raw).items;
-            if items.len() == MOST {
-                self.reader.raw.too_many = true;
-                return skip_rest(list);
-            }
-            items.push(metric);
+            let (section, room) = (self.section)(&mut self.reader.raw);
+            let pushed = room.push(&mut section.items, metric);
+            self.reader.fits(pushed)?;
         }
         Ok(())
     }
@@ -212,11 +214,9 @@ impl<'de> Shape<'de> for Metadata<'_> {
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Raw, A::Error> {
         while let Some(name) = object.next_key_seed(Read(Scalar(self.0)))? {
             let value = object.next_value_seed(Read(MetadataValue(self.0)))?;
-            if self.0.raw.fields.len() == MOST {
-                self.0.raw.too_many = true;
-            } else {
-                self.0.raw.fields.push(RawField { name, value });
-            }
+            let RawMessage { room, fields, .. } = &mut self.0.raw;
+            let pushed = room.push(fields, RawField { name, value });
+            self.0.fits(pushed)?;
         }
         Ok(Raw::Object)
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::raw::{MOST, Raw, RawDimension, RawMessage, RawMetric};
+use super::raw::{Raw, RawDimension, RawMessage, RawMetric};
 use super::sentence::{Source, cut, quote};
 use crate::metrics::python_text::push_float;
 use crate::metrics::set::Entry;
@@ -94,9 +94,6 @@ impl<'a> Settling<'a> {
         let (raw, source) = (self.raw, self.source);
         if raw.this != Raw::Object {
             return Err(format!("the message is {}", source.instead_of("an object", raw.this)));
-        }
-        if raw.too_many {
-            return Err(format!("the message has more than {MOST} dimensions, counters, timers or metadata entries"));
         }
         let lists = [("dimensions", raw.dimensions.this), ("counters", raw.counters.this), ("timers", raw.timers.this)];
         for (key, this) in lists {

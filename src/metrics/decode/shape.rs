@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::raw::{Piece, Raw, RawMessage};
 use crate::metrics::python_json::{Repair, What};
+use crate::metrics::room::{Full, Room};
 
 /// What all parts of the reading share.
 #[derive(Debug, Default)]
@@ -18,25 +19,42 @@ pub(super) struct Reader {
     pub(super) raw: RawMessage,
     /// A number was read that serde may have read differently from Python; reading once more, repaired, tells.
     pub(super) doubtful: bool,
+    /// There was no room for all of the message, and the rest was not read.
+    pub(super) full: bool,
 }
 
 impl Reader {
     /// Makes ready for a text.
-    pub(super) fn begin(&mut self, text: &str, repairs: Vec<Repair>) {
+    pub(super) fn begin(&mut self, text: &str, repairs: Vec<Repair>, room: Room) {
         self.base = text.as_ptr() as usize;
         self.repairs = repairs;
-        self.raw.clear();
+        self.raw.begin(room);
         self.doubtful = false;
+        self.full = false;
+    }
+
+    /// Gives back what a usual message does not need.
+    pub(super) fn end(&mut self) {
+        self.repairs = Vec::new();
+        self.raw.shrink();
+    }
+
+    /// Ends the reading when something did not fit.
+    pub(super) fn fits<E: Error>(&mut self, pushed: Result<(), Full>) -> Result<(), E> {
+        pushed.map_err(|Full| {
+            self.full = true;
+            E::custom("too much")
+        })
     }
 
     /// A string that was read, or what stood in its place before the text was repaired.
     pub(super) fn borrowed<E: Error>(&self, text: &str) -> Result<Raw, E> {
         let start = (text.as_ptr() as usize).wrapping_sub(self.base);
         if !self.repairs.is_empty()
-            && let Ok(index) = self.repairs.binary_search_by_key(&start, |repair| repair.content)
+            && let Ok(index) = self.repairs.binary_search_by_key(&start, Repair::content)
             && let Some(repair) = self.repairs.get(index)
         {
-            let original = piece(repair.start, repair.len, false)?;
+            let original = Piece { start: repair.start, len: repair.len, in_scratch: false };
             return Ok(match repair.what {
                 What::NotFinite => Raw::NotFinite(original),
                 What::BigInt => Raw::BigInt(original),
@@ -49,8 +67,15 @@ impl Reader {
     /// A string that is not in the text as it is.
     pub(super) fn copied<E: Error>(&mut self, text: &str) -> Result<Piece, E> {
         let start = self.raw.scratch.len();
-        self.raw.scratch.push_str(text);
+        self.write(text)?;
         piece(start, text.len(), true)
+    }
+
+    /// Appends to the scratch text.
+    pub(super) fn write<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        let RawMessage { room, scratch, .. } = &mut self.raw;
+        let pushed = room.push_str(scratch, text);
+        self.fits(pushed)
     }
 
     /// An integer that may be beyond 64 bits with a sign.
@@ -69,7 +94,7 @@ impl Reader {
     }
 }
 
-fn piece<E: Error>(start: usize, len: usize, in_scratch: bool) -> Result<Piece, E> {
+pub(super) fn piece<E: Error>(start: usize, len: usize, in_scratch: bool) -> Result<Piece, E> {
     match (u32::try_from(start), u32::try_from(len)) {
         (Ok(start), Ok(len)) => Ok(Piece { start, len, in_scratch }),
         _ => Err(E::custom("the message is larger than 4 GiB")),
