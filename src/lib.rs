@@ -31,10 +31,12 @@ pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod metrics;
 pub mod observe;
+mod panics;
 pub mod publisher;
 mod quote;

@@ -1,6 +1,6 @@
 //! A panic in any actor on any message: restarted, nothing lost.
 
-use super::support::pipeline::{Left, PATIENCE, Pipeline};
+use super::support::pipeline::{Left, PATIENCE, Pipeline, numbered};
 
 /// Every place where a handler begins or a step ends, with how often it is passed before the panic.
 const PLACES: [(&str, u32); 14] = [
@@ -37,6 +37,56 @@ fn a_panic_in_any_handler_is_survived_and_loses_nothing() {
         pipeline.assert_all_written(0..first);
         assert_eq!(agent.terminate(PATIENCE), Some(0), "{place}");
     }
+}
+
+/// A message that the places in the decoder and the encoder know, with a good metric before the bad one.
+const POISON: &str = r#"{"dimensions": [{"name": "failpoint!", "value": "x"}], "counters": [
+    {"name": "beside", "metadata": {"a": "b"}, "timestamp": "2026-03-01T12:00:00.000001Z", "value": 1},
+    {"name": "failpoint!", "metadata": {"a": "b"}, "timestamp": "2026-03-01T12:00:00.000001Z", "value": 1}
+], "timers": [], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ"}"#;
+
+#[test]
+fn a_message_that_the_agent_panics_over_is_set_aside_and_nobody_is_restarted() {
+    for (place, doing, beside) in [
+        ("decoder.read", "reading it", 0),
+        ("decoder.push", "reading it", 0),
+        ("encoder.tags", "writing it as line protocol", 0),
+        ("encoder.line", "writing it as line protocol", 1),
+    ] {
+        let pipeline = Pipeline::start();
+        let messages = (0..500).map(numbered).chain([POISON.to_owned()]).chain((500..999).map(numbered));
+        pipeline.push_all(messages.map(String::into_bytes));
+        // It panics as often as it is looked at.
+        let mut agent = pipeline.agent().env("FAILPOINTS", format!("{place}=panic(out of cheese)")).start();
+        pipeline.wait_left(&Left { dead: 1, ..Left::NOTHING });
+        pipeline.assert_written(0..999);
+        assert_eq!(pipeline.count("beside"), beside, "{place}");
+
+        let [letter] = pipeline.dead_letters().try_into().unwrap();
+        assert_eq!(letter["payload"], POISON.as_bytes());
+        let reason = String::from_utf8_lossy(&letter["reason"]).into_owned();
+        let blame = format!("the agent panicked while {doing}, a fault of the agent: please report it with this message");
+        assert!(reason.contains(&blame) && reason.ends_with("the panic said: out of cheese"), "{place}: {reason}");
+
+        assert_eq!(agent.terminate(PATIENCE), Some(0), "{place}");
+        let said = agent.logged("a panic");
+        assert_eq!(said.len(), 1, "{place}: {said:?}");
+        assert_eq!((&said[0]["level"], &said[0]["message"]), (&"ERROR".into(), &"out of cheese".into()), "{said:?}");
+        assert_eq!(agent.logged("a child"), [""; 0], "{place}");
+    }
+}
+
+#[test]
+fn many_messages_that_the_agent_panics_over_are_few_lines_of_the_log() {
+    let pipeline = Pipeline::start();
+    let poison = (0..2000).map(|n| POISON.replace("000001Z", &format!("{n:06}Z")));
+    pipeline.push_all(poison.chain((0..1000).map(numbered)).map(String::into_bytes));
+    let mut agent = pipeline.agent().env("FAILPOINTS", "decoder.push=panic").start();
+    pipeline.wait_left(&Left { dead: 2000, ..Left::NOTHING });
+    pipeline.assert_written(0..1000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let said = agent.logged("a panic over a message").len();
+    assert!((1..10).contains(&said), "{said} lines");
 }
 
 #[test]

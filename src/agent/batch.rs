@@ -3,6 +3,7 @@
 use crate::{
     channel::{DeadLetter, Lease, RefusedPoint},
     metrics::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
+    panics,
     publisher::RefusedAt,
 };
 
@@ -33,7 +34,7 @@ impl Batch {
     /// The messages to set aside, given what the destination refused besides.
     pub(super) fn dead_letters(&self, refused: Vec<RefusedAt>) -> Vec<DeadLetter> {
         let mut verdicts: Vec<(usize, Refusal)> = self.refusals.clone();
-        verdicts.extend(refused.into_iter().map(|at| (at.message, Refusal { metric: Some(at.metric), reason: at.reason })));
+        verdicts.extend(refused.into_iter().map(|at| (at.message, Refusal { metric: at.metric, reason: at.reason })));
         verdicts.sort_by_key(|(message, _)| *message);
         let payloads: Vec<(&Lease, &Vec<u8>)> =
             self.leases.iter().flat_map(|lease| lease.messages.iter().map(move |payload| (lease, payload))).collect();
@@ -41,13 +42,17 @@ impl Batch {
             .chunk_by(|(one, _), (other, _)| one == other)
             .filter_map(|verdicts| {
                 let (lease, payload) = payloads.get(verdicts.first()?.0)?;
-                Some(dead_letter(lease, payload, verdicts.iter().map(|(_, refusal)| refusal)))
+                let (reason, refused) =
+                    panics::catch("telling why it was refused", || told(verdicts.iter().map(|(_, refusal)| refusal)))
+                        .unwrap_or_else(|panic| (panic, Vec::new()));
+                Some(DeadLetter { lease: lease.id().clone(), payload: (*payload).clone(), reason, refused })
             })
             .collect()
     }
 }
 
-fn dead_letter<'a>(lease: &Lease, payload: &[u8], refusals: impl Iterator<Item = &'a Refusal> + Clone) -> DeadLetter {
+/// Why a message is set aside, and which of its points.
+fn told<'a>(refusals: impl Iterator<Item = &'a Refusal> + Clone) -> (String, Vec<RefusedPoint>) {
     let refused: Vec<RefusedPoint> = refusals
         .clone()
         .filter_map(|refusal| Some(RefusedPoint { metric: cut(refusal.metric.as_ref()?), reason: cut(&refusal.reason) }))
@@ -63,7 +68,7 @@ fn dead_letter<'a>(lease: &Lease, payload: &[u8], refusals: impl Iterator<Item =
         (None, [first, ..]) => format!("{} points were refused; the first, {}: {}", refused.len(), first.metric, first.reason),
         (None, []) => String::new(),
     };
-    DeadLetter { lease: lease.id().clone(), payload: payload.to_vec(), reason: cut(&reason), refused }
+    (cut(&reason), refused)
 }
 
 /// As much of a text as somebody reads: names and InfluxDB's words can be as long as a message.

@@ -3,7 +3,7 @@
 //! `actix::Supervisor` does not restart an actor that panicked, so this does not use it: the child's context is run
 //! as a task of its own, whose end a second task awaits and reports.
 
-use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
@@ -21,6 +21,7 @@ use super::{
     restart::RestartPolicy,
     supervisor::Supervisor,
 };
+use crate::panics;
 
 /// Which child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +120,7 @@ pub(super) fn start<A>(
             // Making an actor may panic like anything else it does.
             let made = std::panic::catch_unwind(AssertUnwindSafe(make));
             let cause = match made {
-                Err(payload) => Cause::Panicked(panic_message(payload.as_ref())),
+                Err(payload) => Cause::Panicked(panics::words(payload.as_ref())),
                 Ok(actor) => {
                     let context = Context::new();
                     let addr = address(context.address());
@@ -138,15 +139,9 @@ pub(super) fn start<A>(
 
 fn cause_of(error: JoinError) -> Cause {
     match error.try_into_panic() {
-        Ok(payload) => Cause::Panicked(panic_message(payload.as_ref())),
+        Ok(payload) => Cause::Panicked(panics::words(payload.as_ref())),
         Err(_) => Cause::Stopped,
     }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text =
-        payload.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "it gave no message".to_owned())
 }
 
 /// Reports a child's end when it is dropped, whatever drops it.

@@ -28,7 +28,6 @@ mod child;
 mod drain;
 mod environment;
 mod exit;
-mod failpoint;
 mod nanny;
 mod progress;
 mod publisher;
@@ -68,6 +67,7 @@ use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Patience, Tally},
     config::{PublisherKind, Settings},
+    failpoint,
     observe::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,

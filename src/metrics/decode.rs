@@ -20,9 +20,11 @@ pub(crate) use self::settle::MOST_REFUSALS;
 use self::shape::Reader;
 use super::python_json::repair;
 use super::room::Room;
-use super::set::Entry;
+use super::set::{Entry, Lengths};
 use super::timestamp::FormatCache;
 use super::{MessageSet, Refusal};
+use crate::failpoint::fail_point;
+use crate::panics;
 
 /// Decodes messages into a [`MessageSet`]. Keep one: it remembers the last timestamp formats and its buffers.
 ///
@@ -71,15 +73,26 @@ impl Decoder {
     /// byte, which is what a message written again looks like, nor the one pair in a thousand whose offsets are equal, nor
     /// two points of one message whose indices differ by a multiple of 1000.
     pub fn decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Vec<Refusal> {
-        let decoded = self.try_decode(payload, unique_timestamps, set);
-        self.reader.end();
-        match decoded {
-            Ok(refusals) => refusals,
-            Err(reason) => {
-                set.entries.push(Entry::default());
-                vec![Refusal { metric: None, reason }]
+        let before = Lengths::of(set);
+        let decoded = panics::catch("reading it", || self.try_decode(payload, unique_timestamps, set));
+        let refused = match decoded {
+            Ok(Ok(refusals)) => {
+                self.reader.end();
+                return refusals;
             }
-        }
+            Ok(Err(reason)) => {
+                self.reader.end();
+                reason
+            }
+            Err(panic) => {
+                // Nobody knows what it left behind.
+                *self = Self::default();
+                before.restore(set);
+                panic
+            }
+        };
+        set.entries.push(Entry::default());
+        vec![Refusal { metric: None, reason: refused }]
     }
 
     fn try_decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Result<Vec<Refusal>, String> {
@@ -89,6 +102,7 @@ impl Decoder {
             return Err("the message is empty".to_owned());
         }
         self.read(text)?;
+        fail_point!("decoder.read", text);
         let hash = if unique_timestamps { u64::from(crc32fast::hash(payload)) } else { 0 };
         let offset = |index: usize| if unique_timestamps { ((hash + index as u64) % 1000).cast_signed() } else { 0 };
         settle::settle(text, &self.reader.raw, &mut self.formats, offset, set)

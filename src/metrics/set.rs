@@ -84,6 +84,36 @@ pub(super) struct Entry {
     pub(super) points: Range<u32>,
 }
 
+/// How much was in a set, so that it can be brought back to that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lengths {
+    text: usize,
+    dimensions: usize,
+    fields: usize,
+    points: usize,
+    entries: usize,
+}
+
+impl Lengths {
+    pub(super) fn of(set: &MessageSet) -> Self {
+        Self {
+            text: set.text.len(),
+            dimensions: set.dimensions.len(),
+            fields: set.fields.len(),
+            points: set.points.len(),
+            entries: set.entries.len(),
+        }
+    }
+
+    pub(super) fn restore(self, set: &mut MessageSet) {
+        set.text.truncate(self.text);
+        set.dimensions.truncate(self.dimensions);
+        set.fields.truncate(self.fields);
+        set.points.truncate(self.points);
+        set.entries.truncate(self.entries);
+    }
+}
+
 /// Every message of a batch, decoded. Indices of messages are the order in which they were decoded; a message
 /// that was refused whole keeps its index and has no points.
 #[derive(Clone, Debug, Default)]

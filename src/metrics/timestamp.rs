@@ -17,6 +17,7 @@ mod pattern;
 mod tests;
 
 use self::pattern::{Pattern, Values};
+use crate::panics;
 
 /// The timestamp format of a client that was not told otherwise.
 pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
@@ -85,7 +86,8 @@ impl Format {
 /// `None` when they do not go together.
 #[must_use]
 pub fn queued_at(serialized_at: &str, format: &str) -> Option<i64> {
-    Some(Format::compile(format).ok()?.parse(serialized_at).ok()?.div_euclid(1_000_000))
+    let micros = panics::catch("reading its time", || Format::compile(format).ok()?.parse(serialized_at).ok());
+    Some(micros.ok()??.div_euclid(1_000_000))
 }
 
 /// The default format in its usual shape, `2026-03-01T12:00:00.000001Z`, at a tenth of the general way's cost.

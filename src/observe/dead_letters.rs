@@ -19,8 +19,9 @@ const LAST_INTERVAL: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct DeadLetterSayings(Mutex<Memory>);
 
+/// What is said in few lines, however often it happens.
 #[derive(Debug, Default)]
-struct Memory {
+pub(super) struct Memory {
     /// Set aside and not said yet.
     unsaid: usize,
     /// Not before this.
@@ -30,7 +31,7 @@ struct Memory {
 
 impl Memory {
     /// So many more: how many to say now, if it is time.
-    fn note(&mut self, count: usize, now: Instant) -> Option<usize> {
+    pub(super) fn note(&mut self, count: usize, now: Instant) -> Option<usize> {
         self.unsaid += count;
         if self.unsaid == 0 || self.next.is_some_and(|next| now < next) {
             return None;

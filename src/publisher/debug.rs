@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use slog::info;
 
-use super::{Outcome, Publisher};
+use super::{Outcome, Publisher, RefusedAt};
 use crate::{
     metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
     observe::log::KeptLog,
+    panics,
 };
 
 /// How much JSON goes in one log line, in bytes: journald cuts at 48 KiB, and a line that is cut is no JSON.
@@ -30,13 +31,14 @@ pub struct DebugPublisher {
     left_out: usize,
     /// Up to where the log must be written, once the batch is logged.
     logged: Option<u64>,
+    refused: Vec<RefusedAt>,
 }
 
 impl DebugPublisher {
     /// Logs to `log`.
     #[must_use]
     pub fn new(log: KeptLog) -> Self {
-        Self { log, line: String::new(), left_out: 0, logged: None }
+        Self { log, line: String::new(), left_out: 0, logged: None, refused: Vec::new() }
     }
 
     fn say(&mut self) {
@@ -61,8 +63,15 @@ impl Publisher for DebugPublisher {
         self.line.clear();
         self.left_out = 0;
         self.logged = None;
-        for message in set.messages().filter(|message| !message.points().is_empty()) {
-            let json = to_json(&set, &message).to_string();
+        self.refused.clear();
+        for (index, message) in set.messages().enumerate().filter(|(_, message)| !message.points().is_empty()) {
+            let json = match panics::catch("showing it", || to_json(&set, &message).to_string()) {
+                Ok(json) => json,
+                Err(reason) => {
+                    self.refused.push(RefusedAt { message: index, metric: None, reason });
+                    continue;
+                }
+            };
             if self.line.len() + json.len() + ", []".len() > MAX_LINE {
                 self.left_out += 1;
             } else {
@@ -82,7 +91,7 @@ impl Publisher for DebugPublisher {
         }
         let written = self.log.written(self.logged.unwrap_or_default());
         match tokio::time::timeout(PATIENCE, written).await {
-            Ok(()) => Outcome::Written { refused: Vec::new() },
+            Ok(()) => Outcome::Written { refused: std::mem::take(&mut self.refused) },
             Err(_) => Outcome::Retry {
                 after: None,
                 why: "nobody reads the log, which publisher.type = \"debug\" shows metrics in".to_owned(),

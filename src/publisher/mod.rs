@@ -23,8 +23,8 @@ use async_trait::async_trait;
 pub struct RefusedAt {
     /// The message's index in the set.
     pub message: usize,
-    /// The metric's name.
-    pub metric: String,
+    /// The metric's name; `None` when the whole message is meant.
+    pub metric: Option<String>,
     /// Why, with the destination's own words.
     pub reason: String,
 }

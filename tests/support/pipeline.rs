@@ -60,7 +60,8 @@ impl Pipeline {
         self.push_all(numbers.map(|number| numbered(number).into_bytes()));
     }
 
-    fn push_all(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
+    /// Queues messages in this order.
+    pub(crate) fn push_all(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
         let mut connection = self.redis.connection();
         let messages: Vec<_> = messages.into_iter().collect();
         for chunk in messages.chunks(1000) {
@@ -127,6 +128,11 @@ impl Pipeline {
     /// How many numbers are in InfluxDB.
     pub(crate) fn written(&self) -> usize {
         self.values("numbered").len()
+    }
+
+    /// How many points a measurement has.
+    pub(crate) fn count(&self, measurement: &str) -> usize {
+        self.values(measurement).len()
     }
 
     fn values(&self, measurement: &str) -> Vec<u64> {

@@ -43,7 +43,8 @@ impl<'de> Shape<'de> for Whole<'_> {
             match key {
                 Key::Dimensions => object.next_value_seed(Read(Dimensions(self.0)))?,
                 Key::Counters => {
-                    object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.counters, &mut raw.room) }))?;
+                    object
+                        .next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.counters, &mut raw.room) }))?;
                 }
                 Key::Timers => {
                     object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.timers, &mut raw.room) }))?;

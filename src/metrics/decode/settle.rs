@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::fields::Fields;
 use super::raw::{Raw, RawDimension, RawMessage, RawMetric};
 use super::sentence::{Source, cut, quote};
+use crate::failpoint::fail_point;
 use crate::metrics::python_text::push_float;
-use crate::metrics::set::Entry;
+use crate::metrics::set::{Entry, Lengths};
 use crate::metrics::timestamp::{Format, FormatCache, TimestampError};
 use crate::metrics::{Dimension, Kind, MessageSet, Point, Refusal};
 
@@ -47,27 +48,6 @@ pub(super) fn settle(
         refusals.push(Refusal { metric: Some(String::new()), reason: format!("{more} more metrics cannot be used") });
     }
     settled.map(|()| refusals).inspect_err(|_| before.restore(set))
-}
-
-/// How much was in a set, so that it can be brought back to that.
-struct Lengths {
-    text: usize,
-    dimensions: usize,
-    fields: usize,
-    points: usize,
-}
-
-impl Lengths {
-    fn of(set: &MessageSet) -> Self {
-        Self { text: set.text.len(), dimensions: set.dimensions.len(), fields: set.fields.len(), points: set.points.len() }
-    }
-
-    fn restore(&self, set: &mut MessageSet) {
-        set.text.truncate(self.text);
-        set.dimensions.truncate(self.dimensions);
-        set.fields.truncate(self.fields);
-        set.points.truncate(self.points);
-    }
 }
 
 struct Settling<'a> {
@@ -256,6 +236,7 @@ impl<'a> Settling<'a> {
     /// `None` when the set is full.
     fn push(&mut self, list: List, metric: &RawMetric, sound: &Sound<'_>) -> Option<()> {
         let name = self.set.push_text(sound.name)?;
+        fail_point!("decoder.push", sound.name);
         let kind = match sound.unit {
             None => Kind::Counter,
             Some(unit) => Kind::Timer { unit: self.set.push_text(unit)? },

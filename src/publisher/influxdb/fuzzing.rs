@@ -42,7 +42,8 @@ pub(crate) fn line(bytes: &[u8]) {
             let said = refused.as_slice().first().filter(|(place, _)| (place.message, place.point) == (message, point));
             if let Some((_, refusal)) = said {
                 refused.next();
-                assert_eq!((refusal.message, &refusal.metric), (message, &metric.name));
+                assert_eq!((refusal.message, refusal.metric.as_ref()), (message, Some(&metric.name)));
+                assert!(!refusal.reason.contains("panicked while"), "{}", refusal.reason);
             }
             let note = said.is_some_and(|(_, refusal)| refusal.reason.contains("written without"));
             let written = said.is_none() || note;
@@ -67,7 +68,7 @@ pub(crate) fn line(bytes: &[u8]) {
     let alone: Vec<_> = (0..lines.len()).map(|line| lines.slice(&(line..line + 1))).collect();
     assert_eq!(alone.concat(), body);
     for (line, name) in names.into_iter().enumerate() {
-        let refusal = lines.refusal(line, "why").map(|(_, refusal)| refusal.metric);
+        let refusal = lines.refusal(line, "why").and_then(|(_, refusal)| refusal.metric);
         // A name that begins as another one is stored is told as that one.
         let stored = name.replace('\n', "\\n");
         let begins_stored = ["\\#", "\\\t", "\\\0"].iter().any(|start| stored.starts_with(start));

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::escape;
 use crate::{
+    failpoint::fail_point,
     metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
+    panics,
     publisher::RefusedAt,
 };
 
@@ -72,7 +74,9 @@ impl Lines {
     /// The refusal of a line that the server did not take.
     pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, RefusedAt)> {
         let place = self.lines.get(line)?.place;
-        let metric = escape::read_measurement(&self.slice(&(line..line + 1)));
+        // What that panics over loses its name, not its refusal.
+        let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
+        let metric = Some(metric);
         Some((place, RefusedAt { message: place.message, metric, reason: reason.to_owned() }))
     }
 
@@ -121,7 +125,15 @@ impl Encoder {
         let mut body = lines.recycle();
         let mut next = None;
         'window: for (index, message) in set.messages().enumerate().skip(from.message) {
-            let look_closer = self.tags(set, &message);
+            let tags = panics::catch(ENCODING, || self.tags(set, &message));
+            let look_closer = match tags {
+                Ok(look_closer) => look_closer,
+                Err(reason) => {
+                    let refused = RefusedAt { message: index, metric: None, reason };
+                    lines.refused.push((Place { message: index, point: 0 }, refused));
+                    continue;
+                }
+            };
             let first = if index == from.message { from.point } else { 0 };
             for (point_index, point) in message.points().iter().enumerate().skip(first) {
                 let place = Place { message: index, point: point_index };
@@ -139,17 +151,16 @@ impl Encoder {
     /// Encodes one point as a line, or says why it is none.
     fn point(&mut self, set: &MessageSet, place: Place, point: &Point, look_closer: bool, body: &mut Vec<u8>, lines: &mut Lines) {
         let begin = body.len();
-        let refusal = match self.line(set, point, body) {
+        let line = panics::catch(ENCODING, || {
+            let note = self.line(set, point, body)?;
+            let line = body.get(begin..).unwrap_or_default();
+            if look_closer && !escape::reads_as_one_line(line) { Err(NOT_ONE_LINE.to_owned()) } else { Ok(note) }
+        });
+        let refusal = match line.flatten() {
             Ok(note) => {
-                let line = body.get(begin..).unwrap_or_default();
-                if look_closer && !escape::reads_as_one_line(line) {
-                    body.truncate(begin);
-                    Some(NOT_ONE_LINE.to_owned())
-                } else {
-                    body.push(b'\n');
-                    lines.lines.push(Line { end: body.len(), place });
-                    note
-                }
+                body.push(b'\n');
+                lines.lines.push(Line { end: body.len(), place });
+                note
             }
             Err(reason) => {
                 body.truncate(begin);
@@ -157,7 +168,7 @@ impl Encoder {
             }
         };
         if let Some(reason) = refusal {
-            let metric = set.text(point.name).to_owned();
+            let metric = Some(set.text(point.name).to_owned());
             lines.refused.push((place, RefusedAt { message: place.message, metric, reason }));
         }
     }
@@ -174,6 +185,7 @@ impl Encoder {
         let mut order = self.order.iter().copied().peekable();
         while let Some(index) = order.next() {
             let key = name(index);
+            fail_point!("encoder.tags", key);
             let value = dimensions.get(index).map_or("", |dimension| set.text(dimension.value));
             if value.is_empty() || order.peek().is_some_and(|next| name(*next) == key) {
                 continue;
@@ -194,6 +206,7 @@ impl Encoder {
             return Err(UNREADABLE_NAME.to_owned());
         }
         escape::measurement(body, name);
+        fail_point!("encoder.line", name);
         body.extend_from_slice(&self.tags);
         let room = (MAX_KEY - KEY_SEPARATOR).saturating_sub(body.len() - begin);
         let keys = set.fields(point).iter().map(|field| set.text(field.name).len());
@@ -251,6 +264,7 @@ impl Encoder {
     }
 }
 
+const ENCODING: &str = "writing it as line protocol";
 const NOT_FINITE: &str = "line protocol has no NaN and no infinity";
 const NOT_ONE_LINE: &str = "InfluxDB 1.x would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
                             and another a double quote";

@@ -104,7 +104,7 @@ fn ranges_of_lines_are_slices_of_the_body() {
     }
     let (place, refusal) = lines.refusal(2, "because").unwrap();
     assert_eq!(place, Place { message: 2, point: 0 });
-    assert_eq!(refusal, RefusedAt { message: 2, metric: "c".to_owned(), reason: "because".to_owned() });
+    assert_eq!(refusal, RefusedAt { message: 2, metric: Some("c".to_owned()), reason: "because".to_owned() });
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
     let lines = encode(&set);
     assert_eq!(lines.len(), 2);
     assert!(text(&lines).starts_with("first value=1.0 1\nlast value=1.0,s=\"xxx"));
-    let refused: Vec<&str> = lines.refused.iter().map(|(_, refused)| refused.metric.as_str()).collect();
+    let refused: Vec<&str> = lines.refused.iter().map(|(_, refused)| refused.metric.as_deref().unwrap()).collect();
     assert_eq!(refused, bad.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>());
 }
 

@@ -6,6 +6,13 @@ macro_rules! fail_point {
         #[cfg(feature = "failpoints")]
         fail::fail_point!($name);
     };
+    // Only where a test has marked the text.
+    ($name:literal, $text:expr) => {
+        #[cfg(feature = "failpoints")]
+        if $text.contains("failpoint!") {
+            fail::fail_point!($name);
+        }
+    };
 }
 
 pub(crate) use fail_point;
