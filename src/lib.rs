@@ -31,6 +31,7 @@ pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod duration;
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

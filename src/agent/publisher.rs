@@ -13,11 +13,12 @@ use super::{
     progress::{Progress, answers_pings},
     ramp::Failure,
     receiver::RECONNECT,
-    supervisor::{ChildId, Supervisor, round},
+    supervisor::{ChildId, Supervisor},
 };
 use crate::{
     backoff::Backoff,
     channel::DeadLetter,
+    duration::for_people,
     observe::conditions::Condition,
     publisher::{Outcome, Publisher as Destination, RefusedAt},
 };
@@ -160,7 +161,7 @@ async fn write(
             return None;
         }
         slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),
-            "next_attempt_in" => %humantime::format_duration(round(pause)));
+            "next_attempt_in" => for_people(pause));
         environment.closing.begun_within(pause).await;
     }
 }

@@ -24,7 +24,7 @@ use super::{
     restart::{Decision, RestartPolicy},
     status::Status,
 };
-use crate::{backoff::Backoff, config};
+use crate::{backoff::Backoff, config, duration::for_people};
 
 pub(super) use super::child::ChildId;
 
@@ -211,7 +211,7 @@ impl Supervisor {
         match child.policy.failed(worked) {
             Decision::RestartAfter(pause) => {
                 slog::error!(log, "a child failed and is restarted"; "child" => %id, "cause" => cause.label(), "why" => %cause,
-                    "restart_in" => %humantime::format_duration(round(pause)), "life" => life);
+                    "restart_in" => for_people(pause), "life" => life);
                 ctx.run_later(pause, move |supervisor, ctx| {
                     if supervisor.ending.is_none() {
                         supervisor.start(id, ctx);
@@ -232,7 +232,7 @@ impl Supervisor {
             return;
         }
         slog::info!(self.environment.log, "stopping: flushing what can be flushed, giving the rest back";
-            "within" => %humantime::format_duration(self.shutdown_timeout));
+            "within" => for_people(self.shutdown_timeout));
         self.status.stopping();
         self.environment.closing.begin();
         for child in self.children.values_mut() {
@@ -451,9 +451,4 @@ fn stage(id: ChildId) -> Stage {
         ChildId::Publisher(_) => Stage::Publishers,
         ChildId::Nanny => Stage::Nanny,
     }
-}
-
-/// To whole milliseconds, as people read it.
-pub(super) fn round(duration: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -14,7 +14,10 @@ use tokio::time::Instant;
 
 use memory::{Begun, Ended, Memory};
 
-use crate::channel::{Threat, Warning};
+use crate::{
+    channel::{Threat, Warning},
+    duration::for_people,
+};
 
 /// Who cannot go on, or what is a warning. Several workers may report the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,13 +155,6 @@ impl Conditions {
     }
 }
 
-/// A duration as one says it: whole seconds, or milliseconds below one.
-fn for_people(duration: Duration) -> String {
-    let whole = if duration < Duration::from_secs(1) { Duration::from_millis(1) } else { Duration::from_secs(1) };
-    let units = duration.as_nanos() / whole.as_nanos();
-    humantime::format_duration(whole.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -166,13 +162,6 @@ mod tests {
     use slog::{Drain, Level, OwnedKVList, Record};
 
     use super::*;
-
-    #[test]
-    fn a_duration_is_said_as_people_do() {
-        assert_eq!(for_people(Duration::from_micros(123_456_789)), "2m 3s");
-        assert_eq!(for_people(Duration::from_micros(12_345)), "12ms");
-        assert_eq!(for_people(Duration::ZERO), "0s");
-    }
 
     #[derive(Clone, Default)]
     struct Heard(Arc<Mutex<Vec<(Level, String)>>>);

@@ -18,7 +18,10 @@ use futures_util::{StreamExt, stream};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::verdict::Answer;
-use crate::config::{Influxdb, Secret};
+use crate::{
+    config::{Influxdb, Secret},
+    duration::for_people,
+};
 
 /// How much of an answer's body is read; the connection is closed when there is more.
 const MAX_ANSWER: usize = 64 << 10;
@@ -93,7 +96,7 @@ impl Transport {
             body
         };
         let Ok(answer) = tokio::time::timeout(self.timeout, exchange(request, body)).await else {
-            let why = ["no answer within ", &humantime::format_duration(self.timeout).to_string()].concat();
+            let why = ["no answer within ", &for_people(self.timeout)].concat();
             return Err(NoAnswer { why, how: How::Late });
         };
         let answer = answer?;
