@@ -1,4 +1,6 @@
-//! What a server says, fit for a sentence: printable, on one line, and bounded, whatever the server sent.
+//! What others say, fit for a sentence: a server's words, and what stands in a message or a configuration.
+
+use std::borrow::Cow;
 
 /// How much is quoted, in characters.
 pub(crate) const MAX_QUOTE: usize = 400;
@@ -14,8 +16,16 @@ pub(crate) fn quote(text: &str) -> String {
     if printable.len() <= MAX_QUOTE {
         return printable.into_iter().collect();
     }
-    let (head, tail) = (MAX_QUOTE / 2, MAX_QUOTE / 2 - 3);
-    printable.iter().take(head).chain(&['.', '.', '.']).chain(printable.iter().skip(printable.len() - tail)).collect()
+    let (head, tail) = (MAX_QUOTE / 2, MAX_QUOTE / 2 - 1);
+    printable.iter().take(head).chain(&['…']).chain(printable.iter().skip(printable.len() - tail)).collect()
+}
+
+/// The first `longest` characters of a text; a text that goes on ends with `…`.
+pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+    }
 }
 
 /// Characters that turn the direction of text or hide in it.
@@ -26,6 +36,13 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_says_so() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöü!", 3), "äöü…");
+        assert_eq!(cut("äöü", 0), "…");
+    }
 
     #[test]
     fn a_quote_is_one_printable_bounded_line() {

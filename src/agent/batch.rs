@@ -5,6 +5,7 @@ use crate::{
     metrics::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
     panics,
     publisher::RefusedAt,
+    quote,
 };
 
 /// Leased messages, decoded, with the verdicts so far.
@@ -74,10 +75,7 @@ fn told<'a>(refusals: impl Iterator<Item = &'a Refusal> + Clone) -> (String, Vec
 /// As much of a text as somebody reads: names and InfluxDB's words can be as long as a message.
 fn cut(text: &str) -> String {
     const LONGEST: usize = 500;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    quote::cut(text, LONGEST).into_owned()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::quote::cut;
+
 /// One thing wrong: where it was said, which key, what it says, what was expected. Never holds a secret's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -26,12 +28,7 @@ impl Problem {
     /// About a key's value, already made fit to be shown; a line stays a line, so what is very long is cut.
     pub(super) fn value(mut self, shown: impl Into<String>) -> Self {
         const LONGEST: usize = 200;
-        let mut shown = shown.into();
-        if let Some((end, _)) = shown.char_indices().nth(LONGEST) {
-            shown.truncate(end);
-            shown.push('…');
-        }
-        self.value = Some(shown);
+        self.value = Some(cut(&shown.into(), LONGEST).into_owned());
         self
     }
 }

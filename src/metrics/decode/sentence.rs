@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::raw::{Piece, Raw, RawMessage};
 use crate::metrics::python_text::push_float;
+use crate::quote;
 
 /// A quoted value longer than this is cut; the dead letter has the whole message beside it.
 const QUOTED: usize = 100;
@@ -76,8 +77,5 @@ pub(super) fn quote(text: &str) -> String {
 
 /// The text, but not too much of it.
 pub(super) fn cut(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(QUOTED) {
-        None => text.into(),
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
-    }
+    quote::cut(text, QUOTED)
 }
