@@ -398,3 +398,25 @@ fn a_message_cut_off_anywhere_is_refused_whole() {
         }
     }
 }
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn what_a_message_had_half_written_when_it_panicked_is_taken_back() {
+    let scenario = fail::FailScenario::setup();
+    fail::cfg("decoder.push", "panic(out of cheese)").unwrap();
+    let good = with_counters(&counter(r#"{"a": "b"}"#));
+    let poison = good.replace("[]", r#"[{"name": "d", "value": "x"}]"#).replace("good", "failpoint!");
+    let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
+    assert_eq!(decoder.decode(good.as_bytes(), false, &mut set), []);
+    let before = set.clone();
+    let refusals = decoder.decode(poison.as_bytes(), false, &mut set);
+    assert_eq!(refusals.len(), 1);
+    assert!(refusals[0].metric.is_none() && refusals[0].reason.ends_with("the panic said: out of cheese"), "{refusals:?}");
+    assert_eq!(
+        (&set.text, &set.dimensions, &set.fields, &set.points),
+        (&before.text, &before.dimensions, &before.fields, &before.points)
+    );
+    assert_eq!(decoder.decode(good.as_bytes(), false, &mut set), []);
+    assert_eq!(set.messages().map(|message| message.points().len()).collect::<Vec<_>>(), [2, 0, 2]);
+    scenario.teardown();
+}
