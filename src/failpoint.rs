@@ -28,3 +28,48 @@ macro_rules! stall_point {
 }
 
 pub(crate) use stall_point;
+
+/// A call of a channel or of a publisher that a test can make fail; see the other one.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn failing<T>(_: &'static str, call: impl Future<Output = T>) -> impl Future<Output = T> {
+    call
+}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use errors::failing;
+
+#[cfg(feature = "failpoints")]
+mod errors {
+    use crate::{channel::ChannelError, publisher::Outcome};
+
+    const MEND: &str = "this is a test";
+
+    /// What can say that a call has failed.
+    pub(crate) trait Failing {
+        /// Whoever was called could not be reached, or has refused.
+        fn failed(what: String, refused: bool) -> Self;
+    }
+
+    /// A call that a test can make fail by the action `return(…)`: with `before` in place of the call, with `after` once
+    /// it is done, so that what it has done is not known; as something that an operator must mend with `refused`.
+    pub(crate) async fn failing<T: Failing>(name: &'static str, call: impl Future<Output = T>) -> T {
+        let Some(action) = fail::eval(name, Option::unwrap_or_default) else { return call.await };
+        if action.contains("after") {
+            drop(call.await);
+        }
+        T::failed(name.to_owned(), action.contains("refused"))
+    }
+
+    impl<T> Failing for Result<T, ChannelError> {
+        fn failed(what: String, refused: bool) -> Self {
+            let mend = MEND.to_owned();
+            Err(if refused { ChannelError::Refused { what, mend } } else { ChannelError::Unreachable { what, why: mend } })
+        }
+    }
+
+    impl Failing for Outcome {
+        fn failed(what: String, refused: bool) -> Self {
+            if refused { Self::Hold { what, mend: MEND.to_owned() } } else { Self::Retry { after: None, why: what } }
+        }
+    }
+}

@@ -58,6 +58,7 @@ use self::{
     batching::Limits,
     drain::Closing,
     environment::{Environment, Threads, say_channel_failed},
+    failpoint::failing,
     receiver::RECONNECT,
     slow_start::SlowStart,
     status::Status,
@@ -182,7 +183,7 @@ async fn open(
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let opened = tokio::select! {
-            opened = channel.open() => opened,
+            opened = failing("agent.open.error", channel.open()) => opened,
             _ = stop.recv() => return Some(Exit::Clean),
         };
         match opened {
@@ -249,7 +250,7 @@ async fn give_back_within(channel: &dyn Channel, time: Duration) -> Result<usize
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
     let tries = async {
         loop {
-            match channel.give_back().await {
+            match failing("agent.give_back.error", channel.give_back()).await {
                 Ok(messages) => return messages,
                 Err(error) => why = error.to_string(),
             }

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use super::{
     drain::{Drain, Drained},
     environment::Environment,
-    failpoint::{fail_point, stall_point},
+    failpoint::{fail_point, failing, stall_point},
     progress::{Progress, answers_pings},
     receiver::RECONNECT,
     supervisor::{ChildId, Supervisor},
@@ -125,13 +125,13 @@ impl Nanny {
 async fn renew(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
     let _work = progress.begin("renewing leases", environment.hang_timeout);
     stall_point!("nanny.renewing");
-    environment.channel.renew().await
+    failing("nanny.renew.error", environment.channel.renew()).await
 }
 
 async fn recover(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
     let _work = progress.begin("recovering leases", environment.hang_timeout);
     stall_point!("nanny.recovering");
-    let recovered = environment.channel.recover().await?;
+    let recovered = failing("nanny.recover.error", environment.channel.recover()).await?;
     fail_point!("nanny.recovered");
     let log = &environment.log;
     if recovered.dropped > 0 {

@@ -9,7 +9,7 @@ use super::{
     batcher::{Batcher, Free},
     drain::{Drain, Drained},
     environment::Environment,
-    failpoint::{fail_point, stall_point},
+    failpoint::{fail_point, failing, stall_point},
     progress::{Progress, answers_pings},
     ramp::Failure,
     receiver::RECONNECT,
@@ -128,7 +128,11 @@ async fn write(
         let outcome = {
             let _work = progress.begin("writing to the destination", environment.hang_timeout);
             stall_point!("publisher.write");
-            if holding { destination.probe().await } else { destination.write().await }
+            if holding {
+                failing("publisher.probe.error", destination.probe()).await
+            } else {
+                failing("publisher.write.error", destination.write()).await
+            }
         };
         let pause = match outcome {
             Outcome::Progressed => {
@@ -174,7 +178,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
         let completed = {
             let _work = progress.begin("completing leases", environment.hang_timeout);
             stall_point!("publisher.complete");
-            environment.channel.complete(&mut batch.leases, parked).await
+            failing("publisher.complete.error", environment.channel.complete(&mut batch.leases, parked)).await
         };
         match completed {
             Ok(completed) => {
@@ -197,7 +201,8 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
 /// Gives a batch back, once: when that fails, dropping the leases leaves it to the end of the agent, or to their expiry.
 async fn give_back(batch: &mut Batch, environment: &Environment, progress: &Progress) {
     let _work = progress.begin("giving leases back", environment.hang_timeout);
-    if let Err(error) = environment.channel.release(&mut batch.leases).await {
+    stall_point!("publisher.release");
+    if let Err(error) = failing("publisher.release.error", environment.channel.release(&mut batch.leases)).await {
         slog::debug!(environment.log, "leases could not be given back yet"; "error" => %error);
     }
 }

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use super::{
     drain::{Drain, Drained},
     environment::Environment,
-    failpoint::{fail_point, stall_point},
+    failpoint::{fail_point, failing, stall_point},
     progress::{Progress, answers_pings},
     supervisor::{ChildId, Supervisor},
 };
@@ -99,7 +99,7 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
             // Dropping the other branch loses nothing: what it has leased by then is on the book, and is given back.
             tokio::select! {
                 () = closing.begun() => return,
-                answer = environment.channel.receive(wanted.demand, WAIT) => answer,
+                answer = failing("receiver.receive.error", environment.channel.receive(wanted.demand, WAIT)) => answer,
             }
         };
         let too_large = environment.channel.book().take_unsaid();

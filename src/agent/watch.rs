@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{environment::Environment, progress::Progress};
+use super::{
+    environment::Environment,
+    failpoint::{failing, stall_point},
+    progress::Progress,
+};
 use crate::{
     channel::{Pressure, Threat},
     observe::conditions::Condition,
@@ -17,7 +21,8 @@ pub(super) struct Untold(Vec<String>);
 pub(super) async fn look(environment: Arc<Environment>, progress: Arc<Progress>) -> Vec<String> {
     let _work = progress.begin("looking how the channel stands", environment.hang_timeout);
     let conditions = &environment.conditions;
-    match environment.channel.pressure(&environment.patience).await {
+    stall_point!("nanny.looking");
+    match failing("nanny.look.error", environment.channel.pressure(&environment.patience)).await {
         Ok(Pressure { warnings, unknown }) => {
             for threat in Threat::ALL {
                 match warnings.iter().find(|warning| warning.threat == threat) {
