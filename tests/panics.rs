@@ -193,6 +193,27 @@ fn a_thread_that_hangs_ends_the_process_and_gives_its_messages_back() {
     assert_eq!(pipeline.left().queued, 100);
 }
 
+/// The supervisor cannot notice that its own thread hangs, and the Nanny lives there, too.
+#[test]
+fn the_supervisors_thread_that_hangs_ends_the_process_and_gives_its_messages_back() {
+    for place in ["nanny.renew", "supervisor.down"] {
+        let pipeline = Pipeline::start();
+        let mut agent = pipeline
+            .agent()
+            .env("FAILPOINTS", format!("{place}=1*sleep(60000);batcher.free=1*panic"))
+            .env("KADABRA_BATCH__INTERVAL", "1h")
+            .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+            .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
+            .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
+            .start();
+        pipeline.push_numbers(0..100);
+        assert_eq!(agent.wait(PATIENCE), Some(71), "{place}");
+        let said = agent.wait_log("stopped");
+        assert!(said["why"].as_str().unwrap().contains("the supervisor made no progress"), "{place}: {said}");
+        assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING }, "{place}");
+    }
+}
+
 /// With the proportions of the defaults, where a hang lasts half a window: hanging is no sustained work.
 #[test]
 fn a_child_that_hangs_in_every_life_ends_the_process() {

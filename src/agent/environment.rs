@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{drain::Closing, slow_start::SlowStart};
+use super::{drain::Closing, heartbeat::Heartbeat, slow_start::SlowStart};
 use crate::{
     channel::{Channel, ChannelError, Patience},
     observe::{
@@ -24,8 +24,12 @@ pub(super) struct Environment {
     pub(super) dead_letters: DeadLetterSayings,
     /// The log.
     pub(super) log: slog::Logger,
+    /// Waits until what was logged is written.
+    pub(super) flush_log: Box<dyn Fn() + Send + Sync>,
     /// Whether the agent is closing.
     pub(super) closing: Closing,
+    /// The supervisor's signs of life.
+    pub(super) heartbeat: Heartbeat,
     /// The limits of a batch.
     pub(super) limits: super::batching::Limits,
     /// How much of all that may be tried after an outage.

@@ -28,6 +28,7 @@ mod child;
 mod drain;
 mod environment;
 mod exit;
+mod heartbeat;
 mod nanny;
 mod progress;
 mod publisher;
@@ -59,6 +60,7 @@ use self::{
     drain::Closing,
     environment::{Environment, Threads, say_channel_failed},
     failpoint::failing,
+    heartbeat::Heartbeat,
     receiver::RECONNECT,
     slow_start::SlowStart,
     status::Status,
@@ -92,6 +94,8 @@ pub struct Parts {
     pub publishers: PublisherFactory,
     /// The log.
     pub log: Logger,
+    /// Waits until what was logged is written, for whoever ends the process where it stands.
+    pub flush_log: Box<dyn Fn() + Send + Sync>,
     /// systemd, if it listens.
     pub notifier: Notifier,
     /// Something arrives here when the agent shall stop.
@@ -110,7 +114,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 
 /// The life of an agent, from top to bottom.
 async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
-    let Parts { channel, publishers, log, notifier, mut stop } = parts;
+    let Parts { channel, publishers, log, flush_log, notifier, mut stop } = parts;
     let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(&log)));
 
     let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut stop).await;
@@ -127,6 +131,8 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         dead_letters: DeadLetterSayings::default(),
         log: log.clone(),
         closing: Closing::default(),
+        flush_log,
+        heartbeat: Heartbeat::default(),
         limits: Limits {
             interval: settings.batch.interval,
             max_messages: settings.batch.max_messages,
@@ -145,6 +151,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         threads,
     });
     let (ended, end) = oneshot::channel();
+    let watch = heartbeat::watch(Arc::clone(&environment));
     let supervisor = Supervisor::new(
         environment,
         settings.supervisor.clone(),
@@ -168,6 +175,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
     });
 
     let (exit, arbiters) = end.await.unwrap_or_else(|_| (Exit::SupervisorFailed, Arbiters::new()));
+    drop(watch);
     let joined = join(arbiters);
     give_back(channel.as_ref(), exit, joined, &log).await
 }

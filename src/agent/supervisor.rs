@@ -32,7 +32,7 @@ pub(super) use super::child::ChildId;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of a hung child may take before its thread counts as hung itself.
-const ABORT_GRACE: Duration = Duration::from_secs(5);
+pub(super) const ABORT_GRACE: Duration = Duration::from_secs(5);
 
 /// Stop: flush what can be flushed, give the rest back.
 #[derive(Clone, Copy, Message)]
@@ -313,6 +313,7 @@ impl Supervisor {
 
     /// Looks for children that make no progress, and tells systemd that the others do.
     fn look(&mut self) {
+        self.environment.heartbeat.beat();
         let now = Instant::now();
         let late = now.saturating_duration_since(self.looked).saturating_sub(LOOK_EVERY * 2);
         self.looked = now;

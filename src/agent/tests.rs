@@ -264,6 +264,7 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
             }),
             notifier: Notifier::new(None, None, &log),
             log,
+            flush_log: Box::new(|| ()),
             stop: stopped,
         };
         run(&settings, parts)

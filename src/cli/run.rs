@@ -58,6 +58,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         publishers: publisher::factory(&settings.publisher, &output.kept()),
         notifier: Notifier::from_environment(&logger),
         log: logger,
+        flush_log: Box::new(move || output.flush()),
         stop: stopped,
     };
     agent::run(&settings, parts).code()

@@ -210,6 +210,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
             }),
             notifier: Notifier::new(None, None, &logger),
             log: logger,
+            flush_log: Box::new(|| ()),
             stop: stopped,
         };
         let agent = actix_rt::spawn(async move { live(&settings, parts, Threads::One).await });
