@@ -7,6 +7,8 @@ import argparse
 import datetime
 
 import kadabra
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 def number(metrics, n):
@@ -31,10 +33,13 @@ def main():
     parser.add_argument("--count", type=int, default=1, help="how many messages")
     parser.add_argument("--first", type=int, default=0, help="the first message's number")
     parser.add_argument("--request", action="store_true", help="messages such as a Flask request makes")
+    parser.add_argument("--once", action="store_true", help="fail rather than send a message again that was not answered")
     options = parser.parse_args()
 
     channel = {"host": options.host, "port": options.port, "queue_key": options.queue}
     client = kadabra.Kadabra({"CLIENT_CHANNEL_ARGS": channel})
+    if options.once:
+        client.channel.client.set_retry(Retry(NoBackoff(), 0))
     for n in range(options.first, options.first + options.count):
         metrics = client.metrics()
         number(metrics, n)
