@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-/// The one test in this binary.
-pub(crate) const NAME: &str = "campaign";
+/// The run itself.
+pub(crate) const CAMPAIGN: &str = "campaign";
+
+/// What can happen in it is looked through, without a run.
+pub(crate) const DRAWN: &str = "every_fault_and_every_fail_point_is_drawn";
 
 /// How long faults are made when nobody says: with the drain and the checks a run of about a minute.
 const SECONDS: u64 = 40;
 
 pub(crate) enum Wanted {
-    /// The names of the tests.
-    List,
-    /// Success without doing anything: somebody wants other tests.
-    Nothing,
-    Run(Options),
+    /// The names of these tests.
+    List(Vec<&'static str>),
+    /// These tests; none when somebody wants others.
+    Run(Vec<&'static str>, Options),
 }
 
 #[derive(Debug)]
@@ -49,12 +51,10 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
             name => filters.push(name.to_owned()),
         }
     }
-    let matches = |filter: &String| if exact { filter == NAME } else { NAME.contains(filter.as_str()) };
-    if ignored || skipped.iter().any(matches) || !(filters.is_empty() || filters.iter().any(matches)) {
-        Wanted::Nothing
-    } else if list {
-        Wanted::List
-    } else {
-        Wanted::Run(options)
-    }
+    let mut tests = vec![DRAWN, CAMPAIGN];
+    tests.retain(|name| {
+        let matches = |filter: &String| if exact { filter == name } else { name.contains(filter.as_str()) };
+        !ignored && !skipped.iter().any(matches) && (filters.is_empty() || filters.iter().any(matches))
+    });
+    if list { Wanted::List(tests) } else { Wanted::Run(tests, options) }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::{
     messages::{self, Kind, PYTHON},
     producers::{Push, Sent},
     world::World,
 };
-use crate::support::pipeline::{DATABASE, Left};
+use crate::support::pipeline::Left;
 
 /// How many examples of one mistake are told.
 const EXAMPLES: usize = 5;
@@ -18,8 +20,9 @@ type Found = HashMap<u64, usize>;
 /// Looks for everything that is wrong.
 pub(crate) fn check(world: &mut World, sent: &Sent) {
     let mut wrong = Vec::new();
-    let (counters, timers) = (found(world, "numbered", &mut wrong), found(world, "took", &mut wrong));
-    let (python, dead) = (found_of_python(world, &mut wrong), dead(world, sent, &mut wrong));
+    let points = world.points();
+    let (counters, timers) = (found(&points, "numbered", &mut wrong), found(&points, "took", &mut wrong));
+    let (python, dead) = (found_of_python(&points, &mut wrong), dead(world, sent, &mut wrong));
     let mut done = 0;
     for (number, push) in sent {
         let kind = Kind::of(*number);
@@ -66,38 +69,31 @@ fn count(found: &Found, number: u64) -> usize {
 }
 
 /// The points of a measurement, by their number. Their tag and their time must be those of their number.
-fn found(world: &World, measurement: &str, wrong: &mut Vec<String>) -> Found {
+fn found(points: &[Value], measurement: &str, wrong: &mut Vec<String>) -> Found {
     let mut found = Found::new();
-    for row in rows(world, &format!("SELECT value, host FROM {measurement}")) {
-        let number = row[1].as_f64().unwrap() as u64;
+    for point in points.iter().filter(|point| point["measurement"] == measurement) {
+        let number = point["fields"]["value"].as_f64().unwrap() as u64;
         *found.entry(number).or_default() += 1;
         let host = format!("web{}", number % 7);
-        if row[0].as_i64().unwrap().div_euclid(1000) != messages::time(number) || row[2] != host.as_str() {
-            wrong.push(format!("{measurement} {number} is stored as {row}"));
+        let time = point["time"].as_i64().unwrap().div_euclid(1000);
+        if time != messages::time(number) || point["tags"]["host"] != host.as_str() {
+            wrong.push(format!("{measurement} {number} is stored as {point}"));
         }
     }
     found
 }
 
 /// The points of the Python client.
-fn found_of_python(world: &World, wrong: &mut Vec<String>) -> Found {
+fn found_of_python(points: &[Value], wrong: &mut Vec<String>) -> Found {
     let mut found = Found::new();
-    for row in rows(world, "SELECT value, number FROM sent") {
-        let number = row[1].as_f64().unwrap() as u64;
+    for point in points.iter().filter(|point| point["measurement"] == "sent") {
+        let number = point["fields"]["value"].as_f64().unwrap() as u64;
         *found.entry(number).or_default() += 1;
-        if row[2] != number.to_string().as_str() {
-            wrong.push(format!("sent {number} is stored as {row}"));
+        if point["tags"]["number"] != number.to_string().as_str() {
+            wrong.push(format!("sent {number} is stored as {point}"));
         }
     }
     found
-}
-
-fn rows(world: &World, query: &str) -> Vec<serde_json::Value> {
-    let mut answer = world.pipeline.influxd.query(DATABASE, query);
-    match answer["results"][0]["series"][0]["values"].take() {
-        serde_json::Value::Array(rows) => rows,
-        _ => Vec::new(),
-    }
 }
 
 /// The dead letters, by the number of their message. Each must be the message as it was sent.

@@ -18,6 +18,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How much a flood sends at once, so that it fills memories rather than the processor.
 const WAVE: usize = 1 << 20;
 
+/// One header of very many.
+const HEADER: &[u8] = b"X-More: and more, and more, and more\r\n";
+
+/// How long all of them are.
+const HEADERS: usize = 1 << 30;
+
 /// What the way does with what passes on it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -43,18 +49,28 @@ pub(crate) enum Mode {
     Say(Vec<u8>),
     /// The same, and it never ends.
     Flood(Vec<u8>),
+    /// The same, and all but the beginning comes one byte at a time.
+    Trickle(Vec<u8>),
+    /// The same, and it begins with a gigabyte of headers.
+    Headers,
 }
 
 /// A way to one server.
 pub(crate) struct Proxy {
     port: u16,
-    mode: Arc<Mutex<Mode>>,
+    state: Arc<State>,
+}
+
+struct State {
+    mode: Mutex<Mode>,
+    /// Whether nothing may pass, whatever the mode.
+    fenced: AtomicBool,
 }
 
 struct Connection {
     client: TcpStream,
     server: TcpStream,
-    mode: Arc<Mutex<Mode>>,
+    way: Arc<State>,
     /// Pieces so far, so that which one is cut is not a matter of chance.
     pieces: AtomicU32,
     over: AtomicBool,
@@ -70,15 +86,15 @@ impl Proxy {
     pub(crate) fn to(server: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mode = Arc::new(Mutex::new(Mode::Clear));
-        let shared = Arc::clone(&mode);
+        let state = Arc::new(State { mode: Mutex::new(Mode::Clear), fenced: AtomicBool::new(false) });
+        let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let mode = Arc::clone(&shared);
-                thread::spawn(move || connect(client, server, mode));
+                let way = Arc::clone(&shared);
+                thread::spawn(move || connect(client, server, way));
             }
         });
-        Self { port, mode }
+        Self { port, state }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -86,11 +102,17 @@ impl Proxy {
     }
 
     pub(crate) fn set(&self, mode: Mode) {
-        *self.mode.lock().unwrap() = mode;
+        *self.state.mode.lock().unwrap() = mode;
+    }
+
+    /// Lets nothing pass from now on, or lets it pass again. What has passed before may still be on its way: once the
+    /// server was restarted behind the fence nothing is.
+    pub(crate) fn fence(&self, fenced: bool) {
+        self.state.fenced.store(fenced, Ordering::SeqCst);
     }
 }
 
-fn connect(client: TcpStream, server: u16, mode: Arc<Mutex<Mode>>) {
+fn connect(client: TcpStream, server: u16, way: Arc<State>) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
     // A server that is not there looks like a connection that is closed at once.
     let Ok(server) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { return };
@@ -99,7 +121,7 @@ fn connect(client: TcpStream, server: u16, mode: Arc<Mutex<Mode>>) {
         stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
     }
-    let connection = Connection { client, server, mode, pieces: AtomicU32::new(0), over: AtomicBool::new(false) };
+    let connection = Connection { client, server, way, pieces: AtomicU32::new(0), over: AtomicBool::new(false) };
     thread::scope(|scope| {
         scope.spawn(|| connection.pump(Direction::ToServer));
         connection.pump(Direction::ToClient);
@@ -108,7 +130,7 @@ fn connect(client: TcpStream, server: u16, mode: Arc<Mutex<Mode>>) {
 
 impl Connection {
     fn mode(&self) -> Mode {
-        self.mode.lock().unwrap().clone()
+        self.way.mode.lock().unwrap().clone()
     }
 
     fn is_over(&self) -> bool {
@@ -140,6 +162,9 @@ impl Connection {
 
     /// Does with one piece what the mode says. `None` when the connection is over.
     fn pass(&self, piece: &[u8], direction: Direction, to: &mut &TcpStream) -> Option<()> {
+        if self.way.fenced.load(Ordering::SeqCst) {
+            return self.reset();
+        }
         let mode = self.mode();
         let due = |every: u32| self.pieces.fetch_add(1, Ordering::SeqCst) % every == every - 1;
         match &mode {
@@ -181,6 +206,22 @@ impl Connection {
                 }
                 return self.reset();
             }
+            Mode::Trickle(beginning) => {
+                if direction == Direction::ToServer && (&self.client).write_all(beginning).is_ok() {
+                    self.wait_while(&mode, || drop((&self.client).write_all(b"x")));
+                }
+                return self.reset();
+            }
+            Mode::Headers => {
+                if direction == Direction::ToServer && (&self.client).write_all(b"HTTP/1.1 500 No\r\n").is_ok() {
+                    let wave = HEADER.repeat(WAVE / HEADER.len());
+                    let mut left = HEADERS / wave.len();
+                    while left > 0 && self.mode() == mode && (&self.client).write_all(&wave).is_ok() {
+                        left -= 1;
+                    }
+                }
+                return self.reset();
+            }
             Mode::Clear | Mode::CutRequest { .. } | Mode::CutAnswer { .. } => {}
         }
         to.write_all(piece).ok()
@@ -215,6 +256,8 @@ impl fmt::Display for Mode {
             Self::Hold => write!(f, "half-open, delivered late"),
             Self::Swallow => write!(f, "half-open, then reset"),
             Self::Say(answer) => write!(f, "answers {:?}", String::from_utf8_lossy(answer)),
+            Self::Trickle(beginning) => write!(f, "trickles {:?}", String::from_utf8_lossy(beginning)),
+            Self::Headers => write!(f, "1 GB of headers"),
             Self::Flood(beginning) => write!(f, "answers without end {:?}", String::from_utf8_lossy(beginning)),
         }
     }

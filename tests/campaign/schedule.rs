@@ -4,11 +4,18 @@ use std::{fmt, time::Duration};
 
 use fastrand::Rng;
 
-use super::proxy::Mode;
+use super::{
+    fail_points,
+    proxy::Mode,
+    world::{PASSWORD, USER},
+};
 
 /// Everything that a seed decides.
 pub(crate) struct Schedule {
     pub(crate) agents: usize,
+    /// No fail points, and the agents that have lived through the faults must do the rest by themselves: what was
+    /// mended is noticed by them, not by those that come after them.
+    pub(crate) unaided: bool,
     /// When the database is created; until then the agents find none.
     pub(crate) database_at: Duration,
     /// In the order of their beginning.
@@ -28,6 +35,8 @@ pub(crate) struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Agent(usize),
+    /// The clock of an agent.
+    Clock(usize),
     Redis,
     Influxd,
     WayToRedis,
@@ -54,6 +63,12 @@ pub(crate) enum Fault {
     Full,
     /// A replica of nobody.
     ReadOnly,
+    /// Dropped, with all that is in it, and created again at the end of the fault.
+    DropDatabase,
+    /// Authentication is on until the end of the fault.
+    Login,
+    /// So many hours ahead or behind; right again at the end of the fault.
+    Jump(i32),
     Way(Mode),
 }
 
@@ -66,8 +81,9 @@ pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
     let rest = rng.u64(1000..9000);
     let database_at = Duration::from_millis(if rng.bool() { 0 } else { rng.u64(500..4000) });
     let mut events = Vec::new();
+    let unaided = rng.u8(0..4) == 0;
     let lanes = [Lane::Redis, Lane::Influxd, Lane::WayToRedis, Lane::WayToInfluxd];
-    for lane in lanes.into_iter().chain((0..agents).map(Lane::Agent)) {
+    for lane in lanes.into_iter().chain((0..agents).map(Lane::Agent)).chain((0..agents).map(Lane::Clock)) {
         // A generator for each, so that one more fault here changes nothing there.
         let mut rng = rng.fork();
         let mut at = Duration::from_millis(rng.u64(500..6000));
@@ -85,7 +101,7 @@ pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
         }
     }
     events.sort_by_key(|event| event.at);
-    Schedule { agents, database_at, events }
+    Schedule { agents, unaided, database_at, events }
 }
 
 fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
@@ -108,11 +124,15 @@ fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
             6 => (Fault::Full, long),
             _ => (Fault::ReadOnly, long),
         },
-        Lane::Influxd => match rng.u8(0..4) {
+        Lane::Clock(_) => (Fault::Jump(if rng.bool() { 5 } else { -5 }), if rng.bool() { short } else { long }),
+        Lane::Influxd => match rng.u8(0..7) {
             0 => (Fault::Kill, short),
             1 => (Fault::Stop, short),
             2 => (Fault::Freeze, short),
-            _ => (Fault::Freeze, long),
+            3 => (Fault::Freeze, long),
+            4 => (Fault::DropDatabase, short),
+            5 => (Fault::Login, short),
+            _ => (Fault::Login, long),
         },
         Lane::WayToRedis => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
         Lane::WayToInfluxd => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
@@ -121,7 +141,7 @@ fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
 
 fn draw_way(lane: Lane, rng: &mut Rng) -> Mode {
     let every = rng.u32(1..8);
-    match rng.u8(0..10) {
+    match rng.u8(0..12) {
         0 => Mode::Slow(Duration::from_millis(rng.u64(5..400))),
         1 => Mode::Narrow { bytes_per_second: rng.usize(2_000..20_000) },
         2 | 3 => Mode::CutRequest { every },
@@ -129,6 +149,8 @@ fn draw_way(lane: Lane, rng: &mut Rng) -> Mode {
         6 => Mode::Hold,
         7 => Mode::Swallow,
         8 => Mode::Say(draw_answer(lane, rng)),
+        9 => Mode::Trickle(draw_flood(lane, rng)),
+        10 if lane == Lane::WayToInfluxd => Mode::Headers,
         _ => Mode::Flood(draw_flood(lane, rng)),
     }
 }
@@ -181,65 +203,20 @@ pub(crate) fn draw_life(seed: u64, agent: usize, life: u32) -> Vec<(&'static str
         ("KADABRA_AGENT__SHUTDOWN_TIMEOUT", pick(&["2s", "10s"])),
         ("KADABRA_SUPERVISOR__HANG_TIMEOUT", pick(&["3s", "5s"])),
         ("KADABRA_SUPERVISOR__MAX_RESTARTS", pick(&["4", "20"])),
+        ("KADABRA_PUBLISHER__INFLUXDB__CREATE_DATABASE", pick(&["false", "false", "true"])),
     ];
+    // Without a login, with the right one, with a wrong one.
+    let password = pick(&["", PASSWORD, PASSWORD, "not this one"]);
+    if !password.is_empty() {
+        variables.push(("KADABRA_PUBLISHER__INFLUXDB__USERNAME", USER.to_owned()));
+        variables.push(("KADABRA_PUBLISHER__INFLUXDB__PASSWORD", password));
+    }
     // Some lives are without, so that the other faults are met by agents that live for a while.
     if cfg!(feature = "failpoints") && rng.u8(0..4) > 0 {
-        let points: Vec<String> = (0..rng.u8(1..=4)).map(|_| draw_fail_point(&mut rng)).collect();
+        let points: Vec<String> = (0..rng.u8(1..=4)).map(|_| fail_points::draw(&mut rng)).collect();
         variables.push(("FAILPOINTS", points.join(";")));
     }
     variables
-}
-
-/// Handlers of messages and the steps within them.
-const PLACES: [&str; 18] = [
-    "receiver.wanted",
-    "receiver.leased",
-    "receiver.receive",
-    "batcher.receiver_is",
-    "batcher.free",
-    "batcher.leased",
-    "publisher.batcher_is",
-    "publisher.publish",
-    "publisher.write",
-    "publisher.written",
-    "publisher.complete",
-    "publisher.completed",
-    "nanny.renew",
-    "nanny.renewing",
-    "nanny.recover",
-    "nanny.recovered",
-    "child.ping",
-    "supervisor.up",
-];
-
-/// What is passed once in a life, at its end.
-const AT_THE_END: [&str; 7] = [
-    "receiver.drain",
-    "batcher.drain",
-    "publisher.drain",
-    "nanny.drain",
-    "supervisor.stop",
-    "supervisor.drained",
-    "supervisor.down",
-];
-
-/// Futures that can be made never to end.
-const STALLS: [&str; 4] = ["receiver.receive", "publisher.write", "publisher.complete", "nanny.renewing"];
-
-/// Threads that can be made to hang. The supervisor's is not among them: only a service manager's watchdog ends that.
-const THREADS: [&str; 4] = ["receiver.wanted", "batcher.leased", "publisher.publish", "publisher.written"];
-
-fn draw_fail_point(rng: &mut Rng) -> String {
-    let percent = f64::from(rng.u32(2..30)) / 10.0;
-    let mut pick = |among: &[&'static str]| *rng.choice(among).unwrap();
-    let (place, end, stall, thread) = (pick(&PLACES), pick(&AT_THE_END), pick(&STALLS), pick(&THREADS));
-    match rng.u8(0..12) {
-        0..=5 => format!("{place}={percent}%panic"),
-        6 => format!("{place}={percent}%sleep({})", rng.u32(1..800)),
-        7 | 8 => format!("{stall}={percent}%return"),
-        9 | 10 => format!("{end}=50%panic"),
-        _ => format!("{thread}=0.3%sleep(60000)"),
-    }
 }
 
 impl fmt::Display for Event {
@@ -261,6 +238,11 @@ impl fmt::Display for Fault {
             Self::FlushScripts => "scripts flushed",
             Self::Full => "full",
             Self::ReadOnly => "read-only",
+            Self::DropDatabase => "database dropped",
+            Self::Login => "wants a login",
+            Self::Jump(hours) => {
+                return write!(f, "{} h {}", hours.abs(), if *hours < 0 { "behind" } else { "ahead" });
+            }
             Self::Way(mode) => return write!(f, "{mode}"),
         };
         f.write_str(what)

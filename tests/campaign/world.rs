@@ -1,6 +1,7 @@
 //! The servers, the ways to them and the agents, and what each fault does to them.
 
 use std::{
+    collections::HashMap,
     fs,
     path::Path,
     thread,
@@ -13,9 +14,11 @@ use super::{
     proxy::{Mode, Proxy},
     schedule::{Event, Fault, Lane},
 };
+use serde_json::Value;
+
 use crate::support::{
     influxd::Influxd,
-    pipeline::{Pipeline, config},
+    pipeline::{DATABASE, Pipeline, config},
     process::wait_for,
     redis_server::RedisServer,
 };
@@ -23,11 +26,17 @@ use crate::support::{
 /// How long a server that lives may take to do what a fault asks of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whom InfluxDB asks for while it wants a login.
+pub(crate) const USER: &str = "kadabra";
+pub(crate) const PASSWORD: &str = "the right one";
+
 pub(crate) struct World {
     pub(crate) pipeline: Pipeline,
     way_to_redis: Proxy,
     way_to_influxd: Proxy,
     pub(crate) agents: Vec<Slot>,
+    /// The points that were in the database each time it was dropped, by their text.
+    dropped: HashMap<String, Value>,
     /// Lives that are over, and were not killed.
     pub(crate) accounts: Vec<Account>,
     /// Lives that were killed, and so have not said their ledger.
@@ -43,6 +52,7 @@ impl World {
         // What Redis has accepted it must keep through a kill.
         let redis = RedisServer::with(&["--appendfsync", "always"]);
         let influxd = Influxd::start();
+        influxd.create_admin(USER, PASSWORD);
         let influxd_port = influxd.url().rsplit(':').next().unwrap().parse().unwrap();
         let (way_to_redis, way_to_influxd) = (Proxy::to(redis.port()), Proxy::to(influxd_port));
         let ways = [("redis", &way_to_redis), ("http", &way_to_influxd)];
@@ -54,6 +64,7 @@ impl World {
             way_to_redis,
             way_to_influxd,
             agents,
+            dropped: HashMap::new(),
             accounts: Vec::new(),
             killed: 0,
             violations: Vec::new(),
@@ -89,6 +100,9 @@ impl World {
             (Lane::Influxd, Fault::Kill) => influxd.kill(),
             (Lane::Influxd, Fault::Stop) => influxd.stop(),
             (Lane::Influxd, Fault::Freeze) => influxd.pause(),
+            (Lane::Influxd, Fault::DropDatabase) => self.drop_database(),
+            (Lane::Influxd, Fault::Login) => self.ask_for(Some((USER, PASSWORD))),
+            (Lane::Clock(agent), Fault::Jump(hours)) => self.agents[agent].set_clock(*hours),
             (Lane::WayToRedis, Fault::Way(mode)) => self.way_to_redis.set(mode.clone()),
             (Lane::WayToInfluxd, Fault::Way(mode)) => self.way_to_influxd.set(mode.clone()),
             (lane, fault) => panic!("{fault} is no fault of {lane:?}"),
@@ -107,10 +121,40 @@ impl World {
             (Lane::Redis, Fault::ReadOnly) => self.tell_redis(&["REPLICAOF", "NO", "ONE"]),
             (Lane::Influxd, Fault::Kill | Fault::Stop) => influxd.start_again(),
             (Lane::Influxd, Fault::Freeze) => influxd.resume(),
+            (Lane::Influxd, Fault::DropDatabase) => influxd.create_database(DATABASE),
+            (Lane::Influxd, Fault::Login) => self.ask_for(None),
+            (Lane::Clock(agent), _) => self.agents[agent].set_clock(0),
             (Lane::WayToRedis, _) => self.way_to_redis.set(Mode::Clear),
             (Lane::WayToInfluxd, _) => self.way_to_influxd.set(Mode::Clear),
             _ => {}
         }
+    }
+
+    /// Drops the database and notes what was in it. Whatever an agent was told is stored is noted, since nothing is
+    /// written meanwhile; what an agent was not told it writes again, and then it is the same point.
+    fn drop_database(&mut self) {
+        self.way_to_influxd.fence(true);
+        let influxd = &mut self.pipeline.influxd;
+        influxd.stop();
+        influxd.start_again();
+        self.dropped.extend(influxd.points(DATABASE).into_iter().map(|point| (point.to_string(), point)));
+        influxd.drop_database(DATABASE);
+        self.way_to_influxd.fence(false);
+    }
+
+    /// Every point that was stored, in the database that is there and in those that were dropped.
+    pub(crate) fn points(&self) -> Vec<Value> {
+        let mut points = self.dropped.clone();
+        let there = self.pipeline.influxd.points(DATABASE);
+        points.extend(there.into_iter().map(|point| (point.to_string(), point)));
+        points.into_values().collect()
+    }
+
+    fn ask_for(&mut self, admin: Option<(&'static str, &'static str)>) {
+        let influxd = &mut self.pipeline.influxd;
+        influxd.stop();
+        influxd.ask_for(admin);
+        influxd.start_again();
     }
 
     fn tell_redis(&self, command: &[&str]) {
@@ -165,14 +209,18 @@ impl World {
         });
     }
 
+    /// No fault is left that keeps any agent from a clean end.
+    pub(crate) fn calm(&mut self) {
+        self.calm = true;
+    }
+
     /// The faults are over: waits while agents without fail points do what is left to do.
     pub(crate) fn drain(&mut self, within: Duration) {
         let deadline = Instant::now() + within;
-        self.calm = true;
         loop {
             self.attend(Some(FailPoints::None));
             let left = self.pipeline.left();
-            let all_work = self.agents.iter().all(|slot| slot.life().is_some_and(Life::receives));
+            let all_work = self.agents.iter().all(|slot| !slot.ends() && slot.life().is_some_and(Life::receives));
             if all_work && left.queued + left.inprogress + left.adopted + left.leases == 0 {
                 return;
             }

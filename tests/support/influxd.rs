@@ -50,9 +50,13 @@ impl Influxd {
             influxd.process = influxd.run();
         }
         if let Some((name, password)) = influxd.options.admin {
-            influxd.execute(&format!("CREATE USER {} WITH PASSWORD '{password}' WITH ALL PRIVILEGES", quoted(name)));
+            influxd.create_admin(name, password);
         }
         influxd
+    }
+
+    pub(crate) fn create_admin(&self, name: &str, password: &str) {
+        self.execute(&format!("CREATE USER {} WITH PASSWORD '{password}' WITH ALL PRIVILEGES", quoted(name)));
     }
 
     /// Starts it after [`Self::stop`], on the same ports and data.
@@ -61,9 +65,19 @@ impl Influxd {
         assert!(self.process.is_some(), "somebody else has taken port {}", self.port);
     }
 
+    /// Asks for this administrator, whom it knows already, or for nobody, once it is started again.
+    pub(crate) fn ask_for(&mut self, admin: Option<(&'static str, &'static str)>) {
+        self.options.admin = admin;
+        self.write_configuration();
+    }
+
     fn configure(&mut self) {
-        let (folder, options, rpc) = (self.folder.path(), &self.options, port());
         self.port = port();
+        self.write_configuration();
+    }
+
+    fn write_configuration(&self) {
+        let (folder, options, rpc) = (self.folder.path(), &self.options, port());
         let config = [
             format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
             format!("[meta]\ndir = {:?}\n", folder.join("meta")),

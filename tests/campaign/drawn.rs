@@ -1,0 +1,90 @@
+//! What the draws can bring: every fault, and every fail point that the agent has.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::schedule;
+
+/// How many seeds are drawn. Nothing is run, so many are soon looked through.
+const SEEDS: u64 = 300;
+
+/// What each fault says of itself, as far as it is always the same.
+const FAULTS: [&str; 31] = [
+    "Agent: killed",
+    "Agent: told to end",
+    "Agent: told to end twice",
+    "Agent: frozen",
+    "Clock: 5 h ahead",
+    "Clock: 5 h behind",
+    "Redis: killed",
+    "Redis: frozen",
+    "Redis: connections closed",
+    "Redis: clients paused",
+    "Redis: scripts flushed",
+    "Redis: full",
+    "Redis: read-only",
+    "Influxd: killed",
+    "Influxd: told to end",
+    "Influxd: frozen",
+    "Influxd: database dropped",
+    "Influxd: wants a login",
+    "WayToRedis: ms longer",
+    "WayToRedis: B/s",
+    "WayToRedis: every request",
+    "WayToRedis: every answer",
+    "WayToRedis: half-open, delivered late",
+    "WayToRedis: half-open, then reset",
+    "WayToRedis: answers",
+    "WayToRedis: answers without end",
+    "WayToRedis: trickles",
+    "WayToInfluxd: 1 GB of headers",
+    "WayToInfluxd: answers",
+    "WayToInfluxd: answers without end",
+    "WayToInfluxd: trickles",
+];
+
+/// Fails when a fault cannot happen, or when a fail point of the agent is not drawn, or when one is drawn that is none.
+pub(crate) fn check() {
+    let mut faults = BTreeSet::new();
+    let mut points = BTreeSet::new();
+    for seed in 0..SEEDS {
+        faults.extend(schedule::draw(seed, Duration::from_secs(60)).events.iter().map(|event| event.to_string()));
+        for (name, value) in (1..6).flat_map(|life| schedule::draw_life(seed, 1, life)) {
+            if name == "FAILPOINTS" {
+                points.extend(value.split(';').map(|point| point.split('=').next().unwrap().to_owned()));
+            }
+        }
+    }
+    for fault in FAULTS {
+        let (lane, what) = fault.split_once(": ").unwrap();
+        let drawn = |event: &String| event.contains(&format!(" {lane}")) && event.contains(what);
+        assert!(faults.iter().any(drawn), "{fault}: this is never drawn");
+    }
+    let there = fail_points(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert_eq!(points, there, "the fail points that are drawn, and those of the agent");
+    eprintln!("all {} kinds of faults and all {} fail points are drawn: {there:?}", FAULTS.len(), there.len());
+}
+
+/// The names of all fail points in the agent's source.
+fn fail_points(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            names.append(&mut fail_points(&path));
+        } else {
+            names.extend(fail_points_of(&path));
+        }
+    }
+    names
+}
+
+fn fail_points_of(file: &PathBuf) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let marks = ["fail_point!(\"", "stall_point!(\"", "failing(\""];
+    let after_marks = marks.iter().flat_map(|mark| text.split(mark).skip(1));
+    after_marks.map(|after| after.split('"').next().unwrap().to_owned()).collect()
+}

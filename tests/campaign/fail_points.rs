@@ -1,0 +1,79 @@
+//! The agent's fail points: what can happen at each, and a draw among them.
+
+use fastrand::Rng;
+
+/// Handlers of messages, and the steps within the futures that they begin: a panic, or a thread that stands still.
+const HANDLERS: [&str; 16] = [
+    "receiver.wanted",
+    "receiver.leased",
+    "batcher.receiver_is",
+    "batcher.free",
+    "batcher.leased",
+    "publisher.batcher_is",
+    "publisher.publish",
+    "publisher.written",
+    "publisher.completed",
+    "nanny.renew",
+    "nanny.recover",
+    "nanny.recovered",
+    "nanny.look",
+    "child.ping",
+    "supervisor.up",
+    "supervisor.down",
+];
+
+/// The same, for what is passed once in a life, at its end.
+const AT_THE_END: [&str; 6] =
+    ["receiver.drain", "batcher.drain", "publisher.drain", "nanny.drain", "supervisor.stop", "supervisor.drained"];
+
+/// Futures that can be made never to end, while they receive, write, settle, renew, recover and look.
+const FUTURES: [&str; 7] = [
+    "receiver.receive",
+    "publisher.write",
+    "publisher.complete",
+    "publisher.release",
+    "nanny.renewing",
+    "nanny.recovering",
+    "nanny.looking",
+];
+
+/// Calls of the channel and of the publisher that can be made to fail, before they are made or after.
+const CALLS: [&str; 8] = [
+    "receiver.receive.error",
+    "publisher.write.error",
+    "publisher.probe.error",
+    "publisher.complete.error",
+    "publisher.release.error",
+    "nanny.renew.error",
+    "nanny.recover.error",
+    "nanny.look.error",
+];
+
+/// The same, for those that are made once in a life.
+const CALLS_OF_A_LIFE: [&str; 2] = ["agent.open.error", "agent.give_back.error"];
+
+/// Longer than anybody waits.
+const FOR_EVER: &str = "sleep(60000)";
+
+/// One fail point and what happens there, as the agent's environment says it.
+pub(crate) fn draw(rng: &mut Rng) -> String {
+    let mut pick = |among: &[&'static str]| *rng.choice(among).unwrap();
+    let (handler, end, future) = (pick(&HANDLERS), pick(&AT_THE_END), pick(&FUTURES));
+    let (call, call_of_a_life) = (pick(&CALLS), pick(&CALLS_OF_A_LIFE));
+    let error = ["before", "after", "before, refused", "after, refused"].map(|how| format!("return({how})"));
+    let error = rng.choice(error).unwrap();
+    let percent = f64::from(rng.u32(2..30)) / 10.0;
+    match rng.u8(0..16) {
+        0..=3 => format!("{handler}={percent}%panic"),
+        4 => format!("{future}={percent}%panic"),
+        5 => format!("{handler}={percent}%sleep({})", rng.u32(1..800)),
+        6 | 7 => format!("{future}={percent}%return"),
+        8..=10 => format!("{call}={}%{error}", rng.u32(1..40)),
+        11 => format!("{call_of_a_life}=50%{error}"),
+        12 | 13 => format!("{end}=50%panic"),
+        14 => format!("{end}=50%{FOR_EVER}"),
+        // These are seldom passed.
+        _ if handler.starts_with("nanny") || handler.starts_with("supervisor") => format!("{handler}=5%{FOR_EVER}"),
+        _ => format!("{handler}=0.3%{FOR_EVER}"),
+    }
+}
