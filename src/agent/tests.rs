@@ -329,7 +329,7 @@ fn a_full_batch_does_not_wait_for_its_interval() {
     for _ in 0..9 {
         agent.memory.push("m");
     }
-    agent.wait("two batches are done", |memory| memory.done() == 8);
+    agent.wait("two batches are done and the rest is leased", |memory| memory.done() == 8 && memory.leased() == 1);
     assert_eq!(agent.stop(), Exit::Clean);
     assert_eq!(*agent.batches.lock().unwrap(), [4, 4, 1]);
 }
