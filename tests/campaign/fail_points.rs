@@ -62,7 +62,7 @@ pub(crate) fn draw(rng: &mut Rng) -> String {
     let (call, call_of_a_life) = (pick(&CALLS), pick(&CALLS_OF_A_LIFE));
     let error = ["before", "after", "before, refused", "after, refused"].map(|how| format!("return({how})"));
     let error = rng.choice(error).unwrap();
-    let percent = f64::from(rng.u32(2..30)) / 10.0;
+    let percent = f64::from(rng.u32(5..100)) / 10.0;
     match rng.u8(0..16) {
         0..=3 => format!("{handler}={percent}%panic"),
         4 => format!("{future}={percent}%panic"),
@@ -73,7 +73,7 @@ pub(crate) fn draw(rng: &mut Rng) -> String {
         12 | 13 => format!("{end}=50%panic"),
         14 => format!("{end}=50%{FOR_EVER}"),
         // These are seldom passed.
-        _ if handler.starts_with("nanny") || handler.starts_with("supervisor") => format!("{handler}=5%{FOR_EVER}"),
-        _ => format!("{handler}=0.3%{FOR_EVER}"),
+        _ if handler.starts_with("nanny") || handler.starts_with("supervisor") => format!("{handler}=8%{FOR_EVER}"),
+        _ => format!("{handler}=1%{FOR_EVER}"),
     }
 }

@@ -213,7 +213,7 @@ pub(crate) fn draw_life(seed: u64, agent: usize, life: u32) -> Vec<(&'static str
     }
     // Some lives are without, so that the other faults are met by agents that live for a while.
     if cfg!(feature = "failpoints") && rng.u8(0..4) > 0 {
-        let points: Vec<String> = (0..rng.u8(1..=4)).map(|_| fail_points::draw(&mut rng)).collect();
+        let points: Vec<String> = (0..rng.u8(2..=8)).map(|_| fail_points::draw(&mut rng)).collect();
         variables.push(("FAILPOINTS", points.join(";")));
     }
     variables
