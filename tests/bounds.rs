@@ -22,7 +22,7 @@ fn peak(agent: &Agent) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-fn assert_bounded(agent: &Agent, when: &str) {
+pub(crate) fn assert_bounded(agent: &Agent, when: &str) {
     let peak = peak(agent);
     eprintln!("{when}: a peak of {peak} KiB");
     assert!(peak <= BOUND, "{when}: a peak of {peak} KiB");

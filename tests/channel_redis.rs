@@ -3,8 +3,12 @@
 
 #[path = "channel_redis/adopting.rs"]
 mod adopting;
+#[path = "channel_redis/endless.rs"]
+mod endless;
 #[path = "channel_redis/faults.rs"]
 mod faults;
+#[path = "channel_redis/flood.rs"]
+mod flood;
 #[path = "channel_redis/outages.rs"]
 mod outages;
 #[path = "channel_redis/oversized.rs"]

@@ -1,7 +1,8 @@
 //! Connections to Redis: one that all commands share, and one for each receive that waits.
 //!
 //! A connection that failed is forgotten, and the next call makes a new one: one attempt a call, and when to
-//! call again is the caller's business. A call never takes longer than the time-out, connecting included.
+//! call again is the caller's business. A call never takes longer than the time-out, connecting included. A connection
+//! on which something comes that was not asked for is cut, see [`super::guard`].
 //!
 //! A connection is served by the thread that made it and may be used from any. When that thread is stuck or gone,
 //! a call fails in time like on any broken connection, and the next one connects on its own thread.
@@ -10,36 +11,46 @@ use std::{
     fmt,
     future::Future,
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ScriptInvocation, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, ScriptInvocation, Value,
+    aio::MultiplexedConnection,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
-use super::{errors, target};
+use super::{
+    errors,
+    guard::{Guarded, Limit, Traffic},
+    resp::Excess,
+    stream, target,
+};
 use crate::{channel::ChannelError, config};
 
 /// The way to one Redis.
 pub(super) struct Link {
-    client: Client,
+    info: ConnectionInfo,
     /// The URL without its secrets.
     pub(super) target: String,
     /// The key pattern that an ACL must allow.
     pattern: String,
     timeout: Duration,
+    limit: Limit,
     shared: Mutex<Shared>,
     /// Connections on which nobody waits now.
-    idle: Mutex<Vec<MultiplexedConnection>>,
+    idle: Mutex<Vec<Connection>>,
     /// So that callers who find no connection make one, not one each.
     connecting: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
     /// Which connection this is, so that a late failure does not take down its successor.
     generation: u64,
 }
@@ -49,16 +60,22 @@ impl Link {
         // rustls needs to be told which cryptography to use. Whoever was first has decided; both parties here want ring.
         drop(rustls::crypto::ring::default_provider().install_default());
         let (info, target) = target::parse(settings)?;
-        let client = Client::open(info).map_err(|error| errors::sentence(CONNECT, &target, &pattern, &error))?;
         Ok(Self {
-            client,
+            info,
             target,
             pattern,
             timeout: settings.timeout,
+            limit: Limit::new(),
             shared: Mutex::default(),
             idle: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Says that the answer to what is asked next may have so many values, with so many bytes in all. What has at most a
+    /// thousand values, none of them a message, need not be announced.
+    pub(super) fn expect(&self, values: usize, bytes: usize) {
+        self.limit.expect(values, bytes);
     }
 
     /// Runs a command.
@@ -89,7 +106,7 @@ impl Link {
             }
         };
         let patience = wait + self.timeout;
-        match by(Instant::now() + patience, patience, unanswered(&mut connection, command)).await {
+        match by(Instant::now() + patience, patience, connection.unanswered(command)).await {
             Ok(()) => {
                 lock(&self.idle).push(connection);
                 Ok(())
@@ -111,22 +128,15 @@ impl Link {
         let deadline = Instant::now() + self.timeout;
         let connected = by(deadline, self.timeout, self.connection()).await;
         let (mut connection, generation) = connected.map_err(|error| self.explain(CONNECT, &error))?;
-        let answer = by(deadline, self.timeout, async {
-            match request {
-                Request::Command(command) => command.query_async(&mut connection).await,
-                Request::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
-                Request::Script(script) => script.invoke_async(&mut connection).await,
-            }
-        });
-        answer.await.map_err(|error| {
-            if matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || errors::wants_new_connection(&error) {
+        by(deadline, self.timeout, connection.ask(request)).await.map_err(|failure| {
+            if failure.is_for_good() {
                 self.forget(generation);
             }
-            self.explain(doing, &error)
+            self.explain(doing, &failure)
         })
     }
 
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
+    async fn connection(&self) -> Result<(Connection, u64), Failure> {
         if let Some(found) = lock(&self.shared).found() {
             return Ok(found);
         }
@@ -141,13 +151,18 @@ impl Link {
         Ok((connection, shared.generation))
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let stream = stream::connect(&self.info).await.map_err(Failure::Redis)?;
+        let traffic = Traffic::new(&self.limit);
+        let guarded = Guarded::new(stream, Arc::clone(&traffic));
         // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let made = MultiplexedConnection::new_with_config(self.info.redis_settings(), guarded, config).await;
+        let (client, driver) = made.map_err(|error| Failure::new(error, &traffic))?;
+        let mut connection = Connection { client, traffic, _driver: Arc::new(Driver(tokio::spawn(driver))) };
         // For whoever looks at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
         let mut name = redis::cmd("CLIENT");
-        drop(name.arg("SETNAME").arg("kadabra").query_async::<Value>(&mut connection).await);
+        drop(connection.ask(Request::Command(name.arg("SETNAME").arg("kadabra"))).await);
         Ok(connection)
     }
 
@@ -158,20 +173,23 @@ impl Link {
         }
     }
 
-    fn explain(&self, doing: &str, error: &RedisError) -> ChannelError {
-        errors::sentence(doing, &self.target, &self.pattern, error)
+    fn explain(&self, doing: &str, failure: &Failure) -> ChannelError {
+        match failure {
+            Failure::Redis(error) => errors::sentence(doing, &self.target, &self.pattern, error),
+            Failure::Cut(excess) => errors::excess(doing, &self.target, *excess),
+        }
     }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The client holds the password.
+        // The connection's parameters hold the password.
         f.debug_struct("Link").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    fn found(&self) -> Option<(MultiplexedConnection, u64)> {
+    fn found(&self) -> Option<(Connection, u64)> {
         self.connection.clone().map(|connection| (connection, self.generation))
     }
 }
@@ -184,21 +202,71 @@ enum Request<'a> {
     Script(&'a ScriptInvocation<'a>),
 }
 
-/// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over.
-async fn unanswered(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<(), RedisError> {
-    let mut commands = redis::pipe();
-    commands.cmd("CLIENT").arg("REPLY").arg("SKIP").add_command(command.clone()).cmd("PING");
-    for answer in connection.send_packed_commands(&commands, 0, 1).await? {
-        answer.extract_error()?;
-    }
-    Ok(())
+/// A connection of the client's, for as many as clone it. With the last of them it is closed.
+#[derive(Clone)]
+struct Connection {
+    client: MultiplexedConnection,
+    traffic: Arc<Traffic>,
+    _driver: Arc<Driver>,
 }
 
-async fn by<T>(
-    deadline: Instant,
-    patience: Duration,
-    work: impl Future<Output = Result<T, RedisError>>,
-) -> Result<T, RedisError> {
+impl Connection {
+    async fn ask(&mut self, request: Request<'_>) -> Result<Value, Failure> {
+        let answer = match request {
+            Request::Command(command) => command.query_async(&mut self.client).await,
+            Request::Pipeline(pipeline) => pipeline.query_async(&mut self.client).await,
+            Request::Script(script) => script.invoke_async(&mut self.client).await,
+        };
+        answer.map_err(|error| Failure::new(error, &self.traffic))
+    }
+
+    /// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over. Nobody else
+    /// may use the connection meanwhile.
+    async fn unanswered(&mut self, command: &Cmd) -> Result<(), Failure> {
+        let mut commands = redis::pipe();
+        commands.cmd("CLIENT").arg("REPLY").arg("SKIP").add_command(command.clone()).cmd("PING");
+        let answers = self.client.send_packed_commands(&commands, 0, 1).await;
+        for answer in answers.map_err(|error| Failure::new(error, &self.traffic))? {
+            answer.extract_error().map_err(Failure::Redis)?;
+        }
+        self.traffic.all_is_answered();
+        Ok(())
+    }
+}
+
+/// What moves a connection's bytes.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// In the words of the client or of Redis.
+    Redis(RedisError),
+    /// More came than was asked for.
+    Cut(Excess),
+}
+
+impl Failure {
+    fn new(error: RedisError, traffic: &Traffic) -> Self {
+        // Of a connection that was cut the client only knows that it is closed.
+        traffic.cut().map_or(Self::Redis(error), Self::Cut)
+    }
+
+    /// Whether the connection is of no use any more.
+    fn is_for_good(&self) -> bool {
+        match self {
+            Self::Redis(error) => matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || errors::wants_new_connection(error),
+            Self::Cut(_) => true,
+        }
+    }
+}
+
+async fn by<T>(deadline: Instant, patience: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     match timeout_at(deadline, work).await {
         Ok(outcome) => outcome,
         Err(_) => {
@@ -206,7 +274,7 @@ async fn by<T>(
                 "no answer within {}",
                 humantime::format_duration(Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)))
             );
-            Err(io::Error::new(io::ErrorKind::TimedOut, why).into())
+            Err(Failure::Redis(io::Error::new(io::ErrorKind::TimedOut, why).into()))
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Sentences name the URL without its secrets, never the passwords or arguments that were sent. The server's own words are
 //! judged as they came and quoted as one printable line, since whatever answers may say anything, at any length.
 
+use bytesize::ByteSize;
 use redis::{ErrorKind, RedisError};
 
+use super::resp::Excess;
 use crate::{channel::ChannelError, quote::quote};
 
 /// Commands and scripts that a Redis ACL must allow.
@@ -29,8 +31,28 @@ pub(super) fn sentence(doing: &str, target: &str, pattern: &str, error: &RedisEr
 
 /// An answer of the wrong shape.
 pub(super) fn garbled(doing: &str, target: &str) -> ChannelError {
+    no_redis(doing, target, "gave an answer that no Redis gives")
+}
+
+/// More than was asked for. The connection is closed by then.
+pub(super) fn excess(doing: &str, target: &str, excess: Excess) -> ChannelError {
+    let size = |bytes: usize| ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX)).display().iec().to_string();
+    let what = match excess {
+        Excess::Large(limit) => {
+            format!(
+                "began an answer that takes more than {} of memory, and nothing that was asked for is that large",
+                size(limit)
+            )
+        }
+        Excess::Deep(levels) => format!("began an answer of lists in lists, more than {levels} deep, as no Redis does"),
+        Excess::Unasked => "sent an answer to nothing that was asked, as no Redis does".to_owned(),
+    };
+    no_redis(doing, target, &what)
+}
+
+fn no_redis(doing: &str, target: &str, what: &str) -> ChannelError {
     ChannelError::Refused {
-        what: format!("cannot {doing}: {target} gave an answer that no Redis gives"),
+        what: format!("cannot {doing}: {target} {what}"),
         mend: "check that channel.redis.url is the address of a Redis and not of a proxy or another service".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use redis::{RedisError, Value};
 
-use super::{answers, check, errors};
+use super::{answers, check, errors, resp::Scanner};
 use crate::channel::ChannelError;
 
 const TARGET: &str = "redis://host:6379/0";
@@ -16,6 +16,7 @@ pub(crate) fn redis(bytes: &[u8]) {
         Err(error) => explained(&error),
     }
     what_was_queued_is_what_is_taken(bytes);
+    the_guard_sees_an_answer_end_where_the_parser_does(bytes);
     if let Ok(words) = std::str::from_utf8(bytes) {
         version(words);
         // The server's own words, which no grammar limits.
@@ -60,6 +61,27 @@ fn what_was_queued_is_what_is_taken(bytes: &[u8]) {
     }
     let taken = ::redis::parse_redis_value(&wire).ok().and_then(answers::messages);
     assert_eq!(taken, Some(payloads));
+}
+
+/// Were it later, one answer would be given the room of two; were it earlier, one would be taken for two.
+fn the_guard_sees_an_answer_end_where_the_parser_does(bytes: &[u8]) {
+    let (mut scanner, mut begun) = (Scanner::default(), 0);
+    for (at, byte) in bytes.iter().enumerate() {
+        let one_more = || {
+            begun += 1;
+            true
+        };
+        if scanner.scan(&[*byte], usize::MAX, one_more).is_err() {
+            return;
+        }
+        if begun == 2 {
+            let (whole, short) = (bytes.get(..at).unwrap_or_default(), bytes.get(..at - 1).unwrap_or_default());
+            let parsed = ::redis::parse_redis_value(whole);
+            assert!(!parsed.is_err_and(|error| error.is_io_error()), "it goes on");
+            assert!(::redis::parse_redis_value(short).is_err(), "it ends before");
+            return;
+        }
+    }
 }
 
 /// What INFO may say of the version.

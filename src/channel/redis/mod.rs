@@ -13,13 +13,16 @@ mod connection;
 mod errors;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
+mod guard;
 mod keys;
 mod pressure;
 mod receive;
 mod recover;
+mod resp;
 mod scripts;
 mod settle;
 mod slice;
+mod stream;
 mod target;
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -122,6 +122,8 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         script.arg(if first { "first" } else { "more" }).arg(if first && adopted_first { "adopted-first" } else { "" });
         script.arg(channel.max_message_bytes).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
         script.arg(channel.max_dead_letters);
+        // Two counts and the list itself.
+        channel.link.expect(most.saturating_add(3), room.max(channel.max_message_bytes));
         let answer = channel.link.script(TAKE, &script).await;
         match answer {
             Ok(_) => channel.slice.arrived(),

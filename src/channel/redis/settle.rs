@@ -53,6 +53,8 @@ pub(super) async fn complete(
         let how = Settlement::Completed { parked: letters.len() };
         attempts.push((how, channel.attempts.note(lease.id(), how)));
     }
+    // A number of dropped letters and the list itself.
+    channel.link.expect(leases.len().saturating_add(2), 0);
     let value = channel.link.script(COMPLETE, &script).await?;
     let answers = answers::integers(&value).and_then(|mut answers| {
         let dropped = u64::try_from(answers.pop()?).ok()?;
