@@ -9,6 +9,8 @@ mod endless;
 mod faults;
 #[path = "channel_redis/flood.rs"]
 mod flood;
+#[path = "channel_redis/full.rs"]
+mod full;
 #[path = "channel_redis/outages.rs"]
 mod outages;
 #[path = "channel_redis/oversized.rs"]

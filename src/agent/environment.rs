@@ -1,6 +1,9 @@
 //! What every child is given.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{drain::Closing, heartbeat::Heartbeat, slow_start::SlowStart};
 use crate::{
@@ -20,6 +23,8 @@ pub(super) struct Environment {
     pub(super) publishers: PublisherFactory,
     /// States that last, such as a server that cannot be reached.
     pub(super) conditions: Arc<Conditions>,
+    /// What the channel refuses.
+    pub(super) refused: Refused,
     /// Says that messages were set aside.
     pub(super) dead_letters: DeadLetterSayings,
     /// The log.
@@ -60,15 +65,52 @@ pub(super) enum Threads {
     One,
 }
 
+/// What is done with the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Taking messages, and waiting for them.
+    Receive,
+    /// Completing what was published.
+    Complete,
+    /// Renewing leases and taking them back.
+    Tend,
+}
+
+/// The steps that the channel has refused and not done since. One that refuses one step may well do the others: a full
+/// Redis is drained, and only does not let anybody wait.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Mutex<Vec<Step>>);
+
+impl Refused {
+    fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
+        // Every change is whole before anything that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Environment {
     /// A step of the channel failed.
-    pub(super) fn channel_failed(&self, error: &ChannelError) {
+    pub(super) fn channel_failed(&self, step: Step, error: &ChannelError) {
+        let mut refused = self.refused.steps();
+        if matches!(error, ChannelError::Refused { .. }) && !refused.contains(&step) {
+            refused.push(step);
+        }
         say_channel_failed(&self.conditions, error);
     }
 
-    /// A step of the channel went well.
-    pub(super) fn channel_works(&self) {
-        self.conditions.end(Condition::Channel);
+    /// A step of the channel went well. That it works again is said when all do that were refused; when it could not be
+    /// reached, any step shows that it can be.
+    pub(super) fn channel_works(&self, step: Step) {
+        let mut refused = self.refused.steps();
+        refused.retain(|other| *other != step);
+        if refused.is_empty() {
+            self.conditions.end(Condition::Channel);
+        }
+    }
+
+    /// Whether this step was refused and not done since.
+    pub(super) fn is_refused(&self, step: Step) -> bool {
+        self.refused.steps().contains(&step)
     }
 }
 

@@ -58,7 +58,7 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 use self::{
     batching::Limits,
     drain::Closing,
-    environment::{Environment, Threads, say_channel_failed},
+    environment::{Environment, Refused, Threads, say_channel_failed},
     failpoint::failing,
     heartbeat::Heartbeat,
     receiver::RECONNECT,
@@ -128,6 +128,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         channel: Arc::clone(&channel),
         publishers,
         conditions: Arc::clone(&conditions),
+        refused: Refused::default(),
         dead_letters: DeadLetterSayings::default(),
         log: log.clone(),
         closing: Closing::default(),

@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use super::{
     drain::{Drain, Drained},
-    environment::Environment,
+    environment::{Environment, Step},
     failpoint::{fail_point, failing, stall_point},
     progress::{Progress, answers_pings},
     receiver::RECONNECT,
@@ -104,12 +104,12 @@ impl Nanny {
             match result {
                 Ok(()) => {
                     // While the destination is away nobody else asks the channel for anything.
-                    nanny.environment.channel_works();
+                    nanny.environment.channel_works(Step::Tend);
                     nanny.backoff.reset();
                     nanny.advance(ctx);
                 }
                 Err(error) => {
-                    nanny.environment.channel_failed(&error);
+                    nanny.environment.channel_failed(Step::Tend, &error);
                     again(nanny);
                     let pause = nanny.backoff.next_pause();
                     ctx.run_later(pause, Self::advance);

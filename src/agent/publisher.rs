@@ -8,7 +8,7 @@ use super::{
     batch::Batch,
     batcher::{Batcher, Free},
     drain::{Drain, Drained},
-    environment::Environment,
+    environment::{Environment, Step},
     failpoint::{fail_point, failing, stall_point},
     progress::{Progress, answers_pings},
     ramp::Failure,
@@ -182,7 +182,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
         };
         match completed {
             Ok(completed) => {
-                environment.channel_works();
+                environment.channel_works(Step::Complete);
                 if completed.lost > 0 {
                     slog::warn!(environment.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
                         "messages" => completed.lost);
@@ -191,7 +191,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
                 return;
             }
             Err(error) => {
-                environment.channel_failed(&error);
+                environment.channel_failed(Step::Complete, &error);
                 tokio::time::sleep(backoff.next_pause()).await;
             }
         }

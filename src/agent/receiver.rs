@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::{
     drain::{Drain, Drained},
-    environment::Environment,
+    environment::{Environment, Step},
     failpoint::{fail_point, failing, stall_point},
     progress::{Progress, answers_pings},
     supervisor::{ChildId, Supervisor},
@@ -106,7 +106,7 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
         environment.dead_letters.note_too_large(usize::try_from(too_large).unwrap_or(usize::MAX), &environment.log);
         match answer {
             Ok(lease) => {
-                environment.channel_works();
+                say_works(&environment, &progress).await;
                 backoff.reset();
                 if let Some(lease) = lease {
                     fail_point!("receiver.leased");
@@ -115,13 +115,25 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
                 }
             }
             Err(error) => {
-                environment.channel_failed(&error);
+                environment.channel_failed(Step::Receive, &error);
                 if closing.begun_within(backoff.next_pause()).await {
                     return;
                 }
             }
         }
     }
+}
+
+/// Says that receiving works. After a refusal that is not so yet when there are messages: nobody had to wait for them.
+async fn say_works(environment: &Environment, progress: &Progress) {
+    if environment.is_refused(Step::Receive) {
+        let _work = progress.begin("asking the channel whether one may wait", environment.hang_timeout);
+        if let Err(error) = environment.channel.may_wait().await {
+            environment.channel_failed(Step::Receive, &error);
+            return;
+        }
+    }
+    environment.channel_works(Step::Receive);
 }
 
 impl Handler<Drain> for Receiver {

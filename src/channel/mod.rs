@@ -128,6 +128,11 @@ pub trait Channel: Send + Sync {
     /// dead letter without being read.
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
 
+    /// Whether this channel lets anybody wait for messages, which one may refuse that still gives them.
+    async fn may_wait(&self) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
     /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// There are only so many dead letters: the oldest are dropped, and counted.

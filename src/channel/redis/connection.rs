@@ -30,7 +30,7 @@ use super::{
     resp::Excess,
     stream, target,
 };
-use crate::{channel::ChannelError, config};
+use crate::{channel::ChannelError, config, duration::for_people};
 
 /// The way to one Redis.
 pub(super) struct Link {
@@ -270,10 +270,7 @@ async fn by<T>(deadline: Instant, patience: Duration, work: impl Future<Output =
     match timeout_at(deadline, work).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            let why = format!(
-                "no answer within {}",
-                humantime::format_duration(Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)))
-            );
+            let why = format!("no answer within {}", for_people(patience));
             Err(Failure::Redis(io::Error::new(io::ErrorKind::TimedOut, why).into()))
         }
     }

@@ -128,6 +128,10 @@ impl Channel for RedisChannel {
         self.named(receive::receive(self, demand, wait).await).await
     }
 
+    async fn may_wait(&self) -> Result<(), ChannelError> {
+        receive::may_wait(self).await
+    }
+
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
         self.named(settle::complete(self, leases, parked).await).await
     }
