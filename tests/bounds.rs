@@ -104,6 +104,29 @@ fn messages_whose_lines_are_hundreds_of_times_as_large() {
     outage(pipeline, "2");
 }
 
+/// Each by another way of being hostile.
+#[test]
+fn dead_letters_as_large_as_they_may_be() {
+    let pipeline = Pipeline::start();
+    let room = (4 << 20) - 100;
+    let mut hostile: Vec<String> = vec!["{".repeat(room), "[".repeat(room), "\"\\u0041".repeat(room / 7)];
+    hostile.push(format!(r#"{{"counters": [{}0]}}"#, "0, ".repeat(room / 3 - 10)));
+    hostile.push(format!(r#"{{"dimensions": [{}{{}}]}}"#, "{}, ".repeat(room / 4 - 10)));
+    hostile.push(format!(
+        "{{{}\"x\": 1}}",
+        (0..room / 14).map(|n| format!("\"{n:08}\": 1, ")).collect::<String>().get(..room - 20).unwrap_or_default()
+    ));
+    for message in hostile.iter().cycle().take(12) {
+        pipeline.push(message.as_bytes());
+    }
+    let mut agent = pipeline.agent().start();
+    pipeline.wait_left(&Left { dead: 12, ..Left::NOTHING });
+    assert_bounded(&agent, "all are dead letters");
+    let dead = pipeline.dead_letters();
+    assert!(dead.iter().zip(hostile.iter().cycle()).all(|(letter, message)| letter["payload"] == message.as_bytes()));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
 #[test]
 fn a_message_of_a_hundred_megabytes() {
     let pipeline = Pipeline::start();

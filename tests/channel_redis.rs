@@ -110,12 +110,7 @@ fn expire(connection: &mut Connection) {
 }
 
 fn letter(lease: &Lease, message: usize) -> DeadLetter {
-    DeadLetter {
-        lease: lease.id().clone(),
-        payload: lease.messages[message].clone(),
-        reason: "it is not JSON".into(),
-        refused: Vec::new(),
-    }
+    DeadLetter { lease: lease.id().clone(), message, reason: "it is not JSON".into(), refused: Vec::new() }
 }
 
 /// Nothing is left of any lease, and every message is accounted for.

@@ -34,19 +34,22 @@ impl Batch {
 
     /// The messages to set aside, given what the destination refused besides.
     pub(super) fn dead_letters(&self, refused: Vec<RefusedAt>) -> Vec<DeadLetter> {
+        if self.refusals.is_empty() && refused.is_empty() {
+            return Vec::new();
+        }
         let mut verdicts: Vec<(usize, Refusal)> = self.refusals.clone();
         verdicts.extend(refused.into_iter().map(|at| (at.message, Refusal { metric: at.metric, reason: at.reason })));
         verdicts.sort_by_key(|(message, _)| *message);
-        let payloads: Vec<(&Lease, &Vec<u8>)> =
-            self.leases.iter().flat_map(|lease| lease.messages.iter().map(move |payload| (lease, payload))).collect();
+        let places: Vec<(&Lease, usize)> =
+            self.leases.iter().flat_map(|lease| (0..lease.messages.len()).map(move |message| (lease, message))).collect();
         verdicts
             .chunk_by(|(one, _), (other, _)| one == other)
             .filter_map(|verdicts| {
-                let (lease, payload) = payloads.get(verdicts.first()?.0)?;
+                let (lease, message) = *places.get(verdicts.first()?.0)?;
                 let (reason, refused) =
                     panics::catch("telling why it was refused", || told(verdicts.iter().map(|(_, refusal)| refusal)))
                         .unwrap_or_else(|panic| (panic, Vec::new()));
-                Some(DeadLetter { lease: lease.id().clone(), payload: (*payload).clone(), reason, refused })
+                Some(DeadLetter { lease: lease.id().clone(), message, reason, refused })
             })
             .collect()
     }

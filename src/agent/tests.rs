@@ -43,7 +43,8 @@ struct Lists {
     /// When each lease was taken or renewed last.
     renewed: HashMap<LeaseId, tokio::time::Instant>,
     done: Vec<Vec<u8>>,
-    dead: Vec<DeadLetter>,
+    /// Each with its reason.
+    dead: Vec<(Vec<u8>, String)>,
 }
 
 impl Memory {
@@ -128,7 +129,8 @@ impl Channel for Memory {
             let renewed = lists.renewed.remove(lease.id()).expect("it was leased");
             assert!(renewed.elapsed() < self.lease(), "it had expired before it was completed");
             completed.messages += messages.len();
-            let letters: Vec<_> = parked.iter().filter(|letter| letter.lease == *lease.id()).cloned().collect();
+            let letters = parked.iter().filter(|letter| letter.lease == *lease.id());
+            let letters: Vec<_> = letters.map(|letter| (messages[letter.message].clone(), letter.reason.clone())).collect();
             lists.done.extend(messages);
             lease.settle(Settlement::Completed { parked: letters.len() });
             lists.dead.extend(letters);
@@ -427,5 +429,5 @@ fn what_cannot_be_decoded_is_set_aside_and_delays_nobody() {
     let tally = agent.memory.book.tally();
     assert_eq!((tally.published, tally.parked), (5, 5));
     let dead = &agent.memory.lists.lock().unwrap().dead;
-    assert!(dead.iter().all(|letter| letter.payload == b"{not json" && !letter.reason.is_empty()), "{dead:?}");
+    assert!(dead.iter().all(|(payload, reason)| payload == b"{not json" && !reason.is_empty()), "{dead:?}");
 }

@@ -25,13 +25,14 @@ pub struct Demand {
     pub bytes: usize,
 }
 
-/// A message set aside, with all that is needed to look into it and to queue it again.
+/// A message to be set aside. Its bytes are not in here: the channel still has them, and a message that is large is not
+/// held a second time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The lease that the message is part of.
     pub lease: LeaseId,
-    /// The message's bytes as the client queued them.
-    pub payload: Vec<u8>,
+    /// Which of the lease's messages, from 0, the oldest first.
+    pub message: usize,
     /// Why it was set aside: a sentence.
     pub reason: String,
     /// The points that were refused; empty when the whole message was. The others were written.

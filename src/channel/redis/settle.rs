@@ -48,7 +48,7 @@ pub(super) async fn complete(
         for letter in letters {
             // Names and reasons are text, which always has a JSON form.
             let refused = serde_json::to_string(&letter.refused).unwrap_or_default();
-            script.arg(letter.payload.as_slice()).arg(&letter.reason).arg(refused);
+            script.arg(letter.message).arg(&letter.reason).arg(refused);
         }
         let how = Settlement::Completed { parked: letters.len() };
         attempts.push((how, channel.attempts.note(lease.id(), how)));

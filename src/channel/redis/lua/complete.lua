@@ -3,7 +3,7 @@
 --
 -- KEYS: the sorted set of leases, the stream of dead letters, then for each lease: the lease, its mark of loss
 -- ARGV: agent, time, how many dead letters are kept, then for each lease: its name, how many letters, and for each
---       letter payload, reason, refused
+--       letter which of the lease's messages (from 0, the oldest first), reason, refused
 -- Answers for each lease: 1 done, 0 not registered, -1 taken back by another agent after it had expired. At the end
 -- comes the number of dead letters that were dropped.
 -- What could fail is asked first, since a script that fails half-way is not undone.
@@ -21,7 +21,8 @@ for i = 1, (#KEYS - 2) / 2 do
   at = at + 2
   if redis.call('ZSCORE', KEYS[1], name) then
     for letter = at, at + 3 * letters - 1, 3 do
-      redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[3], '*', 'payload', ARGV[letter], 'reason', ARGV[letter + 1],
+      local payload = redis.call('LINDEX', lease, -1 - tonumber(ARGV[letter])) or ''
+      redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[3], '*', 'payload', payload, 'reason', ARGV[letter + 1],
         'refused', ARGV[letter + 2], 'agent', ARGV[1], 'time', ARGV[2])
     end
     added = added + letters
