@@ -64,7 +64,9 @@ pub(crate) fn check() {
         let drawn = |event: &String| event.contains(&format!(" {lane}")) && event.contains(what);
         assert!(faults.iter().any(drawn), "{fault}: this is never drawn");
     }
-    let there = fail_points(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let mut there = fail_points(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    // Those that one message sets off and another does not; tests/panics.rs has each.
+    there.retain(|name| !name.starts_with("decoder.") && !name.starts_with("encoder."));
     assert_eq!(points, there, "the fail points that are drawn, and those of the agent");
     eprintln!("all {} kinds of faults and all {} fail points are drawn: {there:?}", FAULTS.len(), there.len());
 }
