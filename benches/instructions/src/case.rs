@@ -1,0 +1,134 @@
+//! What is counted.
+
+use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
+
+use kadabra::{
+    agent::{self, Exit, Parts},
+    channel::Channel,
+    config::{self, Settings},
+    metrics::{Decoder, MessageSet},
+    observe::systemd::Notifier,
+    publisher::{self, InfluxdbPublisher, Publisher},
+};
+use tokio::sync::mpsc;
+
+use super::{flask, memory::Memory};
+
+/// How many messages a batch has.
+pub(crate) const BATCH: usize = 1_000;
+
+/// A way of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Decode,
+    Encode,
+    Agent,
+}
+
+impl Case {
+    pub(crate) const ALL: [Self; 3] = [Self::Decode, Self::Encode, Self::Agent];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+            Self::Agent => "agent",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|case| case.name() == name)
+    }
+
+    /// For people.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Decode => "decoding (Decoder::decode)",
+            Self::Encode => "encoding (InfluxdbPublisher::load)",
+            Self::Agent => "the way through the agent (agent::run, from the channel to the request)",
+        }
+    }
+
+    /// By how much it may grow, in %. Of the same program on a busy machine, decoding was counted the same to the instruction each
+    /// time, encoding to 0.1 % (hash seeds, while the settings are loaded), and the agent to 0.4 %: its threads wake each other,
+    /// and a socket takes what it takes. An
+    /// allocation and a copy of each message are 1 % of decoding.
+    pub(crate) fn tolerance(self) -> f64 {
+        match self {
+            Self::Decode | Self::Encode => 0.5,
+            Self::Agent => 1.5,
+        }
+    }
+
+    /// Few and many batches.
+    pub(crate) fn batches(self) -> [usize; 2] {
+        match self {
+            Self::Decode => [1, 5],
+            Self::Encode => [1, 21],
+            Self::Agent => [2, 12],
+        }
+    }
+
+    /// Does it with so many batches. `url` is of something that answers every request as InfluxDB answers a write.
+    pub(crate) fn run(self, batches: usize, url: &str) {
+        let messages: Vec<Vec<u8>> = (0..BATCH).map(|number| flask::message(number).into_bytes()).collect();
+        match self {
+            Self::Decode => decode(&messages, batches),
+            Self::Encode => encode(&messages, batches, &settings(url)),
+            Self::Agent => through_the_agent(messages, batches, &settings(url)),
+        }
+    }
+}
+
+/// The defaults, and InfluxDB.
+fn settings(url: &str) -> Settings {
+    let environment = [("KADABRA_PUBLISHER__TYPE", "influxdb"), ("KADABRA_PUBLISHER__INFLUXDB__URL", url)];
+    let mut settings = config::load_or(Path::new("/nonexistent"), None, environment).expect("these settings are valid").settings;
+    settings.batch.max_messages = BATCH;
+    // Under valgrind everything takes long.
+    settings.agent.shutdown_timeout = Duration::from_secs(600);
+    settings
+}
+
+fn decode(messages: &[Vec<u8>], batches: usize) {
+    let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
+    for _ in 0..batches {
+        set.clear();
+        for message in messages {
+            let refused = decoder.decode(black_box(message), true, &mut set);
+            assert!(refused.is_empty());
+        }
+    }
+    assert_eq!(set.point_count(), 5 * BATCH);
+}
+
+fn encode(messages: &[Vec<u8>], batches: usize, settings: &Settings) {
+    let config::PublisherKind::Influxdb(influxdb) = &settings.publisher.kind else { unreachable!("it is set") };
+    let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
+    for message in messages {
+        decoder.decode(message, true, &mut set);
+    }
+    let mut publisher = InfluxdbPublisher::new(influxdb);
+    for _ in 0..batches {
+        // Copying the set is some 20 instructions a message.
+        publisher.load(black_box(set.clone()));
+    }
+}
+
+fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings) {
+    let log = slog::Logger::root(slog::Discard, slog::o!());
+    let (stop, stopped) = mpsc::unbounded_channel();
+    let memory = Arc::new(Memory::new(messages, batches, stop));
+    let exit = agent::run(
+        settings,
+        Parts {
+            channel: Arc::clone(&memory) as Arc<dyn Channel>,
+            publishers: publisher::factory(&settings.publisher, &log),
+            notifier: Notifier::new(None, None, &log),
+            log,
+            stop: stopped,
+        },
+    );
+    assert_eq!(exit, Exit::Clean);
+    assert_eq!(memory.book().tally().published, (batches * BATCH) as u64);
+}

@@ -1,0 +1,92 @@
+//! A channel that gives the same batch some times, and says when all of them are done.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kadabra::channel::{
+    Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+pub(crate) struct Memory {
+    book: Arc<LeaseBook>,
+    batch: Vec<Vec<u8>>,
+    batches: usize,
+    given: AtomicUsize,
+    done: AtomicUsize,
+    stop: UnboundedSender<()>,
+}
+
+impl Memory {
+    /// Something arrives at `stop` when all is done.
+    pub(crate) fn new(batch: Vec<Vec<u8>>, batches: usize, stop: UnboundedSender<()>) -> Self {
+        Self { book: Arc::default(), batch, batches, given: AtomicUsize::new(0), done: AtomicUsize::new(0), stop }
+    }
+}
+
+#[async_trait]
+impl Channel for Memory {
+    fn book(&self) -> &Arc<LeaseBook> {
+        &self.book
+    }
+
+    async fn open(&self) -> Result<String, ChannelError> {
+        Ok("memory".to_owned())
+    }
+
+    async fn receive(&self, demand: Demand, _: Duration) -> Result<Option<Lease>, ChannelError> {
+        let number = self.given.fetch_add(1, Ordering::SeqCst);
+        if number >= self.batches {
+            return std::future::pending().await;
+        }
+        assert!(demand.messages >= self.batch.len(), "a whole batch is asked for");
+        let mut lease = self.book.enter(LeaseId(number.to_string()));
+        lease.fill(self.batch.clone(), false);
+        Ok(Some(lease))
+    }
+
+    async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
+        assert!(parked.is_empty(), "{parked:?}");
+        let mut completed = Completed::default();
+        for lease in leases.drain(..) {
+            completed.messages += lease.messages.len();
+            lease.settle(Settlement::Completed { parked: 0 });
+            if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.batches {
+                // Nobody listens any more only when the agent ends already.
+                let _ = self.stop.send(());
+            }
+        }
+        Ok(completed)
+    }
+
+    async fn release(&self, _: &mut Vec<Lease>) -> Result<(), ChannelError> {
+        panic!("nothing is given back")
+    }
+
+    async fn renew(&self) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<Recovered, ChannelError> {
+        Ok(Recovered::default())
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    async fn give_back(&self) -> Result<usize, ChannelError> {
+        // The lease that the last demand would have had is not entered, so there is none.
+        Ok(0)
+    }
+
+    async fn depth(&self) -> Result<Depth, ChannelError> {
+        Ok(Depth::default())
+    }
+}
