@@ -16,6 +16,8 @@ mod cli;
 mod configuration;
 #[path = "corpus.rs"]
 mod corpus;
+#[path = "herd.rs"]
+mod herd;
 #[path = "influxdb.rs"]
 mod influxdb;
 #[path = "kill.rs"]
