@@ -132,6 +132,11 @@ impl Influxd {
         self.process.as_ref().expect("influxd runs").signal("CONT");
     }
 
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("influxd runs").id()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", if self.options.https { "https" } else { "http" }, self.port)
     }
