@@ -15,8 +15,8 @@ pub(crate) const MOST: u64 = 40_000_000;
 /// 2026-03-01T12:00:00Z, in ms.
 const FIRST_MS: u64 = 1_772_366_400_000;
 
-/// Message `number`. Its text is what the Python agent makes of it when it writes it again, with timers in whole
-/// microseconds: that agent never completes any other.
+/// Message `number`. Python's agent must make the same text of it when it reads and writes it again, for it never
+/// completes any other; a timer's value goes through whole microseconds there, which not every number survives.
 pub(crate) fn message(number: u64) -> String {
     assert!(number < MOST);
     let (seconds, ms) = (number / 1000, number % 1000);
@@ -24,13 +24,13 @@ pub(crate) fn message(number: u64) -> String {
     let at = format!(r#""timestamp": "2026-03-01T{hour:02}:{minute:02}:{second:02}.{ms:03}000Z""#);
     let counter = |name: &str| format!(r#"{{"name": "{name}", "metadata": {{"path": "/api/v1/items"}}, {at}, "value": 1.0}}"#);
     let message = format!(
-        r#"{{"dimensions": [{{"name": "method", "value": "index"}}, {{"name": "host", "value": "web-{}.example.org"}}, {{"name": "environment", "value": "staging"}}], "counters": [{}, {}, {}, {}], "timers": [{{"name": "RequestTime", "unit": {{"name": "milliseconds", "seconds_offset": 1000.0}}, "metadata": {{}}, {at}, "value": 0.1{:04}1}}], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ", "serialized_at": "2026-03-01T{hour:02}:{minute:02}:{second:02}.{ms:03}000Z"}}"#,
+        r#"{{"dimensions": [{{"name": "method", "value": "index"}}, {{"name": "host", "value": "web-{}.example.org"}}, {{"name": "environment", "value": "production"}}], "counters": [{}, {}, {}, {}], "timers": [{{"name": "RequestTime", "unit": {{"name": "milliseconds", "seconds_offset": 1000.0}}, "metadata": {{}}, {at}, "value": {}.5}}], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ", "serialized_at": "2026-03-01T{hour:02}:{minute:02}:{second:02}.{ms:03}000Z"}}"#,
         number % 4,
         counter("userSignup"),
         counter("Success"),
         counter("ClientErr"),
         counter("ServerErr"),
-        number % 10_000,
+        100 + number % 400,
     );
     assert_eq!(message.len(), BYTES);
     message
