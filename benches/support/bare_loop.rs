@@ -23,7 +23,10 @@ const WORKERS: usize = 2;
 /// Messages of 10,000 points, which is what InfluxDB likes best.
 const BATCH: usize = 2000;
 
-/// The oldest messages, moved to a lease in the same step. As many at a time as Lua can pass on cheaply.
+/// As many as one script takes; more at once cost Lua's garbage collector more for each.
+const SLICE: usize = 500;
+
+/// The oldest messages, moved to a lease in the same step.
 const TAKE: &str = "
 local all = {}
 while #all < tonumber(ARGV[1]) do
@@ -76,7 +79,15 @@ fn work(redis: &str, to: &str, lease: &str) {
     take.prepare_invoke().load(&mut redis).unwrap();
     println!("ready");
     loop {
-        let messages: Vec<Vec<u8>> = take.key("kadabra_queue").key(lease).arg(BATCH).invoke(&mut redis).unwrap();
+        let mut messages: Vec<Vec<u8>> = Vec::with_capacity(BATCH);
+        while messages.len() < BATCH {
+            let slice: Vec<Vec<u8>> = take.key("kadabra_queue").key(lease).arg(SLICE).invoke(&mut redis).unwrap();
+            let is_last = slice.len() < SLICE;
+            messages.extend(slice);
+            if is_last {
+                break;
+            }
+        }
         if messages.is_empty() {
             let mut wait = redis::cmd("BLMOVE");
             wait.arg("kadabra_queue").arg("kadabra_queue").arg("RIGHT").arg("RIGHT").arg(0);
