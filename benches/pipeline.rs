@@ -1,7 +1,7 @@
 //! How many messages a second does the agent carry, what do they cost, and what is the price of its safety?
 //!
 //! ```sh
-//! cargo bench --bench pipeline                                    # everything, in about ten minutes
+//! cargo bench --bench pipeline                                    # everything, in about a quarter of an hour
 //! cargo bench --bench pipeline -- --quick                         # a tenth of the messages, to see that it works
 //! cargo bench --bench pipeline -- --part race --rounds 9 --write  # one part, into benches/RESULTS.md
 //! ```
