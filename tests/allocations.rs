@@ -114,10 +114,14 @@ fn what_unusual_messages_allocate_while_they_are_decoded_is_known_and_encoding_t
         ("a list in metadata, written out as JSON", 3, |message| {
             message.replacen(r#""metadata": {"#, r#""metadata": {"list": [1, "two"], "#, 1)
         }),
-        ("more metadata than is searched by looking at all pairs, sorted when it is judged and when it is written", 4, |message| {
-            let entries: String = (0..16).map(|n| format!(r#""m{n}": {n}, "#)).collect();
-            message.replacen(r#""metadata": {"#, &[r#""metadata": {"#, &entries].concat(), 1)
-        }),
+        (
+            "more metadata than is searched by looking at all pairs, sorted when it is judged and when it is written",
+            4,
+            |message| {
+                let entries: String = (0..16).map(|n| format!(r#""m{n}": {n}, "#)).collect();
+                message.replacen(r#""metadata": {"#, &[r#""metadata": {"#, &entries].concat(), 1)
+            },
+        ),
         ("NaN, which is read a second time, repaired", 4, |message| message.replacen('{', r#"{"more": NaN, "#, 1)),
     ];
     for (what, allowed, change) in cases {

@@ -1,7 +1,5 @@
 //! What is asked of a Redis before it is used: its version, the types of the keys, the permissions.
 
-use std::time::Duration;
-
 use redis::Value;
 
 use super::{RedisChannel, answers, receive};
@@ -72,7 +70,8 @@ async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
     channel.link.script(TRY, &probe).await?;
     // What blocks cannot be tried in a script.
     receive::may_wait(channel).await?;
-    receive::message(channel, Duration::from_millis(1)).await
+    let mut reply = redis::cmd("CLIENT");
+    channel.link.command(TRY, reply.arg("REPLY").arg("ON")).await.map(drop)
 }
 
 /// A value of an answer to INFO.

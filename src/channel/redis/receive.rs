@@ -35,7 +35,7 @@ struct Slice {
 /// See [`crate::channel::Channel::receive`].
 pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
     let until = Instant::now() + wait;
-    let mut pause = SHORTEST_PAUSE;
+    let (mut pause, mut woken_at_once) = (SHORTEST_PAUSE, false);
     loop {
         // From here on an adoption is not missed, whether it comes before or after the wait has begun.
         let adopted = channel.adopted.notified();
@@ -51,17 +51,18 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
         if let Taken::SetAside = taken {
             continue;
         }
+        // Woken for nothing: another agent was quicker, and the rest of the time is waited, but not in a busy loop. If it
+        // is Redis that refuses to wait, that is an error.
+        if woken_at_once {
+            may_wait(channel).await?;
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
         let begun = Instant::now();
         if let Either::Left((waited, _)) = select(pin!(message(channel, left)), pin!(adopted)).await {
             waited?;
         }
-        // Another agent may be quicker after the wake-up; then there is nothing again, and the rest of the time is
-        // waited. If it is Redis that refuses to wait, that is an error.
-        if begun.elapsed() < pause {
-            may_wait(channel).await?;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        woken_at_once = begun.elapsed() < pause;
     }
 }
 
@@ -74,12 +75,18 @@ pub(super) async fn message(channel: &RedisChannel, wait: Duration) -> Result<()
     channel.link.blocking(WAIT, &command, wait).await
 }
 
-/// Whether Redis lets this agent wait. Asked with an answer, and so of a list that does not exist.
+/// Whether Redis lets this agent wait. Asked with an answer, and so of a list of its own; one with something in it, since
+/// Redis looks only ten times a second whether somebody has waited long enough.
 pub(super) async fn may_wait(channel: &RedisChannel) -> Result<(), ChannelError> {
-    let nowhere = channel.keys.lease(channel.keys.new_lease(false).0.as_bytes());
-    let mut command = redis::cmd("BLMOVE");
-    command.arg(&nowhere).arg(&nowhere).arg("RIGHT").arg("RIGHT").arg("0.001");
-    channel.link.command(WAIT, &command).await.map(drop)
+    let list = channel.keys.lease(channel.keys.new_lease(false).0.as_bytes());
+    let command = async |name: &str, arguments: &[&[u8]]| {
+        let mut command = redis::cmd(name);
+        channel.link.command(WAIT, command.arg(&list).arg(arguments)).await
+    };
+    command("LPUSH", &[b""]).await?;
+    let waited = command("BLMOVE", &[list.as_slice(), b"RIGHT", b"RIGHT", b"0.001"]).await;
+    command("UNLINK", &[]).await?;
+    waited.map(drop)
 }
 
 async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, ChannelError> {
