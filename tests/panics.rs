@@ -214,6 +214,24 @@ fn the_supervisors_thread_that_hangs_ends_the_process_and_gives_its_messages_bac
     }
 }
 
+/// The thread that hangs serves the connection, and while the database is away nobody else has found out: a call on it
+/// takes the whole time-out, which by default is as long as there is to give everything back.
+#[test]
+fn what_a_hung_agent_holds_is_given_back_over_a_connection_that_its_thread_does_not_serve() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline
+        .agent()
+        .env("FAILPOINTS", "nanny.renew=1*sleep(120000);publisher.write.error=return")
+        .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "5s")
+        .env("KADABRA_CHANNEL__REDIS__LEASE", "15s")
+        .env("KADABRA_BATCH__MAX_MESSAGES", "10")
+        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "5100ms")
+        .start();
+    pipeline.push_numbers(0..100);
+    assert_eq!(agent.wait(PATIENCE), Some(71));
+    assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING }, "{}", agent.log_text());
+}
+
 /// With the proportions of the defaults, where a hang lasts half a window: hanging is no sustained work.
 #[test]
 fn a_child_that_hangs_in_every_life_ends_the_process() {

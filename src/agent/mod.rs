@@ -234,6 +234,8 @@ async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger
     let book = channel.book();
     if !joined {
         warn!(log, "a thread did not end; what it holds is given back under it");
+        // Should it serve the connection, a call would find out after its whole time-out, and there is no more time than that.
+        channel.reconnect();
     }
     let open = book.abandon();
     let exit = if book.dropped().is_empty() {

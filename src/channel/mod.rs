@@ -129,6 +129,9 @@ pub trait Channel: Send + Sync {
     /// dead letter without being read.
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
 
+    /// Forgets what is open: the thread that serves it may hang, and the next call opens its own.
+    fn reconnect(&self) {}
+
     /// Whether this channel lets anybody wait for messages, which one may refuse that still gives them.
     async fn may_wait(&self) -> Result<(), ChannelError> {
         Ok(())

@@ -78,6 +78,11 @@ impl Link {
         self.limit.expect(values, bytes);
     }
 
+    /// Has the next call make a connection of its own.
+    pub(super) fn reconnect(&self) {
+        lock(&self.shared).connection = None;
+    }
+
     /// Runs a command.
     pub(super) async fn command(&self, doing: &str, command: &Cmd) -> Result<Value, ChannelError> {
         self.run(doing, Request::Command(command)).await

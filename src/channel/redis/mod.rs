@@ -128,6 +128,10 @@ impl Channel for RedisChannel {
         self.named(receive::receive(self, demand, wait).await).await
     }
 
+    fn reconnect(&self) {
+        self.link.reconnect();
+    }
+
     async fn may_wait(&self) -> Result<(), ChannelError> {
         receive::may_wait(self).await
     }
