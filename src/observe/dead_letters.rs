@@ -17,7 +17,14 @@ const LAST_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Says that messages were set aside, however many there are, in few lines.
 #[derive(Debug, Default)]
-pub struct DeadLetterSayings(Mutex<Memory>);
+pub struct DeadLetterSayings(Mutex<Sayings>);
+
+#[derive(Debug, Default)]
+struct Sayings {
+    memory: Memory,
+    /// Why the newest one was set aside: what is said now may have happened before.
+    because: String,
+}
 
 /// What is said in few lines, however often it happens.
 #[derive(Debug, Default)]
@@ -44,6 +51,16 @@ impl Memory {
     }
 }
 
+impl Sayings {
+    /// So many more, the newest for this reason: how many to say now and why, if it is time.
+    fn note(&mut self, count: usize, because: &str, now: Instant) -> Option<(usize, &str)> {
+        if count > 0 {
+            because.clone_into(&mut self.because);
+        }
+        Some((self.memory.note(count, now)?, &self.because))
+    }
+}
+
 impl DeadLetterSayings {
     /// So many were set aside within the channel, since they are too large.
     pub fn note_too_large(&self, count: usize, log: &Logger) {
@@ -60,8 +77,8 @@ impl DeadLetterSayings {
     }
 
     fn say(&self, count: usize, because: &str, log: &Logger) {
-        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner).note(count, Instant::now());
-        if let Some(count) = count {
+        let mut sayings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((count, because)) = sayings.note(count, because, Instant::now()) {
             warn!(log, "messages were set aside as dead letters"; "messages" => count, "the_newest_because" => because,
                 "mend" => "look at them in the channel, as the README tells; the rest of each was published");
         }
@@ -83,6 +100,15 @@ mod tests {
         assert!(said.len() < 15, "{said:?}");
         let total: usize = said.iter().map(|(_, count)| count).sum();
         assert_eq!(total + memory.unsaid, 5 * 3600);
+    }
+
+    /// The Receiver looks after every answer whether anything was too large.
+    #[test]
+    fn what_is_said_later_is_said_with_its_own_reason() {
+        let (start, mut sayings) = (Instant::now(), Sayings::default());
+        assert_eq!(sayings.note(1, "not JSON", start), Some((1, "not JSON")));
+        assert_eq!(sayings.note(1, "no list", start), None);
+        assert_eq!(sayings.note(0, "too large", start + FIRST_INTERVAL), Some((1, "no list")));
     }
 
     #[test]
