@@ -42,8 +42,9 @@ use crate::panics;
 /// | value: integer | a float |
 /// | a timer's `seconds_offset` | nothing: its value is already multiplied by it |
 ///
-/// A message whose parts would take more than three times its own bytes and 256 KiB while it is read is refused whole: nothing
-/// that a client of Kadabra writes, but lists of nothing but zeros and commas. So reading any message and what is decoded of
+/// A message whose parts would take more than three times its own bytes and 256 KiB while it is read is refused whole:
+/// lists of nothing but zeros and commas, and of what a client of Kadabra writes only more than 256 KiB of little but metadata
+/// with names of up to three letters and values of one. So reading any message and what is decoded of
 /// it take no more than eight times its bytes and 1 MiB, whatever is in it.
 #[derive(Debug, Default)]
 pub struct Decoder {

@@ -1,7 +1,7 @@
 //! How much memory one message may take while it is read: one total for everything that is made of it.
 
 /// For each byte of a message. What a client of Kadabra writes takes up to two: its shortest counter is 88 bytes and becomes
-/// 128, an entry of metadata is about 20 and becomes 32, and text that is escaped is copied. Two bytes such as `0,` are a
+/// 128, an entry of metadata is about 20 (at least 8) and becomes 32, and text that is escaped is copied. Two bytes such as `0,` are a
 /// counter to JSON as well, and would take 64 each.
 const PER_BYTE: usize = 3;
 
