@@ -26,6 +26,25 @@ fn influxdb_down_for_a_while_costs_nothing_and_is_said_once() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
+/// One such batch is no success: the destination was not asked.
+#[test]
+fn what_cannot_be_decoded_is_parked_while_influxdb_is_down_and_nobody_says_that_it_is_back() {
+    let mut pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("KADABRA_PUBLISHER__WORKERS", "2").start();
+    pipeline.influxd.stop();
+    pipeline.push_numbers(0..1);
+    agent.wait_condition("publisher");
+    for dead in 1..=20 {
+        pipeline.push(b"no JSON");
+        wait_for("the message to be parked", PATIENCE, || (pipeline.left().dead == dead).then_some(()));
+    }
+    assert_eq!(agent.logged("works again"), [""; 0]);
+    pipeline.influxd.start_again();
+    agent.wait_log("works again");
+    pipeline.assert_written(0..1);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
 #[test]
 fn influxdb_that_hangs_is_waited_for() {
     let pipeline = Pipeline::start();

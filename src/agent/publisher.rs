@@ -95,11 +95,18 @@ async fn publish(
     environment: Arc<Environment>,
     progress: Arc<Progress>,
 ) -> Box<dyn Destination> {
-    {
-        let _work = progress.begin("encoding a batch", environment.hang_timeout);
-        destination.load(std::mem::take(&mut batch.set));
-    }
-    match write(destination.as_mut(), worker, &environment, &progress).await {
+    let set = std::mem::take(&mut batch.set);
+    let written = if set.point_count() == 0 {
+        // The destination would not be asked, and what it has not done says nothing about it.
+        Some(Vec::new())
+    } else {
+        {
+            let _work = progress.begin("encoding a batch", environment.hang_timeout);
+            destination.load(set);
+        }
+        write(destination.as_mut(), worker, &environment, &progress).await
+    };
+    match written {
         Some(refused) => {
             fail_point!("publisher.written");
             let parked = batch.dead_letters(refused);
