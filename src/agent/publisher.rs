@@ -138,6 +138,7 @@ async fn write(
             if holding {
                 failing("publisher.probe.error", destination.probe()).await
             } else {
+                destination.divide(turn.divisor());
                 failing("publisher.write.error", destination.write()).await
             }
         };

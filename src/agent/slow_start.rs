@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     batching::Limits,
@@ -26,7 +26,10 @@ struct State {
 
 /// The right to one attempt; over when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a SlowStart);
+pub(super) struct Turn<'a> {
+    slow_start: &'a SlowStart,
+    begun: Instant,
+}
 
 impl SlowStart {
     /// Waits for a turn. While the destination works there always is one, and while the agent closes: then each worker
@@ -39,7 +42,7 @@ impl SlowStart {
                 let mut state = self.state();
                 if state.writing < state.ramp.workers() || closing.has_begun() {
                     state.writing += 1;
-                    return Turn(self);
+                    return Turn { slow_start: self, begun: Instant::now() };
                 }
             }
             tokio::select! {
@@ -61,27 +64,32 @@ impl SlowStart {
 }
 
 impl Turn<'_> {
+    /// By how much requests are divided now.
+    pub(super) fn divisor(&self) -> usize {
+        self.slow_start.state().ramp.divisor()
+    }
+
     /// The destination took something.
     pub(super) fn succeeded(self) {
-        self.0.state().ramp.succeeded();
+        self.slow_start.state().ramp.succeeded(self.begun.elapsed());
     }
 
     /// It did not.
     pub(super) fn failed(self, failure: Failure) {
-        self.0.state().ramp.failed(failure);
+        self.slow_start.state().ramp.failed(failure);
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.state().writing -= 1;
-        self.0.changed.notify_waiters();
+        self.slow_start.state().writing -= 1;
+        self.slow_start.changed.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, pin::pin, task};
+    use std::{future::Future, pin::pin, task, time::Duration};
 
     use super::*;
 
@@ -117,6 +125,18 @@ mod tests {
         let two = (now(slow_start.turn(&closing)).unwrap(), now(slow_start.turn(&closing)).unwrap());
         assert!(now(slow_start.turn(&closing)).is_none());
         drop(two);
+    }
+
+    #[actix_rt::test]
+    async fn an_answer_is_prompt_or_late_by_the_time_since_its_turn_began() {
+        tokio::time::pause();
+        let (slow_start, closing) = (after_an_outage(), Closing::default());
+        let turn = slow_start.turn(&closing).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        turn.succeeded();
+        assert_eq!(slow_start.turn(&closing).await.divisor(), 64);
+        slow_start.turn(&closing).await.succeeded();
+        assert_eq!(slow_start.turn(&closing).await.divisor(), 32);
     }
 
     #[actix_rt::test]

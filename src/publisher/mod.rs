@@ -65,6 +65,10 @@ pub trait Publisher {
     /// Takes a batch in, and forgets the one before. The set is kept no longer than it takes to encode it.
     fn load(&mut self, set: MessageSet);
 
+    /// From now on a request has at most one in `divisor` of what it could have; 1 is everything. What was loaded before an
+    /// outage is written in small requests at first, too. Where nothing is sent, nothing is to be done.
+    fn divide(&mut self, _divisor: usize) {}
+
     /// Writes the next part of what is left of the loaded batch, with one request. Goes on where it was after
     /// `Progressed`, `Retry` and `Hold`; writing the same point again changes nothing at the destination.
     async fn write(&mut self) -> Outcome;

@@ -190,6 +190,9 @@ fn after_an_outage_batches_begin_small_and_double_with_each_success() {
                 agent.influxd.answers(WORKS);
                 let (memory, all) = (Arc::clone(&agent.memory), agent.pushed);
                 agent.wait("everything is written", || memory.done() == all).await;
+                let divisors: Vec<usize> =
+                    agent.attempts().iter().filter(|attempt| attempt.worked).skip(succeeded).map(|it| it.divisor).collect();
+                assert!(divisors.contains(&64) && divisors.last() == Some(&1), "requests were divided by {divisors:?}");
                 let loaded = agent.loaded.lock().unwrap().clone();
                 for (size, successes) in &loaded {
                     let halvings = 6_usize.saturating_sub(successes - succeeded);

@@ -27,11 +27,13 @@ pub(super) struct Work {
     pending: Vec<Range<usize>>,
     refused: Vec<RefusedLine>,
     max_bytes: usize,
+    /// One in so many of the lines and bytes that a request could have goes in one.
+    divisor: usize,
 }
 
 impl Default for Work {
     fn default() -> Self {
-        Self { pending: Vec::new(), refused: Vec::new(), max_bytes: MAX_BYTES }
+        Self { pending: Vec::new(), refused: Vec::new(), max_bytes: MAX_BYTES, divisor: 1 }
     }
 }
 
@@ -45,13 +47,19 @@ impl Work {
         }
     }
 
+    /// From now on a request has one in `divisor` of the lines and bytes that it could have.
+    pub(super) fn divide(&mut self, divisor: usize) {
+        self.divisor = divisor.max(1);
+    }
+
     /// The lines of the next request; the same ones until they are settled. `size` tells how large a range is in bytes.
     pub(super) fn next(&mut self, size: impl Fn(&Range<usize>) -> usize) -> Option<Range<usize>> {
         loop {
             let range = self.pending.last()?.clone();
-            if range.len() > MAX_LINES {
-                self.cut(range.start + MAX_LINES);
-            } else if range.len() > 1 && size(&range) > self.max_bytes {
+            let max_lines = (MAX_LINES / self.divisor).max(1);
+            if range.len() > max_lines {
+                self.cut(range.start + max_lines);
+            } else if range.len() > 1 && size(&range) > (self.max_bytes / self.divisor).max(SMALL) {
                 self.halve();
             } else {
                 return Some(range);
@@ -239,6 +247,31 @@ mod tests {
             work.shrink(size(&range));
         }
         assert_eq!(work.next(size), Some(0..500));
+    }
+
+    #[test]
+    fn what_is_divided_goes_in_small_requests_that_grow_with_the_next_divisor_and_nothing_is_left_out() {
+        let mut work = Work::default();
+        work.load(25_000);
+        let mut lines = 0;
+        let mut sent = Vec::new();
+        for divisor in [64, 64, 32, 1, 1, 1, 1] {
+            work.divide(divisor);
+            let Some(range) = work.next(size) else { break };
+            assert_eq!(range.start, lines);
+            (lines, _) = (range.end, sent.push(range.len()));
+            work.accepted();
+        }
+        assert_eq!(sent, [156, 156, 312, 10_000, 10_000, 4_376]);
+        assert!(work.is_done());
+    }
+
+    #[test]
+    fn large_lines_are_divided_by_their_bytes() {
+        let mut work = Work::default();
+        work.load(100);
+        work.divide(64);
+        assert_eq!(work.next(|range| range.len() * (64 << 10)), Some(0..1));
     }
 
     #[test]

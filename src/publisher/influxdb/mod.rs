@@ -166,6 +166,10 @@ impl Publisher for InfluxdbPublisher {
         self.encode();
     }
 
+    fn divide(&mut self, divisor: usize) {
+        self.work.divide(divisor);
+    }
+
     async fn write(&mut self) -> Outcome {
         let range = loop {
             if let Some(range) = self.work.next(|range| self.lines.size(range)) {

@@ -35,6 +35,8 @@ pub(super) struct Attempt {
     pub(super) at: Instant,
     pub(super) worker: usize,
     pub(super) worked: bool,
+    /// By how much its requests were divided.
+    pub(super) divisor: usize,
 }
 
 /// The real publisher, watched.
@@ -44,12 +46,14 @@ pub(super) struct Watched {
     attempts: Arc<Mutex<Vec<Attempt>>>,
     /// The size of each batch, and how many successes there were by then.
     loaded: Arc<Mutex<Vec<(usize, usize)>>>,
+    divisor: usize,
 }
 
 impl Watched {
     fn note(&self, outcome: Outcome) -> Outcome {
         let worked = matches!(outcome, Outcome::Written { .. } | Outcome::Progressed);
-        self.attempts.lock().unwrap().push(Attempt { at: Instant::now(), worker: self.worker, worked });
+        let attempt = Attempt { at: Instant::now(), worker: self.worker, worked, divisor: self.divisor };
+        self.attempts.lock().unwrap().push(attempt);
         outcome
     }
 }
@@ -64,6 +68,11 @@ impl Publisher for Watched {
         let successes = self.attempts.lock().unwrap().iter().filter(|attempt| attempt.worked).count();
         self.loaded.lock().unwrap().push((set.len(), successes));
         self.inner.load(set);
+    }
+
+    fn divide(&mut self, divisor: usize) {
+        self.divisor = divisor;
+        self.inner.divide(divisor);
     }
 
     async fn write(&mut self) -> Outcome {
@@ -206,6 +215,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
                     worker,
                     attempts: Arc::clone(&noted),
                     loaded: Arc::clone(&sizes),
+                    divisor: 1,
                 })
             }),
             notifier: Notifier::new(None, None, &logger),
