@@ -21,51 +21,63 @@ const END: &str = "<!-- herd: end -->";
 
 fn main() {
     let scenario = Scenario::a_thousand_agents();
+    let at_once = Scenario { slow_start: false, ..scenario };
+    let in_step = Scenario { jitter: false, ..scenario };
     let patient = Scenario { timeout: Duration::from_secs(30), ..scenario };
-    let without = Scenario { jitter: false, ..scenario };
-    let [as_it_is, patient, without] = [&scenario, &patient, &without].map(Scenario::run);
+    let [as_it_is, at_once, in_step, patient] = [&scenario, &at_once, &in_step, &patient].map(Scenario::run);
     let mut section = head(&scenario);
-    section.push_str(&table(&as_it_is, &patient, &without));
-    section.push_str(&histogram(&as_it_is, &without));
+    section.push_str(&table(
+        &scenario,
+        [
+            ("as it is", &as_it_is),
+            ("without slow start", &at_once),
+            ("without jitter", &in_step),
+            ("with `timeout = \"30s\"`", &patient),
+        ],
+    ));
+    section.push_str(&histogram(&as_it_is, &at_once));
     section.push_str(&steady::table(&scenario));
     println!("{section}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     fs::create_dir_all(folder.join("plots")).expect("the folder of the plots can be made");
-    drawing::draw(&folder.join("plots/herd.svg"), &as_it_is, &without).expect("the plot can be drawn");
+    let courses = [("as it is", &as_it_is), ("without slow start", &at_once)];
+    drawing::draw(&folder.join("plots/herd.svg"), &scenario, courses).expect("the plot can be drawn");
     write_section(&folder.join("RESULTS.md"), &section);
 }
 
 fn head(scenario: &Scenario) -> String {
     format!(
         "{} agents with {} publishers each lose their database for {} s, and come back to one that takes {} lines a second, one \
-         request after the other, and finishes what it has begun even when nobody waits for the answer any more. Each agent has \
-         {} batches of {} lines to write, waits {} s for an answer, and pauses between {} ms and {} s. All of it is a simulation: \
-         the agent's own back-off, in virtual time.\n\n",
+         request after the other, and finishes what it has begun even when nobody waits for the answer any more. Each publisher \
+         holds a full batch of {} lines, as many wait in each agent's channel, and all of it would be written after {:.0} s if \
+         nothing were written in vain. An agent waits {} s for an answer, and pauses between {} ms and {} s. All of it is a \
+         simulation: the agent's own back-off and slow start, in virtual time.\n\n",
         scenario.agents,
         scenario.workers,
         scenario.outage.as_secs(),
         scenario.lines_per_second,
-        scenario.backlog + scenario.workers,
-        scenario.lines,
+        scenario.batch(),
+        scenario.alone().as_secs_f64(),
         scenario.timeout.as_secs(),
         scenario.backoff.0.as_millis() / 2,
         scenario.backoff.1.as_secs(),
     )
 }
 
-fn table(as_it_is: &Course, patient: &Course, without: &Course) -> String {
-    let mut text = "| | as it is | with `timeout = \"30s\"` | without jitter |\n|---|--:|--:|--:|\n".to_owned();
+fn table<const N: usize>(scenario: &Scenario, courses: [(&str, &Course); N]) -> String {
+    let mut text = format!("| | {} |\n|---|{}\n", courses.map(|(name, _)| name).join(" | "), "--:|".repeat(N));
     let mut row = |what: &str, of: &dyn Fn(&Course) -> String| {
-        let _ = writeln!(text, "| {what} | {} | {} | {} |", of(as_it_is), of(patient), of(without));
+        let _ = writeln!(text, "| {what} | {} |", courses.map(|(_, course)| of(course)).join(" | "));
     };
     row("refused connections a second, in the last minute of the outage", &|course| {
         format!("{:.0}", f64::from(course.knocks) / 60.0)
     });
     row("agents that come back in the worst second", &|course| worst(&course.agents).1.to_string());
-    row("requests in the worst second", &|course| worst(&course.requests).1.to_string());
-    row("which is so many s after the return", &|course| worst(&course.requests).0.to_string());
+    row("lines asked to be written in the worst second", &|course| worst(&course.lines).1.to_string());
+    row("which is so many s after the return", &|course| worst(&course.lines).0.to_string());
     row("requests in all", &|course| course.requests.iter().sum::<u32>().to_string());
     row("of them answered too late, and sent again", &|course| course.late.to_string());
+    row("lines written in vain", &|course| format!("{:.0} %", 100.0 * course.in_vain as f64 / scenario.lines() as f64));
     row("all is written after", &|course| format!("{:.0} s", course.done.as_secs_f64()));
     text
 }
@@ -76,16 +88,18 @@ fn worst(seconds: &[u32]) -> (usize, u32) {
     (seconds.iter().position(|count| *count == most).unwrap_or(0), most)
 }
 
-fn histogram(as_it_is: &Course, without: &Course) -> String {
-    let mut text = "\n![requests a second](plots/herd.svg)\n\nRequests in each second after the return; a # is 50:\n\n```\n\
-                    \x20s  as it is                              without jitter\n"
-        .to_owned();
+fn histogram(as_it_is: &Course, at_once: &Course) -> String {
+    let mut text =
+        "\n![lines a second](plots/herd.svg)\n\nLines asked to be written in each second after the return, in thousands; a # is \
+                    50:\n\n```\n\
+                    \x20s  as it is                              without slow start\n"
+            .to_owned();
     for second in 0..40 {
         let bar = |course: &Course| {
-            let requests = course.requests.get(second).copied().unwrap_or(0);
-            format!("{requests:>5} {}", "#".repeat((requests as usize).div_ceil(50)))
+            let thousands = course.lines.get(second).copied().unwrap_or(0) / 1000;
+            format!("{thousands:>5} {}", "#".repeat((thousands as usize).div_ceil(50)))
         };
-        let _ = writeln!(text, "{}", format!("{second:>2} {:<36}{}", bar(as_it_is), bar(without)).trim_end());
+        let _ = writeln!(text, "{}", format!("{second:>2} {:<36}{}", bar(as_it_is), bar(at_once)).trim_end());
     }
     text.push_str("```\n\n");
     text

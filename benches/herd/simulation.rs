@@ -1,18 +1,29 @@
-//! Agents that come back when their database does, in virtual time. The pauses are those of the agent's own [`Backoff`];
-//! what a publisher does with them is told here again, in a few lines: see `write` in `src/agent/publisher.rs`.
+//! Agents that come back when their database does, in virtual time. The pauses are those of the agent's own [`Backoff`],
+//! and how much is tried at once is what its own [`Ramp`] says. What a publisher does with them is told here again, in a
+//! few lines: see `write` in `src/agent/publisher.rs`, and `src/agent/slow_start.rs` for the turns.
 
-use std::{cmp::Reverse, collections::BinaryHeap, path::Path, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    path::Path,
+    time::Duration,
+};
 
 use kadabra::{
+    agent::{Failure, Limits, Ramp},
     backoff::Backoff,
     config::{self, PublisherKind},
 };
 
 /// How many lines go in one request at most; see `src/publisher/influxdb/isolate.rs`.
-pub(crate) const MAX_LINES: u32 = 10_000;
+pub(crate) const MAX_LINES: usize = 10_000;
 
 /// How many lines an answer that comes too late does not split any more; there it is 64 KiB.
-const SMALL: u32 = 500;
+const SMALL: usize = 500;
+
+/// The points of a message, and its bytes.
+pub(crate) const POINTS: usize = 5;
+const MESSAGE: usize = 909;
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -21,10 +32,10 @@ pub(crate) struct Scenario {
     pub(crate) agents: usize,
     /// Each with so many publishers, which have a connection and a batch of their own.
     pub(crate) workers: usize,
-    /// How many batches wait in the channel of each agent, apart from those that its publishers hold.
+    /// How many messages wait in the channel of each agent, apart from the full batches that its publishers hold.
     pub(crate) backlog: usize,
-    /// How many lines a batch has.
-    pub(crate) lines: u32,
+    /// What a batch may have.
+    pub(crate) limits: Limits,
     /// How long the database is away. Connections are refused meanwhile.
     pub(crate) outage: Duration,
     /// Within how long after its beginning all publishers have noticed, each at a time of its own.
@@ -38,6 +49,8 @@ pub(crate) struct Scenario {
     pub(crate) backoff: (Duration, Duration),
     /// Whether pauses have jitter, as they do.
     pub(crate) jitter: bool,
+    /// Whether agents begin with little after an outage, as they do.
+    pub(crate) slow_start: bool,
     /// Where the random numbers of all agents come from.
     pub(crate) seed: u64,
 }
@@ -49,10 +62,14 @@ pub(crate) struct Course {
     pub(crate) knocks: u32,
     /// Requests.
     pub(crate) requests: Vec<u32>,
+    /// The lines of these requests.
+    pub(crate) lines: Vec<u32>,
     /// Agents that come for the first time after the return.
     pub(crate) agents: Vec<u32>,
     /// Requests that were not answered in time.
     pub(crate) late: u32,
+    /// The lines of them, which were written in vain.
+    pub(crate) in_vain: usize,
     /// When everything was written.
     pub(crate) done: Duration,
 }
@@ -64,70 +81,175 @@ impl Scenario {
         let influxdb = [("KADABRA_PUBLISHER__TYPE", "influxdb")];
         let settings = config::load_or(Path::new("/nonexistent"), None, influxdb).expect("the defaults are valid").settings;
         let PublisherKind::Influxdb(influxdb) = settings.publisher.kind else { unreachable!("it was asked for") };
+        let limits = Limits {
+            interval: settings.batch.interval,
+            max_messages: settings.batch.max_messages,
+            max_bytes: settings.batch.max_bytes,
+        };
         Self {
             agents: 1_000,
             workers: settings.publisher.workers,
-            backlog: 1,
-            // Messages of 909 bytes and 5 points.
-            lines: u32::try_from(settings.batch.max_bytes / 909 * 5).expect("a batch is small"),
+            backlog: messages(limits),
+            limits,
             outage: Duration::from_secs(600),
             noticed_within: Duration::from_secs(1),
             lines_per_second: 400_000,
             timeout: influxdb.timeout,
             backoff: (settings.publisher.backoff_min, settings.publisher.backoff_max),
             jitter: true,
+            slow_start: true,
             seed: 1,
         }
     }
 
+    /// How many lines a full batch has.
+    pub(crate) fn batch(&self) -> usize {
+        messages(self.limits) * POINTS
+    }
+
+    /// How many lines are to be written in all.
+    pub(crate) fn lines(&self) -> usize {
+        self.agents * (self.workers * self.batch() + self.backlog * POINTS)
+    }
+
+    /// How long the database writes if nothing is written in vain and it is never idle.
+    pub(crate) fn alone(&self) -> Duration {
+        Duration::from_secs_f64(self.lines() as f64 / f64::from(self.lines_per_second))
+    }
+
     /// Lets time pass until everything is written.
     pub(crate) fn run(&self) -> Course {
-        let mut seeds = fastrand::Rng::with_seed(self.seed);
-        let mut workers: Vec<Worker> = (0..self.agents * self.workers).map(|_| Worker::new(self, seeds.u64(..))).collect();
-        let mut backlogs = vec![self.backlog; self.agents];
-        let mut known = vec![false; self.agents];
-        let mut attempts: BinaryHeap<Reverse<(Duration, usize)>> =
-            workers.iter_mut().enumerate().map(|(index, worker)| Reverse((worker.notices(self), index))).collect();
-        let mut course = Course::default();
-        let mut free_at = self.outage;
-        while let Some(Reverse((now, index))) = attempts.pop() {
-            let (worker, agent) = (&mut workers[index], index / self.workers);
-            let Some(since) = now.checked_sub(self.outage) else {
-                course.knocks += u32::from(now + Duration::from_secs(60) >= self.outage);
-                attempts.push(Reverse((now + worker.pause(self), index)));
-                continue;
-            };
-            count(&mut course.requests, since);
-            if !std::mem::replace(&mut known[agent], true) {
-                count(&mut course.agents, since);
+        let mut run = Run::new(self);
+        while let Some(Reverse((now, worker, event))) = run.events.pop() {
+            match event {
+                Event::Attempt => run.attempt(now, worker),
+                Event::Answer => run.answered(now, worker),
+                Event::Late => run.late(now, worker),
             }
-            let lines = *worker.pending.last().expect("a worker without work makes no attempt");
-            free_at = free_at.max(now) + Duration::from_secs_f64(f64::from(lines) / f64::from(self.lines_per_second));
-            if free_at > now + self.timeout {
-                course.late += 1;
-                worker.shrink();
-                attempts.push(Reverse((now + self.timeout + worker.pause(self), index)));
-                continue;
-            }
-            worker.pending.pop();
-            if worker.pending.is_empty() {
-                if backlogs[agent] == 0 {
-                    course.done = course.done.max(free_at - self.outage);
-                    continue;
-                }
-                backlogs[agent] -= 1;
-                worker.load(self);
-            }
-            attempts.push(Reverse((free_at, index)));
         }
-        course
+        run.course
     }
 }
 
-fn count(seconds: &mut Vec<u32>, since: Duration) {
+/// How many messages a batch has.
+fn messages(limits: Limits) -> usize {
+    limits.max_messages.min(limits.max_bytes / MESSAGE).max(1)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Attempt,
+    Answer,
+    Late,
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    agents: Vec<Agent>,
+    workers: Vec<Worker>,
+    events: BinaryHeap<Reverse<(Duration, usize, Event)>>,
+    /// When the database has done what it has begun.
+    free_at: Duration,
+    course: Course,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let mut seeds = fastrand::Rng::with_seed(scenario.seed);
+        let batch = messages(scenario.limits);
+        let mut workers: Vec<Worker> =
+            (0..scenario.agents * scenario.workers).map(|_| Worker::new(scenario, batch, seeds.u64(..))).collect();
+        let notices = workers.iter_mut().map(|worker| scenario.noticed_within.mul_f64(worker.rng.f64()));
+        let events = notices.enumerate().map(|(index, at)| Reverse((at, index, Event::Attempt))).collect();
+        let agent = Agent { backlog: scenario.backlog, ..Agent::default() };
+        let agents = vec![agent; scenario.agents];
+        Self { scenario, agents, workers, events, free_at: scenario.outage, course: Course::default() }
+    }
+
+    /// Writes as soon as there is a turn.
+    fn attempt(&mut self, now: Duration, index: usize) {
+        let agent = &mut self.agents[index / self.scenario.workers];
+        if agent.writing >= agent.ramp.workers() {
+            agent.waiting.push_back(index);
+            return;
+        }
+        agent.writing += 1;
+        let Some(since) = now.checked_sub(self.scenario.outage) else {
+            self.course.knocks += u32::from(now + Duration::from_secs(60) >= self.scenario.outage);
+            return self.failed(now, index);
+        };
+        if !std::mem::replace(&mut agent.known, true) {
+            add(&mut self.course.agents, since, 1);
+        }
+        let lines = self.workers[index].begin(now, MAX_LINES / agent.ramp.divisor());
+        add(&mut self.course.requests, since, 1);
+        add(&mut self.course.lines, since, lines);
+        self.free_at = self.free_at.max(now) + Duration::from_secs_f64(lines as f64 / f64::from(self.scenario.lines_per_second));
+        let patience = now + self.scenario.timeout;
+        let end = if self.free_at > patience { (patience, index, Event::Late) } else { (self.free_at, index, Event::Answer) };
+        self.events.push(Reverse(end));
+    }
+
+    fn late(&mut self, now: Duration, index: usize) {
+        self.course.late += 1;
+        self.course.in_vain += self.workers[index].next();
+        self.workers[index].shrink();
+        self.failed(now, index);
+    }
+
+    fn failed(&mut self, now: Duration, index: usize) {
+        if self.scenario.slow_start {
+            self.agents[index / self.scenario.workers].ramp.failed(Failure::Retry);
+        }
+        let pause = self.workers[index].pause(self.scenario);
+        self.events.push(Reverse((now + pause, index, Event::Attempt)));
+        self.end_turn(now, index);
+    }
+
+    fn answered(&mut self, now: Duration, index: usize) {
+        let (agent, worker) = (&mut self.agents[index / self.scenario.workers], &mut self.workers[index]);
+        agent.ramp.succeeded(now - worker.begun);
+        worker.pending.pop();
+        if worker.pending.is_empty() {
+            let batch = agent.backlog.min(messages(agent.ramp.limits(self.scenario.limits)));
+            agent.backlog -= batch;
+            worker.load(self.scenario, batch);
+        }
+        if worker.pending.is_empty() {
+            self.course.done = self.course.done.max(now - self.scenario.outage);
+        } else {
+            self.events.push(Reverse((now, index, Event::Attempt)));
+        }
+        self.end_turn(now, index);
+    }
+
+    /// Who waits goes on, as far as there is a turn.
+    fn end_turn(&mut self, now: Duration, index: usize) {
+        let agent = &mut self.agents[index / self.scenario.workers];
+        agent.writing -= 1;
+        for waiting in std::mem::take(&mut agent.waiting) {
+            self.attempt(now, waiting);
+        }
+    }
+}
+
+fn add(seconds: &mut Vec<u32>, since: Duration, count: usize) {
     let second = usize::try_from(since.as_secs()).expect("a simulation is short");
     seconds.resize(seconds.len().max(second + 1), 0);
-    seconds[second] += 1;
+    seconds[second] += u32::try_from(count).expect("a request is small");
+}
+
+#[derive(Clone, Default)]
+struct Agent {
+    ramp: Ramp,
+    /// How many attempts are under way.
+    writing: usize,
+    /// Who waits for a turn.
+    waiting: VecDeque<usize>,
+    /// The messages in its channel.
+    backlog: usize,
+    /// Whether it has come back.
+    known: bool,
 }
 
 struct Worker {
@@ -136,28 +258,41 @@ struct Worker {
     /// How many pauses this batch has had; only for pauses without jitter.
     failures: u32,
     /// The lines of each request that is left of the batch, the next one last.
-    pending: Vec<u32>,
+    pending: Vec<usize>,
+    /// When the attempt began.
+    begun: Duration,
 }
 
 impl Worker {
-    fn new(scenario: &Scenario, seed: u64) -> Self {
+    fn new(scenario: &Scenario, batch: usize, seed: u64) -> Self {
         let backoff = Backoff::new(scenario.backoff.0, scenario.backoff.1);
-        let mut worker = Self { rng: fastrand::Rng::with_seed(seed), backoff, failures: 0, pending: Vec::new() };
-        worker.load(scenario);
+        let mut worker =
+            Self { rng: fastrand::Rng::with_seed(seed), backoff, failures: 0, pending: Vec::new(), begun: Duration::ZERO };
+        worker.load(scenario, batch);
         worker
     }
 
-    /// Begins a batch, and with it a back-off.
-    fn load(&mut self, scenario: &Scenario) {
+    /// Begins a batch of so many messages, and with it a back-off.
+    fn load(&mut self, scenario: &Scenario, batch: usize) {
         self.backoff = Backoff::new(scenario.backoff.0, scenario.backoff.1);
         self.failures = 0;
-        let whole = (scenario.lines / MAX_LINES) as usize;
-        self.pending.extend(Some(scenario.lines % MAX_LINES).filter(|rest| *rest > 0));
-        self.pending.extend(std::iter::repeat_n(MAX_LINES, whole));
+        let lines = batch * POINTS;
+        self.pending.extend(Some(lines % MAX_LINES).filter(|rest| *rest > 0));
+        self.pending.extend(std::iter::repeat_n(MAX_LINES, lines / MAX_LINES));
     }
 
-    fn notices(&mut self, scenario: &Scenario) -> Duration {
-        scenario.noticed_within.mul_f64(self.rng.f64())
+    /// Begins the next request, with so many lines at most, and says how many.
+    fn begin(&mut self, now: Duration, most: usize) -> usize {
+        self.begun = now;
+        if let Some(lines) = self.pending.pop_if(|lines| *lines > most) {
+            self.pending.extend([lines - most, most]);
+        }
+        self.next()
+    }
+
+    /// The lines of the next request.
+    fn next(&self) -> usize {
+        *self.pending.last().expect("a worker without work makes no attempt")
     }
 
     fn pause(&mut self, scenario: &Scenario) -> Duration {

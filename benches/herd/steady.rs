@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use super::simulation::{MAX_LINES, Scenario};
+use super::simulation::{MAX_LINES, POINTS, Scenario};
 
-const POINTS: u32 = 5;
 /// Kadabra's batched agent.
 const INTERVAL: u32 = 60;
 /// From a request to its answer when the database has time, in ms.
@@ -21,10 +20,10 @@ pub(crate) fn table(scenario: &Scenario) -> String {
     let agents = scenario.agents as f64;
     let most = scenario.workers as f64 * 1000.0 / ANSWER;
     for rate in [0.1, 1.0, 10.0, 100.0] {
-        let lines = rate * f64::from(POINTS);
+        let lines = rate * POINTS as f64;
         let eager = rate.min(most);
         let beat = lines * f64::from(INTERVAL);
-        let bodies = (beat / f64::from(MAX_LINES)).ceil();
+        let bodies = (beat / MAX_LINES as f64).ceil();
         let _ = writeln!(
             text,
             "| {rate} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",

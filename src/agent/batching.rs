@@ -8,13 +8,13 @@ use crate::channel::Demand;
 
 /// The limits of a batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// How old a batch may get; zero publishes at once.
-    pub(super) interval: Duration,
+    pub interval: Duration,
     /// At most this many messages.
-    pub(super) max_messages: usize,
+    pub max_messages: usize,
     /// At most this many bytes of payload, except that one larger message is a batch of its own.
-    pub(super) max_bytes: usize,
+    pub max_bytes: usize,
 }
 
 /// How full the batch is that is being filled.

@@ -13,7 +13,8 @@
 //!             Leased                    Publish
 //! ```
 //!
-//! After an outage of the destination the [`ramp`] lets little through at first, and twice as much with each success.
+//! After an outage of the destination the [`ramp`] lets little through at first, and twice as much with each success that
+//! was prompt.
 //!
 //! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
 //! the backlog in the channel. Whatever happens to an actor, a message it held is on the [`LeaseBook`] and still
@@ -43,7 +44,13 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+/// For the simulation in `benches/herd`, which lets many agents decide as this one does. No promise is made of it.
+#[doc(hidden)]
+pub use batching::Limits;
 pub use exit::{Exit, code};
+/// For the simulation, too.
+#[doc(hidden)]
+pub use ramp::{Failure, Ramp};
 
 use std::{
     sync::{Arc, mpsc},
@@ -56,7 +63,6 @@ use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use self::{
-    batching::Limits,
     drain::Closing,
     environment::{Environment, Refused, Threads, say_channel_failed},
     failpoint::failing,
