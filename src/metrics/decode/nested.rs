@@ -1,12 +1,12 @@
 //! A metadata value: a scalar, or a list or object that is written out again as JSON, since a field holds no structure.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::raw::Raw;
 use super::shape::{Reader, Shape, piece};
-use crate::metrics::python_text::push_float;
+use crate::metrics::python_text::float;
 
 /// Deeper than anybody nests metadata, and well before serde's own limit, beyond which the whole message would be lost.
 const MAX_DEPTH: u8 = 64;
@@ -61,8 +61,7 @@ impl Json<'_> {
     }
 
     fn push_string<E: Error>(&mut self, text: &str) -> Result<(), E> {
-        let json = serde_json::to_string(text).map_err(E::custom)?;
-        self.push(&json)
+        serde_json::to_writer(Scratch(self.reader), text).map_err(E::custom)
     }
 
     /// How much is written.
@@ -73,6 +72,21 @@ impl Json<'_> {
     /// Takes a comma back that nothing came behind.
     fn truncate(&mut self, length: usize) {
         self.reader.raw.scratch.truncate(length);
+    }
+}
+
+/// The scratch text, for serde_json to write a string into; it never cuts a character in two.
+struct Scratch<'a>(&'a mut Reader);
+
+impl io::Write for Scratch<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write::<serde_json::Error>(text)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -115,9 +129,7 @@ impl<'de> Visitor<'de> for Json<'_> {
 
     fn visit_f64<E: Error>(mut self, value: f64) -> Result<(), E> {
         self.reader.doubt(value);
-        let mut text = String::new();
-        push_float(&mut text, value);
-        self.push(&text)
+        self.push(&float(&mut ryu::Buffer::new(), value))
     }
 
     fn visit_borrowed_str<E: Error>(mut self, text: &'de str) -> Result<(), E> {

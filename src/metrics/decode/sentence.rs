@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::raw::{Piece, Raw, RawMessage};
-use crate::metrics::python_text::push_float;
+use crate::metrics::python_text::float;
 use crate::quote;
 
 /// A quoted value longer than this is cut; the dead letter has the whole message beside it.
@@ -34,11 +34,7 @@ impl<'a> Source<'a> {
             Raw::Null => "null".into(),
             Raw::Bool(value) => format!("the boolean {value}").into(),
             Raw::Int(value) => format!("the number {value}").into(),
-            Raw::Float(value) => {
-                let mut text = "the number ".to_owned();
-                push_float(&mut text, value);
-                text.into()
-            }
+            Raw::Float(value) => format!("the number {}", float(&mut ryu::Buffer::new(), value)).into(),
             Raw::BigInt(digits) | Raw::NotFinite(digits) => format!("the number {}", cut(self.text(digits))).into(),
             Raw::Text(text) => format!("the string {}", quote(self.text(text))).into(),
             Raw::Surrogate(text) => self.surrogate(text).into(),

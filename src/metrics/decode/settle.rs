@@ -6,7 +6,7 @@ use super::fields::Fields;
 use super::raw::{Raw, RawDimension, RawMessage, RawMetric};
 use super::sentence::{Source, cut, quote};
 use crate::failpoint::fail_point;
-use crate::metrics::python_text::push_float;
+use crate::metrics::python_text::float;
 use crate::metrics::set::{Entry, Lengths};
 use crate::metrics::timestamp::{Format, FormatCache, TimestampError};
 use crate::metrics::{Dimension, Kind, MessageSet, Point, Refusal};
@@ -128,19 +128,16 @@ impl<'a> Settling<'a> {
             Raw::Absent => return Err(format!("dimension {number} has no \"name\"")),
             other => return Err(format!("the name of dimension {number} is {}", source.instead_of("a string", other))),
         };
+        let (mut integers, mut floats) = (itoa::Buffer::new(), ryu::Buffer::new());
         // What is no string is written as Python's str() writes it, as the Python agent did for tags.
         let value: Cow<'_, str> = match dimension.value {
             Raw::Text(text) => source.text(text).into(),
             Raw::Null => "".into(),
             Raw::Bool(true) => "True".into(),
             Raw::Bool(false) => "False".into(),
-            Raw::Int(value) => value.to_string().into(),
+            Raw::Int(value) => integers.format(value).into(),
             Raw::BigInt(digits) => source.text(digits).into(),
-            Raw::Float(value) => {
-                let mut text = String::new();
-                push_float(&mut text, value);
-                text.into()
-            }
+            Raw::Float(value) => float(&mut floats, value),
             Raw::NotFinite(word) => match source.text(word) {
                 "NaN" => "nan".into(),
                 word if word.starts_with('-') => "-inf".into(),

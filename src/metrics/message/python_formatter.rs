@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::ser::Formatter;
 
-use crate::metrics::python_text::push_float;
+use crate::metrics::python_text::float;
 
 pub(super) struct PythonFormatter;
 
@@ -26,9 +26,7 @@ impl Formatter for PythonFormatter {
     }
 
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        let mut text = String::new();
-        push_float(&mut text, value);
-        writer.write_all(text.as_bytes())
+        writer.write_all(float(&mut ryu::Buffer::new(), value).as_bytes())
     }
 
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
