@@ -7,7 +7,7 @@ use kadabra::{
     channel::Channel,
     config::{self, Settings},
     metrics::{Decoder, MessageSet},
-    observe::systemd::Notifier,
+    observe::{log::KeptLog, systemd::Notifier},
     publisher::{self, InfluxdbPublisher, Publisher},
 };
 use tokio::sync::mpsc;
@@ -123,9 +123,10 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
         settings,
         Parts {
             channel: Arc::clone(&memory) as Arc<dyn Channel>,
-            publishers: publisher::factory(&settings.publisher, &log),
+            publishers: publisher::factory(&settings.publisher, &KeptLog::at_once(log.clone())),
             notifier: Notifier::new(None, None, &log),
             log,
+            flush_log: Box::new(|| ()),
             stop: stopped,
         },
     );
