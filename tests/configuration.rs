@@ -136,6 +136,43 @@ fn a_section_that_is_not_in_use_needs_no_password_file() {
     assert!(load_text(folder.path(), &format!("[publisher]\ntype = \"influxdb\"\n{text}"), &[]).is_err());
 }
 
+fn embedded(folder: &Path, text: &str) -> kadabra::config::Embedded {
+    let environment = [("KADABRA_CHANNEL__TYPE", "embedded"), ("HOME", "/home/a")];
+    match load_text(folder, &format!("[channel.embedded]\n{text}"), &environment)
+        .unwrap_or_else(|why| panic!("{why}"))
+        .settings
+        .channel
+    {
+        Channel::Embedded(embedded) => embedded,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn addresses_are_one_text_or_a_list_and_remote_ones_need_a_password_or_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = |text: &str| embedded(folder.path(), text).listen.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(listen(""), ["127.0.0.1:6379"]);
+    assert_eq!(listen("listen = \"127.0.0.1:1, [::1]:2\""), ["127.0.0.1:1", "[::1]:2"]);
+    assert_eq!(listen("listen = [\"127.0.0.1:1\", \"[::1]:2\"]"), ["127.0.0.1:1", "[::1]:2"]);
+    assert!(listen("listen = []\nunix_socket = \"/s\"").is_empty());
+    assert_eq!(listen("listen = \"0.0.0.0:1\"\npassword = \"p\""), ["0.0.0.0:1"]);
+    assert_eq!(listen("listen = \"[::]:1\"\nallow_remote = true"), ["[::]:1"]);
+    assert_eq!(listen("listen = \"[::ffff:127.0.0.1]:1\""), ["[::ffff:127.0.0.1]:1"]);
+}
+
+#[test]
+fn the_embedded_channels_keys_mean_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let defaults = embedded(folder.path(), "");
+    assert_eq!(defaults.path, Path::new("/home/a/.local/state/kadabra/queue.db"));
+    assert_eq!((defaults.unix_socket_mode, defaults.idle_timeout, defaults.max_bytes), (0o660, None, 1 << 30));
+    assert_eq!(defaults.durability, kadabra::config::Durability::Process);
+    let set = embedded(folder.path(), "unix_socket_mode = \"777\"\nidle_timeout = \"1m\"\ndurability = \"fsync\"");
+    assert_eq!((set.unix_socket_mode, set.idle_timeout), (0o777, Some(Duration::from_secs(60))));
+    assert_eq!(set.durability, kadabra::config::Durability::Fsync);
+}
+
 #[test]
 fn what_check_prints_loads_to_the_same_settings_and_names_the_sources() {
     let folder = tempfile::tempdir().unwrap();
@@ -274,7 +311,7 @@ fn each_example_loads_and_does_what_it_says() {
             &[]
         };
         let loaded = example(&name, environment);
-        let Channel::Redis(redis) = &loaded.settings.channel;
+        let Channel::Redis(redis) = &loaded.settings.channel else { panic!("{loaded:?}") };
         match name.as_str() {
             "influxdb.toml" => assert_eq!(influxdb(&loaded).database, "kadabra"),
             "batched.toml" => assert_eq!(loaded.settings.batch.interval, Duration::from_secs(60)),

@@ -180,5 +180,9 @@ pub fn open(settings: &Settings) -> Result<Arc<dyn Channel>, ChannelError> {
             let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
             Ok(Arc::new(channel))
         }
+        config::Channel::Embedded(_) => Err(ChannelError::Unusable {
+            what: "the embedded channel is not part of this build".to_owned(),
+            mend: "set channel.type = \"redis\"".to_owned(),
+        }),
     }
 }

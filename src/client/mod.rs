@@ -14,11 +14,14 @@
 //! # }
 //! ```
 
-use std::time::SystemTime;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     channel::{ChannelError, redis::RedisChannel},
-    config::{self, Settings},
+    config::{self, Secret, Settings},
     metrics::{MessageError, OutgoingMessage},
 };
 
@@ -40,14 +43,44 @@ pub enum SendError {
     Channel(#[from] ChannelError),
 }
 
+/// An agent that listens itself is to its clients a Redis.
+fn as_redis(embedded: &config::Embedded) -> config::Redis {
+    let url = match (embedded.listen.first(), &embedded.unix_socket) {
+        (Some(address), _) => {
+            let host = match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            };
+            format!("redis://{}/0", SocketAddr::new(host, address.port()))
+        }
+        (None, Some(path)) => format!("unix://{}", path.display()),
+        // Refused by the configuration.
+        (None, None) => String::new(),
+    };
+    config::Redis {
+        url: Secret::new(url),
+        password: embedded.password.clone(),
+        queue_key: embedded.queue_key.clone(),
+        inprogress_key: String::new(),
+        lease: embedded.lease,
+        timeout: Duration::from_secs(5),
+        max_dead_letters: embedded.max_dead_letters,
+        max_message_bytes: embedded.max_message_bytes,
+    }
+}
+
 impl Client {
     /// A client that is not connected yet.
     ///
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
     pub fn new(settings: &Settings) -> Result<Self, ChannelError> {
-        let config::Channel::Redis(redis) = &settings.channel;
-        Ok(Self { channel: RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)? })
+        let redis = match &settings.channel {
+            config::Channel::Redis(redis) => redis.clone(),
+            config::Channel::Embedded(embedded) => as_redis(embedded),
+        };
+        Ok(Self { channel: RedisChannel::new(&redis, &settings.agent.name, settings.nanny.threshold)? })
     }
 
     /// Queues one message, with one `LPUSH`. Must be called inside a tokio runtime.

@@ -1,5 +1,6 @@
 //! Values that are each right and cannot be right together.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::Problem;
@@ -19,6 +20,11 @@ pub(super) fn all(values: &Values) -> Vec<Problem> {
         one_list_twice(values, &mut problems);
         redis_login(values, &mut problems);
     }
+    if values.uses("channel.embedded") {
+        smaller(values, "channel.embedded.max_message_bytes", "channel.embedded.max_waiting_bytes", &mut problems);
+        smaller(values, "channel.embedded.max_message_bytes", "channel.embedded.max_bytes", &mut problems);
+        listening(values, &mut problems);
+    }
     if values.uses("publisher.influxdb") {
         ordered(values, "publisher.influxdb.timeout", "supervisor.hang_timeout", true, &mut problems);
         influxdb_login(values, &mut problems);
@@ -32,14 +38,23 @@ fn ordered(values: &Values, shorter: &str, longer: &str, strictly: bool, problem
     if short < long || (!strictly && short == long) {
         return;
     }
-    let (Some(shorter), Some(longer)) = (values.found(shorter), values.found(longer)) else { return };
-    // The one that somebody wrote is the one to change.
-    let (blamed, other, relation) = if longer.place.is_some() {
-        (longer, shorter, if strictly { "longer than" } else { "no shorter than" })
-    } else {
-        (shorter, longer, if strictly { "shorter than" } else { "no longer than" })
-    };
-    problems.push(about(blamed, format!("expected a duration {relation} {}", described(other, blamed))));
+    let relations = if strictly { ("shorter than", "longer than") } else { ("no longer than", "no shorter than") };
+    one_to_change(values, (shorter, longer), "a duration", relations, problems);
+}
+
+/// That the first size is no larger than the second.
+fn smaller(values: &Values, smaller: &str, larger: &str, problems: &mut Vec<Problem>) {
+    let (Some(small), Some(large)) = (values.get::<u64>(smaller), values.get::<u64>(larger)) else { return };
+    if small > large {
+        one_to_change(values, (smaller, larger), "a size", ("no larger than", "no smaller than"), problems);
+    }
+}
+
+/// Of two values of which the first is too large beside the second, the one that somebody wrote.
+fn one_to_change(values: &Values, two: (&str, &str), what: &str, relations: (&str, &str), problems: &mut Vec<Problem>) {
+    let (Some(less), Some(more)) = (values.found(two.0), values.found(two.1)) else { return };
+    let (blamed, other, relation) = if more.place.is_some() { (more, less, relations.1) } else { (less, more, relations.0) };
+    problems.push(about(blamed, format!("expected {what} {relation} {}", described(other, blamed))));
 }
 
 fn one_list_twice(values: &Values, problems: &mut Vec<Problem>) {
@@ -65,6 +80,30 @@ fn redis_login(values: &Values, problems: &mut Vec<Problem>) {
     {
         let sentence = "a user without a password; expected redis://user:password@host, redis://:password@host or channel.redis.password_file";
         problems.push(about(found, sentence.to_owned()));
+    }
+}
+
+/// That there is somewhere to listen, and that nobody from elsewhere comes in without a password unless told so.
+fn listening(values: &Values, problems: &mut Vec<Problem>) {
+    let found = |name: &str| values.found(&format!("channel.embedded.{name}"));
+    let (Some(listen), Some(socket)) = (found("listen"), found("unix_socket")) else { return };
+    let (Some(password), Some(file)) = (found("password"), found("password_file")) else { return };
+    let Some(addresses) = values.get::<Vec<SocketAddr>>("channel.embedded.listen") else { return };
+    if addresses.is_empty() && socket.is_unset() {
+        let sentence = "nowhere to listen; expected an address, or channel.embedded.unix_socket too";
+        problems.push(about(listen, sentence.to_owned()));
+    }
+    if !password.is_unset() && !file.is_unset() {
+        problems.push(about(file, format!("not together with {}; expected one of the two", described(password, file))));
+    }
+    let open = password.is_unset() && file.is_unset() && values.get::<bool>("channel.embedded.allow_remote") == Some(false);
+    if let Some(remote) = addresses.iter().find(|address| open && !address.ip().to_canonical().is_loopback()) {
+        let sentence = format!(
+            "other machines could push to {remote} without a password; expected channel.embedded.password_file too, an address of this \
+             machine alone such as 127.0.0.1:{}, or channel.embedded.allow_remote = true",
+            remote.port()
+        );
+        problems.push(about(listen, sentence));
     }
 }
 

@@ -40,12 +40,18 @@ pub fn documented() -> String {
 fn entry(text: &mut String, key: &Key) {
     wrapped(text, key.doc);
     let (note, value) = match key.default {
-        Fallback::Is(value) => (String::new(), value),
-        Fallback::HostName => (" Default: the host's name. For example:".to_owned(), "web-1"),
-        Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example),
+        Fallback::Is(value) => (String::new(), value.to_owned()),
+        Fallback::HostName => (" Default: the host's name. For example:".to_owned(), "web-1".to_owned()),
+        Fallback::StateFile(name) => {
+            let note = format!(
+                " Default: {name} in $STATE_DIRECTORY (which systemd sets), else in $XDG_STATE_HOME/kadabra, else in ~/.local/state/kadabra. For example:"
+            );
+            (note, format!("/var/lib/kadabra/{name}"))
+        }
+        Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example.to_owned()),
     };
     wrapped(text, &format!("Takes: {}.{note}", key.kind.takes()));
-    let value = if matches!(key.kind, Kind::Number { .. } | Kind::Flag) { value.to_owned() } else { quoted(value) };
+    let value = if matches!(key.kind, Kind::Number { .. } | Kind::Flag) { value } else { quoted(&value) };
     let _ = writeln!(text, "# {} = {value}", key.name());
 }
 

@@ -42,6 +42,7 @@ impl Effective<'_> {
             write!(f, "{} = {}", key.name(), found.shown())?;
             match (&found.place, key.default) {
                 (Some(place), _) => writeln!(f, "  # from {place}")?,
+                (None, Fallback::StateFile(_)) => writeln!(f, "  # where this user's programs keep their state")?,
                 (None, Fallback::HostName) => writeln!(f, "  # the host's name")?,
                 (None, _) => writeln!(f)?,
             }

@@ -1,6 +1,7 @@
 //! What a key's value must be: read from text, named in sentences, shown without secrets. Knows no key.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -20,6 +21,8 @@ pub enum Kind {
     },
     /// The path of a file.
     Path,
+    /// Addresses with ports, as a list or as one text with commas; none is right too.
+    Addresses,
     /// A secret; never shown.
     Password,
     /// Where Redis is; shown without its password.
@@ -63,6 +66,7 @@ pub enum Kind {
 pub(super) enum Checked {
     Text(String),
     Secret(Secret),
+    Addresses(Vec<SocketAddr>),
     Duration(Duration),
     Number(u64),
     Flag(bool),
@@ -79,6 +83,7 @@ impl Kind {
             }
             (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
             (_, ValueKind::String(text)) => Ok(text.clone()),
+            (Self::Addresses, ValueKind::Array(_)) => list(value).ok_or_else(|| self.expected()),
             (Self::Text { .. } | Self::Path | Self::Password, _) => Err(format!("{}, in quotes", self.expected())),
             _ => Err(self.expected()),
         }
@@ -92,6 +97,7 @@ impl Kind {
             Self::Path => {
                 (!text.is_empty() && !text.contains('\0')).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected)
             }
+            Self::Addresses => addresses(text).map(Checked::Addresses).ok_or_else(unexpected),
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
             Self::InfluxdbUrl => url::influxdb(text).map(Checked::Text),
@@ -126,6 +132,7 @@ impl Kind {
         match self {
             Self::Text { expected, .. } => format!("expected {expected}"),
             Self::Path => "expected the path of a file".to_owned(),
+            Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
             Self::InfluxdbUrl => "expected a URL such as http://localhost:8086".to_owned(),
@@ -144,6 +151,7 @@ impl Kind {
         match self {
             Self::Text { expected, .. } => (*expected).to_owned(),
             Self::Path => "the path of a file".to_owned(),
+            Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),
             Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
             Self::InfluxdbUrl => "http:// or https://".to_owned(),
@@ -185,10 +193,25 @@ impl Kind {
             }
             (Self::Number { .. } | Self::Flag, ValueKind::String(text)) => quoted(text),
             (_, ValueKind::String(text)) => self.shown(text),
+            (Self::Addresses, ValueKind::Array(_)) => list(value).map_or_else(|| "[…]".to_owned(), |text| quoted(&text)),
             (_, ValueKind::Array(_)) => "[…]".to_owned(),
             (_, other) => other.to_string(),
         }
     }
+}
+
+/// A list of texts as one.
+fn list(value: &ValueKind) -> Option<String> {
+    let ValueKind::Array(items) = value else { return None };
+    let text = |item: &config::Value| if let ValueKind::String(text) = &item.kind { Some(text.clone()) } else { None };
+    Some(items.iter().map(text).collect::<Option<Vec<_>>>()?.join(", "))
+}
+
+fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    text.split(',').map(|address| address.trim().parse().ok()).collect()
 }
 
 fn has_unit(text: &str) -> bool {
@@ -198,7 +221,7 @@ fn has_unit(text: &str) -> bool {
 /// In the largest binary unit that leaves it whole, as a configuration would say it.
 fn size(bytes: u64) -> String {
     let (mut number, mut unit) = (bytes, "B");
-    for larger in ["KiB", "MiB", "GiB"] {
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
         if number == 0 || number % 1024 != 0 {
             break;
         }
@@ -242,6 +265,13 @@ impl TryFrom<Checked> for Secret {
     }
 }
 
+impl TryFrom<Checked> for Vec<SocketAddr> {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Addresses(addresses) = value { Ok(addresses) } else { Err(()) }
+    }
+}
+
 impl TryFrom<Checked> for Duration {
     type Error = ();
     fn try_from(value: Checked) -> Result<Self, ()> {
@@ -260,6 +290,13 @@ impl TryFrom<Checked> for usize {
     type Error = ();
     fn try_from(value: Checked) -> Result<Self, ()> {
         if let Checked::Number(number) = value { number.try_into().map_err(|_| ()) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Checked> for u64 {
+    type Error = ();
+    fn try_from(value: Checked) -> Result<Self, ()> {
+        if let Checked::Number(number) = value { Ok(number) } else { Err(()) }
     }
 }
 

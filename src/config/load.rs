@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::effective::Effective;
 use super::error::{ConfigErrors, Problem};
 use super::schema::find;
-use super::values::Values;
+use super::values::{Host, Values};
 use super::{Settings, contradictions, password_file, settings, source};
 
 /// The file that is read, if it exists, when none is named.
@@ -65,10 +65,12 @@ where
     let mut problems = Vec::new();
     let path = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
     let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, &mut problems));
+    let environment: Vec<(OsString, OsString)> =
+        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state: state_folder(&environment) };
     let from_environment = source::environment(environment, &mut problems);
-    let host_name = gethostname::gethostname().to_string_lossy().into_owned();
 
-    let merged = Values::merge(&host_name, [from_file.as_deref().unwrap_or_default(), &from_environment]);
+    let merged = Values::merge(&host, [from_file.as_deref().unwrap_or_default(), &from_environment]);
     let values = match merged {
         Ok(values) => values,
         Err(error) => {
@@ -77,6 +79,7 @@ where
         }
     };
     problems.extend(unusable_host_name(&values));
+    problems.extend(no_place_for_the_queue(&values));
     // Of a file that cannot be read nobody knows what its values would contradict.
     if from_file.is_some() {
         problems.extend(contradictions::all(&values));
@@ -85,7 +88,11 @@ where
         let path = format!("{section}.password_file");
         values.uses(section).then(|| password_file::read(&values, &path, &mut problems)).flatten()
     };
-    let passwords = settings::Passwords { redis: password("channel.redis"), influxdb: password("publisher.influxdb") };
+    let passwords = settings::Passwords {
+        redis: password("channel.redis"),
+        embedded: password("channel.embedded"),
+        influxdb: password("publisher.influxdb"),
+    };
     if !problems.is_empty() {
         return Err(ConfigErrors::new(problems));
     }
@@ -105,16 +112,56 @@ fn unusable_host_name(values: &Values) -> Option<Problem> {
     Some(Problem::at("host name", format!("{sentence}; set agent.name")).key("agent.name").value(found.shown()))
 }
 
+/// Where a program that was started like this one keeps its state: systemd says so, or the XDG Base Directory Specification.
+fn state_folder(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        let (_, value) = environment.iter().find(|(other, _)| other == name)?;
+        // systemd's may be several, with colons between.
+        let path = PathBuf::from(value.to_str()?.split(':').next()?);
+        path.is_absolute().then_some(path)
+    };
+    absolute("STATE_DIRECTORY").or_else(|| {
+        let home = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+        Some(home.join("kadabra"))
+    })
+}
+
+fn no_place_for_the_queue(values: &Values) -> Option<Problem> {
+    let path = values.found("channel.embedded.path").filter(|found| values.uses("channel.embedded") && found.is_unset())?;
+    let sentence = "expected the path of a file, since none of STATE_DIRECTORY, XDG_STATE_HOME and HOME says where state is kept";
+    Some(Problem::at("environment", sentence).key(path.key.path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_host_name_that_cannot_name_an_agent_asks_for_one() {
-        let values = Values::merge("my host", [&[], &[]]).unwrap();
+        let host = |name: &str| Host { name: name.to_owned(), state: None };
+        let values = Values::merge(&host("my host"), [&[], &[]]).unwrap();
         let problem = unusable_host_name(&values).unwrap().to_string();
         assert!(problem.starts_with("host name: agent.name = \"my host\": expected a name of 1 to 100 characters"), "{problem}");
         assert!(problem.ends_with("; set agent.name"), "{problem}");
-        assert_eq!(unusable_host_name(&Values::merge("web-1.example.com", [&[], &[]]).unwrap()), None);
+        assert_eq!(unusable_host_name(&Values::merge(&host("web-1.example.com"), [&[], &[]]).unwrap()), None);
+    }
+
+    #[test]
+    fn the_queue_is_kept_where_systemd_says_else_where_the_users_programs_keep_their_state() {
+        let folder = |environment: &[(&str, &str)]| {
+            let environment: Vec<_> = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            state_folder(&environment).map(|path| path.display().to_string())
+        };
+        let (systemd, xdg, home) =
+            (("STATE_DIRECTORY", "/var/lib/kadabra:/other"), ("XDG_STATE_HOME", "/s"), ("HOME", "/home/a"));
+        assert_eq!(folder(&[home, xdg, systemd]).as_deref(), Some("/var/lib/kadabra"));
+        assert_eq!(folder(&[home, xdg]).as_deref(), Some("/s/kadabra"));
+        assert_eq!(folder(&[home]).as_deref(), Some("/home/a/.local/state/kadabra"));
+        // To be ignored by its specification, since it is relative.
+        assert_eq!(
+            folder(&[home, ("XDG_STATE_HOME", "s"), ("STATE_DIRECTORY", "")]).as_deref(),
+            Some("/home/a/.local/state/kadabra")
+        );
+        assert_eq!(folder(&[]), None);
     }
 }

@@ -25,7 +25,7 @@ pub use error::{ConfigErrors, Problem};
 pub use load::{DEFAULT_FILE, Loaded, load, load_or};
 pub use secret::Secret;
 
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// A configuration that is known to be valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,8 @@ pub struct Agent {
 pub enum Channel {
     /// `type = "redis"`
     Redis(Redis),
+    /// `type = "embedded"`
+    Embedded(Embedded),
 }
 
 /// `[channel.redis]`
@@ -81,6 +83,52 @@ pub struct Redis {
     pub max_dead_letters: usize,
     /// `max_message_bytes`: a larger message is set aside as a dead letter without being read.
     pub max_message_bytes: usize,
+}
+
+/// `[channel.embedded]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// `path`: the file that the queue is kept in.
+    pub path: PathBuf,
+    /// `durability`: when a push is answered.
+    pub durability: Durability,
+    /// `max_bytes`: how large the file may grow by messages that wait.
+    pub max_bytes: u64,
+    /// `lease`: how long a lease lasts without being renewed.
+    pub lease: Duration,
+    /// `max_dead_letters`: with each further one the oldest is dropped.
+    pub max_dead_letters: usize,
+    /// `max_message_bytes`: the push of a larger message is refused.
+    pub max_message_bytes: usize,
+    /// `listen`: where clients push to; none when only by the socket.
+    pub listen: Vec<SocketAddr>,
+    /// `unix_socket`
+    pub unix_socket: Option<PathBuf>,
+    /// `unix_socket_mode`: at most 0o777.
+    pub unix_socket_mode: u32,
+    /// `queue_key`: the list that clients push to.
+    pub queue_key: String,
+    /// `password` or `password_file`: what clients must say.
+    pub password: Option<Secret>,
+    /// `allow_remote`: whether other machines may push without a password.
+    pub allow_remote: bool,
+    /// `allow_delete`: whether clients may delete what waits.
+    pub allow_delete: bool,
+    /// `max_connections`
+    pub max_connections: usize,
+    /// `idle_timeout`: how long a client may be silent; for ever when absent.
+    pub idle_timeout: Option<Duration>,
+    /// `max_waiting_bytes`: of messages that were read from clients and are not stored yet.
+    pub max_waiting_bytes: usize,
+}
+
+/// `channel.embedded.durability`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A push that was answered outlives the process; a power cut may lose the last second.
+    Process,
+    /// A push that was answered is on the disk.
+    Fsync,
 }
 
 /// `[batch]`

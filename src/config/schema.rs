@@ -25,6 +25,8 @@ pub enum Fallback {
     Is(&'static str),
     /// The host's name.
     HostName,
+    /// A file of that name where the host keeps a program's state; absent when the environment says nothing of where that is.
+    StateFile(&'static str),
     /// Nothing; the key is optional, and a value might look like this.
     Unset(&'static str),
 }
@@ -62,6 +64,10 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("agent", "The agent as a whole."),
     ("channel", "Where messages come from."),
     ("channel.redis", "The Redis list that Kadabra's clients push to. Redis 6.2 or later, or Valkey."),
+    (
+        "channel.embedded",
+        "The agent's own queue in a file, used when channel.type is \"embedded\": no Redis is needed. The agent speaks as much of the Redis protocol as Kadabra's clients do, so they push to it as they would to Redis.",
+    ),
     ("batch", "How many messages are published together. Whichever of the three is reached first makes a batch due."),
     ("publisher", "Where points go."),
     ("publisher.influxdb", "InfluxDB 1.x, used when publisher.type is \"influxdb\"."),
@@ -82,6 +88,7 @@ const fn secs(n: u64) -> Duration {
 const HOUR: u64 = 3600;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const TIB: u64 = 1024 * 1024 * MIB;
 
 /// A wait for a server: shorter, and a busy server would count as dead; longer, and a dead one as busy.
 const TIMEOUT: Kind = Kind::Duration { min: millis(10), max: secs(600) };
@@ -103,6 +110,11 @@ const INFLUXDB_NAME: Kind = Kind::Text {
             && text != ".."
     },
 };
+
+/// The number that octal digits are.
+pub(super) fn mode(digits: &str) -> u32 {
+    u32::from_str_radix(digits, 8).unwrap_or(u32::MAX)
+}
 
 fn bad_in_key(c: char) -> bool {
     c.is_whitespace() || c.is_control() || c == '{' || c == '}'
@@ -127,9 +139,9 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         path: "channel.type",
-        kind: Kind::Choice { names: &["redis"], aliases: &[] },
+        kind: Kind::Choice { names: &["redis", "embedded"], aliases: &[] },
         default: Fallback::Is("redis"),
-        doc: "What the channel is kept in.",
+        doc: "What the channel is kept in: redis is a Redis list, embedded a file of the agent's own, for which no Redis is needed.",
     },
     Key {
         path: "channel.redis.url",
@@ -178,6 +190,111 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Size { min: KIB, max: 256 * MIB },
         default: Fallback::Is("4MiB"),
         doc: "How large a message may be. A larger one becomes a dead letter within Redis and is never read by the agent, whose memory grows with this as with batch.max_bytes.",
+    },
+    Key {
+        path: "channel.embedded.path",
+        kind: Kind::Path,
+        default: Fallback::StateFile("queue.db"),
+        doc: "The file that the queue is kept in; it is made when it is missing, and its folder too. Two more lie beside it, with -wal and -lock at the end of their names. On a disk of this machine, not on a network's. One agent a file.",
+    },
+    Key {
+        path: "channel.embedded.durability",
+        kind: Kind::Choice { names: &["process", "fsync"], aliases: &[] },
+        default: Fallback::Is("process"),
+        doc: "When a push is answered. process: when the system has it, so that it outlives the agent's death in any way; a power cut may lose the last second. fsync: when it is on the disk, which takes as long as the disk does.",
+    },
+    Key {
+        path: "channel.embedded.max_bytes",
+        kind: Kind::Size { min: MIB, max: 64 * TIB },
+        default: Fallback::Is("1GiB"),
+        doc: "How large the file may grow by messages that wait. Then pushes are refused, as by a Redis that is full, until there is room again; nothing that waits is dropped. A little more is kept free on top, to settle what is under way and to keep dead letters.",
+    },
+    Key {
+        path: "channel.embedded.lease",
+        kind: Kind::Duration { min: secs(1), max: secs(HOUR) },
+        default: Fallback::Is("60s"),
+        doc: "How long messages stay reserved for a part of the agent that neither settles nor renews them. Those of an agent that ended, in whatever way, wait again as soon as it is started.",
+    },
+    Key {
+        path: "channel.embedded.max_dead_letters",
+        kind: Kind::Number { min: 1, max: 1_000_000_000 },
+        default: Fallback::Is("10000"),
+        doc: "How many dead letters are kept; with each further one the oldest is dropped for good. Each takes its message's bytes and a few more of the file. Raise it to have longer to look into them.",
+    },
+    Key {
+        path: "channel.embedded.max_message_bytes",
+        kind: Kind::Size { min: KIB, max: 256 * MIB },
+        default: Fallback::Is("4MiB"),
+        doc: "How large a message may be. The push of a larger one is refused. The agent's memory grows with this as with batch.max_bytes.",
+    },
+    Key {
+        path: "channel.embedded.listen",
+        kind: Kind::Addresses,
+        default: Fallback::Is("127.0.0.1:6379"),
+        doc: "Where clients push to: several as [\"127.0.0.1:6379\", \"[::1]:6379\"], none as []. Beyond this machine only with a password, or with allow_remote; the protocol is not encrypted.",
+    },
+    Key {
+        path: "channel.embedded.unix_socket",
+        kind: Kind::Path,
+        default: Fallback::Unset("/run/kadabra/kadabra.sock"),
+        doc: "A socket in the file system that clients may push to, besides listen.",
+    },
+    Key {
+        path: "channel.embedded.unix_socket_mode",
+        kind: Kind::Text {
+            expected: "permissions as three or four octal digits such as \"0660\", at most 0777",
+            fits: |text| (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b)) && mode(text) <= 0o777,
+        },
+        default: Fallback::Is("0660"),
+        doc: "Who may use that socket, as chmod takes it.",
+    },
+    Key {
+        path: "channel.embedded.queue_key",
+        kind: REDIS_KEY,
+        default: Fallback::Is("kadabra_queue"),
+        doc: "The list that clients push to. Change it when the clients are configured to push to another.",
+    },
+    Key {
+        path: "channel.embedded.password",
+        kind: Kind::Password,
+        default: Fallback::Unset("in password_file rather than here"),
+        doc: "What clients must say to be let in. Better kept in password_file.",
+    },
+    Key {
+        path: "channel.embedded.password_file",
+        kind: Kind::Path,
+        default: Fallback::Unset("/etc/kadabra/channel-password"),
+        doc: "A file that holds nothing but the password; one newline at its end is not part of it. Not together with password.",
+    },
+    Key {
+        path: "channel.embedded.allow_remote",
+        kind: Kind::Flag,
+        default: Fallback::Is("false"),
+        doc: "Whether other machines may push without a password, when listen has an address that they can reach. Only in a network where everybody may.",
+    },
+    Key {
+        path: "channel.embedded.allow_delete",
+        kind: Kind::Flag,
+        default: Fallback::Is("false"),
+        doc: "Whether clients may delete all that waits, with DEL, as redis-cli can. No client of Kadabra's does.",
+    },
+    Key {
+        path: "channel.embedded.max_connections",
+        kind: Kind::Number { min: 1, max: 100_000 },
+        default: Fallback::Is("1000"),
+        doc: "How many clients may be connected at once. Each needs a file descriptor; see LimitNOFILE of systemd or ulimit -n.",
+    },
+    Key {
+        path: "channel.embedded.idle_timeout",
+        kind: Kind::Duration { min: Duration::ZERO, max: secs(24 * HOUR) },
+        default: Fallback::Is("0s"),
+        doc: "How long a client may be silent before its connection is closed; 0s is for ever, since clients keep connections for their next message.",
+    },
+    Key {
+        path: "channel.embedded.max_waiting_bytes",
+        kind: Kind::Size { min: KIB, max: 1024 * MIB },
+        default: Fallback::Is("8MiB"),
+        doc: "How many bytes of messages that are not stored yet the agent keeps in memory, over all clients; then it reads no more from them until the disk has caught up. At least max_message_bytes.",
     },
     Key {
         path: "batch.interval",

@@ -1,13 +1,17 @@
 //! The settings from values that are known to be right.
 
+use std::time::Duration;
+
 use super::values::Values;
 use super::{
-    Agent, Batch, Channel, Influxdb, Log, LogFormat, Nanny, Publisher, PublisherKind, Redis, Secret, Settings, Supervisor,
+    Agent, Batch, Channel, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher, PublisherKind, Redis, Secret,
+    Settings, Supervisor, schema,
 };
 
 /// What was read from the password files of the sections that are in use.
 pub(super) struct Passwords {
     pub(super) redis: Option<Secret>,
+    pub(super) embedded: Option<Secret>,
     pub(super) influxdb: Option<Secret>,
 }
 
@@ -17,6 +21,7 @@ pub(super) fn build(values: &Values, passwords: Passwords) -> Option<Settings> {
         agent: Agent { name: values.get("agent.name")?, shutdown_timeout: values.get("agent.shutdown_timeout")? },
         channel: match values.get::<String>("channel.type")?.as_str() {
             "redis" => Channel::Redis(redis(values, passwords.redis)?),
+            "embedded" => Channel::Embedded(embedded(values, passwords.embedded)?),
             _ => return None,
         },
         batch: Batch {
@@ -69,6 +74,33 @@ fn redis(values: &Values, password: Option<Secret>) -> Option<Redis> {
         timeout: values.get("channel.redis.timeout")?,
         max_dead_letters: values.get("channel.redis.max_dead_letters")?,
         max_message_bytes: values.get("channel.redis.max_message_bytes")?,
+    })
+}
+
+fn embedded(values: &Values, password: Option<Secret>) -> Option<Embedded> {
+    Some(Embedded {
+        path: values.get::<String>("channel.embedded.path")?.into(),
+        durability: match values.get::<String>("channel.embedded.durability")?.as_str() {
+            "process" => Durability::Process,
+            "fsync" => Durability::Fsync,
+            _ => return None,
+        },
+        max_bytes: values.get("channel.embedded.max_bytes")?,
+        lease: values.get("channel.embedded.lease")?,
+        max_dead_letters: values.get("channel.embedded.max_dead_letters")?,
+        max_message_bytes: values.get("channel.embedded.max_message_bytes")?,
+        listen: values.get("channel.embedded.listen")?,
+        unix_socket: values.get::<String>("channel.embedded.unix_socket").map(Into::into),
+        unix_socket_mode: schema::mode(&values.get::<String>("channel.embedded.unix_socket_mode")?),
+        queue_key: values.get("channel.embedded.queue_key")?,
+        password: password.or_else(|| values.get("channel.embedded.password")),
+        allow_remote: values.get("channel.embedded.allow_remote")?,
+        allow_delete: values.get("channel.embedded.allow_delete")?,
+        max_connections: values.get("channel.embedded.max_connections")?,
+        idle_timeout: values
+            .get::<Duration>("channel.embedded.idle_timeout")
+            .map(|long| Some(long).filter(|long| !long.is_zero()))?,
+        max_waiting_bytes: values.get("channel.embedded.max_waiting_bytes")?,
     })
 }
 

@@ -2,12 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
 use super::kind::Checked;
 use super::schema::{self, Fallback, KEYS, Key};
 use super::source::{Said, What};
+
+/// What defaults are taken from the host and from whoever started the process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host {
+    /// Its name.
+    pub(super) name: String,
+    /// The folder for a program's state, if the environment says where that is.
+    pub(super) state: Option<PathBuf>,
+}
+
+impl Host {
+    fn default(&self, key: &Key) -> Option<String> {
+        match key.default {
+            Fallback::Is(text) => Some(text.to_owned()),
+            Fallback::HostName => Some(self.name.clone()),
+            Fallback::StateFile(name) => Some(self.state.as_ref()?.join(name).to_str()?.to_owned()),
+            Fallback::Unset(_) => None,
+        }
+    }
+}
 
 /// The values that hold.
 #[derive(Clone)]
@@ -27,10 +48,10 @@ pub(super) struct Found {
 
 impl Values {
     /// Merges what the sources said, the later over the earlier, over the defaults.
-    pub(super) fn merge(host_name: &str, sources: [&[Said]; 2]) -> Result<Self, ConfigError> {
-        let mut builder = Config::builder().add_source(Layer::defaults(host_name));
+    pub(super) fn merge(host: &Host, sources: [&[Said]; 2]) -> Result<Self, ConfigError> {
+        let mut builder = Config::builder().add_source(Layer::defaults(host));
         for said in sources {
-            builder = builder.add_source(Layer::said(host_name, said));
+            builder = builder.add_source(Layer::said(host, said));
         }
         let merged = builder.build()?.collect()?;
         let wrong = |key: &Key| {
@@ -88,20 +109,18 @@ fn at<'a>(table: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
 struct Layer(Map<String, Value>);
 
 impl Layer {
-    fn defaults(host_name: &str) -> Self {
-        let default = |key: &Key| match key.default {
-            Fallback::Is(text) => Some((key.path.to_owned(), Value::from(text))),
-            Fallback::HostName => Some((key.path.to_owned(), Value::from(host_name))),
-            Fallback::Unset(_) => None,
-        };
+    fn defaults(host: &Host) -> Self {
+        let default = |key: &Key| Some((key.path.to_owned(), Value::from(host.default(key)?)));
         Self(KEYS.iter().filter_map(default).collect())
     }
 
-    fn said(host_name: &str, said: &[Said]) -> Self {
+    fn said(host: &Host, said: &[Said]) -> Self {
         let value = |said: &Said| match (&said.what, said.key.default) {
             (What::Value(text), _) => Some((said.key.path.to_owned(), Value::new(Some(&said.place), text.as_str()))),
             (What::Unset, Fallback::Unset(_)) => Some((said.key.path.to_owned(), Value::new(Some(&said.place), ValueKind::Nil))),
-            (What::Unset, Fallback::HostName) => Some((said.key.path.to_owned(), Value::from(host_name))),
+            (What::Unset, Fallback::HostName | Fallback::StateFile(_)) => {
+                Some((said.key.path.to_owned(), host.default(said.key).map_or_else(|| Value::from(ValueKind::Nil), Value::from)))
+            }
             (What::Unset, Fallback::Is(_)) | (What::Wrong, _) => None,
         };
         Self(said.iter().filter_map(value).collect())
