@@ -4,6 +4,7 @@
 //! completed. There is no instant at which a message is only in this process's memory.
 
 mod book;
+pub mod embedded;
 mod pressure;
 pub mod redis;
 
@@ -180,9 +181,6 @@ pub fn open(settings: &Settings) -> Result<Arc<dyn Channel>, ChannelError> {
             let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
             Ok(Arc::new(channel))
         }
-        config::Channel::Embedded(_) => Err(ChannelError::Unusable {
-            what: "the embedded channel is not part of this build".to_owned(),
-            mend: "set channel.type = \"redis\"".to_owned(),
-        }),
+        config::Channel::Embedded(embedded) => Ok(Arc::new(embedded::EmbeddedChannel::new(embedded, &settings.agent.name))),
     }
 }

@@ -195,7 +195,7 @@ pub static KEYS: &[Key] = &[
         path: "channel.embedded.path",
         kind: Kind::Path,
         default: Fallback::StateFile("queue.db"),
-        doc: "The file that the queue is kept in; it is made when it is missing, and its folder too. Two more lie beside it, with -wal and -lock at the end of their names. On a disk of this machine, not on a network's. One agent a file.",
+        doc: "The file that the queue is kept in; it is made when it is missing, and its folder too. More lie beside it, with -wal, -shm and -lock at the end of their names. On a disk of this machine, not on a network's. One agent a file.",
     },
     Key {
         path: "channel.embedded.durability",

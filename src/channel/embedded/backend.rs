@@ -1,0 +1,50 @@
+//! What whoever speaks with clients asks of the queue. It knows neither leases nor files.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// The queue as a Redis list.
+///
+/// All methods may be called from any thread, at once; each is done as a whole or not at all. What was asked may still
+/// be done after its future was dropped.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Queues messages, the first one first. Returns how many wait afterwards, once they are as safe as
+    /// `channel.embedded.durability` says.
+    async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError>;
+
+    /// How many messages wait; those under a lease do not.
+    async fn length(&self) -> Result<u64, BackendError>;
+
+    /// The waiting messages between two places, both included, as `LRANGE` counts them: 0 is the newest, -1 the oldest.
+    /// More than a client should be sent at once is an error.
+    async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError>;
+
+    /// Deletes what waits; what is under a lease and what was adopted stays. Returns whether there was anything.
+    async fn clear(&self) -> Result<bool, BackendError>;
+}
+
+/// The ends of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where messages come in: `LPUSH`.
+    Newest,
+    /// Where they are taken from: `RPUSH`.
+    Oldest,
+}
+
+/// Why messages were not queued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// There is no room: what a Redis answers when it has reached its maxmemory.
+    #[error("command not allowed when used memory > 'maxmemory'")]
+    Full,
+    /// Another reason: a sentence.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why a question was not answered: a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BackendError(pub String);

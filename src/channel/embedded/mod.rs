@@ -1,0 +1,177 @@
+//! The channel that needs no server: the agent keeps the queue itself, in a file, and clients push to the agent.
+//!
+//! It keeps the contract of [`super::redis`]. A message is on disk from the answer to its push until it is completed or a
+//! dead letter. A lease is a note in memory, so that taking and giving back cost nothing; the file belongs to this process
+//! alone, and when that dies everything that it had not completed waits again for the next. `store` is the queue; whoever
+//! speaks with clients does it through [`Backend`].
+
+mod backend;
+mod pressure;
+mod store;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use self::backend::{Backend, BackendError, End, PushError};
+use self::store::{Letter, Store};
+use super::{
+    Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Patience, Pressure, Recovered,
+    Settlement,
+};
+use crate::config;
+
+/// A queue in a file as a channel.
+#[derive(Debug)]
+pub struct EmbeddedChannel {
+    store: Arc<Store>,
+    book: Arc<LeaseBook>,
+    agent: String,
+    /// What makes the names of its leases unique.
+    random: u64,
+    next: AtomicU64,
+}
+
+impl EmbeddedChannel {
+    /// A channel whose file is not open yet. `agent` goes into the leases' names and the dead letters.
+    #[must_use]
+    pub fn new(settings: &config::Embedded, agent: &str) -> Self {
+        Self::of(Arc::new(Store::new(settings, agent)), agent)
+    }
+
+    /// Another channel to the same queue, with a book of its own. Neither can do anything with the other's leases before
+    /// they have expired.
+    #[must_use]
+    pub fn beside(&self, agent: &str) -> Self {
+        Self::of(Arc::clone(&self.store), agent)
+    }
+
+    fn of(store: Arc<Store>, agent: &str) -> Self {
+        Self { store, book: Arc::default(), agent: agent.to_owned(), random: fastrand::u64(..), next: AtomicU64::new(0) }
+    }
+
+    /// The queue, for whoever speaks with clients.
+    #[must_use]
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::<Store>::clone(&self.store)
+    }
+
+    /// Queues messages that another agent has worked on before, to be leased before all others and as adopted ones. The
+    /// oldest comes first.
+    ///
+    /// # Errors
+    /// As [`Backend::push`].
+    pub async fn adopt(&self, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        self.store.adopt(messages).await
+    }
+
+    fn new_lease(&self) -> LeaseId {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        LeaseId(format!("{}:{:016x}-{number}", self.agent, self.random))
+    }
+}
+
+#[async_trait]
+impl Channel for EmbeddedChannel {
+    fn book(&self) -> &Arc<LeaseBook> {
+        &self.book
+    }
+
+    fn lease(&self) -> Duration {
+        self.store.settings().lease
+    }
+
+    async fn open(&self) -> Result<String, ChannelError> {
+        let (path, messages) = self.store.open()?;
+        Ok(format!("the queue in {}, where {messages} messages wait", path.display()))
+    }
+
+    async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
+        let mut lease = self.book.enter(self.new_lease());
+        let id = lease.id().clone();
+        let taken = self.store.take(&id, demand, wait).await;
+        self.book.set_aside(self.store.take_set_aside());
+        Ok(if let Some(taken) = taken? {
+            lease.fill(taken.messages, taken.adopted);
+            Some(lease)
+        } else {
+            lease.settle(Settlement::Released);
+            None
+        })
+    }
+
+    async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
+        if leases.is_empty() {
+            return Ok(Completed::default());
+        }
+        let letters = |id: &LeaseId| parked.iter().filter(|letter| letter.lease == *id).map(Letter::from).collect();
+        let settlements = leases.iter().map(|lease| (lease.id().clone(), letters(lease.id()))).collect();
+        let letters_dropped = self.store.settle(settlements).await?;
+        self.book.letters_dropped(letters_dropped);
+        let mut completed = Completed { letters_dropped, ..Completed::default() };
+        for lease in leases.drain(..) {
+            let how = self.store.hear(lease.id()).unwrap_or(Settlement::Lost);
+            match how {
+                Settlement::Completed { .. } => completed.messages += lease.messages.len(),
+                Settlement::Lost | Settlement::Released => completed.lost += lease.messages.len(),
+            }
+            lease.settle(how);
+        }
+        Ok(completed)
+    }
+
+    async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
+        while let Some(lease) = leases.last() {
+            let how = self.store.give_back(lease.id()).await?.0.unwrap_or(Settlement::Lost);
+            if let Some(lease) = leases.pop() {
+                lease.settle(how);
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew(&self) -> Result<(), ChannelError> {
+        let live = self.book.live();
+        if !live.is_empty() {
+            self.book.strike(&self.store.renew(live)?);
+        }
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<Recovered, ChannelError> {
+        let dropped = self.give_back().await?;
+        // Late is not dead: what is in our hands is kept rather than published a second time.
+        self.renew().await?;
+        let expired = self.store.expire(&self.book.live())?;
+        Ok(Recovered { dropped, expired: usize::try_from(expired).unwrap_or(usize::MAX), adopted: 0 })
+    }
+
+    async fn give_back(&self) -> Result<usize, ChannelError> {
+        let mut messages = 0;
+        // From the newest to the oldest, as the book finds them quickest.
+        for id in self.book.dropped().into_iter().rev() {
+            let (how, count) = self.store.give_back(&id).await?;
+            messages += usize::try_from(count).unwrap_or(usize::MAX);
+            // What was never leased is as good as given back.
+            self.book.ended(&id, how.unwrap_or(Settlement::Released));
+        }
+        Ok(messages)
+    }
+
+    async fn depth(&self) -> Result<Depth, ChannelError> {
+        let stand = self.store.stand().await?;
+        let (queued, leases) = self.store.counts()?;
+        Ok(Depth { queued, leases, dead: stand.dead, inprogress: 0 })
+    }
+
+    async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
+        pressure::pressure(self, patience).await
+    }
+}

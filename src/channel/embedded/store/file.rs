@@ -1,0 +1,247 @@
+//! The file: whose it is, what must be in it, and how it is opened. Nothing that is not ours is changed.
+//!
+//! Synchronous NORMAL in WAL mode means: a commit is a write to the log, in the system's hands when it returns, so that it
+//! outlives the process; the log is synced before anything of it goes into the file, and the file before the log begins
+//! anew. So a power cut loses at most what was not synced yet, from the end, and never leaves a damaged file. FULL syncs the
+//! log with every commit as well. (OFF would leave out the syncs round a checkpoint, and so risk the file.)
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read as _},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{
+    errors::{Trouble, damaged},
+    shelf::{ADOPTED_BELOW, Found},
+    spans::Part,
+};
+use crate::config::Durability;
+
+/// What marks the file as a queue of Kadabra's: "Kdbr".
+const APPLICATION: i64 = 0x4b64_6272;
+/// The version of what is in it.
+const VERSION: i64 = 1;
+/// The first 16 bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Every commit writes whole pages, so a small one; what a chunk needs is many of them in either case.
+pub(super) const PAGE: u64 = 4096;
+
+/// How long the log may be and stay so; a longer one is cut when it begins anew. What it has on disk it can use again when
+/// the disk is full.
+pub(super) const LOG_BYTES: u64 = 8 << 20;
+/// How long somebody else's lock is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is in it. The index answers how many messages there are without a look at them. `done` has the ranges of chunks of
+/// which not everything is done.
+const SCHEMA: [&str; 5] = [
+    "CREATE TABLE chunks (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, body BLOB NOT NULL)",
+    "CREATE INDEX counts ON chunks (id, count)",
+    "CREATE TABLE done (chunk INTEGER NOT NULL, first INTEGER NOT NULL, behind INTEGER NOT NULL, PRIMARY KEY (chunk, first)) WITHOUT ROWID",
+    "CREATE TABLE dead (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, time TEXT NOT NULL, agent TEXT NOT NULL, reason TEXT NOT NULL, refused TEXT NOT NULL, payload BLOB NOT NULL)",
+    "CREATE INDEX letters ON dead (id, bytes)",
+];
+
+/// The file, ours alone for as long as this is kept. To be dropped after every connection.
+#[derive(Debug)]
+pub(super) struct Owned {
+    /// Without links, so that it has one name only.
+    pub(super) path: PathBuf,
+    _lock: File,
+}
+
+impl Owned {
+    /// Makes the file ours, and itself if it is missing.
+    pub(super) fn take(path: &Path) -> Result<Self, Trouble> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|why| Trouble::io("make the folder", folder, &why))?;
+        let path = real(path).map_err(|why| Trouble::io("open", path, &why))?;
+        let exists = plain(&path)?;
+        let lock_path = beside(&path, "-lock");
+        let lock = private(&lock_path).map_err(|why| Trouble::io("open", &lock_path, &why))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Trouble::new(
+                    format!("{} is another agent's that is running", path.display()),
+                    "end that agent, or give each a channel.embedded.path of its own",
+                ));
+            }
+            Err(TryLockError::Error(why)) => return Err(Trouble::io("lock", &lock_path, &why)),
+        }
+        // Not before the file is ours: who closes a file gives up all locks that its process has on it.
+        if exists {
+            header(&path)?;
+        }
+        // What it makes itself, SQLite makes readable for all; what it makes beside it is as this.
+        private(&path).map_err(|why| Trouble::io("open", &path, &why))?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+/// A path without links, though there may be nothing yet.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+            let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+            Ok(fs::canonicalize(folder)?.join(name))
+        }
+        found => found,
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// A file whose name begins with that of another.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+const ELSEWHERE: &str = "set channel.embedded.path to a file of the agent's own; it is made when it is missing";
+
+/// Whether there is something, and a plain file.
+fn plain(path: &Path) -> Result<bool, Trouble> {
+    let kind = match fs::metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(why) => return Err(Trouble::io("open", path, &why)),
+    };
+    let what = match () {
+        () if kind.is_file() => return Ok(true),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_socket() => "a socket",
+        () => "no plain file",
+    };
+    Err(Trouble::new(format!("cannot keep the queue in {}: it is {what}", path.display()), ELSEWHERE))
+}
+
+/// Whether what is there is a queue, before SQLite has touched it.
+fn header(path: &Path) -> Result<(), Trouble> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
+    read.map_err(|why| Trouble::io("read", path, &why))?;
+    if header.is_empty() {
+        return Ok(());
+    }
+    let number = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    match (number(60), number(68)) {
+        (Some(version), Some(application)) if header.starts_with(MAGIC) => {
+            if i64::from(application) == APPLICATION {
+                newer(path, version.into())
+            } else {
+                Err(foreign(path))
+            }
+        }
+        _ => Err(Trouble::new(format!("cannot keep the queue in {}: it holds something else", path.display()), ELSEWHERE)),
+    }
+}
+
+fn foreign(path: &Path) -> Trouble {
+    Trouble::new(format!("cannot keep the queue in {}: it is another program's SQLite file", path.display()), ELSEWHERE)
+}
+
+fn newer(path: &Path, version: i64) -> Result<(), Trouble> {
+    if version <= VERSION {
+        return Ok(());
+    }
+    Err(Trouble::new(
+        format!("{} was written by a newer Kadabra: its version is {version}, this one knows {VERSION}", path.display()),
+        "start that Kadabra again, or set channel.embedded.path to another file",
+    ))
+}
+
+/// Opens the file for the one connection that writes messages, makes what must be in it, and says what is.
+pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection, Found), Trouble> {
+    let path = owned.path.as_path();
+    let trouble = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Trouble::new(format!("{} is damaged: {error}", path.display()), damaged(path))
+        }
+        _ => Trouble::sqlite("open the queue", path, &error),
+    };
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(trouble)?;
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(trouble);
+    let names = "SELECT count(*) FROM sqlite_schema WHERE sql = ?1";
+    let has = |sql: &&str| connection.query_row(names, [sql], |row| row.get::<_, i64>(0)).map(|count| count > 0);
+    let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(trouble)?;
+    match (number("application_id")?, number("user_version")?) {
+        (0, 0) if objects == 0 => make(&connection).map_err(trouble)?,
+        (APPLICATION, version) => newer(path, version)?,
+        _ => return Err(foreign(path)),
+    }
+    for sql in &SCHEMA {
+        if !has(sql).map_err(trouble)? {
+            let missing = sql.split(' ').nth(2).unwrap_or_default();
+            let what = format!("{} is damaged: it has no {missing} as it should be", path.display());
+            return Err(Trouble::new(what, damaged(path)));
+        }
+    }
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(trouble)?;
+    if mode != "wal" {
+        let what = format!("cannot keep the queue in {}: the file system has no shared memory for SQLite's log", path.display());
+        return Err(Trouble::new(what, "set channel.embedded.path to a file on a disk of this machine, not on a network's"));
+    }
+    let synchronous = match durability {
+        Durability::Process => "NORMAL",
+        Durability::Fsync => "FULL",
+    };
+    let settings = format!(
+        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA cache_size = -2000;"
+    );
+    connection.execute_batch(&settings).map_err(trouble)?;
+    let found = find(&connection).map_err(trouble)?;
+    Ok((connection, found))
+}
+
+/// Another connection to an open file.
+pub(super) fn join(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = connect(path, flags)?;
+    connection.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -1000;")?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    // Neither a path that begins with "file:" nor a lock of its own for what one thread alone uses.
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
+    Ok(connection)
+}
+
+/// All in one transaction, before there is a log: an interrupted one leaves nothing, and the header that [`header`] reads is right.
+fn make(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA synchronous = EXTRA; BEGIN EXCLUSIVE;"))?;
+    connection.execute_batch(&SCHEMA.join(";"))?;
+    connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"))
+}
+
+fn find(connection: &Connection) -> rusqlite::Result<Found> {
+    // Numbers are given anew once the chunks that had them are gone.
+    connection.execute("DELETE FROM done WHERE chunk NOT IN (SELECT id FROM chunks)", [])?;
+    let ends = |condition: &str| {
+        let sql = format!("SELECT min(id), max(id), total(count) FROM chunks INDEXED BY counts WHERE id {condition} ?1");
+        connection.query_row(&sql, [ADOPTED_BELOW], |row| {
+            let ends = row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?);
+            // A float since it never overflows; exact far beyond what a disk holds.
+            Ok((ends, row.get::<_, f64>(2)? as u64))
+        })
+    };
+    let ((adopted, old), (regular, new)) = (ends("<")?, ends(">=")?);
+    let mut statement = connection
+        .prepare("SELECT chunk, first, behind, count FROM done JOIN chunks ON chunks.id = chunk ORDER BY chunk, first")?;
+    let part = |row: &rusqlite::Row<'_>| Ok(Part { chunk: row.get(0)?, from: row.get(1)?, to: row.get(2)?, of: row.get(3)? });
+    let done = statement.query_map([], part)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let sound = |part: &Part| part.from < part.to && part.to <= part.of;
+    Ok(Found { adopted, regular, messages: old + new, done: done.into_iter().filter(sound).collect() })
+}

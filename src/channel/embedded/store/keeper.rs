@@ -1,0 +1,107 @@
+//! The thread that keeps the file safe and its log short: it syncs what was committed within a second, and moves what is in
+//! the log into the file, both without a push waiting for it.
+
+use std::{
+    fs::File,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+
+use super::{
+    Shared,
+    errors::Trouble,
+    file::{LOG_BYTES, beside},
+};
+
+/// What a power cut may take.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// The log is moved into the file from this length on.
+const LONG_LOG: u64 = LOG_BYTES / 2;
+
+/// What the writer and the keeper tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    state: Mutex<State>,
+    changed: Condvar,
+    checkpointing: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Since when something is committed that is not synced.
+    since: Option<Instant>,
+    /// How long the log is.
+    log: u64,
+    closed: bool,
+    /// Why the last sync failed.
+    failed: Option<Trouble>,
+}
+
+impl Keeper {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was committed, and the log is so long now.
+    pub(super) fn committed(&self, log: u64) {
+        let mut state = self.state();
+        let first = state.since.is_none();
+        state.since.get_or_insert_with(Instant::now);
+        let long = log >= LONG_LOG && state.log < LONG_LOG;
+        state.log = log;
+        if first || long {
+            self.changed.notify_one();
+        }
+    }
+
+    /// To be kept while the log is moved into the file: only one can do it.
+    pub(super) fn checkpointing(&self) -> MutexGuard<'_, ()> {
+        self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why what was committed may not outlive a power cut.
+    pub(super) fn failed(&self) -> Option<Trouble> {
+        self.state().failed.clone()
+    }
+
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something is to be done: a second after the first commit, or when the log is long. Returns how long it is.
+    fn due(&self) -> Option<u64> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            state = match state.since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed())) {
+                Some(left) if !left.is_zero() && state.log < LONG_LOG => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                Some(_) => {
+                    state.since = None;
+                    return Some(std::mem::take(&mut state.log));
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &File) {
+        while let Some(length) = self.due() {
+            let synced = log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why));
+            let moved = if length >= LONG_LOG { self.checkpoint(connection) } else { Ok(()) };
+            let moved = moved.map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why));
+            self.state().failed = synced.and(moved).err();
+        }
+    }
+
+    fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let _one_at_a_time = self.checkpointing();
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+}

@@ -1,0 +1,55 @@
+//! Dead letters: kept beside the queue, only so many, and only so many bytes of them.
+
+use rusqlite::{Transaction, params};
+
+use super::Shared;
+
+/// A dead letter on its way into the file.
+#[derive(Debug)]
+pub(in crate::channel::embedded) struct Letter {
+    pub(super) payload: Vec<u8>,
+    pub(super) reason: String,
+    /// The refused points as JSON.
+    pub(super) refused: String,
+}
+
+/// How many there are, as long as nobody else changes the file; somebody may delete them with sqlite3.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Letters {
+    /// SQLite's mark for changes by others.
+    version: Option<i64>,
+    count: u64,
+    bytes: u64,
+}
+
+impl Letters {
+    /// Puts letters in, and drops the oldest while there are too many. Returns how many.
+    pub(super) fn keep(&mut self, transaction: &Transaction<'_>, shared: &Shared, letters: Vec<Letter>) -> rusqlite::Result<u64> {
+        let version = transaction.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0))?;
+        if self.version != Some(version) {
+            let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?));
+            let (count, bytes) =
+                transaction.query_row("SELECT count(*), total(bytes) FROM dead INDEXED BY letters", [], count)?;
+            *self = Self { version: Some(version), count: count.unsigned_abs(), bytes: bytes as u64 };
+        }
+        let mut insert = transaction
+            .prepare("INSERT INTO dead (bytes, time, agent, reason, refused, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let time = jiff::Timestamp::now().to_string();
+        for Letter { payload, reason, refused } in letters {
+            let bytes = payload.len() + reason.len() + refused.len();
+            insert.execute(params![bytes as i64, time, shared.agent, reason, refused, payload])?;
+            self.count += 1;
+            self.bytes += bytes as u64;
+        }
+        let mut oldest = transaction.prepare("DELETE FROM dead WHERE id = (SELECT min(id) FROM dead) RETURNING bytes")?;
+        let mut dropped = 0;
+        // Letters must not take the messages' room; the newest stays whatever it takes.
+        while self.count > shared.max_dead_letters || (self.bytes > shared.max_dead_bytes && self.count > 1) {
+            let bytes: i64 = oldest.query_row([], |row| row.get(0))?;
+            self.count -= 1;
+            self.bytes = self.bytes.saturating_sub(bytes.unsigned_abs());
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+}

@@ -1,0 +1,354 @@
+//! The queue in a file.
+//!
+//! All pushes that wait are one commit, and their messages one row, a *chunk*: [`body`] is its bytes. [`file`] is what SQLite
+//! keeps: chunks, which of their messages are done, dead letters. What waits and what is leased is in memory, on the
+//! [`shelf`], as few [`spans`] of places; since only this process has the file, everything that is not done waits again
+//! when it is opened anew. Three threads, each with a connection of its own: the [`writer`], the [`reader`], and the
+//! [`keeper`] of the log.
+
+mod body;
+mod errors;
+mod file;
+mod inbox;
+mod keeper;
+mod letters;
+mod reader;
+mod shelf;
+mod spans;
+mod writer;
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::OpenFlags;
+use tokio::sync::{Notify, oneshot};
+
+use self::{
+    errors::Trouble,
+    inbox::Inbox,
+    keeper::Keeper,
+    letters::Letters,
+    reader::{Question, Reader, Taken},
+    shelf::{Found, GivenBack, Region, Shelf},
+    writer::{Job, Push, Settle, Writer},
+};
+use super::{Backend, BackendError, End, PushError};
+use crate::{
+    channel::{ChannelError, DeadLetter, Demand, LeaseId, Settlement},
+    config,
+};
+
+pub(super) use self::{letters::Letter, reader::Stand};
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    agent: String,
+    max_bytes: u64,
+    max_dead_letters: u64,
+    max_dead_bytes: u64,
+    shelf: Mutex<Shelf>,
+    /// Wakes whoever waits for messages.
+    arrived: Notify,
+    /// Pages in the log.
+    log: Arc<AtomicU64>,
+    keeper: Keeper,
+    /// Messages that were set aside since their chunk is damaged, and are not counted yet.
+    set_aside: AtomicU64,
+    writer: Inbox<Job>,
+    reader: Inbox<Question>,
+}
+
+impl Shared {
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        // Nothing in there can panic half-way.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.log.load(Ordering::Relaxed).saturating_mul(file::PAGE)
+    }
+}
+
+/// The threads. They end with this, once they have done what they were asked.
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    // The last to go.
+    _owned: file::Owned,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.reader.close();
+        self.shared.writer.close();
+        self.shared.keeper.close();
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// A queue in a file, which is opened by [`Store::open`] and not before.
+#[derive(Debug)]
+pub(super) struct Store {
+    settings: config::Embedded,
+    agent: String,
+    running: OnceLock<Running>,
+    opening: Mutex<()>,
+}
+
+impl Store {
+    pub(super) fn new(settings: &config::Embedded, agent: &str) -> Self {
+        Self { settings: settings.clone(), agent: agent.to_owned(), running: OnceLock::new(), opening: Mutex::new(()) }
+    }
+
+    /// Opens the file, once. Returns where it is and how many messages wait.
+    pub(super) fn open(&self) -> Result<(PathBuf, u64), ChannelError> {
+        let _once = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.running.get().is_none() {
+            let running = self.start().map_err(Trouble::unusable)?;
+            // It was empty, and nobody else fills it.
+            drop(self.running.set(running));
+        }
+        let shared = self.shared()?;
+        let messages = shared.shelf().messages();
+        Ok((shared.path.clone(), messages))
+    }
+
+    fn start(&self) -> Result<Running, Trouble> {
+        let owned = file::Owned::take(&self.settings.path)?;
+        let path = owned.path.clone();
+        let (mut connection, found) = file::open(&owned, self.settings.durability)?;
+        let joined = |flags| file::join(&path, flags).map_err(|why| Trouble::sqlite("open the queue", &path, &why));
+        let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let log_path = file::beside(&path, "-wal");
+        let log_file = File::options().read(true).append(true).create(true).open(&log_path);
+        let log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        let log = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&log);
+        let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+            counted.store(u64::from(pages.unsigned_abs()), Ordering::Relaxed);
+            Ok(())
+        };
+        connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
+        let shared = Arc::new(self.share(path, &found, log));
+        let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
+        let write =
+            Writer { shared: Arc::clone(&shared), connection, letters: Letters::default(), no_checkpoint_before: Instant::now() };
+        let read = Reader { shared: Arc::clone(&shared), connection: reading, kept: None };
+        let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+            running.threads.push(thread.map_err(|why| Trouble::io("start a thread for", &shared.path, &why))?);
+            Ok(())
+        };
+        spawn("queue-writer", Box::new(move || write.run()))?;
+        spawn("queue-reader", Box::new(move || read.run()))?;
+        let kept = Arc::clone(&shared);
+        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &log_file)))?;
+        Ok(running)
+    }
+
+    fn share(&self, path: PathBuf, found: &Found, log: Arc<AtomicU64>) -> Shared {
+        Shared {
+            path,
+            agent: self.agent.clone(),
+            max_bytes: self.settings.max_bytes,
+            max_dead_letters: self.settings.max_dead_letters as u64,
+            max_dead_bytes: self.settings.max_bytes / 4,
+            shelf: Mutex::new(Shelf::new(found)),
+            arrived: Notify::new(),
+            log,
+            keeper: Keeper::default(),
+            set_aside: AtomicU64::new(0),
+            writer: Inbox::new(),
+            reader: Inbox::new(),
+        }
+    }
+
+    fn running(&self) -> Result<&Running, Trouble> {
+        self.running.get().ok_or_else(|| {
+            let what = format!("the queue in {} is not open", self.settings.path.display());
+            Trouble::new(what, "see what the log says of it")
+        })
+    }
+
+    fn shared(&self) -> Result<&Shared, ChannelError> {
+        Ok(&self.running().map_err(Trouble::refused)?.shared)
+    }
+
+    /// The answer of a thread. A fault in it has taken the question with it.
+    fn answered<T>(&self, answer: Result<Result<T, Trouble>, oneshot::error::RecvError>) -> Result<T, Trouble> {
+        answer.unwrap_or_else(|_| {
+            let what = format!("a fault in the agent itself interrupted the work on {}", self.settings.path.display());
+            Err(Trouble::new(what, "report what the log says before this, as it is a bug"))
+        })
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<Result<T, Trouble>>) -> Question) -> Result<T, Trouble> {
+        let (answer, answered) = oneshot::channel();
+        self.running()?.shared.reader.put(question(answer));
+        self.answered(answered.await)
+    }
+
+    pub(super) async fn add(&self, region: End, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        self.queue(if region == End::Newest { Region::Newest } else { Region::Oldest }, messages).await
+    }
+
+    /// Queues messages before all others, to be leased as adopted ones. The oldest comes first.
+    pub(super) async fn adopt(&self, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        self.queue(Region::Adopted, messages).await
+    }
+
+    async fn queue(&self, region: Region, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        let running = self.running().map_err(|why| PushError::Failed(why.sentence()))?;
+        let largest = self.settings.max_message_bytes;
+        if messages.iter().any(|message| message.len() > largest) {
+            return Err(PushError::Failed(format!(
+                "a message is larger than channel.embedded.max_message_bytes, {largest} bytes"
+            )));
+        }
+        if messages.is_empty() {
+            return Ok(running.shared.shelf().messages());
+        }
+        let (answer, answered) = oneshot::channel();
+        running.shared.writer.put(Job::Push(Push { region, messages, answer }));
+        match answered.await {
+            Ok(answer) => answer,
+            Err(gone) => self.answered(Err(gone)).map_err(|why: Trouble| PushError::Failed(why.sentence())),
+        }
+    }
+
+    /// See [`crate::channel::Channel::receive`]; the lease is known under this name afterwards.
+    pub(super) async fn take(&self, id: &LeaseId, demand: Demand, wait: Duration) -> Result<Option<Taken>, ChannelError> {
+        let shared = self.shared()?;
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            // From here on no arrival is missed, whether it comes before or after the wait has begun.
+            let arrived = shared.arrived.notified();
+            if shared.shelf().messages() > 0 {
+                let lease = self.settings.lease;
+                let taken = self.ask(|answer| Question::Take { id: id.clone(), demand, lease, answer }).await;
+                if let Some(taken) = taken.map_err(Trouble::refused)? {
+                    return Ok(Some(taken));
+                }
+            }
+            if tokio::time::timeout_at(until, arrived).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How many messages were set aside, since their chunk is damaged, since this was asked last.
+    pub(super) fn take_set_aside(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.shared.set_aside.swap(0, Ordering::Relaxed))
+    }
+
+    /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.
+    pub(super) async fn settle(&self, leases: Vec<(LeaseId, Vec<Letter>)>) -> Result<u64, ChannelError> {
+        let (answer, answered) = oneshot::channel();
+        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::Settle(Settle { leases, answer }));
+        self.answered(answered.await).map_err(Trouble::refused)
+    }
+
+    pub(super) fn hear(&self, id: &LeaseId) -> Option<Settlement> {
+        self.running.get()?.shared.shelf().hear(id)
+    }
+
+    /// Gives a lease back, unless it has ended. Returns how it ended, `None` when nobody knows it, and how many messages wait
+    /// again.
+    pub(super) async fn give_back(&self, id: &LeaseId) -> Result<(Option<Settlement>, u64), ChannelError> {
+        let running = self.running().map_err(Trouble::refused)?;
+        loop {
+            let given_back = running.shared.shelf().give_back(id);
+            match given_back {
+                GivenBack::Released(messages) => {
+                    running.shared.arrived.notify_waiters();
+                    return Ok((Some(Settlement::Released), messages));
+                }
+                GivenBack::Ended(how) => return Ok((Some(how), 0)),
+                GivenBack::Unknown => return Ok((None, 0)),
+                GivenBack::Settling => {
+                    let (answer, answered) = oneshot::channel();
+                    running.shared.writer.put(Job::Flush(answer));
+                    self.answered(answered.await.map(Ok)).map_err(Trouble::refused)?;
+                }
+            }
+        }
+    }
+
+    pub(super) fn renew(&self, ids: Vec<LeaseId>) -> Result<Vec<LeaseId>, ChannelError> {
+        Ok(self.shared()?.shelf().renew(ids, Instant::now() + self.settings.lease))
+    }
+
+    /// Takes back what has expired and is not among `live`. Returns how many messages.
+    pub(super) fn expire(&self, live: &[LeaseId]) -> Result<u64, ChannelError> {
+        let shared = self.shared()?;
+        let messages = shared.shelf().expire(live, Instant::now());
+        if messages > 0 {
+            shared.arrived.notify_waiters();
+        }
+        Ok(messages)
+    }
+
+    /// How many messages wait, and how many leases there are.
+    pub(super) fn counts(&self) -> Result<(u64, u64), ChannelError> {
+        let shelf = self.shared()?.shelf();
+        Ok((shelf.messages(), shelf.leases() as u64))
+    }
+
+    pub(super) async fn stand(&self) -> Result<Stand, ChannelError> {
+        self.ask(Question::Stand).await.map_err(Trouble::refused)
+    }
+
+    /// Why what was pushed may not outlive a power cut, and what to do about it.
+    pub(super) fn unsafe_because(&self) -> Option<(String, String)> {
+        self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend }| (what, mend))
+    }
+
+    pub(super) fn settings(&self) -> &config::Embedded {
+        &self.settings
+    }
+}
+
+#[async_trait]
+impl Backend for Store {
+    async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        self.add(end, messages).await
+    }
+
+    async fn length(&self) -> Result<u64, BackendError> {
+        let running = self.running().map_err(|why| BackendError(why.sentence()))?;
+        Ok(running.shared.shelf().messages())
+    }
+
+    async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError> {
+        let range = self.ask(|answer| Question::Range { start, stop, answer }).await;
+        range.map_err(|why| BackendError(why.sentence()))
+    }
+
+    async fn clear(&self) -> Result<bool, BackendError> {
+        let (answer, answered) = oneshot::channel();
+        self.running().map_err(|why| BackendError(why.sentence()))?.shared.writer.put(Job::Clear(answer));
+        self.answered(answered.await).map_err(|why| BackendError(why.sentence()))
+    }
+}
+
+impl From<&DeadLetter> for Letter {
+    fn from(letter: &DeadLetter) -> Self {
+        // Names and reasons are text, which always has a JSON form.
+        let refused = serde_json::to_string(&letter.refused).unwrap_or_default();
+        Self { payload: letter.payload.clone(), reason: letter.reason.clone(), refused }
+    }
+}

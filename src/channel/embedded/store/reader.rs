@@ -1,0 +1,288 @@
+//! The thread that reads, on a connection of its own, so that no push waits for it.
+
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _};
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    body::{checked, messages},
+    errors::Trouble,
+    shelf::ADOPTED_BELOW,
+    spans::{Part, Place},
+    writer::Job,
+};
+use crate::channel::{Demand, LeaseId};
+
+/// As much as one answer to a question for a range may have.
+const LARGEST_RANGE: usize = 4 << 20;
+/// Chunks that are larger are read anew for each lease.
+const LARGEST_KEPT: usize = 1 << 20;
+/// In so many spans a lease may be at most; released messages may lie in many.
+const SPANS: usize = 1000;
+/// How much of the oldest message is looked at.
+pub(super) const GLANCE: usize = 500;
+
+/// What the reader is asked.
+#[derive(Debug)]
+pub(super) enum Question {
+    Take { id: LeaseId, demand: Demand, lease: Duration, answer: oneshot::Sender<Result<Option<Taken>, Trouble>> },
+    Range { start: i64, stop: i64, answer: oneshot::Sender<Result<Vec<Bytes>, Trouble>> },
+    Stand(oneshot::Sender<Result<Stand, Trouble>>),
+}
+
+/// Messages that are leased now.
+#[derive(Debug, Default)]
+pub(in crate::channel::embedded) struct Taken {
+    pub(in crate::channel::embedded) messages: Vec<Vec<u8>>,
+    pub(in crate::channel::embedded) adopted: bool,
+}
+
+/// How the file stands.
+#[derive(Debug)]
+pub(in crate::channel::embedded) struct Stand {
+    pub(in crate::channel::embedded) dead: u64,
+    /// Bytes of it that are in use.
+    pub(in crate::channel::embedded) used: u64,
+    /// The oldest message's beginning and end.
+    pub(in crate::channel::embedded) oldest: Option<Vec<u8>>,
+}
+
+/// See the module.
+pub(super) struct Reader {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    /// The chunk that the last lease has left a part of, with how many messages it has.
+    pub(super) kept: Option<(i64, u32, Vec<u8>)>,
+}
+
+/// A lease in the making.
+struct Taking {
+    demand: Demand,
+    messages: Vec<Vec<u8>>,
+    bytes: usize,
+    parts: Vec<Part>,
+}
+
+impl Taking {
+    /// Takes what fits of a chunk's messages. Returns whether there is room for more.
+    fn add(&mut self, chunk: i64, of: u32, checked: &[u8], places: Range<u32>) -> bool {
+        let mut part = Part { chunk, from: places.start, to: places.start, of };
+        let mut room = true;
+        for message in messages(checked, places) {
+            let fits = self.messages.len() < self.demand.messages.max(1) && self.bytes + message.len() <= self.demand.bytes;
+            if !fits && !self.messages.is_empty() {
+                room = false;
+                break;
+            }
+            self.bytes += message.len();
+            self.messages.push(message.to_vec());
+            part.to += 1;
+        }
+        if part.from < part.to {
+            self.parts.push(part);
+        }
+        room && self.messages.len() < self.demand.messages.max(1) && self.bytes < self.demand.bytes
+    }
+}
+
+impl Reader {
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while let Some(questions) = shared.reader.take() {
+            for question in questions {
+                // As the writer does.
+                drop(catch_unwind(AssertUnwindSafe(|| self.answer(question))));
+            }
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Take { id, demand, lease, answer } => {
+                let taken = self.take(&id, demand, lease);
+                // Nobody waits for it any more, so nobody would give it back.
+                if let Err(Ok(Some(_))) = answer.send(taken) {
+                    self.shared.shelf().give_back(&id);
+                    self.shared.arrived.notify_waiters();
+                }
+            }
+            Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
+            Question::Stand(answer) => {
+                let stand = self.stand().map_err(|why| self.trouble("look at the queue", &why));
+                drop(answer.send(stand));
+            }
+        }
+    }
+
+    fn take(&mut self, id: &LeaseId, demand: Demand, lease: Duration) -> Result<Option<Taken>, Trouble> {
+        loop {
+            let (spans, mark) = self.shared.shelf().oldest(SPANS);
+            let Some(&(oldest, _)) = spans.first() else { return Ok(None) };
+            let adopted = oldest.chunk < ADOPTED_BELOW;
+            let mut taking = Taking { demand, messages: Vec::new(), bytes: 0, parts: Vec::new() };
+            for &(from, to) in spans.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
+                let before = taking.messages.len();
+                let room = self.fill(&mut taking, from, to).map_err(|why| self.trouble("take messages", &why))?;
+                if room && taking.messages.len() == before {
+                    self.shared.shelf().vanished(from, to, mark);
+                }
+                if !room {
+                    break;
+                }
+            }
+            if taking.messages.is_empty() {
+                continue;
+            }
+            let Taking { messages, parts, .. } = taking;
+            if self.shared.shelf().lease(id.clone(), parts, Instant::now() + lease, mark) {
+                return Ok(Some(Taken { messages, adopted }));
+            }
+            self.kept = None;
+        }
+    }
+
+    /// Takes what fits of a span. Returns whether there is room for more.
+    fn fill(&mut self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<bool> {
+        if let Some((chunk, of, body)) = self.kept.as_ref().filter(|(chunk, ..)| *chunk == from.chunk) {
+            let until = if *chunk == to.chunk { to.message } else { *of };
+            // It was checked when it was kept.
+            if let Ok(checked) = checked(body)
+                && !taking.add(*chunk, *of, checked, from.message..until)
+            {
+                return Ok(false);
+            }
+            from = Place::start(chunk + 1);
+        }
+        let mut statement =
+            self.connection.prepare("SELECT id, count, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+        let mut rows = statement.query((from.chunk, to.chunk + i64::from(to.message > 0)))?;
+        while let Some(row) = rows.next()? {
+            let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
+            let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+            let body = row.get_ref(2)?.as_blob()?;
+            let Ok(checked) = checked(body) else {
+                self.shared.damaged(Part { chunk, from: places.start, to: places.end, of });
+                continue;
+            };
+            if !taking.add(chunk, of, checked, places) {
+                let rest = taking.parts.last().is_none_or(|part| part.chunk != chunk || part.to < of);
+                self.kept = (rest && body.len() <= LARGEST_KEPT).then(|| (chunk, of, body.to_vec()));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, Trouble> {
+        let (spans, length) = {
+            let shelf = self.shared.shelf();
+            (shelf.newest(), i64::try_from(shelf.messages()).unwrap_or(i64::MAX))
+        };
+        let from_end = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
+        let (start, stop) = (from_end(start).max(0), from_end(stop).min(length - 1));
+        if start > stop {
+            return Ok(Vec::new());
+        }
+        self.newest(&spans, start.unsigned_abs(), (stop - start).unsigned_abs() + 1).map_err(|why| match why {
+            Reading::Sqlite(why) => self.trouble("read messages", &why),
+            Reading::TooMuch => Trouble::new(
+                format!("the messages in this range have more than {LARGEST_RANGE} bytes together"),
+                "ask for fewer at once",
+            ),
+        })
+    }
+
+    /// Messages from the newest on, but for so many.
+    fn newest(&self, spans: &[(Place, Place)], mut skip: u64, count: u64) -> Result<Vec<Bytes>, Reading> {
+        let mut answer: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
+        let mut ids = self
+            .connection
+            .prepare("SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2 ORDER BY id DESC")?;
+        for &(from, to) in spans {
+            let mut rows = ids.query((from.chunk, to.chunk + i64::from(to.message > 0)))?;
+            while let Some(row) = rows.next()? {
+                let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
+                let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+                let here = u64::from(places.end.saturating_sub(places.start));
+                if skip >= here {
+                    skip -= here;
+                    continue;
+                }
+                let body: Option<Vec<u8>> =
+                    self.connection.query_row("SELECT body FROM chunks WHERE id = ?1", [chunk], |row| row.get(0)).optional()?;
+                let body = body.unwrap_or_default();
+                let Ok(checked) = checked(&body) else { continue };
+                let all: Vec<&[u8]> = messages(checked, places).collect();
+                for message in all.into_iter().rev().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+                    bytes += message.len();
+                    if bytes > LARGEST_RANGE {
+                        return Err(Reading::TooMuch);
+                    }
+                    answer.push(Bytes::copy_from_slice(message));
+                    if answer.len() as u64 == count {
+                        return Ok(answer);
+                    }
+                }
+                skip = 0;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn stand(&self) -> rusqlite::Result<Stand> {
+        let number = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+        let dead = number("SELECT count(*) FROM dead INDEXED BY letters")?;
+        let used = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?) * super::file::PAGE;
+        Ok(Stand { dead, used, oldest: self.oldest()? })
+    }
+
+    /// A glance at the oldest message. A large one's beginning and end are enough.
+    fn oldest(&self) -> rusqlite::Result<Option<Vec<u8>>> {
+        let Some(&(at, _)) = self.shared.shelf().oldest(1).0.first() else { return Ok(None) };
+        let body = "SELECT id, body FROM chunks WHERE id >= ?1 ORDER BY id LIMIT 1";
+        let glance = |row: &rusqlite::Row<'_>| {
+            let place = if row.get::<_, i64>(0)? == at.chunk { at.message } else { 0 };
+            let body = row.get_ref(1)?.as_blob()?;
+            let message = checked(body).ok().and_then(|checked| messages(checked, place..place + 1).next());
+            Ok(message.map(|message| {
+                let head = message.get(..GLANCE).unwrap_or(message);
+                let tail = message.get(message.len().saturating_sub(GLANCE)..).unwrap_or_default();
+                [head, b"\n", tail].concat()
+            }))
+        };
+        self.connection.query_row(body, [at.chunk], glance).optional().map(Option::flatten)
+    }
+
+    fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
+        Trouble::sqlite(doing, &self.shared.path, why)
+    }
+}
+
+enum Reading {
+    Sqlite(rusqlite::Error),
+    TooMuch,
+}
+
+impl From<rusqlite::Error> for Reading {
+    fn from(why: rusqlite::Error) -> Self {
+        Self::Sqlite(why)
+    }
+}
+
+impl Shared {
+    /// A chunk is not as it was written: it is set aside, and what is behind it goes on.
+    fn damaged(&self, part: Part) {
+        let messages = self.shelf().take(&[part]);
+        self.set_aside.fetch_add(messages, std::sync::atomic::Ordering::Relaxed);
+        self.writer.put(Job::SetAside(part.chunk));
+    }
+}

@@ -1,0 +1,361 @@
+//! What waits and what is leased: kept in memory, since only this process has the file. Pure; the clock is the caller's.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
+
+use super::spans::{Part, Place, Spans};
+use crate::channel::{LeaseId, Settlement};
+
+/// Chunks below this hold adopted messages: older than all others, and leased apart from them.
+pub(super) const ADOPTED_BELOW: i64 = -(1 << 62);
+/// The first of them.
+const FIRST_ADOPTED: i64 = i64::MIN + 1;
+
+/// What a file holds when it is opened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// The first and the last of the chunks with adopted messages, and of all others.
+    pub(super) adopted: Option<(i64, i64)>,
+    pub(super) regular: Option<(i64, i64)>,
+    /// How many messages all chunks have.
+    pub(super) messages: u64,
+    /// What is done of chunks that are not done as a whole.
+    pub(super) done: Vec<Part>,
+}
+
+/// A lease.
+#[derive(Debug)]
+struct Held {
+    parts: Vec<Part>,
+    messages: u64,
+    expires: Instant,
+    /// The writer is at it: how it ends is not known yet.
+    settling: bool,
+}
+
+/// What became of a lease that was to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenBack {
+    /// So many messages wait again.
+    Released(u64),
+    /// It had ended before, like this.
+    Ended(Settlement),
+    /// The writer is at it.
+    Settling,
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// How a settlement finds a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settling {
+    /// It is held, and now being settled: these are its messages.
+    Begun(Vec<Part>),
+    /// It has ended before, like this.
+    Ended(Settlement),
+    /// It is not ours any more.
+    Lost,
+}
+
+/// What remains to be written down of a chunk of which something is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing: all of it is done.
+    Nothing,
+    /// These ranges are done, the others not.
+    Done(Vec<(u32, u32)>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    waiting: Spans,
+    /// How many messages wait.
+    messages: u64,
+    leases: HashMap<LeaseId, Held>,
+    /// Ranges that are done, of chunks that are not done as a whole.
+    done: BTreeMap<i64, Vec<(u32, u32)>>,
+    /// How leases ended, until their holders have heard of it.
+    ended: HashMap<LeaseId, Settlement>,
+    /// How often all that waits was deleted: what was read before is not to be leased after.
+    clears: u64,
+    newest: i64,
+    oldest: i64,
+    adopted: i64,
+}
+
+impl Shelf {
+    pub(super) fn new(found: &Found) -> Self {
+        let mut waiting = Spans::default();
+        for (first, last) in [found.adopted, found.regular].into_iter().flatten() {
+            waiting.insert(Place::start(first), Place::start(last + 1));
+        }
+        let mut done = BTreeMap::<i64, Vec<(u32, u32)>>::new();
+        let mut messages = found.messages;
+        for part in &found.done {
+            waiting.remove(part.start(), part.end());
+            messages = messages.saturating_sub(part.count());
+            done.entry(part.chunk).or_default().push((part.from, part.to));
+        }
+        Self {
+            waiting,
+            messages,
+            leases: HashMap::new(),
+            done,
+            ended: HashMap::new(),
+            clears: 0,
+            newest: found.regular.map_or(1, |(_, last)| last.max(0) + 1),
+            oldest: found.regular.map_or(0, |(first, _)| first.min(1) - 1),
+            adopted: found.adopted.map_or(FIRST_ADOPTED, |(_, last)| last + 1),
+        }
+    }
+
+    /// How many messages wait.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// How many leases there are.
+    pub(super) fn leases(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// The numbers that the next `chunks` chunks get, from the oldest on. They are not used up by it.
+    pub(super) fn numbers(&self, region: Region, chunks: i64) -> i64 {
+        match region {
+            Region::Newest => self.newest,
+            Region::Oldest => self.oldest + 1 - chunks,
+            Region::Adopted => self.adopted,
+        }
+    }
+
+    /// Chunks were stored under the numbers that were asked for.
+    pub(super) fn stored(&mut self, region: Region, chunks: i64, messages: u64) {
+        let first = self.numbers(region, chunks);
+        match region {
+            Region::Newest => self.newest += chunks,
+            Region::Oldest => self.oldest -= chunks,
+            Region::Adopted => self.adopted += chunks,
+        }
+        self.waiting.insert(Place::start(first), Place::start(first + chunks));
+        self.messages += messages;
+    }
+
+    /// Where the oldest messages wait, in at most so many spans, and a mark that [`Shelf::lease`] wants to see again.
+    pub(super) fn oldest(&self, spans: usize) -> (Vec<(Place, Place)>, u64) {
+        (self.waiting.iter().take(spans).collect(), self.clears)
+    }
+
+    /// Where messages wait, from the newest on.
+    pub(super) fn newest(&self) -> Vec<(Place, Place)> {
+        self.waiting.iter().rev().collect()
+    }
+
+    /// Leases what was found at [`Shelf::oldest`]. Returns whether it still waits.
+    pub(super) fn lease(&mut self, id: LeaseId, parts: Vec<Part>, expires: Instant, mark: u64) -> bool {
+        if mark != self.clears {
+            return false;
+        }
+        let messages = self.take(&parts);
+        self.leases.insert(id, Held { parts, messages, expires, settling: false });
+        true
+    }
+
+    /// Takes parts off what waits, for good or for a lease.
+    pub(super) fn take(&mut self, parts: &[Part]) -> u64 {
+        parts.iter().for_each(|part| self.waiting.remove(part.start(), part.end()));
+        let messages = parts.iter().map(Part::count).sum();
+        self.messages = self.messages.saturating_sub(messages);
+        messages
+    }
+
+    /// Nothing is left where messages were thought to wait: somebody else has deleted them.
+    pub(super) fn vanished(&mut self, from: Place, to: Place, mark: u64) {
+        if mark == self.clears {
+            self.waiting.remove(from, to);
+            if self.waiting.iter().next().is_none() {
+                self.messages = 0;
+            }
+        }
+    }
+
+    /// Renews leases. Returns those that are not there any more.
+    pub(super) fn renew(&mut self, ids: Vec<LeaseId>, expires: Instant) -> Vec<LeaseId> {
+        let mut gone = Vec::new();
+        for id in ids {
+            match self.leases.get_mut(&id) {
+                Some(held) => held.expires = expires,
+                // Whoever settles it will know.
+                None if matches!(self.ended.get(&id), Some(Settlement::Completed { .. })) => {}
+                None => gone.push(id),
+            }
+        }
+        gone
+    }
+
+    /// Gives a lease back: its messages wait again, where they were.
+    pub(super) fn give_back(&mut self, id: &LeaseId) -> GivenBack {
+        if let Some(how) = self.ended.remove(id) {
+            return GivenBack::Ended(how);
+        }
+        match self.leases.get(id) {
+            Some(held) if held.settling => GivenBack::Settling,
+            Some(_) => GivenBack::Released(self.put_back(id)),
+            None => GivenBack::Unknown,
+        }
+    }
+
+    /// Takes back the leases that have expired, are not being settled, and are not `live`. Their holders will hear that
+    /// they are lost.
+    pub(super) fn expire(&mut self, live: &[LeaseId], now: Instant) -> u64 {
+        let late =
+            |(id, held): (&LeaseId, &Held)| (held.expires <= now && !held.settling && !live.contains(id)).then(|| id.clone());
+        let late: Vec<LeaseId> = self.leases.iter().filter_map(late).collect();
+        let messages = late.iter().map(|id| self.put_back(id)).sum();
+        self.ended.extend(late.into_iter().map(|id| (id, Settlement::Lost)));
+        messages
+    }
+
+    fn put_back(&mut self, id: &LeaseId) -> u64 {
+        let Some(held) = self.leases.remove(id) else { return 0 };
+        held.parts.iter().for_each(|part| self.waiting.insert(part.start(), part.end()));
+        self.messages += held.messages;
+        held.messages
+    }
+
+    /// Begins to settle a lease, so that nobody else ends it meanwhile.
+    pub(super) fn begin_settling(&mut self, id: &LeaseId) -> Settling {
+        if let Some(how) = self.ended.get(id) {
+            return Settling::Ended(*how);
+        }
+        match self.leases.get_mut(id) {
+            Some(held) => {
+                held.settling = true;
+                Settling::Begun(held.parts.clone())
+            }
+            None => Settling::Lost,
+        }
+    }
+
+    /// It could not be settled: it is held as before.
+    pub(super) fn not_settled(&mut self, id: &LeaseId) {
+        if let Some(held) = self.leases.get_mut(id) {
+            held.settling = false;
+        }
+    }
+
+    /// It was completed.
+    pub(super) fn settled(&mut self, id: &LeaseId, parked: usize) {
+        self.leases.remove(id);
+        self.ended.insert(id.clone(), Settlement::Completed { parked });
+    }
+
+    /// How a lease ended, for its holder; it is forgotten by that.
+    pub(super) fn hear(&mut self, id: &LeaseId) -> Option<Settlement> {
+        self.ended.remove(id)
+    }
+
+    /// What is to be written down when these parts are done, chunk by chunk.
+    pub(super) fn rests(&self, parts: impl IntoIterator<Item = Part>) -> BTreeMap<i64, Rest> {
+        let mut done = BTreeMap::<i64, (u32, Vec<(u32, u32)>)>::new();
+        for part in parts {
+            let before = || (part.of, self.done.get(&part.chunk).cloned().unwrap_or_default());
+            done.entry(part.chunk).or_insert_with(before).1.push((part.from, part.to));
+        }
+        let rest = |(chunk, (of, ranges))| (chunk, rest(of, ranges));
+        done.into_iter().map(rest).collect()
+    }
+
+    /// It was written down.
+    pub(super) fn written(&mut self, rests: BTreeMap<i64, Rest>) {
+        for (chunk, rest) in rests {
+            match rest {
+                Rest::Nothing => self.done.remove(&chunk),
+                Rest::Done(ranges) => self.done.insert(chunk, ranges),
+            };
+        }
+    }
+
+    /// What waits apart from what was adopted, taken off. It comes back by [`Shelf::uncleared`].
+    pub(super) fn clear(&mut self) -> Vec<(Place, Place)> {
+        self.clears += 1;
+        let (from, to) = (Place::start(ADOPTED_BELOW), Place::start(i64::MAX));
+        let spans: Vec<_> = self.waiting.iter().filter(|(start, _)| *start >= from).collect();
+        self.waiting.remove(from, to);
+        spans
+    }
+
+    /// So many messages were deleted with [`Shelf::clear`].
+    pub(super) fn cleared(&mut self, messages: u64) {
+        self.messages = self.messages.saturating_sub(messages);
+    }
+
+    /// They could not be deleted.
+    pub(super) fn uncleared(&mut self, spans: &[(Place, Place)]) {
+        spans.iter().for_each(|&(from, to)| self.waiting.insert(from, to));
+    }
+}
+
+/// Where a push goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Region {
+    Newest,
+    Oldest,
+    Adopted,
+}
+
+/// Merges ranges of a chunk with so many messages.
+fn rest(of: u32, mut ranges: Vec<(u32, u32)>) -> Rest {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, range| {
+        let meets = next.0 <= range.1;
+        if meets {
+            range.1 = range.1.max(next.1);
+        }
+        meets
+    });
+    match ranges.as_slice() {
+        [(0, to)] if *to >= of => Rest::Nothing,
+        _ => Rest::Done(ranges),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_done_when_all_its_parts_are_in_whatever_order() {
+        assert_eq!(rest(10, vec![(5, 10), (0, 3)]), Rest::Done(vec![(0, 3), (5, 10)]));
+        assert_eq!(rest(10, vec![(5, 10), (0, 3), (3, 4)]), Rest::Done(vec![(0, 4), (5, 10)]));
+        assert_eq!(rest(10, vec![(5, 10), (0, 3), (3, 5)]), Rest::Nothing);
+    }
+
+    #[test]
+    fn what_was_read_before_a_clear_is_not_leased_after_it() {
+        let mut shelf = Shelf::new(&Found::default());
+        shelf.stored(Region::Newest, 1, 10);
+        let (_, mark) = shelf.oldest(1);
+        let part = Part { chunk: 1, from: 0, to: 10, of: 10 };
+        let spans = shelf.clear();
+        assert!(!shelf.lease(LeaseId("a".into()), vec![part], Instant::now(), mark));
+        shelf.uncleared(&spans);
+        assert_eq!(shelf.oldest(9).0, spans);
+    }
+
+    #[test]
+    fn what_is_being_settled_is_neither_given_back_nor_taken_back() {
+        let mut shelf = Shelf::new(&Found::default());
+        let (id, now) = (LeaseId("a".into()), Instant::now());
+        shelf.stored(Region::Newest, 1, 10);
+        assert!(shelf.lease(id.clone(), vec![Part { chunk: 1, from: 0, to: 4, of: 10 }], now, 0));
+        assert!(matches!(shelf.begin_settling(&id), Settling::Begun(_)));
+        assert_eq!((shelf.give_back(&id), shelf.expire(&[], now)), (GivenBack::Settling, 0));
+        shelf.not_settled(&id);
+        assert_eq!(shelf.expire(&[], now), 4);
+        assert_eq!(shelf.begin_settling(&id), Settling::Ended(Settlement::Lost));
+        assert_eq!(shelf.messages(), 10);
+    }
+}

@@ -1,0 +1,122 @@
+//! Where messages are: places in chunks, and sets of them as few spans. Pure.
+
+use std::collections::BTreeMap;
+
+/// A message's place. Places are ordered from the oldest message to the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) chunk: i64,
+    pub(super) message: u32,
+}
+
+impl Place {
+    /// The first place of a chunk.
+    pub(super) fn start(chunk: i64) -> Self {
+        Self { chunk, message: 0 }
+    }
+}
+
+/// Some messages of one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) chunk: i64,
+    pub(super) from: u32,
+    /// Not included.
+    pub(super) to: u32,
+    /// How many messages the chunk has.
+    pub(super) of: u32,
+}
+
+impl Part {
+    pub(super) fn start(&self) -> Place {
+        Place { chunk: self.chunk, message: self.from }
+    }
+
+    /// The place behind it: in the next chunk when this one ends with it, so that neighbours meet.
+    pub(super) fn end(&self) -> Place {
+        if self.to >= self.of { Place::start(self.chunk + 1) } else { Place { chunk: self.chunk, message: self.to } }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        u64::from(self.to - self.from)
+    }
+}
+
+/// A set of places: disjoint spans, none touching another. A span may reach over chunks that do not exist any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spans(BTreeMap<Place, Place>);
+
+impl Spans {
+    /// Adds a span of which nothing is in yet.
+    pub(super) fn insert(&mut self, mut from: Place, mut to: Place) {
+        if from >= to {
+            return;
+        }
+        if let Some((&before, &end)) = self.0.range(..=from).next_back()
+            && end >= from
+        {
+            from = before;
+            to = to.max(end);
+        }
+        while let Some((&next, &end)) = self.0.range(from..=to).next() {
+            self.0.remove(&next);
+            to = to.max(end);
+        }
+        self.0.insert(from, to);
+    }
+
+    /// Takes a span out, of which not everything need be in.
+    pub(super) fn remove(&mut self, from: Place, to: Place) {
+        if from >= to {
+            return;
+        }
+        let before = self.0.range(..from).next_back().map(|(&start, &end)| (start, end));
+        if let Some((start, end)) = before.filter(|(_, end)| *end > from) {
+            self.0.insert(start, from);
+            if end > to {
+                self.0.insert(to, end);
+            }
+        }
+        while let Some((&start, &end)) = self.0.range(from..to).next() {
+            self.0.remove(&start);
+            if end > to {
+                self.0.insert(to, end);
+            }
+        }
+    }
+
+    /// The spans from the oldest on.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Place, Place)> + '_ {
+        self.0.iter().map(|(&from, &to)| (from, to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_set_of_spans_is_a_set(steps in prop::collection::vec((any::<bool>(), 0..30u32, 0..8u32), 0..40)) {
+            let (mut spans, mut set) = (Spans::default(), BTreeSet::new());
+            for (insert, from, length) in steps {
+                let (a, b) = (Place { chunk: 1, message: from }, Place { chunk: 1, message: from + length });
+                if insert {
+                    spans.insert(a, b);
+                    set.extend(from..from + length);
+                } else {
+                    spans.remove(a, b);
+                    set.retain(|at| !(from..from + length).contains(at));
+                }
+                let all: Vec<u32> = spans.iter().flat_map(|(from, to)| from.message..to.message).collect();
+                prop_assert_eq!(all, set.iter().copied().collect::<Vec<_>>());
+                prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(|(one, next)| one.1 < next.0));
+                prop_assert!(spans.iter().all(|(from, to)| from < to));
+            }
+        }
+    }
+}

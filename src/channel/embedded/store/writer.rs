@@ -1,0 +1,429 @@
+//! The thread that writes: everything that waits goes into one commit, and only then is anybody answered.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    body::{self, Body},
+    errors::Trouble,
+    file::{PAGE, PATIENCE},
+    letters::{Letter, Letters},
+    shelf::{Region, Rest, Settling},
+    spans::{Part, Place},
+};
+use crate::channel::{LeaseId, embedded::PushError};
+
+/// A chunk is finished when it has as many bytes, and what is larger has one of its own: small enough to be read again for
+/// the next lease, large enough that a row costs nothing.
+const CHUNK: usize = 128 << 10;
+/// A log longer than this is emptied before more is written, however long that takes.
+const LONGEST_LOG: u64 = 64 << 20;
+/// A file is made smaller when it has so many pages of which nearly none is in use.
+const LARGE: u64 = (64 << 20) / PAGE;
+const NEARLY_NONE: u64 = (16 << 20) / PAGE;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(super) enum Job {
+    Push(Push),
+    Settle(Settle),
+    Clear(oneshot::Sender<Result<bool, Trouble>>),
+    /// A chunk that cannot be read: its bytes become a dead letter.
+    SetAside(i64),
+    /// Answered when all before it was.
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) region: Region,
+    pub(super) messages: Vec<Bytes>,
+    pub(super) answer: oneshot::Sender<Result<u64, PushError>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Settle {
+    /// With its dead letters.
+    pub(super) leases: Vec<(LeaseId, Vec<Letter>)>,
+    /// How many dead letters were dropped.
+    pub(super) answer: oneshot::Sender<Result<u64, Trouble>>,
+}
+
+/// See the module.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    pub(super) letters: Letters,
+    /// When somebody reads what is in the log, it is of no use to try to empty it again at once.
+    pub(super) no_checkpoint_before: Instant,
+}
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while let Some(jobs) = shared.writer.take() {
+            // Whoever waits for an answer that a fault of ours has taken along is told by that; the transaction is undone.
+            drop(catch_unwind(AssertUnwindSafe(|| self.work(jobs))));
+            if shared.writer.is_empty() {
+                self.shrink();
+            }
+        }
+    }
+
+    /// Settling goes first, since it makes room; what waits at the same time has no order.
+    fn work(&mut self, jobs: Vec<Job>) {
+        let (mut pushes, mut settlements, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                Job::Push(push) => pushes.push(push),
+                Job::Settle(settle) => settlements.push(settle),
+                Job::Flush(answer) => flushes.push(answer),
+                Job::Clear(answer) => drop(answer.send(self.clear())),
+                Job::SetAside(chunk) => self.set_aside(chunk),
+            }
+        }
+        if !settlements.is_empty() {
+            self.settle(settlements);
+        }
+        if !pushes.is_empty() {
+            self.push(pushes);
+        }
+        for answer in flushes {
+            // Who does not wait any more need not hear.
+            let _ = answer.send(());
+        }
+        self.shared.keeper.committed(self.shared.log_bytes());
+    }
+
+    fn push(&mut self, pushes: Vec<Push>) {
+        let mut room = match self.room() {
+            Ok(room) => room,
+            Err(why) => return refuse(pushes, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+        };
+        let (fitting, full): (Vec<_>, Vec<_>) = pushes.into_iter().partition(|push| {
+            let needed = push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
+            let fits = needed.saturating_add(4 * PAGE) <= room;
+            if fits {
+                room -= needed;
+            }
+            fits
+        });
+        refuse(full, &PushError::Full);
+        if fitting.is_empty() {
+            return;
+        }
+        let stored = [Region::Adopted, Region::Oldest, Region::Newest].map(|region| (region, in_order(&fitting, region)));
+        match self.store(&stored) {
+            Ok(chunks) => {
+                let mut length = {
+                    let mut shelf = self.shared.shelf();
+                    let before = shelf.messages();
+                    for ((region, messages), chunks) in stored.iter().zip(chunks) {
+                        shelf.stored(*region, chunks, messages.len() as u64);
+                    }
+                    before
+                };
+                self.shared.arrived.notify_waiters();
+                for push in fitting {
+                    length += push.messages.len() as u64;
+                    drop(push.answer.send(Ok(length)));
+                }
+            }
+            Err(why) => refuse(fitting, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+        }
+    }
+
+    /// Stores messages, in one transaction. Returns how many chunks each region got.
+    fn store(&mut self, regions: &[(Region, Vec<&Bytes>); 3]) -> rusqlite::Result<[i64; 3]> {
+        let shared = Arc::clone(&self.shared);
+        let transaction = self.begin()?;
+        let mut chunks = [0; 3];
+        {
+            let mut insert = transaction.prepare("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
+            let mut body = Body::new();
+            for ((region, messages), chunks) in regions.iter().zip(&mut chunks) {
+                let ends = chunk_ends(messages);
+                *chunks = ends.len() as i64;
+                let first = shared.shelf().numbers(*region, *chunks);
+                let mut rest = messages.as_slice();
+                for (id, count) in (first..).zip(ends) {
+                    let (these, others) = rest.split_at(count.min(rest.len()));
+                    rest = others;
+                    body.clear();
+                    these.iter().for_each(|message| body.push(message));
+                    insert.execute(params![id, body.count(), body.finish()])?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(chunks)
+    }
+
+    fn settle(&mut self, settlements: Vec<Settle>) {
+        let (mut parts, mut letters, mut begun) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ended = Vec::with_capacity(settlements.len());
+        {
+            let mut shelf = self.shared.shelf();
+            for Settle { leases, answer } in settlements {
+                for (id, its_letters) in leases {
+                    // Those that are lost, or were completed before, are so whatever is said now.
+                    if let Settling::Begun(its_parts) = shelf.begin_settling(&id) {
+                        parts.extend(its_parts);
+                        begun.push((id, its_letters.len()));
+                        letters.extend(its_letters);
+                    }
+                }
+                ended.push(answer);
+            }
+        }
+        let begun = Begun { shared: Arc::clone(&self.shared), leases: begun };
+        let rests = self.shared.shelf().rests(parts);
+        match self.finish(&rests, letters) {
+            Ok(dropped) => {
+                begun.settled(rests);
+                let mut dropped = Some(dropped);
+                ended.into_iter().for_each(|answer| drop(answer.send(Ok(dropped.take().unwrap_or(0)))));
+            }
+            Err(why) => {
+                let trouble = self.trouble("complete messages", &why);
+                drop(begun);
+                ended.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
+            }
+        }
+    }
+
+    /// Writes down what is done and the dead letters, in one transaction. Returns how many letters were dropped.
+    fn finish(&mut self, rests: &BTreeMap<i64, Rest>, letters: Vec<Letter>) -> rusqlite::Result<u64> {
+        if rests.is_empty() && letters.is_empty() {
+            return Ok(0);
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut book = self.letters.clone();
+        let transaction = self.begin()?;
+        write_down(&transaction, rests)?;
+        let dropped = if letters.is_empty() { 0 } else { book.keep(&transaction, &shared, letters)? };
+        transaction.commit()?;
+        self.letters = book;
+        Ok(dropped)
+    }
+
+    fn clear(&mut self) -> Result<bool, Trouble> {
+        let spans = self.shared.shelf().clear();
+        if spans.is_empty() {
+            return Ok(false);
+        }
+        match self.delete(&spans) {
+            Ok((rests, messages)) => {
+                let mut shelf = self.shared.shelf();
+                shelf.written(rests);
+                shelf.cleared(messages);
+                Ok(messages > 0)
+            }
+            Err(why) => {
+                self.shared.shelf().uncleared(&spans);
+                self.shared.arrived.notify_waiters();
+                Err(self.trouble("delete messages", &why))
+            }
+        }
+    }
+
+    fn delete(&mut self, spans: &[(Place, Place)]) -> rusqlite::Result<(BTreeMap<i64, Rest>, u64)> {
+        let shared = Arc::clone(&self.shared);
+        let transaction = self.begin()?;
+        let (mut parts, mut messages) = (Vec::new(), 0);
+        for &(from, to) in spans {
+            // Chunks that wait as a whole, and then those at the ends of which only a part does.
+            let whole = (from.chunk + i64::from(from.message > 0), to.chunk);
+            if whole.0 < whole.1 {
+                let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
+                messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
+                transaction.execute("DELETE FROM chunks WHERE id >= ?1 AND id < ?2", whole)?;
+            }
+            let ends = [(from.message > 0).then_some(from.chunk), (to.message > 0).then_some(to.chunk)];
+            let one = ends[0] == ends[1];
+            for chunk in ends.into_iter().take(if one { 1 } else { 2 }).flatten() {
+                let of = "SELECT coalesce(max(count), 0) FROM chunks WHERE id = ?1";
+                let of: u32 = transaction.query_row(of, [chunk], |row| row.get(0))?;
+                let part = Part {
+                    chunk,
+                    from: if chunk == from.chunk { from.message } else { 0 },
+                    to: if chunk == to.chunk { to.message } else { of },
+                    of,
+                };
+                if part.from < part.to {
+                    messages += part.count();
+                    parts.push(part);
+                }
+            }
+        }
+        let rests = shared.shelf().rests(parts);
+        write_down(&transaction, &rests)?;
+        transaction.commit()?;
+        Ok((rests, messages))
+    }
+
+    /// Sets a chunk aside that is damaged, so that what is behind it can be published. It fails silently: it is found again.
+    fn set_aside(&mut self, chunk: i64) {
+        let shared = Arc::clone(&self.shared);
+        let mut book = self.letters.clone();
+        let done = BTreeMap::from([(chunk, Rest::Nothing)]);
+        let kept = self.begin().and_then(|transaction| {
+            let select = "SELECT count, body FROM chunks WHERE id = ?1";
+            let (count, body): (u32, Vec<u8>) = transaction.query_row(select, [chunk], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let reason = format!("the queue's file is damaged here; these are the bytes in which {count} messages were");
+            book.keep(&transaction, &shared, vec![Letter { payload: body, reason, refused: "[]".to_owned() }])?;
+            write_down(&transaction, &done)?;
+            transaction.commit()
+        });
+        if kept.is_ok() {
+            self.shared.shelf().written(done);
+            self.letters = book;
+        }
+    }
+
+    /// How many more bytes the file may get or has free.
+    fn room(&self) -> rusqlite::Result<u64> {
+        let (pages, free) = self.pages()?;
+        let log = self.shared.log_bytes().saturating_sub(LONGEST_LOG);
+        Ok(self.shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
+    }
+
+    fn pages(&self) -> rusqlite::Result<(u64, u64)> {
+        let number = |pragma: &str| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        Ok((number("page_count")?.unsigned_abs(), number("freelist_count")?.unsigned_abs()))
+    }
+
+    fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        if self.shared.log_bytes() > LONGEST_LOG && self.no_checkpoint_before <= Instant::now() {
+            self.empty_log()?;
+        }
+        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
+    }
+
+    /// Waits for the disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
+    fn empty_log(&mut self) -> rusqlite::Result<()> {
+        let _one_at_a_time = self.shared.keeper.checkpointing();
+        self.connection.busy_timeout(Duration::from_millis(250))?;
+        let busy = self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+        self.connection.busy_timeout(PATIENCE)?;
+        if busy? {
+            self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
+        }
+        Ok(())
+    }
+
+    /// Gives space back to the disk once nearly nothing is in a large file. In between it is used again.
+    fn shrink(&mut self) {
+        if let Ok((pages, free)) = self.pages()
+            && pages >= LARGE
+            && pages.saturating_sub(free) <= NEARLY_NONE
+        {
+            // Without room for it, it stays as it is.
+            drop(self.connection.execute_batch("VACUUM"));
+            self.shared.keeper.committed(u64::MAX);
+        }
+    }
+
+    fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
+        Trouble::sqlite(doing, &self.shared.path, why)
+    }
+}
+
+/// Leases that are being settled: if it does not come to an end, they are held as before.
+struct Begun {
+    shared: Arc<Shared>,
+    leases: Vec<(LeaseId, usize)>,
+}
+
+impl Begun {
+    fn settled(mut self, rests: BTreeMap<i64, Rest>) {
+        let mut shelf = self.shared.shelf();
+        shelf.written(rests);
+        self.leases.drain(..).for_each(|(id, parked)| shelf.settled(&id, parked));
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut shelf = self.shared.shelf();
+        self.leases.iter().for_each(|(id, _)| shelf.not_settled(id));
+    }
+}
+
+fn refuse(pushes: Vec<Push>, why: &PushError) {
+    pushes.into_iter().for_each(|push| drop(push.answer.send(Err(why.clone()))));
+}
+
+/// The messages of one region from the oldest to the newest.
+fn in_order(pushes: &[Push], region: Region) -> Vec<&Bytes> {
+    let mut messages: Vec<_> = pushes.iter().filter(|push| push.region == region).flat_map(|push| &push.messages).collect();
+    if region == Region::Oldest {
+        // Each goes to where the one before is taken from.
+        messages.reverse();
+    }
+    messages
+}
+
+/// How many messages each chunk gets.
+fn chunk_ends(messages: &[&Bytes]) -> Vec<usize> {
+    let mut counts = Vec::new();
+    let (mut count, mut bytes) = (0, 0);
+    for message in messages {
+        let size = message.len() + body::PER_MESSAGE;
+        if count > 0 && bytes + size > CHUNK {
+            counts.push(std::mem::take(&mut count));
+            bytes = 0;
+        }
+        count += 1;
+        bytes += size;
+    }
+    if count > 0 {
+        counts.push(count);
+    }
+    counts
+}
+
+/// What a message takes on disk, at most: in a chunk of many its own bytes and a share, in one of its own whole pages.
+fn on_disk(bytes: usize) -> u64 {
+    let bytes = (bytes + body::PER_MESSAGE) as u64;
+    bytes + bytes / 64
+}
+
+/// Deletes the chunks that are done, and writes down the ranges of those that are not.
+fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare("DELETE FROM chunks WHERE id BETWEEN ?1 AND ?2")?;
+    let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
+    let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
+    let mut run: Option<(i64, i64)> = None;
+    let mut finish = |run: (i64, i64)| {
+        delete.execute(run)?;
+        forget.execute(run)
+    };
+    for (&chunk, rest) in rests {
+        match (rest, run) {
+            (Rest::Nothing, Some((first, last))) if last + 1 == chunk => run = Some((first, chunk)),
+            (Rest::Nothing, before) => {
+                before.map(&mut finish).transpose()?;
+                run = Some((chunk, chunk));
+            }
+            (Rest::Done(_), _) => {}
+        }
+    }
+    run.map(finish).transpose()?;
+    for (&chunk, rest) in rests {
+        if let Rest::Done(ranges) = rest {
+            forget.execute((chunk, chunk))?;
+            ranges.iter().try_for_each(|(first, behind)| insert.execute(params![chunk, first, behind]).map(drop))?;
+        }
+    }
+    Ok(())
+}
