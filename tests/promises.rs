@@ -8,6 +8,10 @@ mod support;
 
 #[path = "bounds.rs"]
 mod bounds;
+#[path = "channel_contract.rs"]
+mod channel_contract;
+#[path = "channel_embedded.rs"]
+mod channel_embedded;
 #[path = "channel_redis.rs"]
 mod channel_redis;
 #[path = "cli.rs"]

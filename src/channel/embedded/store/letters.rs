@@ -5,7 +5,7 @@ use rusqlite::{Transaction, params};
 use super::Shared;
 
 /// A dead letter on its way into the file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::channel::embedded) struct Letter {
     pub(super) payload: Vec<u8>,
     pub(super) reason: String,

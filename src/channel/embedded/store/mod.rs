@@ -13,6 +13,7 @@ mod inbox;
 mod keeper;
 mod letters;
 mod reader;
+mod settlement;
 mod shelf;
 mod spans;
 mod writer;
@@ -39,12 +40,13 @@ use self::{
     keeper::Keeper,
     letters::Letters,
     reader::{Question, Reader, Taken},
+    settlement::Settlement,
     shelf::{Found, GivenBack, Region, Shelf},
-    writer::{Job, Push, Settle, Writer},
+    writer::{Job, Push, Writer},
 };
 use super::{Backend, BackendError, End, PushError};
 use crate::{
-    channel::{ChannelError, DeadLetter, Demand, LeaseId, Settlement},
+    channel::{self, ChannelError, DeadLetter, Demand, LeaseId},
     config,
 };
 
@@ -257,33 +259,44 @@ impl Store {
 
     /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.
     pub(super) async fn settle(&self, leases: Vec<(LeaseId, Vec<Letter>)>) -> Result<u64, ChannelError> {
+        let running = self.running().map_err(Trouble::refused)?;
+        let mut settlement = Settlement::new(&running.shared);
+        for (id, letters) in leases {
+            // An attempt that was given up is still under way.
+            while !settlement.begin(&id, &letters) {
+                self.flush().await?;
+            }
+        }
         let (answer, answered) = oneshot::channel();
-        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::Settle(Settle { leases, answer }));
+        running.shared.writer.put(Job::Settle(settlement, answer));
         self.answered(answered.await).map_err(Trouble::refused)
     }
 
-    pub(super) fn hear(&self, id: &LeaseId) -> Option<Settlement> {
+    /// Waits for all that the writer was asked before.
+    async fn flush(&self) -> Result<(), ChannelError> {
+        let (answer, answered) = oneshot::channel();
+        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::Flush(answer));
+        self.answered(answered.await.map(Ok)).map_err(Trouble::refused)
+    }
+
+    pub(super) fn hear(&self, id: &LeaseId) -> Option<channel::Settlement> {
         self.running.get()?.shared.shelf().hear(id)
     }
 
     /// Gives a lease back, unless it has ended. Returns how it ended, `None` when nobody knows it, and how many messages wait
     /// again.
-    pub(super) async fn give_back(&self, id: &LeaseId) -> Result<(Option<Settlement>, u64), ChannelError> {
+    pub(super) async fn give_back(&self, id: &LeaseId) -> Result<(Option<channel::Settlement>, u64), ChannelError> {
         let running = self.running().map_err(Trouble::refused)?;
         loop {
             let given_back = running.shared.shelf().give_back(id);
             match given_back {
                 GivenBack::Released(messages) => {
                     running.shared.arrived.notify_waiters();
-                    return Ok((Some(Settlement::Released), messages));
+                    return Ok((Some(channel::Settlement::Released), messages));
                 }
                 GivenBack::Ended(how) => return Ok((Some(how), 0)),
                 GivenBack::Unknown => return Ok((None, 0)),
-                GivenBack::Settling => {
-                    let (answer, answered) = oneshot::channel();
-                    running.shared.writer.put(Job::Flush(answer));
-                    self.answered(answered.await.map(Ok)).map_err(Trouble::refused)?;
-                }
+                GivenBack::Settling => self.flush().await?,
             }
         }
     }

@@ -55,6 +55,8 @@ pub(super) enum Settling {
     Begun(Vec<Part>),
     /// It has ended before, like this.
     Ended(Settlement),
+    /// Somebody is at it.
+    Busy,
     /// It is not ours any more.
     Lost,
 }
@@ -231,6 +233,7 @@ impl Shelf {
             return Settling::Ended(*how);
         }
         match self.leases.get_mut(id) {
+            Some(held) if held.settling => Settling::Busy,
             Some(held) => {
                 held.settling = true;
                 Settling::Begun(held.parts.clone())

@@ -17,10 +17,11 @@ use super::{
     errors::Trouble,
     file::{PAGE, PATIENCE},
     letters::{Letter, Letters},
-    shelf::{Region, Rest, Settling},
+    settlement::Settlement,
+    shelf::{Region, Rest},
     spans::{Part, Place},
 };
-use crate::channel::{LeaseId, embedded::PushError};
+use crate::channel::embedded::PushError;
 
 /// A chunk is finished when it has as many bytes, and what is larger has one of its own: small enough to be read again for
 /// the next lease, large enough that a row costs nothing.
@@ -35,7 +36,8 @@ const NEARLY_NONE: u64 = (16 << 20) / PAGE;
 #[derive(Debug)]
 pub(super) enum Job {
     Push(Push),
-    Settle(Settle),
+    /// Answered with how many dead letters were dropped.
+    Settle(Settlement, oneshot::Sender<Result<u64, Trouble>>),
     Clear(oneshot::Sender<Result<bool, Trouble>>),
     /// A chunk that cannot be read: its bytes become a dead letter.
     SetAside(i64),
@@ -48,14 +50,6 @@ pub(super) struct Push {
     pub(super) region: Region,
     pub(super) messages: Vec<Bytes>,
     pub(super) answer: oneshot::Sender<Result<u64, PushError>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Settle {
-    /// With its dead letters.
-    pub(super) leases: Vec<(LeaseId, Vec<Letter>)>,
-    /// How many dead letters were dropped.
-    pub(super) answer: oneshot::Sender<Result<u64, Trouble>>,
 }
 
 /// See the module.
@@ -85,7 +79,7 @@ impl Writer {
         for job in jobs {
             match job {
                 Job::Push(push) => pushes.push(push),
-                Job::Settle(settle) => settlements.push(settle),
+                Job::Settle(settlement, answer) => settlements.push((settlement, answer)),
                 Job::Flush(answer) => flushes.push(answer),
                 Job::Clear(answer) => drop(answer.send(self.clear())),
                 Job::SetAside(chunk) => self.set_aside(chunk),
@@ -168,35 +162,22 @@ impl Writer {
         Ok(chunks)
     }
 
-    fn settle(&mut self, settlements: Vec<Settle>) {
-        let (mut parts, mut letters, mut begun) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ended = Vec::with_capacity(settlements.len());
-        {
-            let mut shelf = self.shared.shelf();
-            for Settle { leases, answer } in settlements {
-                for (id, its_letters) in leases {
-                    // Those that are lost, or were completed before, are so whatever is said now.
-                    if let Settling::Begun(its_parts) = shelf.begin_settling(&id) {
-                        parts.extend(its_parts);
-                        begun.push((id, its_letters.len()));
-                        letters.extend(its_letters);
-                    }
-                }
-                ended.push(answer);
-            }
-        }
-        let begun = Begun { shared: Arc::clone(&self.shared), leases: begun };
+    fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, Trouble>>)>) {
+        let (mut settlements, answers): (Vec<_>, Vec<_>) = settlements.into_iter().unzip();
+        let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
+        let letters = settlements.iter_mut().flat_map(|settlement| std::mem::take(&mut settlement.letters)).collect();
         let rests = self.shared.shelf().rests(parts);
         match self.finish(&rests, letters) {
             Ok(dropped) => {
-                begun.settled(rests);
-                let mut dropped = Some(dropped);
-                ended.into_iter().for_each(|answer| drop(answer.send(Ok(dropped.take().unwrap_or(0)))));
+                Settlement::settled(settlements, &self.shared, rests);
+                // Each is counted once.
+                let counts = std::iter::once(dropped).chain(std::iter::repeat(0));
+                answers.into_iter().zip(counts).for_each(|(answer, dropped)| drop(answer.send(Ok(dropped))));
             }
             Err(why) => {
+                drop(settlements);
                 let trouble = self.trouble("complete messages", &why);
-                drop(begun);
-                ended.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
             }
         }
     }
@@ -335,27 +316,6 @@ impl Writer {
 
     fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
         Trouble::sqlite(doing, &self.shared.path, why)
-    }
-}
-
-/// Leases that are being settled: if it does not come to an end, they are held as before.
-struct Begun {
-    shared: Arc<Shared>,
-    leases: Vec<(LeaseId, usize)>,
-}
-
-impl Begun {
-    fn settled(mut self, rests: BTreeMap<i64, Rest>) {
-        let mut shelf = self.shared.shelf();
-        shelf.written(rests);
-        self.leases.drain(..).for_each(|(id, parked)| shelf.settled(&id, parked));
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        let mut shelf = self.shared.shelf();
-        self.leases.iter().for_each(|(id, _)| shelf.not_settled(id));
     }
 }
 

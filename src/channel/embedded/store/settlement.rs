@@ -1,0 +1,64 @@
+//! Leases on their way to being settled. From its beginning on nobody else can end them; if it comes to nothing, by a failed
+//! write or because it is dropped, they are held as before.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Shared,
+    letters::Letter,
+    shelf::{Rest, Settling},
+    spans::Part,
+};
+use crate::channel::LeaseId;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    shared: Arc<Shared>,
+    /// With how many dead letters.
+    leases: Vec<(LeaseId, usize)>,
+    pub(super) parts: Vec<Part>,
+    pub(super) letters: Vec<Letter>,
+}
+
+impl Settlement {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), leases: Vec::new(), parts: Vec::new(), letters: Vec::new() }
+    }
+
+    /// Adds a lease, unless another settlement of it is under way. One that is lost, or has been completed before, is so
+    /// whatever is said now.
+    pub(super) fn begin(&mut self, id: &LeaseId, letters: &[Letter]) -> bool {
+        match self.shared.shelf().begin_settling(id) {
+            Settling::Begun(parts) => {
+                self.parts.extend(parts);
+                self.letters.extend_from_slice(letters);
+                self.leases.push((id.clone(), letters.len()));
+                true
+            }
+            Settling::Ended(_) | Settling::Lost => true,
+            Settling::Busy => false,
+        }
+    }
+
+    /// All of them were written down.
+    pub(super) fn settled(settlements: Vec<Self>, shared: &Shared, rests: BTreeMap<i64, Rest>) {
+        let mut shelf = shared.shelf();
+        shelf.written(rests);
+        let mut settlements = settlements;
+        for (id, parked) in settlements.iter_mut().flat_map(|settlement| settlement.leases.drain(..)) {
+            shelf.settled(&id, parked);
+        }
+        drop(shelf);
+        drop(settlements);
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if !self.leases.is_empty() {
+            let mut shelf = self.shared.shelf();
+            self.leases.iter().for_each(|(id, _)| shelf.not_settled(id));
+        }
+    }
+}

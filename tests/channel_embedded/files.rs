@@ -1,0 +1,171 @@
+//! A file that cannot be the queue is refused at the start, with a sentence, and left as it is.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use kadabra::channel::ChannelError;
+
+use super::*;
+use crate::channel_contract::{ALL, NO_WAIT, letter, numbers, receive};
+
+/// The sentence with which the file is refused, without its path.
+fn refused(path: &Path) -> String {
+    let channel = EmbeddedChannel::new(&settings(path), "here");
+    match run(async { channel.open().await }) {
+        Err(ChannelError::Unusable { what, mend }) => {
+            let shown = path.display().to_string();
+            assert!(what.contains(&shown), "{what} does not name {shown}");
+            format!("{what}; {mend}").replace(&shown, "FILE")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// That it is refused like this, and not a byte of it changed.
+fn refused_and_untouched(path: &Path, begins: &str) {
+    let before = fs::read(path).unwrap();
+    let said = refused(path);
+    assert!(said.starts_with(begins), "{said}");
+    assert!(fs::read(path).unwrap() == before, "changed");
+}
+
+#[test]
+fn what_is_no_queue_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    assert!(refused(folder.path()).starts_with("cannot keep the queue in FILE: it is a folder; set channel.embedded.path"));
+    for content in [&b"x"[..], b"SQLite format 3\0", &[0; 5000], "a text of more than a hundred bytes ".repeat(9).as_bytes()] {
+        fs::write(&path, content).unwrap();
+        refused_and_untouched(&path, "cannot keep the queue in FILE: it holds something else; set channel.embedded.path");
+    }
+    fs::remove_file(&path).unwrap();
+    for wal in [false, true] {
+        let connection = Connection::open(&path).unwrap();
+        if wal {
+            connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        }
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS chunks (id INTEGER PRIMARY KEY, count, body)").unwrap();
+        drop(connection);
+        refused_and_untouched(&path, "cannot keep the queue in FILE: it is another program's SQLite file; set ");
+    }
+    let socket = folder.path().join("s");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(refused(&socket).starts_with("cannot keep the queue in FILE: it is a socket; "));
+    let under_a_file = path.join("q.db");
+    let channel = EmbeddedChannel::new(&settings(&under_a_file), "here");
+    let said = run(async { channel.open().await }).unwrap_err().to_string();
+    assert!(said.starts_with("cannot make the folder ") && said.contains("Not a directory"), "{said}");
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    run(async { push(&open(&settings(&path)).await, ["m"]).await });
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    refused_and_untouched(&path, "FILE was written by a newer Kadabra: its version is 2, this one knows 1; start that Kadabra");
+}
+
+#[test]
+fn a_damaged_file_is_refused_with_what_to_do_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    run(async { push(&open(&settings(&path)).await, (0..2000).map(|n| n.to_string().repeat(200))).await });
+    let whole = fs::read(&path).unwrap();
+    for (from, to) in [(100, 4096), (4096, 4 * 4096), (200, 400)] {
+        let mut damaged = whole.clone();
+        damaged[from..to].fill(0xa5);
+        fs::write(&path, &damaged).unwrap();
+        refused_and_untouched(&path, "FILE is damaged: ");
+        assert!(refused(&path).contains("mv FILE FILE.damaged"));
+    }
+    // Cut off, and with its tables gone.
+    fs::write(&path, &whole[..4096]).unwrap();
+    refused_and_untouched(&path, "FILE is damaged: ");
+    fs::write(&path, &whole).unwrap();
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE done").unwrap();
+    refused_and_untouched(&path, "FILE is damaged: it has no done as it should be; ");
+}
+
+#[test]
+fn a_damaged_message_becomes_a_dead_letter_and_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    run(async {
+        let channel = open(&settings(&path)).await;
+        for part in [0..3, 3..6, 6..9] {
+            push(&channel, numbers(part)).await;
+        }
+        drop(channel);
+        let other = Connection::open(&path).unwrap();
+        other.execute("UPDATE chunks SET body = CAST('garbage' AS BLOB) WHERE id = 2", []).unwrap();
+        drop(other);
+        let channel = open(&settings(&path)).await;
+        let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        assert_eq!(lease.messages, [numbers(0..3), numbers(6..9)].concat());
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        let tally = channel.book().tally();
+        assert_eq!((tally.received, tally.published, tally.parked), (9, 6, 3));
+        let depth = channel.depth().await.unwrap();
+        assert_eq!((depth.queued, depth.dead), (0, 1));
+        drop(channel);
+        assert_eq!(open(&settings(&path)).await.depth().await.unwrap().queued, 0);
+    });
+}
+
+#[test]
+fn one_agent_a_file_whatever_name_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    run(async {
+        let first = open(&settings(&path)).await;
+        for other in [&path, &link] {
+            let said = EmbeddedChannel::new(&settings(other), "here").open().await.unwrap_err().to_string();
+            let expected = format!("{} is another agent's that is running; end that agent, or", path.display());
+            assert!(said.starts_with(&expected), "{said}");
+        }
+        first.open().await.unwrap();
+        push(&first, ["m"]).await;
+        drop(first);
+        assert_eq!(open(&settings(&link)).await.depth().await.unwrap().queued, 1);
+    });
+}
+
+#[test]
+fn what_is_made_is_for_the_agent_alone_and_its_folder_is_made_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/q.db");
+    run(async {
+        let channel = EmbeddedChannel::new(&settings(&path), "here");
+        let said = channel.open().await.unwrap();
+        assert!(said.contains(&path.display().to_string()) && said.contains("0 messages wait"), "{said}");
+        push(&channel, ["m"]).await;
+        for file in fs::read_dir(path.parent().unwrap()).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?} has {mode:o}", file.path());
+        }
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    });
+}
+
+#[test]
+fn an_operator_may_look_at_dead_letters_and_delete_them_while_the_agent_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    run(async {
+        let channel = open(&Embedded { max_dead_letters: 3, ..settings(&path) }).await;
+        push(&channel, numbers(0..20)).await;
+        let park = async |messages: usize| {
+            let lease = receive(&channel, messages, 100).await.unwrap();
+            let letters: Vec<_> = (0..messages).map(|message| letter(&lease, message)).collect();
+            channel.complete(&mut vec![lease], &letters).await.unwrap().letters_dropped
+        };
+        assert_eq!((park(3).await, park(1).await), (0, 1));
+        let operator = Connection::open(&path).unwrap();
+        assert_eq!(operator.execute("DELETE FROM dead", []).unwrap(), 3);
+        assert_eq!(channel.depth().await.unwrap().dead, 0);
+        assert_eq!((park(3).await, park(2).await), (0, 2));
+    });
+}

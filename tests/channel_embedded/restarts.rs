@@ -1,0 +1,112 @@
+//! What was not completed waits again for the next agent, in its order; what was completed does not.
+
+use kadabra::channel::{Demand, Lease};
+
+use super::*;
+use crate::channel_contract::{ALL, NO_WAIT, letter, numbers, receive, settled};
+
+#[test]
+fn what_was_leased_waits_again_after_a_restart_and_what_was_completed_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("q.db"));
+    run(async {
+        let channel = open(&settings).await;
+        push(&channel, numbers(0..100)).await;
+        push(&channel, numbers(100..200)).await;
+        // The ends of the leases lie within chunks.
+        let mut leases: Vec<Lease> = Vec::new();
+        for _ in 0..6 {
+            leases.push(receive(&channel, 30, 1000).await.unwrap());
+        }
+        let mut two = vec![leases.remove(4), leases.remove(1)];
+        let letters = [letter(&two[0], 7)];
+        channel.complete(&mut two, &letters).await.unwrap();
+        let (book, depth) = (Arc::clone(channel.book()), channel.depth().await.unwrap());
+        assert_eq!((depth.queued, depth.leases, depth.dead), (20, 4, 1));
+        drop(channel);
+        // Their channel is gone, and they with it.
+        assert_eq!(book.tally().in_flight, 120);
+        drop(leases);
+
+        for _ in 0..2 {
+            let channel = open(&settings).await;
+            let depth = channel.depth().await.unwrap();
+            assert_eq!((depth.queued, depth.leases, depth.dead), (140, 0, 1));
+            let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+            let expected = [numbers(0..30), numbers(60..120), numbers(150..200)].concat();
+            assert_eq!(lease.messages, expected);
+            drop(lease);
+            drop(channel);
+        }
+        let channel = open(&settings).await;
+        let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        settled(&channel).await;
+        drop(channel);
+        let channel = open(&settings).await;
+        assert_eq!(channel.depth().await.unwrap().queued, 0);
+        assert!(receive(&channel, 1, 1).await.is_none());
+        // Numbers of chunks are given anew, and nothing of the old ones is left.
+        push(&channel, numbers(0..200)).await;
+        assert_eq!(channel.receive(ALL, NO_WAIT).await.unwrap().unwrap().messages, numbers(0..200));
+    });
+}
+
+#[test]
+fn what_was_adopted_stays_adopted_and_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("q.db"));
+    run(async {
+        let adopt = async |channel: &EmbeddedChannel, text: &'static str| {
+            channel.adopt(vec![Bytes::from_static(text.as_bytes())]).await.unwrap()
+        };
+        let channel = open(&settings).await;
+        push(&channel, ["new"]).await;
+        adopt(&channel, "first").await;
+        drop(channel);
+        let channel = open(&settings).await;
+        assert_eq!(adopt(&channel, "second").await, 3);
+        channel.backend().push(End::Oldest, vec![Bytes::from_static(b"old")]).await.unwrap();
+        assert!(channel.backend().clear().await.unwrap());
+        push(&channel, ["newer"]).await;
+        for turn in 0..2 {
+            let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+            assert!(lease.adopted && texts(&lease.messages) == ["first", "second"], "{turn}: {lease:?}");
+            drop(lease);
+            channel.recover().await.unwrap();
+        }
+        let mut leases = Vec::new();
+        while let Some(lease) = channel.receive(Demand { messages: 9, bytes: 100 }, NO_WAIT).await.unwrap() {
+            leases.push(lease);
+        }
+        assert_eq!(leases.iter().map(|lease| lease.adopted).collect::<Vec<_>>(), [true, false]);
+        channel.complete(&mut leases, &[]).await.unwrap();
+        settled(&channel).await;
+    });
+}
+
+#[test]
+fn settling_that_nobody_waited_for_is_counted_as_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("q.db"));
+    run(async {
+        let channel = open(&settings).await;
+        push(&channel, numbers(0..6)).await;
+        for again in [true, false] {
+            let mut leases = vec![receive(&channel, 3, 100).await.unwrap()];
+            let letters = [letter(&leases[0], 0)];
+            // Begun, and given up before the answer.
+            assert!(futures_util::FutureExt::now_or_never(channel.complete(&mut leases, &letters)).is_none());
+            if again {
+                assert_eq!(channel.complete(&mut leases, &letters).await.unwrap().messages, 3);
+            } else {
+                drop(leases);
+                assert_eq!(channel.recover().await.unwrap().dropped, 0);
+            }
+        }
+        let tally = channel.book().tally();
+        assert_eq!((tally.published, tally.parked, tally.given_back, tally.lost), (4, 2, 0, 0));
+        assert_eq!(channel.depth().await.unwrap().dead, 2);
+        settled(&channel).await;
+    });
+}
