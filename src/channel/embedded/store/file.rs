@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -31,9 +31,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Every commit writes whole pages, so a small one; what a chunk needs is many of them in either case.
 pub(super) const PAGE: u64 = 4096;
 
-/// How long the log may be and stay so; a longer one is cut when it begins anew. What it has on disk it can use again when
-/// the disk is full.
-pub(super) const LOG_BYTES: u64 = 8 << 20;
+/// How long the log is from the start, and is made again when it was longer: room that it has when the disk is full.
+pub(super) const LOG_BYTES: u64 = 16 << 20;
 /// How long somebody else's lock is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -202,6 +201,18 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
     connection.execute_batch(&settings).map_err(trouble)?;
     let found = find(&connection).map_err(trouble)?;
     Ok((connection, found))
+}
+
+/// Gives the log its room on the disk. SQLite takes what it has not written for the end of it, so zeros are as good as
+/// nothing. Without room for it, it grows as it can.
+pub(super) fn reserve_log(log: &mut File) -> io::Result<()> {
+    let zeros = [0; 64 << 10];
+    let mut length = log.metadata()?.len();
+    while length < LOG_BYTES {
+        log.write_all(&zeros)?;
+        length += zeros.len() as u64;
+    }
+    log.sync_all()
 }
 
 /// Another connection to an open file.

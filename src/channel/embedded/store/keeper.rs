@@ -18,7 +18,7 @@ use super::{
 /// What a power cut may take.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// The log is moved into the file from this length on.
-const LONG_LOG: u64 = LOG_BYTES / 2;
+const LONG_LOG: u64 = LOG_BYTES / 4;
 
 /// What the writer and the keeper tell each other.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Keeper {
         let first = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
         let long = log >= LONG_LOG && state.log < LONG_LOG;
-        state.log = log;
+        state.log = state.log.max(log);
         if first || long {
             self.changed.notify_one();
         }
@@ -61,9 +61,18 @@ impl Keeper {
         self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why what was committed may not outlive a power cut.
+    /// Why what was committed may not outlive a power cut, or the log cannot be moved into the file.
     pub(super) fn failed(&self) -> Option<Trouble> {
         self.state().failed.clone()
+    }
+
+    /// That failed. It is tried again in a second, whether or not something is committed until then.
+    pub(super) fn failing(&self, trouble: Trouble) {
+        let mut state = self.state();
+        state.failed = Some(trouble);
+        state.since.get_or_insert_with(Instant::now);
+        state.log = u64::MAX;
+        self.changed.notify_one();
     }
 
     pub(super) fn close(&self) {
@@ -79,7 +88,7 @@ impl Keeper {
                 return None;
             }
             state = match state.since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed())) {
-                Some(left) if !left.is_zero() && state.log < LONG_LOG => {
+                Some(left) if !left.is_zero() && (state.log < LONG_LOG || state.failed.is_some()) => {
                     self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
                 Some(_) => {
@@ -96,7 +105,10 @@ impl Keeper {
             let synced = log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why));
             let moved = if length >= LONG_LOG { self.checkpoint(connection) } else { Ok(()) };
             let moved = moved.map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why));
-            self.state().failed = synced.and(moved).err();
+            match synced.and(moved) {
+                Ok(()) => self.state().failed = None,
+                Err(trouble) => self.failing(trouble),
+            }
         }
     }
 

@@ -95,8 +95,11 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shared.reader.close();
-        self.shared.writer.close();
         self.shared.keeper.close();
+        // The writer is the first of them: who closes the file last empties the log, which two at once would leave.
+        let others = self.threads.split_off(self.threads.len().min(1));
+        others.into_iter().for_each(|thread| drop(thread.join()));
+        self.shared.writer.close();
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
@@ -137,7 +140,8 @@ impl Store {
         let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let log_path = file::beside(&path, "-wal");
         let log_file = File::options().read(true).append(true).create(true).open(&log_path);
-        let log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        let mut log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        drop(file::reserve_log(&mut log_file));
         let log = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&log);
         let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {

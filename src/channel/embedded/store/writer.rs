@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use super::{
     Shared,
     body::{self, Body},
     errors::Trouble,
-    file::{PAGE, PATIENCE},
+    file::{LOG_BYTES, PAGE, PATIENCE},
     letters::{Letter, Letters},
     settlement::Settlement,
     shelf::{Region, Rest},
@@ -26,8 +26,8 @@ use crate::channel::embedded::PushError;
 /// A chunk is finished when it has as many bytes, and what is larger has one of its own: small enough to be read again for
 /// the next lease, large enough that a row costs nothing.
 const CHUNK: usize = 128 << 10;
-/// A log longer than this is emptied before more is written, however long that takes.
-const LONGEST_LOG: u64 = 64 << 20;
+/// A log longer than this is emptied before messages come in, however long that takes.
+const LONG_LOG: u64 = LOG_BYTES / 4 * 3;
 /// A file is made smaller when it has so many pages of which nearly none is in use.
 const LARGE: u64 = (64 << 20) / PAGE;
 const NEARLY_NONE: u64 = (16 << 20) / PAGE;
@@ -99,6 +99,13 @@ impl Writer {
     }
 
     fn push(&mut self, pushes: Vec<Push>) {
+        // What is left of the log's own room is for settling: it must go on when the disk is full.
+        if let Some(trouble) = self.shared.keeper.failed() {
+            return refuse(pushes, &PushError::Failed(trouble.sentence()));
+        }
+        if let Err(why) = self.keep_log_short() {
+            return refuse(pushes, &PushError::Failed(why.sentence()));
+        }
         let mut room = match self.room() {
             Ok(room) => room,
             Err(why) => return refuse(pushes, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
@@ -167,6 +174,8 @@ impl Writer {
         let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
         let letters = settlements.iter_mut().flat_map(|settlement| std::mem::take(&mut settlement.letters)).collect();
         let rests = self.shared.shelf().rests(parts);
+        // If that fails, the rest of the log may do.
+        drop(self.keep_log_short());
         match self.finish(&rests, letters) {
             Ok(dropped) => {
                 Settlement::settled(settlements, &self.shared, rests);
@@ -274,7 +283,7 @@ impl Writer {
     /// How many more bytes the file may get or has free.
     fn room(&self) -> rusqlite::Result<u64> {
         let (pages, free) = self.pages()?;
-        let log = self.shared.log_bytes().saturating_sub(LONGEST_LOG);
+        let log = self.shared.log_bytes().saturating_sub(LOG_BYTES);
         Ok(self.shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
     }
 
@@ -284,13 +293,22 @@ impl Writer {
     }
 
     fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
-        if self.shared.log_bytes() > LONGEST_LOG && self.no_checkpoint_before <= Instant::now() {
-            self.empty_log()?;
-        }
         self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 
-    /// Waits for the disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
+    /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
+    /// disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
+    fn keep_log_short(&mut self) -> Result<(), Trouble> {
+        if self.shared.log_bytes() <= LONG_LOG || self.no_checkpoint_before > Instant::now() {
+            return Ok(());
+        }
+        self.empty_log().map_err(|why| {
+            let trouble = self.trouble("move messages from the log", &why);
+            self.shared.keeper.failing(trouble.clone());
+            trouble
+        })
+    }
+
     fn empty_log(&mut self) -> rusqlite::Result<()> {
         let _one_at_a_time = self.shared.keeper.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
@@ -298,6 +316,8 @@ impl Writer {
         self.connection.busy_timeout(PATIENCE)?;
         if busy? {
             self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
+        } else {
+            self.shared.log.store(0, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -309,7 +329,8 @@ impl Writer {
             && pages.saturating_sub(free) <= NEARLY_NONE
         {
             // Without room for it, it stays as it is.
-            drop(self.connection.execute_batch("VACUUM"));
+            let r = self.connection.execute_batch("VACUUM");
+            eprintln!("VACUUM {r:?}");
             self.shared.keeper.committed(u64::MAX);
         }
     }
