@@ -329,8 +329,7 @@ impl Writer {
             && pages.saturating_sub(free) <= NEARLY_NONE
         {
             // Without room for it, it stays as it is.
-            let r = self.connection.execute_batch("VACUUM");
-            eprintln!("VACUUM {r:?}");
+            drop(self.connection.execute_batch("VACUUM"));
             self.shared.keeper.committed(u64::MAX);
         }
     }
