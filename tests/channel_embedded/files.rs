@@ -107,6 +107,9 @@ fn a_damaged_message_becomes_a_dead_letter_and_nobody_waits_for_it() {
         assert_eq!((tally.received, tally.published, tally.parked), (9, 6, 3));
         let depth = channel.depth().await.unwrap();
         assert_eq!((depth.queued, depth.dead), (0, 1));
+        let patience = kadabra::channel::Patience { age: Duration::MAX, messages: 100 };
+        let said = channel.pressure(&patience).await.unwrap().warnings;
+        assert!(said[0].what.contains("is damaged") && said[0].now.starts_with("3 messages"), "{said:?}");
         drop(channel);
         assert_eq!(open(&settings(&path)).await.depth().await.unwrap().queued, 0);
     });
@@ -167,5 +170,31 @@ fn an_operator_may_look_at_dead_letters_and_delete_them_while_the_agent_runs() {
         assert_eq!(operator.execute("DELETE FROM dead", []).unwrap(), 3);
         assert_eq!(channel.depth().await.unwrap().dead, 0);
         assert_eq!((park(3).await, park(2).await), (0, 2));
+    });
+}
+
+#[test]
+fn who_reads_the_file_for_long_stops_nobody_and_the_log_is_short_again_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    let log = || fs::metadata(folder.path().join("q.db-wal")).unwrap().len();
+    run(async {
+        let channel = open(&settings(&path)).await;
+        push(&channel, ["first"]).await;
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM chunks;").unwrap();
+        for _ in 0..30 {
+            push(&channel, ["x".repeat(1_000_000)]).await;
+        }
+        assert!(log() > 30_000_000, "{}", log());
+        let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        assert_eq!(lease.messages.len(), 31);
+        drop(reader);
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        crate::channel_contract::eventually("a short log", async || {
+            push(&channel, ["x"]).await;
+            (log() <= 16 << 20).then_some(())
+        })
+        .await;
     });
 }

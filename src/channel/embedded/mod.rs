@@ -97,7 +97,12 @@ impl Channel for EmbeddedChannel {
         let mut lease = self.book.enter(self.new_lease());
         let id = lease.id().clone();
         let taken = self.store.take(&id, demand, wait).await;
-        self.book.set_aside(self.store.take_set_aside());
+        let damaged = self.store.take_set_aside();
+        if damaged > 0 {
+            self.book.set_aside(damaged);
+            // They are not too large, as a Redis would have set aside; `pressure` tells of them.
+            self.book.take_unsaid();
+        }
         Ok(if let Some(taken) = taken? {
             lease.fill(taken.messages, taken.adopted);
             Some(lease)

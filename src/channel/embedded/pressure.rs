@@ -27,6 +27,7 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
         max_dead_letters: settings.max_dead_letters as u64,
         letters_dropped: channel.book().tally().letters_dropped,
         unsafe_because: channel.store.unsafe_because(),
+        damaged: channel.store.damaged(),
     };
     Ok(Pressure { warnings: facts.warnings(patience), unknown: Vec::new() })
 }
@@ -62,6 +63,7 @@ struct Facts {
     max_dead_letters: u64,
     letters_dropped: u64,
     unsafe_because: Option<(String, String)>,
+    damaged: u64,
 }
 
 impl Facts {
@@ -70,9 +72,19 @@ impl Facts {
     }
 
     fn persistence(&self) -> Option<Warning> {
-        let (now, mend) = self.unsafe_because.clone()?;
+        let Some((now, mend)) = self.unsafe_because.clone() else { return self.damage() };
         let what = format!("what is queued in {} may not outlive a power cut", self.path);
         Some(Warning { threat: Threat::Persistence, what, now, mend })
+    }
+
+    fn damage(&self) -> Option<Warning> {
+        (self.damaged > 0).then(|| Warning {
+            threat: Threat::Persistence,
+            what: format!("{} is damaged: what cannot be read of it was set aside as dead letters", self.path),
+            now: format!("{} messages were", self.damaged),
+            mend: "see whether its disk is failing; the system's log (dmesg) says more. The dead letters have the bytes as they are now"
+                .to_owned(),
+        })
     }
 
     fn room(&self) -> Option<Warning> {
@@ -138,6 +150,7 @@ mod tests {
             max_dead_letters: 10,
             letters_dropped: 0,
             unsafe_because: None,
+            damaged: 0,
         }
     }
 
@@ -150,6 +163,7 @@ mod tests {
         assert_eq!(threats(Facts { queued: 1001, age: None, ..well() }), [Threat::Backlog]);
         assert_eq!(threats(Facts { used: 800, ..well() }), [Threat::Memory]);
         assert_eq!(threats(Facts { dead: 10, ..well() }), [Threat::DeadLetters]);
+        assert_eq!(threats(Facts { damaged: 1, ..well() }), [Threat::Persistence]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
         assert_eq!(threats(Facts { unsafe_because: failed, ..well() }), [Threat::Persistence]);
     }

@@ -203,8 +203,8 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
     Ok((connection, found))
 }
 
-/// Gives the log its room on the disk. SQLite takes what it has not written for the end of it, so zeros are as good as
-/// nothing. Without room for it, it grows as it can.
+/// Gives the log, opened for appending, its room on the disk. SQLite takes what it has not written for the end of it, so zeros
+/// are as good as nothing, and what is appended never lies over what it has written. Without room for it, it grows as it can.
 pub(super) fn reserve_log(log: &mut File) -> io::Result<()> {
     let zeros = [0; 64 << 10];
     let mut length = log.metadata()?.len();
@@ -212,7 +212,7 @@ pub(super) fn reserve_log(log: &mut File) -> io::Result<()> {
         log.write_all(&zeros)?;
         length += zeros.len() as u64;
     }
-    log.sync_all()
+    Ok(())
 }
 
 /// Another connection to an open file.

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::{
     Shared,
     errors::Trouble,
-    file::{LOG_BYTES, beside},
+    file::{LOG_BYTES, beside, reserve_log},
 };
 
 /// What a power cut may take.
@@ -100,7 +100,8 @@ impl Keeper {
         }
     }
 
-    pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &File) {
+    pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &mut File) {
+        drop(reserve_log(log));
         while let Some(length) = self.due() {
             let synced = log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why));
             let moved = if length >= LONG_LOG { self.checkpoint(connection) } else { Ok(()) };

@@ -7,11 +7,13 @@
 //! [`keeper`] of the log.
 
 mod body;
+mod erasing;
 mod errors;
 mod file;
 mod inbox;
 mod keeper;
 mod letters;
+mod packing;
 mod reader;
 mod settlement;
 mod shelf;
@@ -66,7 +68,8 @@ struct Shared {
     /// Pages in the log.
     log: Arc<AtomicU64>,
     keeper: Keeper,
-    /// Messages that were set aside since their chunk is damaged, and are not counted yet.
+    /// Messages that were set aside since their chunk is damaged, and those of them that are not counted yet.
+    damaged: AtomicU64,
     set_aside: AtomicU64,
     writer: Inbox<Job>,
     reader: Inbox<Question>,
@@ -141,7 +144,6 @@ impl Store {
         let log_path = file::beside(&path, "-wal");
         let log_file = File::options().read(true).append(true).create(true).open(&log_path);
         let mut log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
-        drop(file::reserve_log(&mut log_file));
         let log = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&log);
         let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
@@ -162,7 +164,7 @@ impl Store {
         spawn("queue-writer", Box::new(move || write.run()))?;
         spawn("queue-reader", Box::new(move || read.run()))?;
         let kept = Arc::clone(&shared);
-        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &log_file)))?;
+        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &mut log_file)))?;
         Ok(running)
     }
 
@@ -177,6 +179,7 @@ impl Store {
             arrived: Notify::new(),
             log,
             keeper: Keeper::default(),
+            damaged: AtomicU64::new(0),
             set_aside: AtomicU64::new(0),
             writer: Inbox::new(),
             reader: Inbox::new(),
@@ -259,6 +262,11 @@ impl Store {
     /// How many messages were set aside, since their chunk is damaged, since this was asked last.
     pub(super) fn take_set_aside(&self) -> u64 {
         self.running.get().map_or(0, |running| running.shared.set_aside.swap(0, Ordering::Relaxed))
+    }
+
+    /// How many messages were set aside since their chunk is damaged.
+    pub(super) fn damaged(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.shared.damaged.load(Ordering::Relaxed))
     }
 
     /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.

@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -282,7 +282,8 @@ impl Shared {
     /// A chunk is not as it was written: it is set aside, and what is behind it goes on.
     fn damaged(&self, part: Part) {
         let messages = self.shelf().take(&[part]);
-        self.set_aside.fetch_add(messages, std::sync::atomic::Ordering::Relaxed);
+        self.damaged.fetch_add(messages, Ordering::Relaxed);
+        self.set_aside.fetch_add(messages, Ordering::Relaxed);
         self.writer.put(Job::SetAside(part.chunk));
     }
 }

@@ -13,19 +13,18 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    body::{self, Body},
+    body::Body,
+    erasing::{delete, write_down},
     errors::Trouble,
     file::{LOG_BYTES, PAGE, PATIENCE},
     letters::{Letter, Letters},
+    packing::{in_order, on_disk, packed},
     settlement::Settlement,
     shelf::{Region, Rest},
-    spans::{Part, Place},
+    spans::Part,
 };
 use crate::channel::embedded::PushError;
 
-/// A chunk is finished when it has as many bytes, and what is larger has one of its own: small enough to be read again for
-/// the next lease, large enough that a row costs nothing.
-const CHUNK: usize = 128 << 10;
 /// A log longer than this is emptied before messages come in, however long that takes.
 const LONG_LOG: u64 = LOG_BYTES / 4 * 3;
 /// A file is made smaller when it has so many pages of which nearly none is in use.
@@ -152,7 +151,7 @@ impl Writer {
             let mut insert = transaction.prepare("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
             let mut body = Body::new();
             for ((region, messages), chunks) in regions.iter().zip(&mut chunks) {
-                let ends = chunk_ends(messages);
+                let ends = packed(messages);
                 *chunks = ends.len() as i64;
                 let first = shared.shelf().numbers(*region, *chunks);
                 let mut rest = messages.as_slice();
@@ -211,7 +210,13 @@ impl Writer {
         if spans.is_empty() {
             return Ok(false);
         }
-        match self.delete(&spans) {
+        let shared = Arc::clone(&self.shared);
+        let deleted = self.begin().and_then(|transaction| {
+            let deleted = delete(&transaction, &shared, &spans)?;
+            transaction.commit()?;
+            Ok(deleted)
+        });
+        match deleted {
             Ok((rests, messages)) => {
                 let mut shelf = self.shared.shelf();
                 shelf.written(rests);
@@ -224,41 +229,6 @@ impl Writer {
                 Err(self.trouble("delete messages", &why))
             }
         }
-    }
-
-    fn delete(&mut self, spans: &[(Place, Place)]) -> rusqlite::Result<(BTreeMap<i64, Rest>, u64)> {
-        let shared = Arc::clone(&self.shared);
-        let transaction = self.begin()?;
-        let (mut parts, mut messages) = (Vec::new(), 0);
-        for &(from, to) in spans {
-            // Chunks that wait as a whole, and then those at the ends of which only a part does.
-            let whole = (from.chunk + i64::from(from.message > 0), to.chunk);
-            if whole.0 < whole.1 {
-                let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
-                messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
-                transaction.execute("DELETE FROM chunks WHERE id >= ?1 AND id < ?2", whole)?;
-            }
-            let ends = [(from.message > 0).then_some(from.chunk), (to.message > 0).then_some(to.chunk)];
-            let one = ends[0] == ends[1];
-            for chunk in ends.into_iter().take(if one { 1 } else { 2 }).flatten() {
-                let of = "SELECT coalesce(max(count), 0) FROM chunks WHERE id = ?1";
-                let of: u32 = transaction.query_row(of, [chunk], |row| row.get(0))?;
-                let part = Part {
-                    chunk,
-                    from: if chunk == from.chunk { from.message } else { 0 },
-                    to: if chunk == to.chunk { to.message } else { of },
-                    of,
-                };
-                if part.from < part.to {
-                    messages += part.count();
-                    parts.push(part);
-                }
-            }
-        }
-        let rests = shared.shelf().rests(parts);
-        write_down(&transaction, &rests)?;
-        transaction.commit()?;
-        Ok((rests, messages))
     }
 
     /// Sets a chunk aside that is damaged, so that what is behind it can be published. It fails silently: it is found again.
@@ -341,69 +311,4 @@ impl Writer {
 
 fn refuse(pushes: Vec<Push>, why: &PushError) {
     pushes.into_iter().for_each(|push| drop(push.answer.send(Err(why.clone()))));
-}
-
-/// The messages of one region from the oldest to the newest.
-fn in_order(pushes: &[Push], region: Region) -> Vec<&Bytes> {
-    let mut messages: Vec<_> = pushes.iter().filter(|push| push.region == region).flat_map(|push| &push.messages).collect();
-    if region == Region::Oldest {
-        // Each goes to where the one before is taken from.
-        messages.reverse();
-    }
-    messages
-}
-
-/// How many messages each chunk gets.
-fn chunk_ends(messages: &[&Bytes]) -> Vec<usize> {
-    let mut counts = Vec::new();
-    let (mut count, mut bytes) = (0, 0);
-    for message in messages {
-        let size = message.len() + body::PER_MESSAGE;
-        if count > 0 && bytes + size > CHUNK {
-            counts.push(std::mem::take(&mut count));
-            bytes = 0;
-        }
-        count += 1;
-        bytes += size;
-    }
-    if count > 0 {
-        counts.push(count);
-    }
-    counts
-}
-
-/// What a message takes on disk, at most: in a chunk of many its own bytes and a share, in one of its own whole pages.
-fn on_disk(bytes: usize) -> u64 {
-    let bytes = (bytes + body::PER_MESSAGE) as u64;
-    bytes + bytes / 64
-}
-
-/// Deletes the chunks that are done, and writes down the ranges of those that are not.
-fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
-    let mut delete = transaction.prepare("DELETE FROM chunks WHERE id BETWEEN ?1 AND ?2")?;
-    let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
-    let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
-    let mut run: Option<(i64, i64)> = None;
-    let mut finish = |run: (i64, i64)| {
-        delete.execute(run)?;
-        forget.execute(run)
-    };
-    for (&chunk, rest) in rests {
-        match (rest, run) {
-            (Rest::Nothing, Some((first, last))) if last + 1 == chunk => run = Some((first, chunk)),
-            (Rest::Nothing, before) => {
-                before.map(&mut finish).transpose()?;
-                run = Some((chunk, chunk));
-            }
-            (Rest::Done(_), _) => {}
-        }
-    }
-    run.map(finish).transpose()?;
-    for (&chunk, rest) in rests {
-        if let Rest::Done(ranges) = rest {
-            forget.execute((chunk, chunk))?;
-            ranges.iter().try_for_each(|(first, behind)| insert.execute(params![chunk, first, behind]).map(drop))?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,78 @@
+//! How what is done, or deleted, goes out of the file.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Transaction, params};
+
+use super::{
+    Shared,
+    shelf::Rest,
+    spans::{Part, Place},
+};
+
+/// Deletes the chunks that are done, and writes down the ranges of those that are not.
+pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare("DELETE FROM chunks WHERE id BETWEEN ?1 AND ?2")?;
+    let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
+    let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
+    let mut run: Option<(i64, i64)> = None;
+    let mut finish = |run: (i64, i64)| {
+        delete.execute(run)?;
+        forget.execute(run)
+    };
+    for (&chunk, rest) in rests {
+        match (rest, run) {
+            (Rest::Nothing, Some((first, last))) if last + 1 == chunk => run = Some((first, chunk)),
+            (Rest::Nothing, before) => {
+                before.map(&mut finish).transpose()?;
+                run = Some((chunk, chunk));
+            }
+            (Rest::Done(_), _) => {}
+        }
+    }
+    run.map(finish).transpose()?;
+    for (&chunk, rest) in rests {
+        if let Rest::Done(ranges) = rest {
+            forget.execute((chunk, chunk))?;
+            ranges.iter().try_for_each(|(first, behind)| insert.execute(params![chunk, first, behind]).map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes all in these spans. Returns what remains of the chunks at their ends, and how many messages it were.
+pub(super) fn delete(
+    transaction: &Transaction<'_>,
+    shared: &Shared,
+    spans: &[(Place, Place)],
+) -> rusqlite::Result<(BTreeMap<i64, Rest>, u64)> {
+    let (mut parts, mut messages) = (Vec::new(), 0);
+    for &(from, to) in spans {
+        // Chunks that wait as a whole, and then those at the ends of which only a part does.
+        let whole = (from.chunk + i64::from(from.message > 0), to.chunk);
+        if whole.0 < whole.1 {
+            let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
+            messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
+            transaction.execute("DELETE FROM chunks WHERE id >= ?1 AND id < ?2", whole)?;
+        }
+        let ends = [(from.message > 0).then_some(from.chunk), (to.message > 0).then_some(to.chunk)];
+        let one = ends[0] == ends[1];
+        for chunk in ends.into_iter().take(if one { 1 } else { 2 }).flatten() {
+            let of = "SELECT coalesce(max(count), 0) FROM chunks WHERE id = ?1";
+            let of: u32 = transaction.query_row(of, [chunk], |row| row.get(0))?;
+            let part = Part {
+                chunk,
+                from: if chunk == from.chunk { from.message } else { 0 },
+                to: if chunk == to.chunk { to.message } else { of },
+                of,
+            };
+            if part.from < part.to {
+                messages += part.count();
+                parts.push(part);
+            }
+        }
+    }
+    let rests = shared.shelf().rests(parts);
+    write_down(transaction, &rests)?;
+    Ok((rests, messages))
+}
