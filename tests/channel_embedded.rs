@@ -49,6 +49,11 @@ fn settings(path: &Path) -> Embedded {
     }
 }
 
+/// In memory where that can be had, for what opens many files: a sync costs nothing there.
+fn quick_folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn run<T>(test: impl Future<Output = T>) -> T {
     actix_rt::System::new().block_on(test)
 }

@@ -172,7 +172,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_queue_does_what_a_list_with_leases_does(steps in prop::collection::vec(step(), 1..80)) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = quick_folder();
         run(async {
             let settings = settings(&folder.path().join("q.db"));
             let mut world = World {

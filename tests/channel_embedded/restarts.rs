@@ -113,7 +113,7 @@ fn settling_that_nobody_waited_for_is_counted_as_it_ended() {
 
 #[test]
 fn whatever_is_left_of_the_log_after_a_power_cut_the_file_is_whole_and_has_what_came_first() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = quick_folder();
     let path = |name: &str| folder.path().join(name);
     run(async {
         let channel = open(&settings(&path("q.db"))).await;

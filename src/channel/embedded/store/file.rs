@@ -33,6 +33,9 @@ pub(super) const PAGE: u64 = 4096;
 
 /// How long the log is from the start, and is made again when it was longer: room that it has when the disk is full.
 pub(super) const LOG_BYTES: u64 = 16 << 20;
+/// What the writing connection keeps of the file: as much as the completion of a large lease touches, since what is changed,
+/// pushed out to the log and then freed was written for nothing.
+const CACHE_KIB: u64 = 8 << 10;
 /// How long somebody else's lock is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -196,7 +199,7 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
         Durability::Fsync => "FULL",
     };
     let settings = format!(
-        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA cache_size = -2000;"
+        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA cache_size = -{CACHE_KIB};"
     );
     connection.execute_batch(&settings).map_err(trouble)?;
     let found = find(&connection).map_err(trouble)?;
