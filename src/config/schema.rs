@@ -207,7 +207,7 @@ pub static KEYS: &[Key] = &[
         path: "channel.embedded.max_bytes",
         kind: Kind::Size { min: MIB, max: 64 * TIB },
         default: Fallback::Is("1GiB"),
-        doc: "How large the file may grow by messages that wait. Then pushes are refused, as by a Redis that is full, until there is room again; nothing that waits is dropped. A little more is kept free on top, to settle what is under way and to keep dead letters.",
+        doc: "How large the file may grow by messages that wait. Then pushes are refused, as by a Redis that is full, until there is room again; nothing that waits is dropped. The log beside it takes 16MiB more, and while other programs read the file for long, as much as comes in meanwhile. Dead letters take a quarter of this at most.",
     },
     Key {
         path: "channel.embedded.lease",
