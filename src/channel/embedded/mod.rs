@@ -10,6 +10,7 @@ mod pressure;
 mod store;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -116,8 +117,12 @@ impl Channel for EmbeddedChannel {
         if leases.is_empty() {
             return Ok(Completed::default());
         }
-        let letters = |id: &LeaseId| parked.iter().filter(|letter| letter.lease == *id).map(Letter::from).collect();
-        let settlements = leases.iter().map(|lease| (lease.id().clone(), letters(lease.id()))).collect();
+        let mut letters: HashMap<&LeaseId, Vec<Letter>> = HashMap::new();
+        for letter in parked {
+            letters.entry(&letter.lease).or_default().push(letter.into());
+        }
+        let settlements =
+            leases.iter().map(|lease| (lease.id().clone(), letters.remove(lease.id()).unwrap_or_default())).collect();
         let letters_dropped = self.store.settle(settlements).await?;
         self.book.letters_dropped(letters_dropped);
         let mut completed = Completed { letters_dropped, ..Completed::default() };

@@ -115,6 +115,14 @@ impl Keeper {
 
     fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<()> {
         let _one_at_a_time = self.checkpointing();
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        checkpoint(connection, "PASSIVE").map(drop)
+    }
+}
+
+/// Moves what is in the log into the file. Returns whether somebody else was in the way.
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    match connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0)) {
+        Err(why) if why.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(true),
+        busy => busy,
     }
 }

@@ -17,6 +17,7 @@ use super::{
     erasing::{delete, write_down},
     errors::Trouble,
     file::{LOG_BYTES, PAGE, PATIENCE},
+    keeper::checkpoint,
     letters::{Letter, Letters},
     packing::{in_order, on_disk, packed},
     settlement::Settlement,
@@ -282,7 +283,7 @@ impl Writer {
     fn empty_log(&mut self) -> rusqlite::Result<()> {
         let _one_at_a_time = self.shared.keeper.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
-        let busy = self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+        let busy = checkpoint(&self.connection, "RESTART");
         self.connection.busy_timeout(PATIENCE)?;
         if busy? {
             self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
