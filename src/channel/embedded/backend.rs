@@ -9,7 +9,8 @@ use bytes::Bytes;
 /// be done after its future was dropped.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Queues messages, the first one first. Returns how many wait afterwards, once they are as safe as
+    /// Queues messages, the first one first, all or none. Each may be a part of a larger buffer: what is kept after the
+    /// answer must be copied. Returns how many wait afterwards, once they are as safe as
     /// `channel.embedded.durability` says.
     async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError>;
 

@@ -7,7 +7,15 @@
 
 mod backend;
 mod pressure;
+#[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod rehearsal;
+#[allow(dead_code)]
+mod server;
 mod store;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use server::fuzz_resp;
 
 use std::{
     collections::HashMap,

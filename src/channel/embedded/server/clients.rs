@@ -1,0 +1,179 @@
+//! Who is connected, and what was counted.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use super::replies::Protocol;
+
+/// A client that is connected.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: u64,
+    /// From where it comes and to which address.
+    pub(super) peer: String,
+    local: String,
+    since: Instant,
+    /// Seconds after `since` at which it last sent something.
+    heard: AtomicU64,
+    said: Mutex<Said>,
+}
+
+/// What it says of itself.
+#[derive(Debug, Default)]
+struct Said {
+    name: String,
+    library: String,
+    version: String,
+    protocol: Protocol,
+}
+
+impl Client {
+    pub(super) fn heard(&self) {
+        self.heard.store(self.since.elapsed().as_secs(), Relaxed);
+    }
+
+    pub(super) fn name(&self) -> String {
+        lock(&self.said).name.clone()
+    }
+
+    pub(super) fn rename(&self, name: &[u8]) {
+        lock(&self.said).name = String::from_utf8_lossy(name).into_owned();
+    }
+
+    pub(super) fn uses(&self, is_library: bool, value: &[u8]) {
+        let mut said = lock(&self.said);
+        let value = String::from_utf8_lossy(value).into_owned();
+        if is_library {
+            said.library = value;
+        } else {
+            said.version = value;
+        }
+    }
+
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        lock(&self.said).protocol = protocol;
+    }
+
+    /// As CLIENT LIST shows it.
+    pub(super) fn line(&self) -> String {
+        let age = self.since.elapsed().as_secs();
+        let idle = age.saturating_sub(self.heard.load(Relaxed));
+        let said = lock(&self.said);
+        format!(
+            "id={} addr={} laddr={} name={} age={age} idle={idle} flags=N db=0 user=default lib-name={} lib-ver={} resp={}",
+            self.id,
+            self.peer,
+            self.local,
+            said.name,
+            said.library,
+            said.version,
+            said.protocol.number()
+        )
+    }
+}
+
+/// All who are connected.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    last: AtomicU64,
+    connected: Mutex<BTreeMap<u64, Arc<Client>>>,
+}
+
+impl Clients {
+    /// Takes one more in; the guard takes it out again.
+    pub(super) fn welcome(self: &Arc<Self>, peer: String, local: String) -> Connected {
+        let id = self.last.fetch_add(1, Relaxed) + 1;
+        let client =
+            Arc::new(Client { id, peer, local, since: Instant::now(), heard: AtomicU64::new(0), said: Mutex::default() });
+        lock(&self.connected).insert(id, Arc::clone(&client));
+        Connected { clients: Arc::clone(self), client }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.connected).len()
+    }
+
+    pub(super) fn lines(&self) -> String {
+        let connected: Vec<_> = lock(&self.connected).values().cloned().collect();
+        connected.iter().fold(String::new(), |mut lines, client| {
+            let _ = writeln!(lines, "{}", client.line());
+            lines
+        })
+    }
+}
+
+/// A client while it is connected.
+#[derive(Debug)]
+pub(super) struct Connected {
+    clients: Arc<Clients>,
+    pub(super) client: Arc<Client>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        lock(&self.clients.connected).remove(&self.client.id);
+    }
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    connections: AtomicU64,
+    turned_away: AtomicU64,
+    commands: AtomicU64,
+    queued: AtomicU64,
+    refused: AtomicU64,
+    wrong_passwords: AtomicU64,
+}
+
+impl Stats {
+    pub(super) fn connection(&self) {
+        self.connections.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn command(&self) {
+        self.commands.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn pushed(&self, messages: u64, taken: bool) {
+        if taken { &self.queued } else { &self.refused }.fetch_add(messages, Relaxed);
+    }
+
+    pub(super) fn wrong_password(&self) {
+        self.wrong_passwords.fetch_add(1, Relaxed);
+    }
+
+    /// By Redis's names.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("total_connections_received", self.connections.load(Relaxed).to_string()),
+            ("rejected_connections", self.turned_away.load(Relaxed).to_string()),
+            ("total_commands_processed", self.commands.load(Relaxed).to_string()),
+        ]
+    }
+
+    /// By our own.
+    pub(super) fn of_kadabra(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("messages_queued", self.queued.load(Relaxed).to_string()),
+            ("messages_refused", self.refused.load(Relaxed).to_string()),
+            ("wrong_passwords", self.wrong_passwords.load(Relaxed).to_string()),
+        ]
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds these locks can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,148 @@
+//! What the agent says of itself: INFO, COMMAND and TIME.
+
+use std::{
+    fmt::Write as _,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::table::{self, COMMANDS, Command};
+use crate::channel::embedded::server::{REDIS_VERSION, request::Request, session::Session, words};
+
+pub(super) fn time(session: &mut Session) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    session.replies.array(2);
+    session.replies.bulk(now.as_secs().to_string().as_bytes());
+    session.replies.bulk(now.subsec_micros().to_string().as_bytes());
+}
+
+const SECTIONS: [&str; 8] = ["server", "clients", "memory", "persistence", "stats", "replication", "keyspace", "kadabra"];
+
+pub(super) async fn info(session: &mut Session, request: &Request) {
+    let wanted = |section: &str| {
+        request.len() == 1
+            || request.from(1).any(|word| {
+                [section, "all", "default", "everything"].iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
+            })
+    };
+    let sections: Vec<_> = SECTIONS.into_iter().filter(|section| wanted(section)).collect();
+    let length = if sections.iter().any(|section| matches!(*section, "keyspace" | "kadabra")) {
+        session.shared.backend.length().await.ok()
+    } else {
+        None
+    };
+    let mut text = String::new();
+    for section in sections {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        let mut title = section.to_owned();
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let _ = write!(text, "# {title}\r\n");
+        for (field, value) in fields(session, section, length) {
+            let _ = write!(text, "{field}:{value}\r\n");
+        }
+    }
+    session.replies.text(&text);
+}
+
+fn fields(session: &Session, section: &str, length: Option<u64>) -> Vec<(&'static str, String)> {
+    let shared = &session.shared;
+    let uptime = shared.started.elapsed().as_secs();
+    match section {
+        "server" => vec![
+            ("redis_version", REDIS_VERSION.to_owned()),
+            ("redis_mode", "standalone".to_owned()),
+            ("os", std::env::consts::OS.to_owned()),
+            ("arch_bits", usize::BITS.to_string()),
+            ("process_id", std::process::id().to_string()),
+            ("uptime_in_seconds", uptime.to_string()),
+            ("uptime_in_days", (uptime / 86_400).to_string()),
+            ("kadabra_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ],
+        "clients" => vec![
+            ("connected_clients", shared.clients.len().to_string()),
+            ("maxclients", shared.settings.max_connections.to_string()),
+            ("blocked_clients", "0".to_owned()),
+        ],
+        "memory" => vec![
+            ("used_memory", shared.memory.used().to_string()),
+            ("maxmemory", shared.settings.max_waiting_bytes.to_string()),
+            ("maxmemory_policy", "noeviction".to_owned()),
+        ],
+        "persistence" => vec![("loading", "0".to_owned())],
+        "stats" => shared.stats.fields(),
+        "replication" => vec![("role", "master".to_owned()), ("connected_slaves", "0".to_owned())],
+        "keyspace" => match length {
+            Some(length) if length > 0 => vec![("db0", "keys=1,expires=0,avg_ttl=0".to_owned())],
+            _ => Vec::new(),
+        },
+        _ => {
+            let mut fields = vec![("queue", shared.settings.queue_key.clone())];
+            fields.extend(length.map(|length| ("queue_length", length.to_string())));
+            fields.extend(shared.stats.of_kadabra());
+            fields
+        }
+    }
+}
+
+pub(super) fn command(session: &mut Session, request: &Request) {
+    let word = request.get(1).unwrap_or_default().to_ascii_lowercase();
+    let replies = &mut session.replies;
+    match (request.len(), word.as_slice()) {
+        (1, _) => {
+            replies.array(COMMANDS.len());
+            COMMANDS.iter().for_each(|command| describe(session, command));
+        }
+        (2, b"count") => replies.integer(COMMANDS.len() as u64),
+        (2, b"list") => {
+            replies.array(COMMANDS.len());
+            COMMANDS.iter().for_each(|command| replies.bulk(command.word.as_bytes()));
+        }
+        (2, b"info") => {
+            replies.array(COMMANDS.len());
+            COMMANDS.iter().for_each(|command| describe(session, command));
+        }
+        (words, b"info") => {
+            replies.array(words - 2);
+            for word in request.from(2) {
+                match table::find(word) {
+                    Some(command) => describe(session, command),
+                    None => session.replies.null_array(),
+                }
+            }
+        }
+        (words, b"docs") => {
+            let known: Vec<&Command> =
+                if words == 2 { COMMANDS.iter().collect() } else { request.from(2).filter_map(table::find).collect() };
+            replies.map(known.len());
+            for command in known {
+                replies.bulk(command.word.as_bytes());
+                replies.map(2);
+                for (field, value) in [("summary", command.summary), ("group", command.group)] {
+                    replies.bulk(field.as_bytes());
+                    replies.bulk(value.as_bytes());
+                }
+            }
+        }
+        (_, b"count" | b"list") => replies.error(super::wrong_number(&format!("command|{}", words::shown(&word)))),
+        _ => {
+            let error = [b"ERR unknown subcommand '", words::cut(&word, 128), b"'. Try COUNT, DOCS, INFO, LIST."].concat();
+            replies.error(error);
+        }
+    }
+}
+
+/// The ten facts that Redis 7 tells of a command.
+fn describe(session: &mut Session, command: &Command) {
+    let replies = &mut session.replies;
+    replies.array(10);
+    replies.bulk(command.word.as_bytes());
+    replies.signed(command.arity);
+    replies.set(command.flags.len());
+    command.flags.iter().for_each(|flag| replies.simple(flag));
+    command.keys.iter().for_each(|key| replies.signed(*key));
+    replies.set(0);
+    (0..3).for_each(|_| replies.array(0));
+}

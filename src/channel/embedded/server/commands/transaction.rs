@@ -1,0 +1,80 @@
+//! MULTI, EXEC and DISCARD, since clients send pipelines that way. What EXEC runs is answered like any other pipeline: its
+//! pushes are one push, and no more than that is one step.
+
+use std::collections::VecDeque;
+
+use crate::channel::embedded::server::{request::Request, session::Session};
+
+/// Commands that wait for EXEC.
+#[derive(Debug, Default)]
+pub(in super::super) struct Transaction {
+    commands: VecDeque<Request>,
+    bytes: usize,
+    refused: bool,
+}
+
+impl Transaction {
+    /// How much memory it takes.
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// One of its commands could not be queued, so that it must not run.
+    pub(in super::super) fn refuse(&mut self) {
+        *self = Self { refused: true, ..Self::default() };
+    }
+}
+
+/// What a queued command takes besides its words.
+const COMMAND_BYTES: usize = 64;
+
+pub(super) fn multi(session: &mut Session) {
+    if session.transaction.is_some() {
+        session.replies.error("ERR MULTI calls can not be nested");
+        return;
+    }
+    session.transaction = Some(Transaction::default());
+    session.replies.simple("OK");
+}
+
+pub(super) fn queue(session: &mut Session, request: &Request) {
+    let bytes = request.bytes() + COMMAND_BYTES;
+    let affordable = session.afford(bytes);
+    let Some(transaction) = &mut session.transaction else {
+        return;
+    };
+    if transaction.refused {
+        // It will not run, and needs no memory for that.
+        session.replies.simple("QUEUED");
+    } else if affordable {
+        // What arrived with it does not stay in memory because of it.
+        transaction.commands.push_back(request.copied());
+        transaction.bytes += bytes;
+        session.replies.simple("QUEUED");
+    } else {
+        transaction.refuse();
+        session.replies.error("ERR the agent has no memory for such a large transaction; send fewer commands in one");
+    }
+}
+
+pub(super) fn exec(session: &mut Session) {
+    match session.transaction.take() {
+        None => session.replies.error("ERR EXEC without MULTI"),
+        Some(Transaction { refused: true, .. }) => {
+            session.replies.error("EXECABORT Transaction discarded because of previous errors.");
+        }
+        Some(transaction) => {
+            session.replies.array(transaction.commands.len());
+            session.replay = transaction.commands;
+            session.replay_bytes = transaction.bytes;
+            session.replay_silent = session.silent;
+        }
+    }
+}
+
+pub(super) fn discard(session: &mut Session) {
+    match session.transaction.take() {
+        None => session.replies.error("ERR DISCARD without MULTI"),
+        Some(_) => session.replies.simple("OK"),
+    }
+}

@@ -1,0 +1,265 @@
+//! Requests on the wire, read as Redis reads them: an array of bulk strings, or a line of words.
+//!
+//! The decoder reads each byte once, however the bytes arrive, never recurses, and holds no more than it was given. A
+//! request that is larger than allowed is read to its end without being kept, so that its sender gets an answer and
+//! the connection goes on. A general codec for RESP values does none of that: its grammar is of answers, and nests.
+
+use std::ops::Range;
+
+use bytes::{Buf, BytesMut};
+
+use super::{
+    inline,
+    request::{ARGUMENT_BYTES, Arrived, Malformed, Oversized, Request, integer},
+};
+
+/// The longest line, as in Redis.
+const MAX_LINE: usize = 64 << 10;
+/// The longest array, as in Redis before 7.
+const MAX_ARRAY: i64 = 1 << 20;
+/// The longest bulk string, as in Redis.
+const MAX_BULK: i64 = 512 << 20;
+/// What is kept of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) argument_bytes: usize,
+    pub(super) arguments: usize,
+    pub(super) request_bytes: usize,
+}
+
+/// Bytes that arrived, and how far they have been read.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    buffer: BytesMut,
+    /// Up to where the request at the start of the buffer has been read.
+    position: usize,
+    /// Up to where the end of a line was looked for.
+    searched: usize,
+    /// Arguments that the request still lacks; 0 between requests.
+    missing: usize,
+    /// The length of the argument that begins at `position`.
+    length: Option<usize>,
+    arguments: Vec<Range<usize>>,
+    /// Why the request is being skipped.
+    oversized: Option<Oversized>,
+    /// What is still to be skipped of the argument that begins at `position`.
+    skip: usize,
+}
+
+impl Decoder {
+    /// Where to put what arrives, at the end.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Whether a part of a request is there.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.buffer.is_empty() || self.missing > 0
+    }
+
+    /// How many bytes to make room for: what is missing when only the last argument is, and otherwise, since nobody knows
+    /// how much there will be, in proportion to what there is.
+    pub(super) fn wants(&self) -> usize {
+        match self.length {
+            Some(length) => {
+                let lacks = (self.position + length + 2).saturating_sub(self.buffer.len());
+                if self.missing == 1 { lacks } else { lacks.max(self.buffer.len() / 2) }
+            }
+            None => (self.buffer.len() / 2).max(1),
+        }
+    }
+
+    /// How much memory the books on the request take.
+    pub(super) fn books(&self) -> usize {
+        self.arguments.len() * ARGUMENT_BYTES
+    }
+
+    /// A request's books, for the next one.
+    pub(super) fn reuse(&mut self, request: Request) {
+        if self.arguments.capacity() == 0 && request.arguments.capacity() <= 64 {
+            self.arguments = request.arguments;
+            self.arguments.clear();
+        }
+    }
+
+    /// Takes the next request, if it is there as a whole.
+    pub(super) fn next(&mut self, limits: &Limits, authenticated: bool) -> Result<Option<Arrived>, Malformed> {
+        loop {
+            if self.missing == 0 {
+                let begun = match self.buffer.first() {
+                    None => return Ok(None),
+                    Some(b'*') => self.array(limits, authenticated)?,
+                    Some(_) => match self.line()? {
+                        Line::Incomplete => return Ok(None),
+                        Line::Empty => continue,
+                        Line::Request(request) => return Ok(Some(Arrived::Request(request))),
+                    },
+                };
+                if !begun {
+                    return Ok(None);
+                }
+            }
+            while self.missing > 0 {
+                if !self.argument(limits, authenticated)? {
+                    return Ok(None);
+                }
+            }
+            if let Some(oversized) = self.oversized.take() {
+                return Ok(Some(Arrived::Oversized(oversized)));
+            }
+            let frame = self.consume();
+            if self.arguments.is_empty() {
+                continue;
+            }
+            return Ok(Some(Arrived::Request(Request { frame: frame.freeze(), arguments: std::mem::take(&mut self.arguments) })));
+        }
+    }
+
+    /// What has been read of the buffer.
+    fn consume(&mut self) -> BytesMut {
+        let read = self.buffer.split_to(self.position.min(self.buffer.len()));
+        (self.position, self.searched) = (0, 0);
+        read
+    }
+
+    /// Reads `*<count>`; whether it was there.
+    fn array(&mut self, limits: &Limits, authenticated: bool) -> Result<bool, Malformed> {
+        let Some(count) = self.number(Malformed::ArrayLine)? else {
+            return Ok(false);
+        };
+        let count = count.filter(|count| *count <= MAX_ARRAY).ok_or(Malformed::ArrayLength)?;
+        if count > 10 && !authenticated {
+            return Err(Malformed::UnauthenticatedArray);
+        }
+        // Fewer than one is nothing, and answered by nothing.
+        self.missing = usize::try_from(count).unwrap_or(0);
+        if self.missing > limits.arguments {
+            self.skip_request(Oversized::Arguments(self.missing));
+        }
+        Ok(true)
+    }
+
+    /// Reads an argument; whether it was there as a whole.
+    fn argument(&mut self, limits: &Limits, authenticated: bool) -> Result<bool, Malformed> {
+        if self.skip > 0 {
+            let skipped = self.skip.min(self.buffer.len());
+            self.buffer.advance(skipped);
+            self.skip -= skipped;
+            if self.skip > 0 {
+                return Ok(false);
+            }
+            self.missing -= 1;
+            return Ok(true);
+        }
+        let length = match self.length {
+            Some(length) => length,
+            None => match self.bulk_length(authenticated)? {
+                Some(length) => length,
+                None => return Ok(false),
+            },
+        };
+        if self.oversized.is_none() {
+            let books = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
+            if length > limits.argument_bytes {
+                self.skip_request(Oversized::Argument(length));
+            } else if self.position + length + books > limits.request_bytes {
+                self.skip_request(Oversized::Request);
+            }
+        }
+        if self.oversized.is_some() {
+            self.skip_request(Oversized::Request);
+            (self.length, self.skip) = (None, length + 2);
+            return Ok(true);
+        }
+        let end = self.position + length;
+        if self.buffer.len() < end + 2 {
+            self.length = Some(length);
+            return Ok(false);
+        }
+        self.arguments.push(self.position..end);
+        self.position = end + 2;
+        self.length = None;
+        self.missing -= 1;
+        Ok(true)
+    }
+
+    /// Reads `$<length>`, if it is there.
+    fn bulk_length(&mut self, authenticated: bool) -> Result<Option<usize>, Malformed> {
+        let start = self.position;
+        let Some(line) = self.header(Malformed::BulkLine)? else {
+            return Ok(None);
+        };
+        match self.buffer.get(start) {
+            Some(b'$') => {}
+            other => return Err(Malformed::Expected(other.copied().unwrap_or_default())),
+        }
+        let length = self.buffer.get(line).and_then(integer).filter(|length| *length <= MAX_BULK);
+        let length = length.and_then(|length| usize::try_from(length).ok()).ok_or(Malformed::BulkLength)?;
+        if length > 16 << 10 && !authenticated {
+            return Err(Malformed::UnauthenticatedBulk);
+        }
+        Ok(Some(length))
+    }
+
+    /// Forgets what there is of the request, and keeps no more of it.
+    fn skip_request(&mut self, why: Oversized) {
+        self.oversized.get_or_insert(why);
+        drop(self.consume());
+        self.arguments.clear();
+    }
+
+    /// The number in a header, if the header is there; `None` inside when it is not a number.
+    fn number(&mut self, too_long: Malformed) -> Result<Option<Option<i64>>, Malformed> {
+        let line = self.header(too_long)?;
+        Ok(line.map(|line| self.buffer.get(line).and_then(integer)))
+    }
+
+    /// Reads a line that ends with CR LF, if it is there; what it says after its first byte. Redis does not look whether
+    /// the second byte of the end is an LF.
+    fn header(&mut self, too_long: Malformed) -> Result<Option<Range<usize>>, Malformed> {
+        let start = self.position;
+        let from = self.searched.max(start);
+        let found = self.buffer.get(from..).and_then(|rest| rest.iter().position(|byte| *byte == b'\r'));
+        match found {
+            Some(found) if from + found + 1 < self.buffer.len() => {
+                self.position = from + found + 2;
+                self.searched = self.position;
+                Ok(Some(start + 1..from + found))
+            }
+            Some(found) => {
+                self.searched = from + found;
+                Ok(None)
+            }
+            None => {
+                self.searched = self.buffer.len();
+                if self.searched - start > MAX_LINE { Err(too_long) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// Reads a line of words that ends with LF, if it is there.
+    fn line(&mut self) -> Result<Line, Malformed> {
+        let found = self.buffer.get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+        self.position = match found {
+            Some(found) => self.searched + found + 1,
+            None => {
+                self.searched = self.buffer.len();
+                return if self.searched > MAX_LINE { Err(Malformed::Line) } else { Ok(Line::Incomplete) };
+            }
+        };
+        if self.position > MAX_LINE + 1 {
+            return Err(Malformed::Line);
+        }
+        let line = self.consume();
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let words = inline::split(line).ok_or(Malformed::Quotes)?;
+        if words.is_empty() { Ok(Line::Empty) } else { Ok(Line::Request(Request::of_words(&words))) }
+    }
+}
+
+enum Line {
+    Incomplete,
+    Empty,
+    Request(Request),
+}

@@ -1,0 +1,113 @@
+//! The sockets that clients connect to.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::{
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+};
+
+use socket2::{Domain, Socket, Type};
+
+use super::occupant;
+use crate::channel::ChannelError;
+
+/// How many connections wait to be accepted, as in Redis.
+const BACKLOG: i32 = 511;
+
+/// Listens on an address; `None` when this machine has no such address, but could: IPv6 is switched off.
+pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, ChannelError> {
+    let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            // Each address is its own, whatever the system's default is.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    });
+    match bound {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if address.ip().is_loopback() && address.is_ipv6() && is_absent(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(occupant::sentence(address)),
+        Err(error) => Err(ChannelError::Unusable {
+            what: format!("cannot listen for clients on {address}: {error}"),
+            mend: match error.kind() {
+                io::ErrorKind::PermissionDenied => "listen on a port from 1024 on",
+                io::ErrorKind::AddrNotAvailable => "listen on an address that this machine has, such as 127.0.0.1",
+                _ => "see listen in [channel.embedded]",
+            }
+            .to_owned(),
+        }),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
+}
+
+/// A socket in the file system; the file goes with it.
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    pub(super) path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Unless another has taken its place.
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Listens on a socket in the file system. What is left of one that nobody listens on any more is replaced.
+pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket), ChannelError> {
+    let failed = |error: &io::Error| ChannelError::Unusable {
+        what: format!("cannot listen for clients on {}: {error}", path.display()),
+        mend: "see unix_socket in [channel.embedded]; its folder must exist and be writable for the agent".to_owned(),
+    };
+    let taken = |what: &str| ChannelError::Unusable {
+        what: format!("cannot listen for clients on {}: {what}", path.display()),
+        mend: "end that program, or set another unix_socket in [channel.embedded]".to_owned(),
+    };
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(taken("there is a file of that name, which is no socket"));
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => return Err(taken("another program listens there, perhaps another agent")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(failed(&error)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    // Under a name that nobody knows until it has its permissions.
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(name);
+    drop(fs::remove_file(&new));
+    let bound = UnixListener::bind(&new).and_then(|listener| {
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+        listener.set_nonblocking(true)?;
+        let file = identity(&new)?;
+        fs::rename(&new, path)?;
+        Ok((listener, UnixSocket { path: path.to_owned(), file }))
+    });
+    bound.map_err(|error| {
+        drop(fs::remove_file(&new));
+        failed(&error)
+    })
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}

@@ -1,0 +1,80 @@
+//! Who has the port already, in a sentence that says what to do: usually it is a Redis.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use crate::channel::ChannelError;
+
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occupant {
+    Kadabra,
+    Redis,
+    Unknown,
+}
+
+/// Asks who listens there, and says so.
+pub(super) fn sentence(address: SocketAddr) -> ChannelError {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let reached = SocketAddr::new(ip, address.port());
+    let elsewhere = "have this agent listen elsewhere, by listen in [channel.embedded], and tell the clients so";
+    let (who, mend) = match ask(reached) {
+        Occupant::Kadabra => ("another Kadabra agent listens there".to_owned(), format!("end that one, or {elsewhere}")),
+        Occupant::Redis => (
+            "a Redis answers there".to_owned(),
+            format!(
+                "to use that Redis, configure\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{reached}/0\"\nor end \
+                 it, or {elsewhere}"
+            ),
+        ),
+        Occupant::Unknown => (
+            "another program listens there, and does not answer as a Redis does".to_owned(),
+            format!("end that program, or {elsewhere}"),
+        ),
+    };
+    ChannelError::Unusable { what: format!("cannot listen for clients on {address}: {who}"), mend }
+}
+
+fn ask(address: SocketAddr) -> Occupant {
+    let Some(answer) = exchange(address) else {
+        return Occupant::Unknown;
+    };
+    const ANSWERS: [&str; 6] = ["+PONG", "-NOAUTH", "-DENIED", "-LOADING", "-MASTERDOWN", "-ERR max number of clients"];
+    if !ANSWERS.iter().any(|begin| answer.starts_with(begin)) {
+        Occupant::Unknown
+    } else if answer.contains("this is a Kadabra agent") {
+        Occupant::Kadabra
+    } else {
+        Occupant::Redis
+    }
+}
+
+/// What it says to a PING, and to a command that nobody has, which an agent answers by saying what it is.
+fn exchange(address: SocketAddr) -> Option<String> {
+    let end = Instant::now() + PATIENCE;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"*1\r\n$4\r\nPING\r\n*1\r\n$6\r\nWHO-IS\r\n*1\r\n$4\r\nQUIT\r\n").ok()?;
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    while answer.len() < 16 << 10 {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            break;
+        }
+        match stream.read(&mut part) {
+            Ok(read) if read > 0 => answer.extend_from_slice(part.get(..read)?),
+            _ => break,
+        }
+    }
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}

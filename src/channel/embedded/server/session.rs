@@ -1,0 +1,285 @@
+//! A client's conversation, without the connection it goes over: bytes in, answers out.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+
+use super::{
+    clients::Client,
+    commands::{self, Pushes, Transaction},
+    decoder::{Decoder, Limits},
+    memory::{Claim, OWN},
+    replies::{Protocol, Replies},
+    request::{Arrived, Oversized, Request},
+    shared::Shared,
+};
+
+/// What the connection has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Go on with what is there.
+    Continue,
+    /// Send the answers: there are many.
+    Send,
+    /// Send the answers and read more.
+    Read,
+    /// Send the answers and close.
+    Close,
+    /// Send the answers, let the client read them although it is still sending, and close.
+    Linger,
+    /// Close at once.
+    Cut,
+}
+
+/// What is known of a client between its commands.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: Arc<Client>,
+    pub(super) replies: Replies,
+    pub(super) authenticated: bool,
+    /// Whether CLIENT REPLY is on.
+    pub(super) answers: bool,
+    /// Whether the next command is not answered.
+    pub(super) skip_next: bool,
+    /// Whether this command is not answered.
+    pub(super) silent: bool,
+    pub(super) pushes: Pushes,
+    pub(super) transaction: Option<Transaction>,
+    /// What EXEC runs.
+    pub(super) replay: VecDeque<Request>,
+    pub(super) replay_bytes: usize,
+    pub(super) replay_silent: bool,
+    claim: Claim,
+    /// What has arrived takes so much memory.
+    incoming: usize,
+    /// Where the answer to this command begins.
+    begun: usize,
+}
+
+impl Session {
+    fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
+        Self {
+            replies: Replies::default(),
+            authenticated: shared.settings.password.is_none(),
+            answers: true,
+            skip_next: false,
+            silent: false,
+            pushes: Pushes::default(),
+            transaction: None,
+            replay: VecDeque::new(),
+            replay_bytes: 0,
+            replay_silent: false,
+            claim: shared.memory.claim(),
+            incoming: 0,
+            begun: 0,
+            shared,
+            client,
+        }
+    }
+
+    /// As if just connected.
+    pub(super) fn reset(&mut self) {
+        self.authenticated = self.shared.settings.password.is_none();
+        (self.answers, self.skip_next, self.silent) = (true, false, false);
+        self.transaction = None;
+        self.replies.protocol = Protocol::default();
+        self.client.speaks(Protocol::default());
+        self.client.rename(b"");
+    }
+
+    /// Answers the pushes that came before.
+    pub(super) async fn settle(&mut self) {
+        commands::settle(self).await;
+        self.begun = self.replies.len();
+    }
+
+    /// Refuses a command, and the transaction that it was to be a part of.
+    pub(super) async fn refuse(&mut self, error: impl AsRef<[u8]>) -> Flow {
+        self.settle().await;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.refuse();
+        }
+        self.replies.error(error);
+        Flow::Continue
+    }
+
+    /// Whether there is memory for so many bytes more.
+    pub(super) fn afford(&mut self, more: usize) -> bool {
+        let held = self.held();
+        self.claim.cover(held + more)
+    }
+
+    fn held(&self) -> usize {
+        let transaction = self.transaction.as_ref().map_or(0, Transaction::bytes);
+        self.incoming + self.replies.capacity() + transaction + self.replay_bytes
+    }
+
+    async fn run(&mut self, request: &Request, silent: bool) -> Flow {
+        self.begun = self.replies.len();
+        self.silent = silent || !self.answers || std::mem::take(&mut self.skip_next);
+        let flow = commands::run(self, request).await;
+        if self.silent && self.pushes.len() == 0 {
+            self.replies.truncate(self.begun);
+        }
+        if self.replies.capacity() > 2 * OWN && !self.afford(0) {
+            self.replies.truncate(self.begun);
+            self.replies.error("ERR the agent has no memory for this answer now; try again later");
+        }
+        flow
+    }
+
+    async fn refuse_oversized(&mut self, oversized: Oversized) -> Flow {
+        let settings = &self.shared.settings;
+        let sentence = match oversized {
+            Oversized::Argument(bytes) => format!(
+                "ERR {bytes} bytes are more than this Kadabra agent takes in one message, which is {}; see max_message_bytes in \
+                 [channel.embedded]",
+                settings.max_message_bytes
+            ),
+            Oversized::Arguments(count) => format!(
+                "ERR {count} words are more than this Kadabra agent takes in one command, which is {}; send fewer messages in one",
+                settings.max_arguments
+            ),
+            Oversized::Request => format!(
+                "ERR all words of the command are more than this Kadabra agent takes at once, which is {} bytes; send fewer \
+                 messages in one, or see max_waiting_bytes in [channel.embedded]",
+                settings.max_waiting_bytes
+            ),
+        };
+        self.begun = self.replies.len();
+        self.silent = !self.answers || std::mem::take(&mut self.skip_next);
+        let flow = self.refuse(sentence).await;
+        if self.silent {
+            self.replies.truncate(self.begun);
+        }
+        flow
+    }
+}
+
+/// A session and the bytes that arrive for it.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    decoder: Decoder,
+    session: Session,
+    limits: Limits,
+    /// How large the buffer is.
+    allocated: usize,
+    /// How many requests there were.
+    requests: u64,
+}
+
+impl Conversation {
+    pub(super) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
+        let limits = Limits {
+            argument_bytes: shared.settings.max_message_bytes,
+            arguments: shared.settings.max_arguments,
+            request_bytes: shared.settings.max_waiting_bytes,
+        };
+        Self { decoder: Decoder::default(), session: Session::new(shared, client), limits, allocated: 0, requests: 0 }
+    }
+
+    /// Where to put what arrives, at the end.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        self.decoder.buffer()
+    }
+
+    /// Whether a part of a request is there, and how many were there before it.
+    pub(super) fn partial(&self) -> Option<u64> {
+        self.decoder.is_partial().then_some(self.requests)
+    }
+
+    /// Whether the client may do anything yet.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.session.authenticated
+    }
+
+    /// The answers that are to be sent.
+    pub(super) fn answers(&self) -> &[u8] {
+        self.session.replies.bytes()
+    }
+
+    /// They are sent.
+    pub(super) fn sent(&mut self) {
+        self.session.replies.sent(OWN);
+    }
+
+    /// Answers what is there, up to where enough answers wait.
+    pub(super) async fn answer(&mut self) -> Flow {
+        loop {
+            if self.session.replies.len() >= OWN {
+                self.session.settle().await;
+                return Flow::Send;
+            }
+            let flow = match self.session.replay.pop_front() {
+                Some(request) => {
+                    let silent = self.session.replay_silent;
+                    self.session.run(&request, silent).await
+                }
+                None => {
+                    self.session.replay_bytes = 0;
+                    match self.decoder.next(&self.limits, self.session.authenticated) {
+                        Ok(Some(arrived)) => self.take(arrived).await,
+                        Ok(None) => Flow::Read,
+                        Err(malformed) => {
+                            self.session.settle().await;
+                            self.session.replies.error(malformed.error());
+                            return Flow::Linger;
+                        }
+                    }
+                }
+            };
+            if flow != Flow::Continue {
+                self.session.settle().await;
+                return flow;
+            }
+        }
+    }
+
+    async fn take(&mut self, arrived: Arrived) -> Flow {
+        self.requests += 1;
+        self.session.shared.stats.command();
+        match arrived {
+            Arrived::Request(request) => {
+                self.session.incoming = self.allocated + request.books();
+                let flow = self.session.run(&request, false).await;
+                self.decoder.reuse(request);
+                flow
+            }
+            Arrived::Oversized(oversized) => self.session.refuse_oversized(oversized).await,
+        }
+    }
+
+    /// Makes room for what comes next: as much as is needed, but no more than as much again as is already there, since what
+    /// is announced need not come. False when there is no memory for it, for as long as may be waited.
+    pub(super) async fn room(&mut self, patience: Duration) -> bool {
+        let wants = self.decoder.wants();
+        let buffer = self.decoder.buffer();
+        let here = buffer.len();
+        let target = (here + wants).min(here * 2).max(OWN);
+        let large = self.allocated > OWN && here <= OWN / 2;
+        if large || (buffer.capacity() < target && !buffer.try_reclaim(target - here)) {
+            if !self.cover(target, patience).await {
+                return false;
+            }
+            let mut new = BytesMut::with_capacity(target);
+            new.extend_from_slice(self.decoder.buffer());
+            *self.decoder.buffer() = new;
+            self.allocated = target;
+            return true;
+        }
+        self.cover(self.allocated, patience).await
+    }
+
+    async fn cover(&mut self, buffer: usize, patience: Duration) -> bool {
+        self.session.incoming = buffer + self.decoder.books();
+        let held = self.session.held();
+        self.session.claim.cover_within(held, patience).await
+    }
+
+    /// Says that there was no room.
+    pub(super) fn no_room(&mut self) {
+        let error = "ERR this Kadabra agent has no memory for such a large command now, since others have it; try again later";
+        self.session.replies.error(error);
+    }
+}

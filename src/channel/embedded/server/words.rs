@@ -1,0 +1,14 @@
+//! What clients say, in sentences that are answered or logged.
+
+use crate::quote::quote;
+
+/// The beginning of a word, up to a NUL, as Redis repeats it.
+pub(super) fn cut(word: &[u8], most: usize) -> &[u8] {
+    let end = word.iter().take(most).position(|byte| *byte == 0).unwrap_or(most.min(word.len()));
+    word.get(..end).unwrap_or(word)
+}
+
+/// A word as one printable line.
+pub(super) fn shown(word: &[u8]) -> String {
+    quote(&String::from_utf8_lossy(cut(word, 128)))
+}
