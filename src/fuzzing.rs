@@ -28,6 +28,11 @@ pub fn redis(bytes: &[u8]) {
     crate::channel::redis::fuzz_redis(bytes);
 }
 
+/// What a client sends to the embedded channel, after a byte that chooses how it is treated and how its bytes are cut.
+pub fn resp(bytes: &[u8]) {
+    crate::channel::embedded::fuzz_resp(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -69,5 +74,10 @@ mod tests {
     #[test]
     fn hostile_answers_to_commands() {
         replay("redis", super::redis);
+    }
+
+    #[test]
+    fn hostile_clients() {
+        replay("resp", super::resp);
     }
 }
