@@ -90,12 +90,7 @@ pub(crate) async fn receive(channel: &dyn Channel, messages: usize, bytes: usize
 }
 
 pub(crate) fn letter(lease: &Lease, message: usize) -> DeadLetter {
-    DeadLetter {
-        lease: lease.id().clone(),
-        payload: lease.messages[message].clone(),
-        reason: "it is not JSON".into(),
-        refused: Vec::new(),
-    }
+    DeadLetter { lease: lease.id().clone(), message, reason: "it is not JSON".into(), refused: Vec::new() }
 }
 
 /// Every message is accounted for, and nobody holds any.

@@ -28,6 +28,9 @@ mod influxdb;
 mod kill;
 #[path = "lease_model.rs"]
 mod lease_model;
+#[cfg(feature = "failpoints")]
+#[path = "listener.rs"]
+mod listener;
 #[path = "logs.rs"]
 mod logs;
 #[path = "outages.rs"]

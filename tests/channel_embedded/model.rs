@@ -114,7 +114,7 @@ impl World {
                 let Some((lease, _)) = self.pick(which) else { return };
                 let letters: Vec<DeadLetter> =
                     (0..lease.messages.len()).skip(every - 1).step_by(every).map(|message| letter(&lease, message)).collect();
-                self.dead.extend(letters.iter().map(|letter| letter.payload.clone()));
+                self.dead.extend(letters.iter().map(|letter| lease.messages[letter.message].clone()));
                 let messages = lease.messages.len();
                 let completed = self.channel.as_ref().unwrap().complete(&mut vec![lease], &letters).await.unwrap();
                 assert_eq!((completed.messages, completed.lost), (messages, 0));

@@ -125,12 +125,15 @@ impl Channel for EmbeddedChannel {
         if leases.is_empty() {
             return Ok(Completed::default());
         }
-        let mut letters: HashMap<&LeaseId, Vec<Letter>> = HashMap::new();
+        let mut letters: HashMap<&LeaseId, Vec<&DeadLetter>> = HashMap::new();
         for letter in parked {
-            letters.entry(&letter.lease).or_default().push(letter.into());
+            letters.entry(&letter.lease).or_default().push(letter);
         }
-        let settlements =
-            leases.iter().map(|lease| (lease.id().clone(), letters.remove(lease.id()).unwrap_or_default())).collect();
+        let settlement = |lease: &Lease| {
+            let letters = letters.get(lease.id()).map(Vec::as_slice).unwrap_or_default();
+            (lease.id().clone(), letters.iter().map(|letter| Letter::new(letter, &lease.messages)).collect())
+        };
+        let settlements = leases.iter().map(settlement).collect();
         let letters_dropped = self.store.settle(settlements).await?;
         self.book.letters_dropped(letters_dropped);
         let mut completed = Completed { letters_dropped, ..Completed::default() };

@@ -370,10 +370,12 @@ impl Backend for Store {
     }
 }
 
-impl From<&DeadLetter> for Letter {
-    fn from(letter: &DeadLetter) -> Self {
+impl Letter {
+    /// The letter about one of a lease's messages.
+    pub(super) fn new(about: &DeadLetter, messages: &[Vec<u8>]) -> Self {
         // Names and reasons are text, which always has a JSON form.
-        let refused = serde_json::to_string(&letter.refused).unwrap_or_default();
-        Self { payload: letter.payload.clone(), reason: letter.reason.clone(), refused }
+        let refused = serde_json::to_string(&about.refused).unwrap_or_default();
+        let payload = messages.get(about.message).cloned().unwrap_or_default();
+        Self { payload, reason: about.reason.clone(), refused }
     }
 }

@@ -1,0 +1,49 @@
+//! A clean end: what has arrived is answered, and nobody is waited for who does not read.
+
+use std::{io::Write as _, time::Duration};
+
+use kadabra::channel::embedded::rehearsal::Mood;
+
+use super::{Q, address, command, connect, listener, read, rest};
+use crate::support::process::wait_for;
+
+#[test]
+fn what_has_arrived_is_answered_and_then_connections_are_closed() {
+    let mut listener = listener();
+    let mut idle = connect(address(&listener));
+    idle.write_all(b"PING\r\n").unwrap();
+    assert_eq!(read(&mut idle, 7), "+PONG\r\n");
+    // The first is being stored when the end comes, and more have arrived behind it.
+    listener.set(Mood::Stuck);
+    let mut busy = connect(address(&listener));
+    let many: Vec<u8> = (0..100).flat_map(|number| command(&["LPUSH", Q, &format!("{number}{}", "x".repeat(900))])).collect();
+    busy.write_all(&many).unwrap();
+    wait_for("the client to be heard", super::PATIENCE, || {
+        let stats = super::said(address(&listener), b"INFO stats\r\nQUIT\r\n");
+        let commands = stats.lines().find_map(|line| line.strip_prefix("total_commands_processed:"))?;
+        (commands.parse::<u32>().unwrap() > 10).then_some(())
+    });
+    listener.close();
+    assert_eq!(rest(&mut idle), "");
+    listener.set(Mood::Well);
+    let answers = rest(&mut busy);
+    let expected: String = (1..=100).map(|length| format!(":{length}\r\n")).collect();
+    assert_eq!(answers, expected);
+    assert!(listener.end());
+    assert_eq!(listener.messages().len(), 100);
+    assert!(std::net::TcpStream::connect(address(&listener)).is_err());
+}
+
+#[test]
+fn who_does_not_read_is_not_waited_for() {
+    let mut listener = listener();
+    let mut deaf = connect(address(&listener));
+    deaf.write_all(b"PING\r\n").unwrap();
+    assert_eq!(read(&mut deaf, 7), "+PONG\r\n");
+    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    drop(deaf.write_all(&b"INFO\r\n".repeat(400_000)));
+    let begun = std::time::Instant::now();
+    assert!(listener.end());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(listener.log().contains("did not read their answers"), "{}", listener.log());
+}

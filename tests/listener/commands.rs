@@ -1,0 +1,192 @@
+//! What a client can do, through the client that is the agent's own, and what it is told when it cannot.
+
+use kadabra::channel::embedded::rehearsal::Mood;
+use redis::{Client, Commands as _, Connection, ProtocolVersion, Value};
+
+use super::{Q, address, listener, with};
+use kadabra::channel::embedded::rehearsal::Rehearsal;
+
+fn client(listener: &Rehearsal, login: &str, rest: &str) -> Client {
+    Client::open(format!("redis://{login}{}/{rest}", address(listener))).unwrap()
+}
+
+fn connection(listener: &Rehearsal) -> Connection {
+    client(listener, "", "0").get_connection().unwrap()
+}
+
+fn refused<T: std::fmt::Debug + redis::FromRedisValue>(connection: &mut Connection, command: &str) -> String {
+    let mut words = command.split(' ');
+    let mut asked = redis::cmd(words.next().unwrap());
+    for word in words {
+        asked.arg(word);
+    }
+    asked.query::<T>(connection).unwrap_err().to_string()
+}
+
+#[test]
+fn a_push_to_another_queue_is_refused_by_name() {
+    let listener = listener();
+    let error = refused::<Value>(&mut connection(&listener), "LPUSH kadabra_queu x");
+    assert!(error.contains("'kadabra_queu' is not the queue of this Kadabra agent, which is 'kadabra_queue'"), "{error}");
+    assert!(listener.messages().is_empty());
+}
+
+#[test]
+fn the_agents_own_client_pushes_and_an_agent_that_takes_it_for_a_redis_is_refused() {
+    use kadabra::channel::Channel as _;
+    let listener = listener();
+    let settings = kadabra::config::Redis {
+        url: kadabra::config::Secret::new(format!("redis://{}/0", address(&listener))),
+        password: None,
+        queue_key: Q.to_owned(),
+        inprogress_key: "kadabra_inprogress".to_owned(),
+        lease: std::time::Duration::from_secs(60),
+        timeout: std::time::Duration::from_secs(5),
+        max_dead_letters: 10,
+        max_message_bytes: 1 << 20,
+    };
+    let channel = kadabra::channel::redis::RedisChannel::new(&settings, "here", std::time::Duration::from_secs(60)).unwrap();
+    actix_rt::System::new().block_on(async {
+        channel.push(b"a message").await.unwrap();
+        let said = channel.open().await.unwrap_err().to_string();
+        assert!(said.contains("this is a Kadabra agent"), "{said}");
+    });
+    assert_eq!(listener.messages(), ["a message"]);
+}
+
+#[test]
+fn another_database_is_refused() {
+    let listener = listener();
+    let error = client(&listener, "", "1").get_connection().err().unwrap().to_string();
+    assert!(error.contains("database 0 only") || error.contains("out of range"), "{error}");
+    let error = refused::<Value>(&mut connection(&listener), "SELECT 1");
+    assert!(error.contains("set the client's db to 0"), "{error}");
+}
+
+#[test]
+fn who_takes_messages_is_told_that_the_agent_does() {
+    let listener = listener();
+    let mut connection = connection(&listener);
+    for command in ["RPOP", "lpop", "BRPOPLPUSH", "BLMOVE", "LTRIM"] {
+        let error = refused::<Value>(&mut connection, &format!("{command} {Q} kadabra_inprogress 1"));
+        assert!(error.contains("is itself the channel and takes them itself"), "{error}");
+    }
+}
+
+#[test]
+fn what_waits_is_deleted_only_where_that_is_allowed() {
+    let listener_of = |allowed| with(|options| options.allow_delete = allowed);
+    let listener = listener_of(false);
+    let mut connection_of = connection(&listener);
+    let _: usize = connection_of.lpush(Q, "a").unwrap();
+    for command in ["DEL", "UNLINK"] {
+        let error = refused::<Value>(&mut connection_of, &format!("{command} {Q}"));
+        assert!(error.contains("see allow_delete in [channel.embedded]"), "{error}");
+    }
+    assert_eq!(listener.messages().len(), 1);
+
+    let listener = listener_of(true);
+    let mut connection = connection(&listener);
+    let _: usize = connection.lpush(Q, "a").unwrap();
+    assert_eq!(connection.del(Q), Ok(1));
+    assert!(listener.messages().is_empty());
+}
+
+#[test]
+fn a_queue_that_is_full_or_fails_is_answered_so_and_nothing_else_is_harmed() {
+    let listener = listener();
+    let mut connection = connection(&listener);
+    listener.set(Mood::Full);
+    let error = refused::<Value>(&mut connection, &format!("LPUSH {Q} a"));
+    assert!(error.contains("OOM") && error.contains("command not allowed when used memory > 'maxmemory'"), "{error}");
+    listener.set(Mood::Failing("cannot write\r\nto queue.db: the disk is full".to_owned()));
+    let error = refused::<Value>(&mut connection, &format!("RPUSH {Q} a"));
+    assert!(error.contains("cannot write  to queue.db: the disk is full"), "{error}");
+    for command in ["LLEN", "TYPE", "EXISTS"] {
+        let error = refused::<Value>(&mut connection, &format!("{command} {Q}"));
+        assert!(error.contains("the disk is full"), "{error}");
+    }
+    assert_eq!(redis::cmd("PING").query(&mut connection), Ok("PONG".to_owned()));
+    listener.set(Mood::Well);
+    assert_eq!(connection.lpush(Q, "a"), Ok(1));
+}
+
+#[test]
+fn a_client_with_the_password_is_let_in_and_no_other() {
+    let listener = with(|options| {
+        options.password = Some("right".to_owned());
+        options.wrong_password_pause = std::time::Duration::from_millis(50);
+    });
+    for login in [":right@", "default:right@"] {
+        for protocol in ["0", "0?protocol=resp3"] {
+            let mut connection = client(&listener, login, protocol).get_connection().unwrap();
+            let _: usize = connection.lpush(Q, "a").unwrap();
+        }
+    }
+    let pushed = listener.messages().len();
+    for login in ["", ":wrong@", ":righ@", ":rightt@", "other:right@"] {
+        for protocol in ["0", "0?protocol=resp3"] {
+            let said = client(&listener, login, protocol)
+                .get_connection()
+                .and_then(|mut connection| connection.lpush::<_, _, usize>(Q, "a"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                ["Authentication required", "WRONGPASS", "NOAUTH", "authentication failed", "must be called"]
+                    .iter()
+                    .any(|word| said.to_lowercase().contains(&word.to_lowercase())),
+                "{login}{protocol}: {said}"
+            );
+        }
+    }
+    assert_eq!(listener.messages().len(), pushed);
+    let log = listener.log();
+    assert!(log.contains("wrong password") && !log.contains("right@"), "{log}");
+}
+
+#[test]
+fn both_protocols_answer_with_the_same_meaning() {
+    let listener = listener();
+    for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
+        let rest = if protocol == ProtocolVersion::RESP3 { "0?protocol=resp3" } else { "0" };
+        let mut connection = client(&listener, "", rest).get_connection().unwrap();
+        let info: String = redis::cmd("INFO").query(&mut connection).unwrap();
+        for field in
+            ["redis_version:", "redis_mode:standalone", "role:master", "loading:0", "queue:kadabra_queue", "queue_length:"]
+        {
+            assert!(info.lines().any(|line| line.starts_with(field)), "{field}: {info}");
+        }
+        let section: String = redis::cmd("INFO").arg("Server").query(&mut connection).unwrap();
+        assert!(section.starts_with("# Server") && !section.contains("# Clients"), "{section}");
+        let count: usize = redis::cmd("COMMAND").arg("COUNT").query(&mut connection).unwrap();
+        let commands: Vec<Value> = redis::cmd("COMMAND").query(&mut connection).unwrap();
+        let docs: std::collections::HashMap<String, Value> = redis::cmd("COMMAND").arg("DOCS").query(&mut connection).unwrap();
+        assert_eq!((commands.len(), docs.len()), (count, count));
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
+        assert!(seconds > 1_700_000_000 && micros < 1_000_000);
+        let _: () = redis::cmd("CLIENT").arg("SETNAME").arg("me").query(&mut connection).unwrap();
+        let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut connection).unwrap();
+        let number = if protocol == ProtocolVersion::RESP3 { 3 } else { 2 };
+        assert!(list.lines().any(|line| line.contains(" name=me ") && line.contains(&format!(" resp={number}"))), "{list}");
+        let pushed: (u64, u64) = redis::pipe().atomic().lpush(Q, "a").lpush(Q, "b").query(&mut connection).unwrap();
+        assert_eq!(pushed.1, pushed.0 + 1);
+    }
+}
+
+#[test]
+fn a_look_at_more_than_fits_into_memory_is_refused() {
+    let listener = with(|options| {
+        options.max_message_bytes = 1 << 20;
+        options.max_waiting_bytes = 4 << 20;
+    });
+    let mut connection = connection(&listener);
+    let message = "x".repeat(1 << 20);
+    for _ in 0..3 {
+        let _: usize = connection.lpush(Q, &message).unwrap();
+    }
+    let one: Vec<String> = connection.lrange(Q, 0, 0).unwrap();
+    assert_eq!(one, [message]);
+    let error = refused::<Value>(&mut connection, &format!("LRANGE {Q} 0 -1"));
+    assert!(error.contains("ask for fewer messages"), "{error}");
+    assert_eq!(connection.llen(Q), Ok(3));
+}

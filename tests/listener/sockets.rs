@@ -1,0 +1,128 @@
+//! Where clients connect to: addresses, sockets in the file system, and ports that somebody else has.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::{UnixListener, UnixStream},
+    },
+    time::Duration,
+};
+
+use kadabra::channel::embedded::rehearsal::{Options, Rehearsal};
+
+use super::{Q, address, listener, said, with};
+use crate::support::redis_server::RedisServer;
+
+fn refused(set: impl FnOnce(&mut Options)) -> String {
+    let mut options = Options::default();
+    set(&mut options);
+    Rehearsal::start(options).unwrap_err().to_string()
+}
+
+#[test]
+fn every_address_is_served() {
+    let listener = with(|options| options.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    // A machine without IPv6 has one.
+    assert!(!listener.addresses().is_empty());
+    for address in listener.addresses() {
+        assert_eq!(said(*address, b"PING\r\nQUIT\r\n"), "+PONG\r\n+OK\r\n", "{address}");
+    }
+}
+
+#[test]
+fn other_machines_are_not_listened_to_without_a_password() {
+    let everybody: SocketAddr = "0.0.0.0:0".parse().unwrap();
+    let said = refused(|options| options.listen = vec![everybody]);
+    assert!(said.contains("other machines can reach 0.0.0.0:0"), "{said}");
+    for allowed in [true, false] {
+        with(|options| {
+            options.listen = vec![everybody];
+            options.allow_remote = allowed;
+            options.password = (!allowed).then(|| "secret".to_owned());
+        });
+    }
+}
+
+#[test]
+fn a_port_that_a_redis_has_is_said_with_how_to_use_that_redis() {
+    for redis in [RedisServer::start(), RedisServer::with_password("secret")] {
+        let taken = SocketAddr::from(([127, 0, 0, 1], redis.port()));
+        let said = refused(|options| options.listen = vec![taken]);
+        assert!(said.contains(&format!("cannot listen for clients on {taken}: a Redis answers there")), "{said}");
+        let configuration = format!("\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{taken}/0\"\n");
+        assert!(said.contains(&configuration), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_another_agent_has_is_said() {
+    for password in [None, Some("secret".to_owned())] {
+        let first = with(|options| options.password = password);
+        let said = refused(|options| options.listen = vec![address(&first)]);
+        assert!(said.contains("another Kadabra agent listens there"), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_something_else_has_is_said() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = refused(|options| options.listen = vec![other.local_addr().unwrap()]);
+    assert!(said.contains("another program listens there, and does not answer as a Redis does"), "{said}");
+}
+
+#[test]
+fn an_address_that_this_machine_has_not_is_said() {
+    let said = refused(|options| {
+        options.listen = vec!["203.0.113.1:6379".parse().unwrap()];
+        options.allow_remote = true;
+    });
+    assert!(said.contains("listen on an address that this machine has"), "{said}");
+}
+
+#[test]
+fn a_socket_in_the_file_system_is_for_whom_its_mode_says_and_goes_with_the_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kadabra.sock");
+    // What is left of one that nobody listens on.
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let mut listener = with(|options| {
+        options.listen.clear();
+        options.unix_socket = Some(path.clone());
+    });
+    let file = fs::symlink_metadata(&path).unwrap();
+    assert!(file.file_type().is_socket());
+    assert_eq!(file.permissions().mode() & 0o777, 0o660);
+    let mut connection = redis::Client::open(format!("unix://{}", path.display())).unwrap().get_connection().unwrap();
+    assert_eq!(redis::cmd("LPUSH").arg(Q).arg("a").query(&mut connection), Ok(1));
+    let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut connection).unwrap();
+    assert!(list.contains(&format!("addr={}:0", path.display())), "{list}");
+
+    let said = refused(|options| options.unix_socket = Some(path.clone()));
+    assert!(said.contains("another program listens there"), "{said}");
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(b"PING\r\nQUIT\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "+PONG\r\n+OK\r\n");
+
+    assert!(listener.end());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("precious");
+    fs::write(&path, "data").unwrap();
+    let said = refused(|options| options.unix_socket = Some(path.clone()));
+    assert!(said.contains("which is no socket"), "{said}");
+    assert_eq!(fs::read(&path).unwrap(), b"data");
+    let said = refused(|options| options.unix_socket = Some(folder.path().join("missing/kadabra.sock")));
+    assert!(said.contains("its folder must exist"), "{said}");
+    drop(listener());
+}
