@@ -1,4 +1,4 @@
-//! What others say, fit for a sentence: a server's words, and what stands in a message or a configuration.
+//! What others say, fit to be shown: a server's words, and what stands in a message or a configuration.
 
 use std::borrow::Cow;
 
@@ -26,6 +26,24 @@ pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
         None => text.into(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
     }
+}
+
+/// The whole text on one line that drives no terminal: what must not be shown as it is, is shown as its escape.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_treacherous(c) {
+            printable.extend(c.escape_default());
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
+}
+
+/// Characters that would start a line, drive the terminal, or turn the reading direction round.
+pub(crate) fn is_treacherous(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Characters that turn the direction of text or hide in it.

@@ -299,7 +299,7 @@ fn each_example_loads_and_does_what_it_says() {
     let password = password.to_str().unwrap();
     let influxdb = |loaded: &Loaded| match &loaded.settings.publisher.kind {
         PublisherKind::Influxdb(influxdb) => influxdb.clone(),
-        PublisherKind::Debug => panic!("{loaded:?}"),
+        PublisherKind::Debug(_) => panic!("{loaded:?}"),
     };
     let mut seen = 0;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples")).unwrap() {

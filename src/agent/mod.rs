@@ -147,7 +147,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         },
         slow_start: SlowStart::default(),
         unique_timestamps: match &settings.publisher.kind {
-            PublisherKind::Debug => false,
+            PublisherKind::Debug(_) => false,
             PublisherKind::Influxdb(influxdb) => influxdb.unique_timestamps,
         },
         retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
@@ -169,7 +169,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
     )
     .start();
     info!(log, "publishing"; "to" => &destination);
-    if settings.publisher.kind == PublisherKind::Debug {
+    if matches!(settings.publisher.kind, PublisherKind::Debug(_)) {
         warn!(log, "metrics go to this log and are kept nowhere else"; "mend" => "set publisher.type = \"influxdb\" to keep them");
     }
     notifier.ready(&format!("publishing to {destination}"));

@@ -76,7 +76,7 @@ fn warn(pressure: &Pressure) {
 }
 
 async fn try_publisher(settings: &Settings) -> bool {
-    let mut publisher = publisher::factory(&settings.publisher, &KeptLog::at_once(Logger::root(Discard, o!())))();
+    let mut publisher = publisher::factory(settings, &KeptLog::at_once(Logger::root(Discard, o!())))();
     let destination = publisher.destination();
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {

@@ -55,7 +55,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         "config" => loaded.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
     let parts = Parts {
         channel,
-        publishers: publisher::factory(&settings.publisher, &output.kept()),
+        publishers: publisher::factory(&settings, &output.kept()),
         notifier: Notifier::from_environment(&logger),
         log: logger,
         flush_log: Box::new(move || output.flush()),

@@ -159,9 +159,27 @@ pub struct Publisher {
 #[derive(Clone, Debug, PartialEq)]
 pub enum PublisherKind {
     /// `type = "debug"`: logs what it would publish.
-    Debug,
+    Debug(Debug),
     /// `type = "influxdb"`
     Influxdb(Influxdb),
+}
+
+/// `[publisher.debug]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debug {
+    /// `format`
+    pub format: DebugFormat,
+}
+
+/// `publisher.debug.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugFormat {
+    /// Text where the log is written for people, JSON otherwise.
+    Auto,
+    /// A short block a message.
+    Text,
+    /// A JSON list a batch.
+    Json,
 }
 
 /// `[publisher.influxdb]`

@@ -70,6 +70,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ),
     ("batch", "How many messages are published together. Whichever of the three is reached first makes a batch due."),
     ("publisher", "Where points go."),
+    ("publisher.debug", "The log as a destination, used when publisher.type is \"debug\"."),
     ("publisher.influxdb", "InfluxDB 1.x, used when publisher.type is \"influxdb\"."),
     (
         "nanny",
@@ -337,6 +338,12 @@ pub static KEYS: &[Key] = &[
         kind: PAUSE_MAX,
         default: Fallback::Is("30s"),
         doc: "The longest pause after failed writes, and so how soon a database that is back is noticed.",
+    },
+    Key {
+        path: "publisher.debug.format",
+        kind: Kind::Choice { names: &["auto", "text", "json"], aliases: &[] },
+        default: Fallback::Is("auto"),
+        doc: "text shows each message as a short block: its dimensions, then a line a metric with name, value, unit and metadata. json shows a batch as one list, as Kadabra's Python agent does. auto is text where the log is written for people, see log.format, and json otherwise.",
     },
     Key {
         path: "publisher.influxdb.url",

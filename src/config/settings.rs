@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::values::Values;
 use super::{
-    Agent, Batch, Channel, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher, PublisherKind, Redis, Secret,
-    Settings, Supervisor, schema,
+    Agent, Batch, Channel, Debug, DebugFormat, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher, PublisherKind,
+    Redis, Secret, Settings, Supervisor, schema,
 };
 
 /// What was read from the password files of the sections that are in use.
@@ -31,7 +31,7 @@ pub(super) fn build(values: &Values, passwords: Passwords) -> Option<Settings> {
         },
         publisher: Publisher {
             kind: match values.get::<String>("publisher.type")?.as_str() {
-                "debug" => PublisherKind::Debug,
+                "debug" => PublisherKind::Debug(debug(values)?),
                 "influxdb" => PublisherKind::Influxdb(influxdb(values, passwords.influxdb)?),
                 _ => return None,
             },
@@ -102,6 +102,16 @@ fn embedded(values: &Values, password: Option<Secret>) -> Option<Embedded> {
             .map(|long| Some(long).filter(|long| !long.is_zero()))?,
         max_waiting_bytes: values.get("channel.embedded.max_waiting_bytes")?,
     })
+}
+
+fn debug(values: &Values) -> Option<Debug> {
+    let format = match values.get::<String>("publisher.debug.format")?.as_str() {
+        "auto" => DebugFormat::Auto,
+        "text" => DebugFormat::Text,
+        "json" => DebugFormat::Json,
+        _ => return None,
+    };
+    Some(Debug { format })
 }
 
 fn influxdb(values: &Values, password: Option<Secret>) -> Option<Influxdb> {

@@ -25,6 +25,19 @@ use crate::config::{Log, LogFormat};
 use lines::{Form, Lines};
 use queue::{Overflow, Queue};
 
+/// The tag of a record whose message has several lines for people, each of them printable: its newlines are kept.
+pub const TEXT_BLOCKS: &str = "text blocks";
+
+/// Whether the log is written for people rather than for a log collector.
+#[must_use]
+pub fn is_for_people(settings: Log) -> bool {
+    match settings.format {
+        LogFormat::Auto => io::stderr().is_terminal(),
+        LogFormat::Json => false,
+        LogFormat::Terminal => true,
+    }
+}
+
 /// How long the end of the process waits for the log to be read.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -49,11 +62,10 @@ impl Output {
     /// # Errors
     /// When there can be no further thread.
     pub fn start(settings: Log) -> io::Result<Self> {
-        let terminal = io::stderr().is_terminal();
-        let form = match settings.format {
-            LogFormat::Auto if !terminal => Form::Json,
-            LogFormat::Json => Form::Json,
-            LogFormat::Auto | LogFormat::Terminal => Form::Terminal { colour: terminal && colour_is_welcome() },
+        let form = if is_for_people(settings) {
+            Form::Terminal { colour: io::stderr().is_terminal() && colour_is_welcome() }
+        } else {
+            Form::Json
         };
         Self::to(settings.level, form, io::stderr())
     }
@@ -189,6 +201,15 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text:?}");
         assert!(!text.trim_end().chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
         assert_eq!(text.matches(r"a\nb\r\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\t\u{0}ü").count(), 3, "{text:?}");
+    }
+
+    #[test]
+    fn only_the_message_of_text_blocks_keeps_its_newlines() {
+        let paper = written(Level::Info, Form::Terminal { colour: false }, |log| {
+            slog::info!(log, #TEXT_BLOCKS, "{}", "a\n  b\x1b[2J"; "value" => "c\nd");
+        });
+        let text = paper.text();
+        assert!(text.ends_with("INFO a\n  b\\u{1b}[2J, value: c\\nd\n"), "{text:?}");
     }
 
     #[test]

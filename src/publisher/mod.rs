@@ -6,15 +6,15 @@ mod influxdb;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use influxdb::fuzzing::{answer as fuzz_answer, line as fuzz_line};
 
-pub use debug::DebugPublisher;
+pub use debug::{DebugPublisher, Form};
 pub use influxdb::InfluxdbPublisher;
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    config::{self, PublisherKind},
+    config::{DebugFormat, PublisherKind, Settings},
     metrics::MessageSet,
-    observe::log::KeptLog,
+    observe::log::{KeptLog, is_for_people},
 };
 use async_trait::async_trait;
 
@@ -82,11 +82,16 @@ pub type PublisherFactory = Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>;
 
 /// Makes the publishers that the configuration asks for. The debug publisher logs to `log`.
 #[must_use]
-pub fn factory(publisher: &config::Publisher, log: &KeptLog) -> PublisherFactory {
-    match publisher.kind.clone() {
-        PublisherKind::Debug => {
+pub fn factory(settings: &Settings, log: &KeptLog) -> PublisherFactory {
+    match settings.publisher.kind.clone() {
+        PublisherKind::Debug(debug) => {
             let log = log.clone();
-            Arc::new(move || Box::new(DebugPublisher::new(log.clone())))
+            let form = match debug.format {
+                DebugFormat::Auto if !is_for_people(settings.log) => Form::Json,
+                DebugFormat::Json => Form::Json,
+                DebugFormat::Auto | DebugFormat::Text => Form::Text,
+            };
+            Arc::new(move || Box::new(DebugPublisher::new(log.clone(), form)))
         }
         PublisherKind::Influxdb(influxdb) => Arc::new(move || Box::new(InfluxdbPublisher::new(&influxdb))),
     }

@@ -10,6 +10,9 @@ use std::{
 use slog::{Level, OwnedKVList, Record};
 use slog_term::{Decorator, RecordDecorator};
 
+use super::TEXT_BLOCKS;
+use crate::quote::is_treacherous;
+
 const RESET: &str = "\x1b[0m";
 const BOLD: &str = "\x1b[1m";
 
@@ -35,8 +38,14 @@ impl Decorator for Line {
     where
         F: FnOnce(&mut dyn RecordDecorator) -> io::Result<()>,
     {
-        let mut parts =
-            Parts { bytes: Vec::with_capacity(256), level: record.level(), colour: self.colour, styled: false, foreign: false };
+        let mut parts = Parts {
+            bytes: Vec::with_capacity(256),
+            level: record.level(),
+            colour: self.colour,
+            styled: false,
+            foreign: false,
+            blocks: record.tag() == TEXT_BLOCKS,
+        };
         format(&mut parts)?;
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = parts.bytes;
         Ok(())
@@ -51,6 +60,8 @@ struct Parts {
     styled: bool,
     /// Whether what is written now may come from outside.
     foreign: bool,
+    /// Whether the message's newlines are its own.
+    blocks: bool,
 }
 
 impl Parts {
@@ -74,11 +85,6 @@ impl Parts {
     }
 }
 
-/// Characters that would start a line, drive the terminal, or turn the reading direction round.
-fn is_treacherous(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.foreign {
@@ -87,7 +93,7 @@ impl Write for Parts {
         }
         // Formatting writes whole strings, so that nothing is lost here.
         for c in String::from_utf8_lossy(bytes).chars() {
-            if is_treacherous(c) {
+            if is_treacherous(c) && !(c == '\n' && self.blocks) {
                 write!(self.bytes, "{}", c.escape_default())?;
             } else {
                 write!(self.bytes, "{c}")?;
@@ -127,12 +133,14 @@ impl RecordDecorator for Parts {
     }
 
     fn start_key(&mut self) -> io::Result<()> {
+        self.blocks = false;
         self.start_foreign()?;
         self.style(BOLD);
         Ok(())
     }
 
     fn start_value(&mut self) -> io::Result<()> {
+        self.blocks = false;
         self.start_foreign()
     }
 }

@@ -1,33 +1,46 @@
 //! Logs what it would publish, as Kadabra's debug publisher does.
 
+mod json;
+mod text;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
 use slog::info;
 
 use super::{Outcome, Publisher, RefusedAt};
 use crate::{
-    metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
-    observe::log::KeptLog,
+    metrics::MessageSet,
+    observe::log::{KeptLog, TEXT_BLOCKS},
     panics,
 };
 
-/// How much JSON goes in one log line, in bytes: journald cuts at 48 KiB, and a line that is cut is no JSON.
-const MAX_LINE: usize = 40 << 10;
+/// How much goes in one record, in bytes: journald cuts a line at 48 KiB, and JSON that is cut is none.
+const MAX_RECORD: usize = 40 << 10;
 
 /// How long one attempt waits for the log to be read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Logs each batch at INFO: one line with the JSON list of its messages.
+/// What a batch looks like in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A short block a message, for people.
+    Text,
+    /// One JSON list of messages.
+    Json,
+}
+
+/// Logs each batch at INFO, as one record.
 ///
-/// Unlike Kadabra's, the line is bounded: messages that do not fit in 40 KiB are left out, and `left_out` counts them.
+/// Unlike Kadabra's, the record is bounded: messages that do not fit in 40 KiB are left out, and `left_out` counts them.
 ///
-/// The log is the destination here, so a batch is done when its line is written; while nobody reads the log the
+/// The log is the destination here, so a batch is done when its record is written; while nobody reads the log the
 /// others wait in the channel. What is given back then may be shown twice.
 pub struct DebugPublisher {
     log: KeptLog,
-    line: String,
+    form: Form,
+    record: String,
+    shown: usize,
     left_out: usize,
     /// Up to where the log must be written, once the batch is logged.
     logged: Option<u64>,
@@ -37,20 +50,47 @@ pub struct DebugPublisher {
 impl DebugPublisher {
     /// Logs to `log`.
     #[must_use]
-    pub fn new(log: KeptLog) -> Self {
-        Self { log, line: String::new(), left_out: 0, logged: None, refused: Vec::new() }
+    pub fn new(log: KeptLog, form: Form) -> Self {
+        Self { log, form, record: String::new(), shown: 0, left_out: 0, logged: None, refused: Vec::new() }
     }
 
-    fn say(&mut self) {
-        match (self.line.as_str(), self.left_out) {
-            ("", 0) => {}
-            (line, 0) => info!(self.log.log(), "{}", line),
-            ("", left_out) => info!(self.log.log(), "[]"; "left_out" => left_out),
-            (line, left_out) => info!(self.log.log(), "{}", line; "left_out" => left_out),
-        }
-        self.line.clear();
-        self.left_out = 0;
+    fn forget(&mut self) {
+        self.record.clear();
+        (self.shown, self.left_out) = (0, 0);
     }
+
+    fn show(&mut self, shown: &str) {
+        let between = match (self.form, self.record.is_empty()) {
+            (Form::Text, _) => "\n",
+            (Form::Json, true) => "[",
+            (Form::Json, false) => ", ",
+        };
+        if self.record.len() + between.len() + shown.len() + "]".len() > MAX_RECORD {
+            self.left_out += 1;
+        } else {
+            self.record.push_str(between);
+            self.record.push_str(shown);
+            self.shown += 1;
+        }
+    }
+
+    fn say(&self) {
+        let (log, record) = (self.log.log(), self.record.as_str());
+        match (self.form, self.shown, self.left_out) {
+            (_, 0, 0) => {}
+            (Form::Text, shown, 0) => info!(log, #TEXT_BLOCKS, "{}{}", messages(shown), record),
+            (Form::Text, shown, left_out) => {
+                info!(log, #TEXT_BLOCKS, "{}, and {} that do not fit here{}", messages(shown), left_out, record);
+            }
+            (Form::Json, _, 0) => info!(log, "{}]", record),
+            (Form::Json, 0, left_out) => info!(log, "[]"; "left_out" => left_out),
+            (Form::Json, _, left_out) => info!(log, "{}]", record; "left_out" => left_out),
+        }
+    }
+}
+
+fn messages(count: usize) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
 }
 
 #[async_trait(?Send)]
@@ -60,33 +100,26 @@ impl Publisher for DebugPublisher {
     }
 
     fn load(&mut self, set: MessageSet) {
-        self.line.clear();
-        self.left_out = 0;
+        self.forget();
         self.logged = None;
         self.refused.clear();
         for (index, message) in set.messages().enumerate().filter(|(_, message)| !message.points().is_empty()) {
-            let json = match panics::catch("showing it", || to_json(&set, &message).to_string()) {
-                Ok(json) => json,
-                Err(reason) => {
-                    self.refused.push(RefusedAt { message: index, metric: None, reason });
-                    continue;
-                }
-            };
-            if self.line.len() + json.len() + ", []".len() > MAX_LINE {
-                self.left_out += 1;
-            } else {
-                self.line.push_str(if self.line.is_empty() { "[" } else { ", " });
-                self.line.push_str(&json);
+            let form = self.form;
+            let shown = panics::catch("showing it", || match form {
+                Form::Text => text::block(&set, &message),
+                Form::Json => json::value(&set, &message).to_string(),
+            });
+            match shown {
+                Ok(shown) => self.show(&shown),
+                Err(reason) => self.refused.push(RefusedAt { message: index, metric: None, reason }),
             }
-        }
-        if !self.line.is_empty() {
-            self.line.push(']');
         }
     }
 
     async fn write(&mut self) -> Outcome {
         if self.logged.is_none() {
             self.say();
+            self.forget();
             self.logged = Some(self.log.position());
         }
         let written = self.log.written(self.logged.unwrap_or_default());
@@ -104,41 +137,11 @@ impl Publisher for DebugPublisher {
     }
 }
 
-fn to_json(set: &MessageSet, message: &Message<'_>) -> Value {
-    let dimensions = message.dimensions().iter();
-    let dimensions: Vec<Value> =
-        dimensions.map(|dimension| json!({ "name": set.text(dimension.name), "value": set.text(dimension.value) })).collect();
-    let points = |timers: bool| -> Vec<Value> {
-        let points = message.points().iter().filter(|point| matches!(point.kind, Kind::Timer { .. }) == timers);
-        points.map(|point| point_to_json(set, point)).collect()
-    };
-    json!({ "dimensions": dimensions, "counters": points(false), "timers": points(true) })
-}
-
-fn point_to_json(set: &MessageSet, point: &Point) -> Value {
-    let metadata: Map<String, Value> =
-        set.fields(point).iter().map(|field| (set.text(field.name).to_owned(), field_to_json(set, field))).collect();
-    let timestamp = jiff::Timestamp::from_nanosecond(i128::from(point.time)).map(|time| time.to_string()).unwrap_or_default();
-    let mut json = json!({ "name": set.text(point.name), "metadata": metadata, "timestamp": timestamp, "value": point.value });
-    if let (Kind::Timer { unit }, Some(json)) = (point.kind, json.as_object_mut()) {
-        json.insert("unit".to_owned(), json!({ "name": set.text(unit) }));
-    }
-    json
-}
-
-fn field_to_json(set: &MessageSet, field: &Field) -> Value {
-    match field.value {
-        Scalar::Text(text) => set.text(text).into(),
-        Scalar::Int(int) => int.into(),
-        Scalar::Float(float) => float.into(),
-        Scalar::Bool(bool) => bool.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use serde_json::{Value, json};
     use slog::{Drain, KV, Level, Logger, OwnedKVList, Record};
 
     use super::*;
@@ -169,9 +172,9 @@ mod tests {
         }
     }
 
-    async fn logged(set: &MessageSet) -> Vec<(Level, String, String)> {
+    async fn logged(form: Form, set: &MessageSet) -> Vec<(Level, String, String)> {
         let records = Records::default();
-        let mut publisher = DebugPublisher::new(KeptLog::at_once(Logger::root(records.clone().fuse(), slog::o!())));
+        let mut publisher = DebugPublisher::new(KeptLog::at_once(Logger::root(records.clone().fuse(), slog::o!())), form);
         publisher.load(set.clone());
         assert_eq!(publisher.write().await, Outcome::Written { refused: Vec::new() });
         let records = records.0.lock().unwrap();
@@ -194,7 +197,7 @@ mod tests {
         let mut set = MessageSet::new();
         push(&mut set, "v");
         push(&mut set, "w");
-        let logged = logged(&set).await;
+        let logged = logged(Form::Json, &set).await;
         let [(Level::Info, line, keys)] = logged.as_slice() else { panic!("{logged:?}") };
         assert_eq!(keys, "");
         let list: Value = serde_json::from_str(line).unwrap();
@@ -214,28 +217,40 @@ mod tests {
     #[actix_rt::test]
     async fn nothing_to_publish_logs_nothing() {
         let mut set = MessageSet::new();
-        assert!(logged(&set).await.is_empty());
+        for form in [Form::Text, Form::Json] {
+            assert!(logged(form, &set).await.is_empty());
+        }
         set.push_message(&[], &[]);
-        assert!(logged(&set).await.is_empty());
+        for form in [Form::Text, Form::Json] {
+            assert!(logged(form, &set).await.is_empty());
+        }
     }
 
     #[actix_rt::test]
     async fn a_line_is_bounded_and_says_what_it_left_out() {
         let mut set = MessageSet::new();
-        for _ in 0..500 {
+        for _ in 0..2000 {
             push(&mut set, "v");
         }
-        let logged = logged(&set).await;
-        let [(_, line, keys)] = logged.as_slice() else { panic!("{logged:?}") };
+        let json = logged(Form::Json, &set).await;
+        let [(_, line, keys)] = json.as_slice() else { panic!("{json:?}") };
         let shown = serde_json::from_str::<Vec<Value>>(line).unwrap().len();
-        assert!(line.len() <= MAX_LINE && shown > 100, "{} bytes, {shown} messages", line.len());
-        assert_eq!(*keys, format!("left_out={}", 500 - shown));
+        assert!(line.len() <= MAX_RECORD && shown > 100, "{} bytes, {shown} messages", line.len());
+        assert_eq!(*keys, format!("left_out={}", 2000 - shown));
+
+        let text = logged(Form::Text, &set).await;
+        let [(_, record, _)] = text.as_slice() else { panic!("{text:?}") };
+        let shown = record.matches("d=v").count();
+        assert!(record.len() <= MAX_RECORD + 100 && shown > 100, "{} bytes, {shown} messages", record.len());
+        assert!(record.starts_with(&format!("{shown} messages, and {} that do not fit here\n", 2000 - shown)), "{record}");
     }
 
     #[actix_rt::test]
     async fn a_message_larger_than_a_line_is_counted() {
         let mut set = MessageSet::new();
-        push(&mut set, &"x".repeat(MAX_LINE));
-        assert_eq!(logged(&set).await, [(Level::Info, "[]".to_owned(), "left_out=1".to_owned())]);
+        push(&mut set, &"x".repeat(MAX_RECORD));
+        assert_eq!(logged(Form::Json, &set).await, [(Level::Info, "[]".to_owned(), "left_out=1".to_owned())]);
+        let text = "0 messages, and 1 that do not fit here".to_owned();
+        assert_eq!(logged(Form::Text, &set).await, [(Level::Info, text, String::new())]);
     }
 }
