@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     batcher::Batcher,
+    listener::Listener,
     nanny::Nanny,
     progress::{Progress, Stuck},
     publisher::Publisher,
@@ -31,6 +32,7 @@ pub(super) enum ChildId {
     /// The number of the worker, from 0.
     Publisher(usize),
     Nanny,
+    Listener,
 }
 
 /// Why a child is down.
@@ -53,6 +55,7 @@ pub(super) enum ChildAddr {
     Batcher(Addr<Batcher>),
     Publisher(Addr<Publisher>),
     Nanny(Addr<Nanny>),
+    Listener(Addr<Listener>),
 }
 
 /// A child lives.
@@ -173,12 +176,14 @@ impl ChildAddr {
         Batcher: Handler<M>,
         Publisher: Handler<M>,
         Nanny: Handler<M>,
+        Listener: Handler<M>,
     {
         match self {
             Self::Receiver(addr) => addr.do_send(message),
             Self::Batcher(addr) => addr.do_send(message),
             Self::Publisher(addr) => addr.do_send(message),
             Self::Nanny(addr) => addr.do_send(message),
+            Self::Listener(addr) => addr.do_send(message),
         }
     }
 }
@@ -190,6 +195,7 @@ impl fmt::Display for ChildId {
             Self::Batcher => f.write_str("batcher"),
             Self::Publisher(worker) => write!(f, "publisher {}", worker + 1),
             Self::Nanny => f.write_str("nanny"),
+            Self::Listener => f.write_str("listener"),
         }
     }
 }

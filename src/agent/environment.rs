@@ -74,6 +74,8 @@ pub(super) enum Step {
     Complete,
     /// Renewing leases and taking them back.
     Tend,
+    /// Serving clients, where they push to this process.
+    Serve,
 }
 
 /// The steps that the channel has refused and not done since. One that refuses one step may well do the others: a full

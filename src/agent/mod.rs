@@ -4,8 +4,9 @@
 //! Supervisor ─┬─ Receiver       leases messages from the channel, as many as were demanded
 //!             ├─ Batcher        isolates what cannot be decoded, groups the rest; a batch is due by count, bytes or age
 //!             ├─ Publisher(s)   write one batch at a time, settle its leases
-//!             └─ Nanny          renews our leases; takes back leases that nobody holds; adopts Kadabra's in-progress list;
-//!                              watches how the channel stands
+//!             ├─ Nanny          renews our leases; takes back leases that nobody holds; adopts Kadabra's in-progress list;
+//!             │                 watches how the channel stands
+//!             └─ Listener       serves the clients that push to this process, where the channel is part of it
 //!
 //!             Wanted                    Free
 //!  Receiver <───────── Batcher <────────────────── Publisher      demand goes up
@@ -30,6 +31,7 @@ mod drain;
 mod environment;
 mod exit;
 mod heartbeat;
+mod listener;
 mod nanny;
 mod progress;
 mod publisher;

@@ -17,6 +17,7 @@ use super::{
     environment::{Environment, Threads},
     exit::Exit,
     failpoint::fail_point,
+    listener::Listener,
     nanny::Nanny,
     progress::{Ping, Progress},
     publisher::{BatcherIs, Publisher},
@@ -70,6 +71,7 @@ enum Stage {
     Batcher,
     Publishers,
     Nanny,
+    Listener,
 }
 
 /// Where a child lives.
@@ -81,10 +83,13 @@ enum Place {
     Intake,
     /// The thread of one publisher.
     Publisher(usize),
+    /// The thread that serves clients.
+    Front,
 }
 
 impl Supervisor {
-    /// A supervisor of the Receiver, the Batcher, `workers` Publishers and the Nanny. `ended` gets the reason of the end.
+    /// A supervisor of the Receiver, the Batcher, `workers` Publishers, the Nanny and, where clients push to this process,
+    /// the Listener. `ended` gets the reason of the end.
     pub(super) fn new(
         environment: Arc<Environment>,
         settings: config::Supervisor,
@@ -93,7 +98,9 @@ impl Supervisor {
         status: Status,
         ended: oneshot::Sender<(Exit, Arbiters)>,
     ) -> Self {
-        let ids = [ChildId::Receiver, ChildId::Batcher, ChildId::Nanny].into_iter().chain((0..workers).map(ChildId::Publisher));
+        let listener = environment.channel.front().map(|_| ChildId::Listener);
+        let ids = [ChildId::Receiver, ChildId::Batcher, ChildId::Nanny].into_iter();
+        let ids = ids.chain((0..workers).map(ChildId::Publisher)).chain(listener);
         let child = || Child {
             progress: Arc::new(Progress::default()),
             policy: RestartPolicy::new(
@@ -150,6 +157,11 @@ impl Supervisor {
             ),
             ChildId::Nanny => {
                 child::start(&arbiter, id, life, reports, || Nanny::new(environment, progress, supervisor), ChildAddr::Nanny);
+            }
+            ChildId::Listener => {
+                let Some(front) = environment.channel.front() else { return };
+                let make = || Listener::new(environment, progress, supervisor, front);
+                child::start(&arbiter, id, life, reports, make, ChildAddr::Listener);
             }
         }
     }
@@ -276,7 +288,8 @@ impl Supervisor {
                 Stage::Receiver => Stage::Batcher,
                 Stage::Batcher => Stage::Publishers,
                 Stage::Publishers => Stage::Nanny,
-                Stage::Nanny => {
+                Stage::Nanny => Stage::Listener,
+                Stage::Listener => {
                     let exit = ending.exit.clone();
                     self.finish(exit);
                     return;
@@ -442,6 +455,7 @@ fn place(id: ChildId) -> Place {
         ChildId::Receiver | ChildId::Batcher => Place::Intake,
         ChildId::Publisher(worker) => Place::Publisher(worker),
         ChildId::Nanny => Place::Here,
+        ChildId::Listener => Place::Front,
     }
 }
 
@@ -451,5 +465,6 @@ fn stage(id: ChildId) -> Stage {
         ChildId::Batcher => Stage::Batcher,
         ChildId::Publisher(_) => Stage::Publishers,
         ChildId::Nanny => Stage::Nanny,
+        ChildId::Listener => Stage::Listener,
     }
 }

@@ -11,9 +11,10 @@ pub mod redis;
 pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
 pub use pressure::{Patience, Pressure, Threat, Warning};
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use slog::Logger;
 
 use crate::config::{self, Settings};
 
@@ -164,6 +165,11 @@ pub trait Channel: Send + Sync {
     /// Counts what the channel holds.
     async fn depth(&self) -> Result<Depth, ChannelError>;
 
+    /// What clients push to, where that is part of this process: somebody must serve them then.
+    fn front(&self) -> Option<Arc<dyn Front>> {
+        None
+    }
+
     /// What threatens the messages that wait. A channel whose messages nothing can threaten has nothing to say.
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
         let _ = patience;
@@ -171,16 +177,35 @@ pub trait Channel: Send + Sync {
     }
 }
 
-/// The channel that the configuration asks for, not connected yet.
+/// What clients push to, where the channel is part of this process. What it has taken is the channel's.
+#[async_trait(?Send)]
+pub trait Front: Send + Sync {
+    /// Takes the addresses, unless it has them. Whoever connects waits for [`Front::serve`].
+    ///
+    /// # Errors
+    /// When an address cannot be had, with who has it.
+    fn bind(&self) -> Result<(), ChannelError>;
+
+    /// Serves clients on this thread until `closing` completes; then answers what has arrived, and closes.
+    ///
+    /// # Errors
+    /// When nobody can be served, for the time being.
+    async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError>;
+}
+
+/// The channel that the configuration asks for, not connected yet. One that clients push to logs what they do to `log`.
 ///
 /// # Errors
 /// [`ChannelError::Unusable`] when it cannot be reached in principle, such as by a URL of something else.
-pub fn open(settings: &Settings) -> Result<Arc<dyn Channel>, ChannelError> {
+pub fn open(settings: &Settings, log: &Logger) -> Result<Arc<dyn Channel>, ChannelError> {
     match &settings.channel {
         config::Channel::Redis(redis) => {
             let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
             Ok(Arc::new(channel))
         }
-        config::Channel::Embedded(embedded) => Ok(Arc::new(embedded::EmbeddedChannel::new(embedded, &settings.agent.name))),
+        config::Channel::Embedded(embedded) => {
+            let channel = embedded::EmbeddedChannel::new(embedded, &settings.agent.name);
+            Ok(Arc::new(channel.with_front(log)))
+        }
     }
 }

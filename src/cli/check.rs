@@ -58,7 +58,7 @@ async fn try_channel(settings: &Settings) -> bool {
 }
 
 async fn open(settings: &Settings) -> Result<(String, String, Pressure), ChannelError> {
-    let channel: Arc<dyn Channel> = channel::open(settings)?;
+    let channel: Arc<dyn Channel> = channel::open(settings, &Logger::root(Discard, o!()))?;
     let reached = channel.open().await?;
     let depth = channel.depth().await?;
     let waiting = format!(

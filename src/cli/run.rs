@@ -44,7 +44,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         complain(format_args!("cannot handle SIGINT and SIGTERM: {error}"));
         return code::FAILED;
     }
-    let channel = match channel::open(&settings) {
+    let channel = match channel::open(&settings, &logger) {
         Ok(channel) => channel,
         Err(error) => {
             complain(error);

@@ -6,11 +6,11 @@
 //! speaks with clients does it through [`Backend`].
 
 mod backend;
+mod gate;
 mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod rehearsal;
-#[allow(dead_code)]
 mod server;
 mod store;
 
@@ -28,11 +28,15 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use slog::Logger;
 
 pub use self::backend::{Backend, BackendError, End, PushError};
-use self::store::{Letter, Store};
+use self::{
+    gate::Gate,
+    store::{Letter, Store},
+};
 use super::{
-    Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Patience, Pressure, Recovered,
+    Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure, Recovered,
     Settlement,
 };
 use crate::config;
@@ -41,6 +45,7 @@ use crate::config;
 #[derive(Debug)]
 pub struct EmbeddedChannel {
     store: Arc<Store>,
+    gate: Option<Arc<Gate>>,
     book: Arc<LeaseBook>,
     agent: String,
     /// What makes the names of its leases unique.
@@ -49,10 +54,18 @@ pub struct EmbeddedChannel {
 }
 
 impl EmbeddedChannel {
-    /// A channel whose file is not open yet. `agent` goes into the leases' names and the dead letters.
+    /// A channel whose file is not open yet, and which nobody can push to but by [`EmbeddedChannel::backend`]. `agent` goes
+    /// into the leases' names and the dead letters.
     #[must_use]
     pub fn new(settings: &config::Embedded, agent: &str) -> Self {
         Self::of(Arc::new(Store::new(settings, agent)), agent)
+    }
+
+    /// The channel with its [`Channel::front`], where its settings name an address. What clients do is logged to `log`.
+    #[must_use]
+    pub fn with_front(self, log: &Logger) -> Self {
+        let gate = Gate::new(self.store.settings(), self.backend(), log).map(Arc::new);
+        Self { gate, ..self }
     }
 
     /// Another channel to the same queue, with a book of its own. Neither can do anything with the other's leases before
@@ -63,7 +76,14 @@ impl EmbeddedChannel {
     }
 
     fn of(store: Arc<Store>, agent: &str) -> Self {
-        Self { store, book: Arc::default(), agent: agent.to_owned(), random: fastrand::u64(..), next: AtomicU64::new(0) }
+        Self {
+            store,
+            gate: None,
+            book: Arc::default(),
+            agent: agent.to_owned(),
+            random: fastrand::u64(..),
+            next: AtomicU64::new(0),
+        }
     }
 
     /// The queue, for whoever speaks with clients.
@@ -99,7 +119,10 @@ impl Channel for EmbeddedChannel {
 
     async fn open(&self) -> Result<String, ChannelError> {
         let (path, messages) = self.store.open()?;
-        Ok(format!("the queue in {}, where {messages} messages wait", path.display()))
+        let queue = format!("the queue in {}, where {messages} messages wait", path.display());
+        let Some(gate) = &self.gate else { return Ok(queue) };
+        gate.bind()?;
+        Ok(format!("clients at {} and {queue}", gate.addresses()))
     }
 
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
@@ -190,6 +213,10 @@ impl Channel for EmbeddedChannel {
         let stand = self.store.stand().await?;
         let (queued, leases) = self.store.counts()?;
         Ok(Depth { queued, leases, dead: stand.dead, inprogress: 0 })
+    }
+
+    fn front(&self) -> Option<Arc<dyn Front>> {
+        Some(Arc::<Gate>::clone(self.gate.as_ref()?))
     }
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {

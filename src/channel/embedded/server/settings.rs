@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::config::Secret;
+use crate::config::{self, Secret};
 
 /// How the listener listens, and its limits.
 #[derive(Clone, Debug)]
@@ -37,6 +37,25 @@ pub(crate) struct Settings {
     pub(crate) patience: Duration,
     /// How long a wrong password takes to be answered.
     pub(crate) wrong_password_pause: Duration,
+}
+
+impl From<&config::Embedded> for Settings {
+    fn from(settings: &config::Embedded) -> Self {
+        Self {
+            listen: settings.listen.clone(),
+            unix_socket: settings.unix_socket.clone(),
+            unix_socket_mode: settings.unix_socket_mode,
+            queue_key: settings.queue_key.clone(),
+            password: settings.password.clone(),
+            allow_remote: settings.allow_remote,
+            allow_delete: settings.allow_delete,
+            max_connections: settings.max_connections,
+            max_message_bytes: settings.max_message_bytes,
+            max_waiting_bytes: settings.max_waiting_bytes,
+            idle_timeout: settings.idle_timeout,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Settings {

@@ -1,0 +1,75 @@
+//! Where clients come in: the listener, bound before anything is promised to anybody, and again after it has failed.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use slog::Logger;
+
+use super::{
+    backend::Backend,
+    server::{Server, Settings},
+};
+use crate::{
+    channel::{ChannelError, Front},
+    config,
+};
+
+/// The listener's addresses, settings and queue.
+pub(super) struct Gate {
+    settings: Settings,
+    backend: Arc<dyn Backend>,
+    log: Logger,
+    bound: Mutex<Option<Server>>,
+}
+
+impl Gate {
+    /// `None` when clients have no address to push to.
+    pub(super) fn new(settings: &config::Embedded, backend: Arc<dyn Backend>, log: &Logger) -> Option<Self> {
+        if settings.listen.is_empty() && settings.unix_socket.is_none() {
+            return None;
+        }
+        Some(Self { settings: Settings::from(settings), backend, log: log.clone(), bound: Mutex::default() })
+    }
+
+    /// Where clients push to, in words.
+    pub(super) fn addresses(&self) -> String {
+        let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = bound.as_ref().map(Server::addresses).unwrap_or_default();
+        let tcp = addresses.iter().map(ToString::to_string);
+        let unix = self.settings.unix_socket.iter().map(|path| path.display().to_string());
+        tcp.chain(unix).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+#[async_trait(?Send)]
+impl Front for Gate {
+    fn bind(&self) -> Result<(), ChannelError> {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        if bound.is_none() {
+            *bound = Some(Server::bind(self.settings.clone(), Arc::clone(&self.backend), self.log.clone())?);
+        }
+        Ok(())
+    }
+
+    async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError> {
+        self.bind()?;
+        let server = self.bound.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(server) = server else { return Ok(()) };
+        server
+            .serve(closing)
+            .await
+            .map_err(|error| ChannelError::Unreachable { what: "clients cannot be served".to_owned(), why: error.to_string() })
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The settings hold the password.
+        f.debug_struct("Gate").field("listen", &self.settings.listen).finish_non_exhaustive()
+    }
+}
