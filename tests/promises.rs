@@ -22,6 +22,8 @@ mod configuration;
 mod corpus;
 #[path = "herd.rs"]
 mod herd;
+#[path = "import.rs"]
+mod import;
 #[path = "influxdb.rs"]
 mod influxdb;
 #[path = "kill.rs"]

@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand. Everything a user sees on standard output is written here.
 
 mod check;
+mod import;
 mod run;
 mod send;
 
@@ -55,6 +56,9 @@ enum Command {
     /// Queue one message, as a Kadabra client does
     #[command(after_help = send::EXAMPLE)]
     Send(send::Arguments),
+    /// Move a queue out of a Redis into the agent's own file, each message exactly once
+    #[command(after_help = import::EXAMPLE)]
+    Import(import::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
         None | Some(Command::Run) => run::run(config),
         Some(Command::Check(arguments)) => check::check(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
+        Some(Command::Import(arguments)) => import::import(config, &arguments),
     };
     ExitCode::from(code)
 }

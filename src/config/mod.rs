@@ -23,6 +23,7 @@ pub use documented::documented;
 pub use effective::Effective;
 pub use error::{ConfigErrors, Problem};
 pub use load::{DEFAULT_FILE, Loaded, load, load_or};
+pub use password_file::password_in;
 pub use secret::Secret;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};

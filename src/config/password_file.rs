@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 
 use super::Secret;
 use super::contradictions::about;
@@ -21,6 +22,16 @@ pub(super) fn read(values: &Values, path: &str, problems: &mut Vec<Problem>) -> 
             None
         }
     }
+}
+
+/// The password in a file.
+///
+/// # Errors
+/// A sentence that names the file, and not what is in it.
+pub fn password_in(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let path = path.to_str().ok_or_else(|| format!("{shown}: expected a path that is UTF-8 text"))?;
+    content(path).map(Secret::new).map_err(|sentence| format!("{shown}: {sentence}"))
 }
 
 fn content(path: &str) -> Result<String, String> {

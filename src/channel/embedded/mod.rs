@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure, Recovered,
-    Settlement,
+    Settlement, redis::StoredLetter,
 };
 use crate::config;
 
@@ -99,6 +99,39 @@ impl EmbeddedChannel {
     /// As [`Backend::push`].
     pub async fn adopt(&self, messages: Vec<Bytes>) -> Result<u64, PushError> {
         self.store.adopt(messages).await
+    }
+
+    /// What this queue is called by those who move messages into it, once it is open; no other has that name.
+    ///
+    /// # Errors
+    /// When it is not open.
+    pub fn identity(&self) -> Result<&str, ChannelError> {
+        self.store.identity()
+    }
+
+    /// Queues messages that are known elsewhere under a name, once, however often they come: until
+    /// [`EmbeddedChannel::forget_imports`]. Returns whether they are new.
+    ///
+    /// # Errors
+    /// As [`Backend::push`].
+    pub async fn import(&self, name: &str, adopted: bool, messages: Vec<Bytes>) -> Result<bool, PushError> {
+        self.store.import(name, adopted, messages, Vec::new()).await
+    }
+
+    /// Keeps a dead letter that is known elsewhere under a name, once.
+    ///
+    /// # Errors
+    /// As [`Backend::push`].
+    pub async fn import_letter(&self, name: &str, letter: StoredLetter) -> Result<bool, PushError> {
+        self.store.import(name, false, Vec::new(), vec![letter.into()]).await
+    }
+
+    /// Forgets those names, once nothing is left elsewhere of what they mean.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn forget_imports(&self) -> Result<(), ChannelError> {
+        self.store.forget_imports().await
     }
 
     fn new_lease(&self) -> LeaseId {

@@ -16,6 +16,8 @@ pub(super) struct Keys {
     pub(super) leases: String,
     pub(super) dead: String,
     pub(super) adopted: String,
+    /// The set of portions that are on their way to another channel.
+    pub(super) portions: String,
     prefix: String,
     pub(super) agent: String,
     process: u64,
@@ -32,6 +34,7 @@ impl Keys {
             leases: format!("{prefix}:leases"),
             dead: format!("{prefix}:dead"),
             adopted: format!("{prefix}:adopted"),
+            portions: format!("{prefix}:moving"),
             prefix,
             agent: agent.to_owned(),
             process: fastrand::u64(..),
@@ -54,6 +57,11 @@ impl Keys {
     /// The mark that a lease was taken back after it had expired.
     pub(super) fn lost(&self, name: &[u8]) -> Vec<u8> {
         [self.prefix.as_bytes(), b":lost:", name].concat()
+    }
+
+    /// The list with the messages of a portion that is on its way to another channel.
+    pub(super) fn portion(&self, name: &str) -> String {
+        format!("{}:moving:{name}", self.prefix)
     }
 
     /// The list that a lease's messages came from and go back to.

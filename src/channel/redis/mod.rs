@@ -11,6 +11,7 @@ mod attempts;
 mod check;
 mod connection;
 mod errors;
+mod export;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod guard;
@@ -27,6 +28,8 @@ mod target;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::redis as fuzz_redis;
+
+pub use export::{PortionName, StoredLetter};
 
 use std::{
     sync::{Arc, Mutex},

@@ -14,6 +14,9 @@ pub(super) struct Scripts {
     pub(super) adopt: Script,
     pub(super) oldest: Script,
     pub(super) probe: Script,
+    pub(super) set_apart: Script,
+    pub(super) forget_portion: Script,
+    pub(super) next_letter: Script,
 }
 
 impl Scripts {
@@ -28,6 +31,9 @@ impl Scripts {
             adopt: Script::new(include_str!("lua/adopt.lua")),
             oldest: Script::new(include_str!("lua/oldest.lua")),
             probe: Script::new(include_str!("lua/probe.lua")),
+            set_apart: Script::new(include_str!("lua/set_apart.lua")),
+            forget_portion: Script::new(include_str!("lua/forget_portion.lua")),
+            next_letter: Script::new(include_str!("lua/next_letter.lua")),
         }
     }
 }

@@ -41,12 +41,15 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is in it. The index answers how many messages there are without a look at them. `done` has the ranges of chunks of
 /// which not everything is done.
-const SCHEMA: [&str; 5] = [
+/// `imports` names what came from another channel and may not come a second time; `identity` is the file's own name there.
+const SCHEMA: [&str; 7] = [
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, body BLOB NOT NULL)",
     "CREATE INDEX counts ON chunks (id, count)",
     "CREATE TABLE done (chunk INTEGER NOT NULL, first INTEGER NOT NULL, behind INTEGER NOT NULL, PRIMARY KEY (chunk, first)) WITHOUT ROWID",
     "CREATE TABLE dead (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, time TEXT NOT NULL, agent TEXT NOT NULL, reason TEXT NOT NULL, refused TEXT NOT NULL, payload BLOB NOT NULL)",
     "CREATE INDEX letters ON dead (id, bytes)",
+    "CREATE TABLE imports (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE identity (id TEXT NOT NULL)",
 ];
 
 /// The file, ours alone for as long as this is kept. To be dropped after every connection.
@@ -237,6 +240,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA synchronous = EXTRA; BEGIN EXCLUSIVE;"))?;
     connection.execute_batch(&SCHEMA.join(";"))?;
+    connection.execute("INSERT INTO identity (id) VALUES (lower(hex(randomblob(8))))", [])?;
     connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"))
 }
 
@@ -257,5 +261,12 @@ fn find(connection: &Connection) -> rusqlite::Result<Found> {
     let part = |row: &rusqlite::Row<'_>| Ok(Part { chunk: row.get(0)?, from: row.get(1)?, to: row.get(2)?, of: row.get(3)? });
     let done = statement.query_map([], part)?.collect::<rusqlite::Result<Vec<_>>>()?;
     let sound = |part: &Part| part.from < part.to && part.to <= part.of;
-    Ok(Found { adopted, regular, messages: old + new, done: done.into_iter().filter(sound).collect() })
+    let identity = connection.query_row("SELECT min(id) FROM identity", [], |row| row.get::<_, Option<String>>(0))?;
+    Ok(Found {
+        identity: identity.unwrap_or_default(),
+        adopted,
+        regular,
+        messages: old + new,
+        done: done.into_iter().filter(sound).collect(),
+    })
 }

@@ -11,6 +11,15 @@ pub(in crate::channel::embedded) struct Letter {
     pub(super) reason: String,
     /// The refused points as JSON.
     pub(super) refused: String,
+    /// When and by whom it was set aside, if not now and here.
+    pub(super) origin: Option<Origin>,
+}
+
+/// When and by whom a message was set aside.
+#[derive(Clone, Debug)]
+pub(in crate::channel::embedded) struct Origin {
+    pub(in crate::channel::embedded) time: String,
+    pub(in crate::channel::embedded) agent: String,
 }
 
 /// How many there are, as long as nobody else changes the file; somebody may delete them with sqlite3.
@@ -35,9 +44,10 @@ impl Letters {
         let mut insert = transaction
             .prepare("INSERT INTO dead (bytes, time, agent, reason, refused, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         let time = jiff::Timestamp::now().to_string();
-        for Letter { payload, reason, refused } in letters {
+        for Letter { payload, reason, refused, origin } in letters {
             let bytes = payload.len() + reason.len() + refused.len();
-            insert.execute(params![bytes as i64, time, shared.agent, reason, refused, payload])?;
+            let (time, agent) = origin.as_ref().map_or((&time, &shared.agent), |origin| (&origin.time, &origin.agent));
+            insert.execute(params![bytes as i64, time, agent, reason, refused, payload])?;
             self.count += 1;
             self.bytes += bytes as u64;
         }

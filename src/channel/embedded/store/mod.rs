@@ -44,20 +44,25 @@ use self::{
     reader::{Question, Reader, Taken},
     settlement::Settlement,
     shelf::{Found, GivenBack, Region, Shelf},
-    writer::{Job, Push, Writer},
+    writer::{Import, Job, Push, Writer},
 };
 use super::{Backend, BackendError, End, PushError};
 use crate::{
-    channel::{self, ChannelError, DeadLetter, Demand, LeaseId},
+    channel::{self, ChannelError, DeadLetter, Demand, LeaseId, redis::StoredLetter},
     config,
 };
 
-pub(super) use self::{letters::Letter, reader::Stand};
+pub(super) use self::{
+    letters::{Letter, Origin},
+    reader::Stand,
+};
 
 /// What the threads share.
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// The file's own name for those who move messages into it.
+    identity: String,
     agent: String,
     max_bytes: u64,
     max_dead_letters: u64,
@@ -171,6 +176,7 @@ impl Store {
     fn share(&self, path: PathBuf, found: &Found, log: Arc<AtomicU64>) -> Shared {
         Shared {
             path,
+            identity: found.identity.clone(),
             agent: self.agent.clone(),
             max_bytes: self.settings.max_bytes,
             max_dead_letters: self.settings.max_dead_letters as u64,
@@ -218,6 +224,36 @@ impl Store {
     /// Queues messages before all others, to be leased as adopted ones. The oldest comes first.
     pub(super) async fn adopt(&self, messages: Vec<Bytes>) -> Result<u64, PushError> {
         self.queue(Region::Adopted, messages).await
+    }
+
+    /// The file's own name, for those who move messages into it.
+    pub(super) fn identity(&self) -> Result<&str, ChannelError> {
+        Ok(&self.shared()?.identity)
+    }
+
+    /// Stores what is known elsewhere under a name, unless it is here. Returns whether it was new.
+    pub(super) async fn import(
+        &self,
+        name: &str,
+        adopted: bool,
+        messages: Vec<Bytes>,
+        letters: Vec<Letter>,
+    ) -> Result<bool, PushError> {
+        let running = self.running().map_err(|why| PushError::Failed(why.sentence()))?;
+        let region = if adopted { Region::Adopted } else { Region::Newest };
+        let (answer, answered) = oneshot::channel();
+        running.shared.writer.put(Job::Import(Import { name: name.to_owned(), region, messages, letters, answer }));
+        match answered.await {
+            Ok(answer) => answer,
+            Err(gone) => self.answered(Err(gone)).map_err(|why: Trouble| PushError::Failed(why.sentence())),
+        }
+    }
+
+    /// Forgets the names of what was imported, once it is gone where it came from.
+    pub(super) async fn forget_imports(&self) -> Result<(), ChannelError> {
+        let (answer, answered) = oneshot::channel();
+        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::ForgetImports(answer));
+        self.answered(answered.await).map_err(Trouble::refused)
     }
 
     async fn queue(&self, region: Region, messages: Vec<Bytes>) -> Result<u64, PushError> {
@@ -370,12 +406,19 @@ impl Backend for Store {
     }
 }
 
+impl From<StoredLetter> for Letter {
+    fn from(letter: StoredLetter) -> Self {
+        let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
+        Self { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) }
+    }
+}
+
 impl Letter {
     /// The letter about one of a lease's messages.
     pub(super) fn new(about: &DeadLetter, messages: &[Vec<u8>]) -> Self {
         // Names and reasons are text, which always has a JSON form.
         let refused = serde_json::to_string(&about.refused).unwrap_or_default();
         let payload = messages.get(about.message).cloned().unwrap_or_default();
-        Self { payload, reason: about.reason.clone(), refused }
+        Self { payload, reason: about.reason.clone(), refused, origin: None }
     }
 }

@@ -16,6 +16,8 @@ const FIRST_ADOPTED: i64 = i64::MIN + 1;
 /// What a file holds when it is opened.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
+    /// The file's own name.
+    pub(super) identity: String,
     /// The first and the last of the chunks with adopted messages, and of all others.
     pub(super) adopted: Option<(i64, i64)>,
     pub(super) regular: Option<(i64, i64)>,

@@ -39,6 +39,9 @@ pub(super) enum Job {
     /// Answered with how many dead letters were dropped.
     Settle(Settlement, oneshot::Sender<Result<u64, Trouble>>),
     Clear(oneshot::Sender<Result<bool, Trouble>>),
+    Import(Import),
+    /// Forgets what was imported: it is gone where it came from.
+    ForgetImports(oneshot::Sender<Result<(), Trouble>>),
     /// A chunk that cannot be read: its bytes become a dead letter.
     SetAside(i64),
     /// Answered when all before it was.
@@ -50,6 +53,17 @@ pub(super) struct Push {
     pub(super) region: Region,
     pub(super) messages: Vec<Bytes>,
     pub(super) answer: oneshot::Sender<Result<u64, PushError>>,
+}
+
+/// What comes from another channel, under a name by which it is known there. It is stored once, however often it comes.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub(super) name: String,
+    pub(super) region: Region,
+    pub(super) messages: Vec<Bytes>,
+    pub(super) letters: Vec<Letter>,
+    /// Answered with whether it was new.
+    pub(super) answer: oneshot::Sender<Result<bool, PushError>>,
 }
 
 /// See the module.
@@ -83,6 +97,11 @@ impl Writer {
                 Job::Flush(answer) => flushes.push(answer),
                 Job::Clear(answer) => drop(answer.send(self.clear())),
                 Job::SetAside(chunk) => self.set_aside(chunk),
+                Job::Import(import) => self.import(import),
+                Job::ForgetImports(answer) => {
+                    let forgotten = self.connection.execute("DELETE FROM imports", []).map(drop);
+                    drop(answer.send(forgotten.map_err(|why| self.trouble("forget what was imported", &why))));
+                }
             }
         }
         if !settlements.is_empty() {
@@ -148,25 +167,47 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let transaction = self.begin()?;
         let mut chunks = [0; 3];
-        {
-            let mut insert = transaction.prepare("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
-            let mut body = Body::new();
-            for ((region, messages), chunks) in regions.iter().zip(&mut chunks) {
-                let ends = packed(messages);
-                *chunks = ends.len() as i64;
-                let first = shared.shelf().numbers(*region, *chunks);
-                let mut rest = messages.as_slice();
-                for (id, count) in (first..).zip(ends) {
-                    let (these, others) = rest.split_at(count.min(rest.len()));
-                    rest = others;
-                    body.clear();
-                    these.iter().for_each(|message| body.push(message));
-                    insert.execute(params![id, body.count(), body.finish()])?;
-                }
-            }
+        for ((region, messages), chunks) in regions.iter().zip(&mut chunks) {
+            *chunks = insert(&transaction, &shared, *region, messages)?;
         }
         transaction.commit()?;
         Ok(chunks)
+    }
+
+    fn import(&mut self, import: Import) {
+        let Import { name, region, messages, letters, answer } = import;
+        let needed = messages.iter().map(|message| on_disk(message.len()));
+        let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
+        let imported = match self.keep_log_short().map(|()| self.room()) {
+            Ok(Ok(room)) if needed.saturating_add(4 * PAGE) > room => Err(PushError::Full),
+            Ok(Ok(_)) => self
+                .take_in(&name, region, &messages, letters)
+                .map_err(|why| PushError::Failed(self.trouble("import messages", &why).sentence())),
+            Ok(Err(why)) => Err(PushError::Failed(self.trouble("import messages", &why).sentence())),
+            Err(why) => Err(PushError::Failed(why.sentence())),
+        };
+        drop(answer.send(imported));
+    }
+
+    /// Stores what comes from elsewhere and that it has come, in one transaction. Returns whether it is new.
+    fn take_in(&mut self, name: &str, region: Region, messages: &[Bytes], letters: Vec<Letter>) -> rusqlite::Result<bool> {
+        let shared = Arc::clone(&self.shared);
+        let mut book = self.letters.clone();
+        let transaction = self.begin()?;
+        if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
+            return Ok(false);
+        }
+        let chunks = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
+        if !letters.is_empty() {
+            book.keep(&transaction, &shared, letters)?;
+        }
+        transaction.commit()?;
+        self.letters = book;
+        if chunks > 0 {
+            shared.shelf().stored(region, chunks, messages.len() as u64);
+            shared.arrived.notify_waiters();
+        }
+        Ok(true)
     }
 
     fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, Trouble>>)>) {
@@ -241,7 +282,7 @@ impl Writer {
             let select = "SELECT count, body FROM chunks WHERE id = ?1";
             let (count, body): (u32, Vec<u8>) = transaction.query_row(select, [chunk], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let reason = format!("the queue's file is damaged here; these are the bytes in which {count} messages were");
-            book.keep(&transaction, &shared, vec![Letter { payload: body, reason, refused: "[]".to_owned() }])?;
+            book.keep(&transaction, &shared, vec![Letter { payload: body, reason, refused: "[]".to_owned(), origin: None }])?;
             write_down(&transaction, &done)?;
             transaction.commit()
         });
@@ -308,6 +349,24 @@ impl Writer {
     fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
         Trouble::sqlite(doing, &self.shared.path, why)
     }
+}
+
+/// Writes messages into chunks of a region. Returns how many chunks.
+fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<i64> {
+    let mut insert = transaction.prepare("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
+    let mut body = Body::new();
+    let ends = packed(messages);
+    let chunks = ends.len() as i64;
+    let first = shared.shelf().numbers(region, chunks);
+    let mut rest = messages;
+    for (id, count) in (first..).zip(ends) {
+        let (these, others) = rest.split_at(count.min(rest.len()));
+        rest = others;
+        body.clear();
+        these.iter().for_each(|message| body.push(message));
+        insert.execute(params![id, body.count(), body.finish()])?;
+    }
+    Ok(chunks)
 }
 
 fn refuse(pushes: Vec<Push>, why: &PushError) {

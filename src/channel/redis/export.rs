@@ -1,0 +1,182 @@
+//! Moving a queue out of Redis into another channel, each message exactly once, whatever is killed in between.
+//!
+//! A portion of messages is first set apart under a name of its own, where no agent looks. It is stored elsewhere in one
+//! step with that name, and only then deleted here. Whoever finds a portion later, after a crash, asks the other side
+//! whether it has that name: if so it is deleted, else it is stored. Unlike a lease a portion never expires, so it does
+//! not matter how long that takes.
+
+use redis::{Cmd, Value};
+
+use super::{RedisChannel, answers};
+use crate::channel::ChannelError;
+
+const SET_APART: &str = "set messages apart";
+const FIND: &str = "find portions that were set apart";
+const READ: &str = "read a portion";
+const FORGET: &str = "delete a portion";
+const LETTERS: &str = "read dead letters";
+
+/// How many messages a portion has at most.
+const MOST: usize = 1000;
+/// How many bytes a portion has at most, unless one message has more.
+const MOST_BYTES: usize = 1 << 20;
+
+/// How the name of a portion of adopted messages ends.
+const ADOPTED: &str = ":adopted";
+
+/// The name of a portion: who moves it, then what nobody else is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortionName(String);
+
+impl PortionName {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the messages were in a Python agent's hands, so that it may have written them already.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.0.ends_with(ADOPTED)
+    }
+
+    /// Whether it is on its way to that destination.
+    #[must_use]
+    pub fn is_for(&self, destination: &str) -> bool {
+        self.0.strip_prefix(destination).is_some_and(|rest| rest.starts_with(':'))
+    }
+}
+
+/// A dead letter as it lies in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// Its identifier in the stream.
+    pub id: String,
+    /// The message's bytes; `None` when it is larger than `max_message_bytes`, and nothing else was read then.
+    pub payload: Option<Vec<u8>>,
+    /// Why it was set aside.
+    pub reason: String,
+    /// The refused points, as JSON.
+    pub refused: String,
+    /// The agent that set it aside.
+    pub agent: String,
+    /// When.
+    pub time: String,
+}
+
+impl RedisChannel {
+    /// The portions that were set apart and not deleted yet, of whichever destination.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn portions(&self) -> Result<Vec<PortionName>, ChannelError> {
+        let mut command = redis::cmd("SMEMBERS");
+        let answer = self.named(self.link.command(FIND, command.arg(&self.keys.portions)).await).await?;
+        let names = match answer {
+            Value::Set(names) => answers::messages(Value::Array(names)),
+            other => answers::messages(other),
+        };
+        let names =
+            names.and_then(|names| names.into_iter().map(|name| String::from_utf8(name).ok()).collect::<Option<Vec<_>>>());
+        Ok(names.ok_or_else(|| self.link.garbled(FIND))?.into_iter().map(PortionName).collect())
+    }
+
+    /// Sets the next waiting messages apart, on their way to `destination`. A message that is too large becomes a dead
+    /// letter. `None` when nothing waits.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it. The portion may exist then: see [`RedisChannel::portions`].
+    pub async fn set_apart(&self, destination: &str) -> Result<Option<PortionName>, ChannelError> {
+        for (source, origin) in [(&self.keys.adopted, ADOPTED), (&self.keys.queue, "")] {
+            loop {
+                let name = PortionName(format!("{destination}:{:016x}{origin}", fastrand::u64(..)));
+                let mut script = self.scripts.set_apart.prepare_invoke();
+                script.key(source).key(self.keys.portion(&name.0)).key(&self.keys.portions).key(&self.keys.leases);
+                script.key(&self.keys.dead).arg(&name.0).arg(MOST).arg(MOST_BYTES).arg(self.max_message_bytes);
+                script.arg(&self.keys.agent).arg(jiff::Timestamp::now().to_string()).arg(self.max_dead_letters);
+                let answer = self.named(self.link.script(SET_APART, &script).await).await?;
+                match answers::integer(&answer).ok_or_else(|| self.link.garbled(SET_APART))? {
+                    0 => break,
+                    count if count > 0 => return Ok(Some(name)),
+                    // One was set aside, and others may be behind it.
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The messages of a portion, oldest first.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn read_portion(&self, name: &PortionName) -> Result<Vec<Vec<u8>>, ChannelError> {
+        let mut command = redis::cmd("LRANGE");
+        command.arg(self.keys.portion(&name.0)).arg(0).arg(-1);
+        let answer = self.link.command(READ, &command).await?;
+        let mut messages = answers::messages(answer).ok_or_else(|| self.link.garbled(READ))?;
+        messages.reverse();
+        Ok(messages)
+    }
+
+    /// Deletes a portion that has arrived.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn forget_portion(&self, name: &PortionName) -> Result<(), ChannelError> {
+        let mut script = self.scripts.forget_portion.prepare_invoke();
+        script.key(self.keys.portion(&name.0)).key(&self.keys.portions).arg(&name.0);
+        self.link.script(FORGET, &script).await.map(drop)
+    }
+
+    /// The first dead letter after the one with that identifier, or the very first.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn letter_after(&self, id: Option<&str>) -> Result<Option<StoredLetter>, ChannelError> {
+        let mut script = self.scripts.next_letter.prepare_invoke();
+        let from = id.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+        script.key(&self.keys.dead).arg(from).arg(self.max_message_bytes);
+        let answer = self.named(self.link.script(LETTERS, &script).await).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        letter(answer).map(Some).ok_or_else(|| self.link.garbled(LETTERS))
+    }
+
+    /// Deletes a dead letter that has arrived.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn forget_letter(&self, id: &str) -> Result<(), ChannelError> {
+        let mut command: Cmd = redis::cmd("XDEL");
+        self.link.command("delete a dead letter", command.arg(&self.keys.dead).arg(id)).await.map(drop)
+    }
+}
+
+fn letter(answer: Value) -> Option<StoredLetter> {
+    let mut parts = answers::messages(answer)?.into_iter();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let mut letter = StoredLetter {
+        id: text(parts.next()?),
+        payload: None,
+        reason: String::new(),
+        refused: "[]".to_owned(),
+        agent: String::new(),
+        time: String::new(),
+    };
+    while let Some(field) = parts.next() {
+        let value = parts.next()?;
+        match field.as_slice() {
+            b"payload" => letter.payload = Some(value),
+            b"reason" => letter.reason = text(value),
+            b"refused" => letter.refused = text(value),
+            b"agent" => letter.agent = text(value),
+            b"time" => letter.time = text(value),
+            // Somebody else's field is not ours to keep.
+            _ => {}
+        }
+    }
+    Some(letter)
+}

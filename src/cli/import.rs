@@ -1,0 +1,215 @@
+//! `kadabra import`: moves a queue out of a Redis into the agent's own, each message exactly once, whatever is killed when.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{complain, load, say};
+use crate::{
+    agent::code,
+    channel::{
+        Channel, ChannelError,
+        embedded::{EmbeddedChannel, PushError},
+        redis::{PortionName, RedisChannel},
+    },
+    config::{self, Secret},
+};
+
+pub(super) const EXAMPLE: &str = "\
+Stop the agents that work on that queue first, this one too, and point the clients at this one. If it is interrupted,
+run it again: nothing is there twice.
+
+Example:
+  kadabra import --from redis://localhost:6379/0 --password-file /etc/kadabra/redis-password";
+
+/// How often to look whether the leases of other agents have ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The Redis: redis://host:port/db, rediss:// for TLS, unix:///path/to/socket
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// A file that holds nothing but its password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The list that clients pushed to there
+    #[arg(long, value_name = "KEY", default_value = "kadabra_queue")]
+    queue_key: String,
+    /// The list in which a Python agent kept what it was working on
+    #[arg(long, value_name = "KEY", default_value = "kadabra_inprogress")]
+    inprogress_key: String,
+    /// How long to wait for messages that other agents have under a lease
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+}
+
+/// What has been moved.
+#[derive(Debug, Default)]
+struct Moved {
+    messages: usize,
+    letters: usize,
+    /// Dead letters that are too large to be read.
+    left: usize,
+}
+
+/// Why not everything was moved.
+enum Failure {
+    /// A server or the file cannot be used.
+    Unusable(String),
+    /// Somebody else still has some of it.
+    Held(String),
+}
+
+impl From<ChannelError> for Failure {
+    fn from(error: ChannelError) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
+pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
+    let loaded = match load(file, std::env::vars_os()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let config::Channel::Embedded(embedded) = &loaded.settings.channel else {
+        complain(
+            "channel.type is \"redis\", and messages are imported into the agent's own queue; set channel.type = \"embedded\"",
+        );
+        return code::CONFIGURATION;
+    };
+    let redis = match source(arguments, embedded) {
+        Ok(redis) => redis,
+        Err(sentence) => {
+            complain(sentence);
+            return code::CONFIGURATION;
+        }
+    };
+    let agent = &loaded.settings.agent.name;
+    let mut moved = Moved::default();
+    let done = actix_rt::System::new().block_on(async {
+        // Nobody was seen at the in-progress list for so long: whoever imports has stopped the agents.
+        let from = RedisChannel::new(&redis, agent, Duration::ZERO)?;
+        let to = EmbeddedChannel::new(embedded, agent);
+        move_all(&from, &to, &mut moved, arguments.wait).await
+    });
+    say(format_args!("{} messages and {} dead letters were moved", moved.messages, moved.letters));
+    if moved.left > 0 {
+        complain(format_args!(
+            "{} dead letters were left in Redis, since they are larger than channel.embedded.max_message_bytes",
+            moved.left
+        ));
+    }
+    match done {
+        Ok(()) => 0,
+        Err(Failure::Unusable(why)) => {
+            complain(format_args!("not everything was moved: {why}; run this again then, nothing is lost or there twice"));
+            code::UNAVAILABLE
+        }
+        Err(Failure::Held(why)) => {
+            complain(format_args!("not everything was moved: {why}"));
+            code::DEADLINE
+        }
+    }
+}
+
+/// The Redis to take from, with the limits of the queue that it goes into.
+fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::Redis, String> {
+    if url::Url::parse(&arguments.from).is_ok_and(|url| url.password().is_some()) {
+        return Err("--from has a password, which everybody on this machine can see there; expected --password-file".to_owned());
+    }
+    let password = match &arguments.password_file {
+        Some(path) => Some(config::password_in(path)?),
+        None => None,
+    };
+    Ok(config::Redis {
+        url: Secret::new(&arguments.from),
+        password,
+        queue_key: arguments.queue_key.clone(),
+        inprogress_key: arguments.inprogress_key.clone(),
+        lease: Duration::from_secs(60),
+        timeout: Duration::from_secs(5),
+        max_dead_letters: embedded.max_dead_letters,
+        max_message_bytes: embedded.max_message_bytes,
+    })
+}
+
+async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, wait: Duration) -> Result<(), Failure> {
+    let queue = to.open().await?;
+    let reached = from.open().await?;
+    say(format_args!("from {reached} into {queue}"));
+    let identity = to.identity()?.to_owned();
+    let (ours, others): (Vec<_>, Vec<_>) = from.portions().await?.into_iter().partition(|name| name.is_for(&identity));
+    for name in &ours {
+        bring(from, to, name, moved).await?;
+    }
+    let until = Instant::now() + wait;
+    let held = loop {
+        from.recover().await?;
+        letters(from, to, moved).await?;
+        while let Some(name) = from.set_apart(&identity).await? {
+            bring(from, to, &name, moved).await?;
+        }
+        // Some may have been set aside for their size.
+        letters(from, to, moved).await?;
+        let depth = from.depth().await?;
+        if depth.leases == 0 || Instant::now() >= until {
+            break depth.leases;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    to.forget_imports().await?;
+    if held > 0 {
+        return Err(Failure::Held(format!(
+            "{held} leases are still open in Redis, so an agent works on that queue; stop it, and run this again"
+        )));
+    }
+    if let Some(other) = others.first() {
+        return Err(Failure::Held(format!(
+            "{} portions such as {} were set apart for another queue's file and never arrived; import into that file",
+            others.len(),
+            other.as_str()
+        )));
+    }
+    Ok(())
+}
+
+/// Stores a portion here, unless it is here, and deletes it there.
+async fn bring(from: &RedisChannel, to: &EmbeddedChannel, name: &PortionName, moved: &mut Moved) -> Result<(), Failure> {
+    let messages = from.read_portion(name).await?;
+    let count = messages.len();
+    let messages = messages.into_iter().map(Bytes::from).collect();
+    if to.import(name.as_str(), name.is_adopted(), messages).await.map_err(|why| not_taken(&why))? {
+        moved.messages += count;
+    }
+    Ok(from.forget_portion(name).await?)
+}
+
+async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -> Result<(), Failure> {
+    let mut after: Option<String> = None;
+    moved.left = 0;
+    while let Some(letter) = from.letter_after(after.as_deref()).await? {
+        let id = letter.id.clone();
+        if letter.payload.is_none() {
+            moved.left += 1;
+        } else {
+            if to.import_letter(&format!("letter:{id}"), letter).await.map_err(|why| not_taken(&why))? {
+                moved.letters += 1;
+            }
+            from.forget_letter(&id).await?;
+        }
+        after = Some(id);
+    }
+    Ok(())
+}
+
+fn not_taken(why: &PushError) -> Failure {
+    Failure::Unusable(match why {
+        PushError::Full => "the queue's file is as large as channel.embedded.max_bytes allows; raise it".to_owned(),
+        PushError::Failed(sentence) => sentence.clone(),
+    })
+}

@@ -1,0 +1,186 @@
+//! `kadabra import`: a queue moves out of Redis into the agent's own, each message exactly once.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Output, thread, time::Duration};
+
+use kadabra::{
+    channel::{Channel, DeadLetter, Demand, embedded::EmbeddedChannel, redis::RedisChannel},
+    config::{self, Redis, Secret},
+};
+use redis::{Commands as _, Connection};
+use tempfile::TempDir;
+
+use crate::support::{agent::kadabra, process::Process, redis_server::RedisServer};
+
+const QUEUE: &str = "kadabra_queue";
+const ALL: Demand = Demand { messages: 1_000_000, bytes: 1 << 30 };
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    actix_rt::System::new().block_on(test)
+}
+
+fn from(server: &RedisServer) -> RedisChannel {
+    let settings = Redis {
+        url: Secret::new(server.url()),
+        password: None,
+        queue_key: QUEUE.into(),
+        inprogress_key: "kadabra_inprogress".into(),
+        lease: Duration::from_secs(1),
+        timeout: Duration::from_secs(20),
+        max_dead_letters: 10_000,
+        max_message_bytes: 4 << 20,
+    };
+    RedisChannel::new(&settings, "the agent there", Duration::from_secs(600)).unwrap()
+}
+
+fn push(redis: &mut Connection, list: &str, messages: impl Iterator<Item = String>) {
+    let messages: Vec<String> = messages.collect();
+    for messages in messages.chunks(1000) {
+        let _: usize = redis.lpush(list, messages).unwrap();
+    }
+}
+
+/// The command, and the configuration of the file that it moves into.
+fn command(server: &RedisServer, folder: &Path) -> std::process::Command {
+    let mut command = kadabra();
+    command.arg("import").arg("--from").arg(server.url()).envs(environment(folder));
+    command
+}
+
+fn environment(folder: &Path) -> [(&'static str, String); 2] {
+    let path = folder.join("queue.db").display().to_string();
+    [("KADABRA_CHANNEL__TYPE", "embedded".to_owned()), ("KADABRA_CHANNEL__EMBEDDED__PATH", path)]
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
+}
+
+/// What waits in the file: how often each message, and whether as an adopted one.
+fn arrived(folder: &Path) -> BTreeMap<String, Vec<bool>> {
+    let loaded = config::load(None, environment(folder)).unwrap();
+    let config::Channel::Embedded(settings) = loaded.settings.channel else { panic!("the wrong channel") };
+    run(async {
+        let channel = EmbeddedChannel::new(&settings, "here");
+        channel.open().await.unwrap();
+        let mut arrived: BTreeMap<String, Vec<bool>> = BTreeMap::new();
+        while let Some(lease) = channel.receive(ALL, Duration::ZERO).await.unwrap() {
+            for message in &lease.messages {
+                arrived.entry(String::from_utf8(message.clone()).unwrap()).or_default().push(lease.adopted);
+            }
+            channel.complete(&mut vec![lease], &[]).await.unwrap();
+        }
+        arrived
+    })
+}
+
+fn letters(folder: &Path) -> Vec<(String, String, String)> {
+    let file = rusqlite::Connection::open(folder.join("queue.db")).unwrap();
+    let mut select = file.prepare("SELECT payload, reason, agent FROM dead ORDER BY id").unwrap();
+    let text = |payload: Vec<u8>| String::from_utf8(payload).unwrap();
+    let rows = select.query_map([], |row| Ok((text(row.get(0)?), row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn killed_at_any_moment_it_still_moves_each_message_once_and_all_that_is_known_of_it() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    // Dead letters, and the lease of an agent that died.
+    push(&mut redis, QUEUE, (0..20).map(|n| format!("bad {n}")));
+    push(&mut redis, QUEUE, (0..500).map(|n| format!("leased {n}")));
+    run(async {
+        let there = from(&server);
+        let bad = there.receive(Demand { messages: 20, bytes: 1 << 20 }, Duration::ZERO).await.unwrap().unwrap();
+        let letter =
+            |message| DeadLetter { lease: bad.id().clone(), message, reason: format!("why {message}"), refused: Vec::new() };
+        let parked: Vec<_> = (0..20).map(letter).collect();
+        there.complete(&mut vec![bad], &parked).await.unwrap();
+        std::mem::forget(there.receive(Demand { messages: 500, bytes: 1 << 20 }, Duration::ZERO).await.unwrap().unwrap());
+    });
+    push(&mut redis, QUEUE, (0..60_000).map(|n| format!("queued {n} {}", "x".repeat(200))));
+    push(&mut redis, "kadabra_inprogress", (0..3000).map(|n| format!("in progress {n}")));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut kills = 0;
+    loop {
+        let log = folder.path().join("log");
+        let mut import = Process::start("import", command(&server, folder.path()), &log);
+        // Later and later, so that the last one comes to its end.
+        thread::sleep(Duration::from_millis(15 + 25 * kills));
+        if let Some(status) = import.ended() {
+            assert!(status.success(), "{}", fs::read_to_string(&log).unwrap());
+            break;
+        }
+        import.kill();
+        kills += 1;
+    }
+    assert!(kills >= 3, "it was too quick to show anything: killed {kills} times");
+
+    let arrived = arrived(folder.path());
+    assert_eq!(arrived.len(), 63_500);
+    for (message, times) in &arrived {
+        assert_eq!(times, &[message.starts_with("in progress")], "{message}");
+    }
+    let expected: Vec<_> = (0..20).map(|n| (format!("bad {n}"), format!("why {n}"), "the agent there".to_owned())).collect();
+    assert_eq!(letters(folder.path()), expected);
+    let dead: usize = redis.xlen("{kadabra_queue}:dead").unwrap();
+    let left: Vec<String> = redis.keys("*").unwrap();
+    assert!(dead == 0 && left.iter().all(|key| key.contains(":lost:") || key.ends_with(":dead")), "{dead} letters, {left:?}");
+}
+
+#[test]
+fn what_an_agent_there_still_holds_is_said_and_left_to_it() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, QUEUE, (0..10).map(|n| n.to_string()));
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let there = from(&server);
+        let lease = there.receive(Demand { messages: 3, bytes: 100 }, Duration::ZERO).await.unwrap().unwrap();
+        let mut connection = server.connection();
+        // As long as it is renewed.
+        let _: usize = connection.zadd("{kadabra_queue}:leases", lease.id().0.as_str(), 1e15).unwrap();
+        let output = command(&server, folder.path()).args(["--wait", "10ms"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+        assert!(text(&output).contains("1 leases are still open in Redis"), "{}", text(&output));
+        assert!(text(&output).contains("7 messages and 0 dead letters were moved"), "{}", text(&output));
+        there.complete(&mut vec![lease], &[]).await.unwrap();
+    });
+    let output = command(&server, folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(arrived(folder.path()).len(), 7);
+}
+
+#[test]
+fn what_is_too_large_stays_a_dead_letter_there_and_is_said() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, QUEUE, ["small".to_owned(), "x".repeat(5 << 20)].into_iter());
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(&server, folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("1 messages and 0 dead letters were moved"), "{}", text(&output));
+    assert!(text(&output).contains("1 dead letters were left in Redis"), "{}", text(&output));
+    assert_eq!(arrived(folder.path()).into_keys().collect::<Vec<_>>(), ["small"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let server = RedisServer::start();
+    let folder = TempDir::new().unwrap();
+    let said = |arguments: &[&str], variables: &[(&str, &str)], code: i32, words: &str| {
+        let mut command = command(&server, folder.path());
+        let output = command.args(arguments).envs(variables.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+        assert!(text(&output).contains(words), "{words:?} is not in: {}", text(&output));
+    };
+    said(&[], &[("KADABRA_CHANNEL__TYPE", "redis")], 78, "set channel.type = \"embedded\"");
+    said(&["--password-file", "/nonexistent"], &[], 78, "/nonexistent: cannot be read");
+    said(&["--wait", "soon"], &[], 2, "invalid value 'soon'");
+
+    let mut elsewhere = kadabra();
+    elsewhere.args(["import", "--from", "redis://:sesame@127.0.0.1:1/0"]).envs(environment(folder.path()));
+    let output = elsewhere.output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(text(&output).contains("expected --password-file") && !text(&output).contains("sesame"), "{}", text(&output));
+}
