@@ -150,7 +150,7 @@ fn starts(world: &World) -> Distribution {
     let socket = UnixDatagram::bind(path("notify")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let config = format!(
-        "[channel.redis]\nurl = \"{}\"\n[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = \"{}\"\n",
+        "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\n[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = \"{}\"\n",
         world.redis.url(),
         world.influxd.url()
     );

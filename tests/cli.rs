@@ -61,7 +61,7 @@ fn a_wrong_configuration_does_not_start_and_says_everything_that_is_wrong() {
 #[test]
 fn check_prints_the_effective_configuration_and_no_secret() {
     let (_folder, path) = file(
-        "[channel.redis]\nurl = \"redis://:sesame@localhost/3\"\n[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nusername = \"u\"\npassword = \"sesame\"\n",
+        "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://:sesame@localhost/3\"\n[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nusername = \"u\"\npassword = \"sesame\"\n",
     );
     let output = kadabra().args(["check", "--config", &path]).env("KADABRA_BATCH__INTERVAL", "60s").output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
@@ -168,7 +168,8 @@ fn send_says_what_is_wrong_with_its_arguments_or_with_redis() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", err(&output));
     }
     let redis = RedisServer::with_password("sesame");
-    let (_folder, path) = file(&format!("[channel.redis]\nurl = \"redis://127.0.0.1:{}\"\n", redis.port()));
+    let (_folder, path) =
+        file(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{}\"\n", redis.port()));
     let output = cli(["send", "--config", &path, "--count", "a"]);
     assert_eq!(output.status.code(), Some(69));
     assert!(err(&output).contains("the message was not queued") && err(&output).contains("password"), "{}", err(&output));

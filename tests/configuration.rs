@@ -8,7 +8,8 @@ use std::time::Duration;
 use kadabra::config::schema::{Fallback, KEYS, Key};
 use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, documented, load_or};
 
-const NOTHING: [(&str, &str); 0] = [];
+/// What every user's environment has.
+const HOME: [(&str, &str); 1] = [("HOME", "/home/user")];
 /// In two halves, so that one is whole wherever a test breaks it.
 const SECRET: &str = "hunter2-hunter2";
 const HALF: &str = "hunter2";
@@ -16,11 +17,11 @@ const HALF: &str = "hunter2";
 fn load_text(folder: &Path, text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let file = folder.join("kadabra.toml");
     std::fs::write(&file, text).unwrap();
-    load_or(&file, None, environment.iter().copied())
+    load_or(&file, None, environment.iter().chain(&HOME).copied())
 }
 
 fn defaults() -> Loaded {
-    load_or(Path::new("/nonexistent"), None, NOTHING).unwrap()
+    load_or(Path::new("/nonexistent"), None, HOME).unwrap()
 }
 
 /// A file, an environment, and the sentences that they get.
@@ -71,7 +72,7 @@ fn what_kubernetes_sets_for_a_service_of_that_name_is_not_meant_for_us() {
         ("KADABRA_PORT", "tcp://10.0.0.1:6379"),
         ("KADABRA_PORT_6379_TCP_ADDR", "10.0.0.1"),
     ];
-    assert!(load_or(Path::new("/nonexistent"), None, service).is_ok());
+    assert!(load_or(Path::new("/nonexistent"), None, service.into_iter().chain(HOME)).is_ok());
     assert!(load_or(Path::new("/nonexistent"), None, [("KADABRA_SERVICE", "x")]).is_err());
 }
 
@@ -95,7 +96,7 @@ fn a_file_that_cannot_be_read_does_not_start_and_does_not_hide_the_environment()
 fn the_default_file_may_be_missing_but_not_wrong() {
     assert_eq!(defaults().file, None);
     let folder = tempfile::tempdir().unwrap();
-    let errors = load_or(folder.path(), None, NOTHING).unwrap_err().to_string();
+    let errors = load_or(folder.path(), None, HOME).unwrap_err().to_string();
     assert!(errors.ends_with("Is a directory (os error 21)"), "{errors}");
 }
 
@@ -114,7 +115,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
 #[test]
 fn an_empty_variable_unsets_an_optional_key_whatever_the_file_says() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "[agent]\nname = \"a\"\n[channel.redis]\npassword_file = \"/nonexistent\"";
+    let text = "[agent]\nname = \"a\"\n[channel]\ntype = \"redis\"\n[channel.redis]\npassword_file = \"/nonexistent\"";
     let environment = [("KADABRA_CHANNEL__REDIS__PASSWORD_FILE", ""), ("KADABRA_AGENT__NAME", "")];
     let settings = load_text(folder.path(), text, &environment).unwrap().settings;
     assert_eq!(settings.agent.name, defaults().settings.agent.name);
@@ -123,8 +124,20 @@ fn an_empty_variable_unsets_an_optional_key_whatever_the_file_says() {
 #[test]
 fn a_variable_that_is_not_text_is_a_problem_only_if_it_is_ours() {
     let odd = || OsString::from_vec(vec![0xff]);
-    assert!(load_or(Path::new("/nonexistent"), None, [(OsString::from("LS_COLORS"), odd())]).is_ok());
-    let errors = load_or(Path::new("/nonexistent"), None, [(OsString::from("KADABRA_AGENT__NAME"), odd())]).unwrap_err();
+    assert!(
+        load_or(
+            Path::new("/nonexistent"),
+            None,
+            [(OsString::from("LS_COLORS"), odd()), (OsString::from("HOME"), OsString::from("/"))]
+        )
+        .is_ok()
+    );
+    let errors = load_or(
+        Path::new("/nonexistent"),
+        None,
+        [(OsString::from("KADABRA_AGENT__NAME"), odd()), (OsString::from("HOME"), OsString::from("/"))],
+    )
+    .unwrap_err();
     assert_eq!(errors.to_string(), "KADABRA_AGENT__NAME: agent.name: expected UTF-8 text");
 }
 
@@ -176,7 +189,7 @@ fn the_embedded_channels_keys_mean_what_they_say() {
 #[test]
 fn what_check_prints_loads_to_the_same_settings_and_names_the_sources() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "[agent]\nname = \"a\\\\b\"\n[channel.redis]\nurl = \"redis://h/3\"\n[publisher]\ntype = \"influxdb\"";
+    let text = "[agent]\nname = \"a\\\\b\"\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://h/3\"\n[publisher]\ntype = \"influxdb\"";
     let environment = [("KADABRA_PUBLISHER__INFLUXDB__RETENTION_POLICY", "two \"weeks\""), ("KADABRA_BATCH__MAX_BYTES", "1 MiB")];
     let loaded = load_text(folder.path(), text, &environment).unwrap();
     let printed = loaded.effective().to_string();
@@ -209,7 +222,7 @@ fn no_secret_is_shown_however_the_file_is_broken() {
     let password_file = folder.path().join("password");
     std::fs::write(&password_file, SECRET).unwrap();
     let text = format!(
-        "[channel.redis]\nurl = \"redis://u:{SECRET}@localhost:6379/0\"\npassword_file = \"{}\"\n\
+        "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://u:{SECRET}@localhost:6379/0\"\npassword_file = \"{}\"\n\
          [publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nusername = \"u\"\npassword = \"{SECRET}\"\n",
         password_file.display()
     );
@@ -288,7 +301,8 @@ fn the_documented_configuration_has_every_key_at_its_default() {
 
 fn example(name: &str, environment: &[(&str, &str)]) -> Loaded {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples").join(name);
-    load_or(Path::new("/nonexistent"), Some(&path), environment.iter().copied()).unwrap_or_else(|errors| panic!("{errors}"))
+    load_or(Path::new("/nonexistent"), Some(&path), environment.iter().chain(&HOME).copied())
+        .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 #[test]
@@ -311,17 +325,26 @@ fn each_example_loads_and_does_what_it_says() {
             &[]
         };
         let loaded = example(&name, environment);
-        let Channel::Redis(redis) = &loaded.settings.channel else { panic!("{loaded:?}") };
+        let redis = || match &loaded.settings.channel {
+            Channel::Redis(redis) => redis.clone(),
+            Channel::Embedded(_) => panic!("{loaded:?}"),
+        };
         match name.as_str() {
-            "influxdb.toml" => assert_eq!(influxdb(&loaded).database, "kadabra"),
+            "influxdb.toml" => {
+                assert_eq!(influxdb(&loaded).database, "kadabra");
+                assert!(matches!(loaded.settings.channel, Channel::Embedded(_)), "{loaded:?}");
+            }
+            "redis.toml" => assert_eq!(redis().queue_key, "kadabra_queue"),
             "batched.toml" => assert_eq!(loaded.settings.batch.interval, Duration::from_secs(60)),
             "password-and-tls.toml" => {
                 assert_eq!(influxdb(&loaded).password.unwrap().expose(), "s3cret");
-                assert_eq!(redis.password.as_ref().unwrap().expose(), "s3cret");
+                assert_eq!(redis().password.unwrap().expose(), "s3cret");
             }
-            "several-agents.toml" => assert_eq!(loaded.settings.agent.name, "web-1-first"),
+            "several-agents.toml" => {
+                assert_eq!((loaded.settings.agent.name.as_str(), redis().lease), ("web-1-first", Duration::from_secs(30)));
+            }
             other => panic!("no test knows what conf/examples/{other} is for"),
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }

@@ -55,7 +55,7 @@ fn value<'a>(text: &'a str, key: &str) -> &'a str {
 }
 
 fn defaults() -> Settings {
-    load_or(Path::new("/nonexistent"), None, [("", ""); 0]).unwrap().settings
+    load_or(Path::new("/nonexistent"), None, [("STATE_DIRECTORY", "/var/lib/kadabra")]).unwrap().settings
 }
 
 #[test]

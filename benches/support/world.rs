@@ -121,7 +121,7 @@ impl World {
         let Variant { workers, batched, gzip } = variant;
         let batch = batched.map(|(interval, messages)| format!("interval = \"{interval}\"\nmax_messages = {messages}"));
         let agent = Agent::start(&format!(
-            "[agent]\nname = \"bench\"\n[channel.redis]\nurl = \"{}\"\n[batch]\n{}\n[publisher]\ntype = \"influxdb\"\n\
+            "[agent]\nname = \"bench\"\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\n[batch]\n{}\n[publisher]\ntype = \"influxdb\"\n\
              workers = {workers}\n[publisher.influxdb]\nurl = \"{to}\"\ndatabase = \"{DATABASE}\"\ngzip = {gzip}\n",
             self.redis.url(),
             batch.unwrap_or_default(),

@@ -148,6 +148,8 @@ pub(crate) fn config(redis: &str, influxdb: &str) -> String {
         r#"
 [agent]
 shutdown_timeout = "20s"
+[channel]
+type = "redis"
 [channel.redis]
 url = "{redis}"
 lease = "2s"
