@@ -1,7 +1,8 @@
 //! Kadabra carries application metrics from a program to a time-series database without the program ever waiting for the database.
 //!
-//! A client in the program pushes a message onto a *channel* (a Redis list); the *agent*, a process of its own beside
-//! the program, leases messages from the channel, *publishes* them (to InfluxDB, or to a log), and settles the lease.
+//! A client in the program pushes a message onto a *channel* (a file of the agent's own, or a Redis list); the *agent*, a
+//! process of its own beside the program, leases messages from the channel, *publishes* them (to InfluxDB, or to a log),
+//! and settles the lease.
 //! This crate is the agent; its binary, `kadabra`, is [`cli::main`] and nothing else.
 //!
 //! # A tour of the house
@@ -11,7 +12,8 @@
 //!
 //! 1. [`channel`] is where messages wait. A message is taken off under a [`channel::Lease`] and stays in the channel,
 //!    leased, until it is settled; the [`channel::LeaseBook`] knows every open lease and keeps the tally that must
-//!    balance. [`channel::redis`] keeps that contract in Redis, each step one atomic script.
+//!    balance. [`channel::redis`] keeps that contract in Redis, each step one atomic script; [`channel::embedded`] keeps
+//!    it in a file, and is as much of a Redis to clients as they need.
 //! 2. [`metrics`] is the wire format. A [`metrics::Decoder`] reads a whole batch into one flat [`metrics::MessageSet`],
 //!    with a verdict per metric and not only per message.
 //! 3. [`publisher`] is where metrics go. A [`publisher::Publisher`] turns the set into a request, reads the answer as

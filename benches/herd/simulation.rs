@@ -78,7 +78,7 @@ impl Scenario {
     /// A thousand agents with the default configuration, each with a backlog of three full batches, and a database that takes
     /// what InfluxDB takes on two cores.
     pub(crate) fn a_thousand_agents() -> Self {
-        let influxdb = [("KADABRA_PUBLISHER__TYPE", "influxdb")];
+        let influxdb = [("HOME", "/"), ("KADABRA_PUBLISHER__TYPE", "influxdb")];
         let settings = config::load_or(Path::new("/nonexistent"), None, influxdb).expect("the defaults are valid").settings;
         let PublisherKind::Influxdb(influxdb) = settings.publisher.kind else { unreachable!("it was asked for") };
         let limits = Limits {

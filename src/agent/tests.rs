@@ -237,8 +237,7 @@ struct Running {
 }
 
 fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Running {
-    let none: [(&str, &str); 0] = [];
-    let mut settings = config::load_or(Path::new("/nonexistent"), None, none).unwrap().settings;
+    let mut settings = config::load_or(Path::new("/nonexistent"), None, [("HOME", "/")]).unwrap().settings;
     settings.publisher.workers = 1;
     settings.publisher.backoff_min = Duration::from_millis(2);
     settings.publisher.backoff_max = Duration::from_millis(20);

@@ -23,16 +23,16 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    stopped cleanly, or done
   2    the command line is wrong
-  69   a server cannot be used (run: a Redis that is too old; check --online and send: any reason)
+  69   the channel cannot be used (run: its port is taken, its file is not usable, its Redis is too old; others: any reason)
   70   an actor failed more often than supervisor.max_restarts allows
   71   an actor's thread hung
-  75   the stop took longer than agent.shutdown_timeout, or leases could not be given back
+  75   the stop took longer than agent.shutdown_timeout, or leases could not be given back; import: some are still held
   78   the configuration is wrong
   130  a second signal ended the agent at once
 
 Nothing is lost with any of them: what was not published waits in the channel.";
 
-/// Carries application metrics from a Redis list to InfluxDB without losing any.
+/// Carries application metrics to InfluxDB without losing any.
 ///
 /// Without a command it runs the agent.
 #[derive(Debug, Parser)]

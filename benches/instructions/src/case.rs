@@ -82,7 +82,7 @@ impl Case {
 
 /// The defaults, and InfluxDB.
 fn settings(url: &str) -> Settings {
-    let environment = [("KADABRA_PUBLISHER__TYPE", "influxdb"), ("KADABRA_PUBLISHER__INFLUXDB__URL", url)];
+    let environment = [("HOME", "/"), ("KADABRA_PUBLISHER__TYPE", "influxdb"), ("KADABRA_PUBLISHER__INFLUXDB__URL", url)];
     let mut settings = config::load_or(Path::new("/nonexistent"), None, environment).expect("these settings are valid").settings;
     settings.batch.max_messages = BATCH;
     // Under valgrind everything takes long.
