@@ -47,6 +47,10 @@ mod messages;
 mod producers;
 #[path = "campaign/proxy.rs"]
 mod proxy;
+#[path = "campaign/queue.rs"]
+mod queue;
+#[path = "campaign/raw.rs"]
+mod raw;
 #[path = "campaign/run.rs"]
 mod run;
 #[path = "campaign/schedule.rs"]
@@ -56,7 +60,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use arguments::{CAMPAIGN, Wanted};
+use arguments::{Channel, Wanted};
 
 /// How cargo's own harness says that a test failed.
 const FAILED: u8 = 101;
@@ -66,10 +70,10 @@ fn main() -> ExitCode {
         Wanted::List(tests) => tests.iter().for_each(|name| println!("{name}: test")),
         Wanted::Run(tests, options) => {
             for name in tests {
-                if name != CAMPAIGN {
-                    drawn::check();
-                } else if !run::run(&options) {
-                    return ExitCode::from(FAILED);
+                match Channel::of_test(name) {
+                    None => drawn::check(),
+                    Some(channel) if run::run(channel, &options) => {}
+                    Some(_) => return ExitCode::from(FAILED),
                 }
             }
         }

@@ -4,14 +4,14 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use super::schedule;
-use crate::support::{agent::kadabra, process::Process};
+use super::{arguments::Channel, schedule};
+use crate::support::{agent::kadabra_on_a_small_disk, process::Process};
 
 /// How long after an end of its own an agent is started again.
 const RESTART_AFTER: Duration = Duration::from_millis(300);
@@ -29,12 +29,15 @@ const SIGTERM: i32 = 15;
 
 /// One place for an agent, with one life after the other.
 pub(crate) struct Slot {
+    channel: Channel,
     seed: u64,
     number: usize,
     folder: PathBuf,
     /// Says how wrong its clock is.
     clock: PathBuf,
     life: u32,
+    /// How long a file may get.
+    disk: Option<u64>,
     now: State,
 }
 
@@ -74,9 +77,10 @@ pub(crate) struct End {
 
 impl Slot {
     /// An agent whose configuration is already in the folder.
-    pub(crate) fn new(seed: u64, number: usize, folder: &Path) -> Self {
+    pub(crate) fn new(channel: Channel, seed: u64, number: usize, folder: &Path) -> Self {
+        let (folder, clock) = (folder.to_owned(), folder.join(format!("clock{number}")));
         let now = State::Down(Some(Instant::now()));
-        let slot = Self { seed, number, folder: folder.to_owned(), clock: folder.join(format!("clock{number}")), life: 0, now };
+        let slot = Self { channel, seed, number, folder, clock, life: 0, disk: None, now };
         slot.set_clock(0);
         slot
     }
@@ -93,17 +97,18 @@ impl Slot {
     pub(crate) fn start(&mut self, fail_points: bool) {
         self.life += 1;
         let name = format!("agent{}-{}", self.number, self.life);
-        let mut variables = schedule::draw_life(self.seed, self.number, self.life);
+        let mut variables = schedule::draw_life(self.channel, self.seed, self.number, self.life);
         variables.retain(|(name, _)| fail_points || *name != "FAILPOINTS");
         // One name for all lives, as a host has.
         variables.push(("KADABRA_AGENT__NAME", format!("agent{}", self.number)));
         let log = self.folder.join(format!("{name}.log"));
-        let mut command = kadabra();
+        let mut command = kadabra_on_a_small_disk();
         command.arg("run").arg("--config").arg(self.folder.join("kadabra.toml"));
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.envs(faketime(&self.clock));
-        let process = Process::start("kadabra", command, &log);
+        let process = Process::start_heard("kadabra", command, &log);
         self.now = State::Alive { process, life: Life { name, log, variables }, told_to_end: None };
+        self.apply_disk();
     }
 
     pub(crate) fn life(&self) -> Option<&Life> {
@@ -119,6 +124,21 @@ impl Slot {
         let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
         peak.unwrap_or(0)
+    }
+
+    /// From now on its files cannot grow beyond so many bytes, as on a full disk.
+    pub(crate) fn set_disk(&mut self, bytes: Option<u64>) {
+        let changes = self.disk != bytes;
+        self.disk = bytes;
+        if changes && let State::Alive { process, .. } = &self.now {
+            limit(process.id(), bytes);
+        }
+    }
+
+    fn apply_disk(&self) {
+        if let (State::Alive { process, .. }, Some(bytes)) = (&self.now, self.disk) {
+            limit(process.id(), Some(bytes));
+        }
     }
 
     /// kill -9. It stays down until [`Slot::allow`].
@@ -253,6 +273,14 @@ impl Life {
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
         format!("the end of the log of {} ({:?}):\n{tail}", self.name, self.variables)
     }
+}
+
+/// Sets the limit that can be taken back. The process may have ended.
+fn limit(process: u32, bytes: Option<u64>) {
+    let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+    let mut prlimit = Command::new("prlimit");
+    prlimit.arg(format!("--fsize={bytes}:")).args(["--pid", &process.to_string()]);
+    let _ = prlimit.stderr(Stdio::null()).status().unwrap();
 }
 
 /// What makes a process take its clock from a file. Clocks that only count on are left alone, as they are by whoever

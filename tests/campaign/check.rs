@@ -9,7 +9,6 @@ use super::{
     producers::{Push, Sent},
     world::World,
 };
-use crate::support::pipeline::Left;
 
 /// How many examples of one mistake are told.
 const EXAMPLES: usize = 5;
@@ -48,12 +47,8 @@ pub(crate) fn check(world: &mut World, sent: &Sent) {
         let unknown = found.keys().filter(|number| !sent.contains_key(number));
         wrong.extend(unknown.map(|number| format!("{place} has {number}, which nobody sent")));
     }
-    let left = world.pipeline.left();
     let dead: usize = dead.values().sum();
-    if left != (Left { dead: dead as u64, ..Left::NOTHING }) {
-        wrong.push(format!("Redis still holds {left:?}"));
-    }
-    other_keys(world, &mut wrong);
+    wrong.extend(world.queue.wrong(dead as u64));
     ledgers(world, done, &mut wrong);
     let more = wrong.len().saturating_sub(EXAMPLES * 4);
     wrong.truncate(EXAMPLES * 4);
@@ -101,7 +96,7 @@ fn dead(world: &World, sent: &Sent, wrong: &mut Vec<String>) -> Found {
     let hostile = sent.keys().filter(|number| Kind::of(**number).is_dead());
     let numbers: HashMap<Vec<u8>, u64> = hostile.map(|number| (messages::message(*number), *number)).collect();
     let mut found = Found::new();
-    for letter in world.pipeline.dead_letters() {
+    for letter in world.queue.dead_letters() {
         match numbers.get(&letter["payload"]) {
             Some(number) => *found.entry(*number).or_default() += 1,
             None => {
@@ -111,18 +106,6 @@ fn dead(world: &World, sent: &Sent, wrong: &mut Vec<String>) -> Found {
         }
     }
     found
-}
-
-/// Nothing else may stay in Redis, but for marks that expire by themselves.
-fn other_keys(world: &World, wrong: &mut Vec<String>) {
-    let mut connection = world.pipeline.redis.connection();
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
-    for key in keys.iter().filter(|key| *key != "{kadabra_queue}:dead") {
-        let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
-        if !key.starts_with("{kadabra_queue}:lost:") || expires < 0 {
-            wrong.push(format!("Redis still has the key {key}"));
-        }
-    }
 }
 
 /// What the agents say they have done, together, against what is done. InfluxDB cannot tell a message that was leased

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::schedule;
+use super::{arguments::Channel, schedule};
 
 /// How many seeds are drawn. Nothing is run, so many are soon looked through.
 const SEEDS: u64 = 300;
@@ -32,43 +32,58 @@ const FAULTS: [&str; 31] = [
     "Influxd: frozen",
     "Influxd: database dropped",
     "Influxd: wants a login",
-    "WayToRedis: ms longer",
-    "WayToRedis: B/s",
-    "WayToRedis: every request",
-    "WayToRedis: every answer",
-    "WayToRedis: half-open, delivered late",
-    "WayToRedis: half-open, then reset",
-    "WayToRedis: answers",
-    "WayToRedis: answers without end",
-    "WayToRedis: trickles",
+    "WayToQueue: ms longer",
+    "WayToQueue: B/s",
+    "WayToQueue: every request",
+    "WayToQueue: every answer",
+    "WayToQueue: half-open, delivered late",
+    "WayToQueue: half-open, then reset",
+    "WayToQueue: answers",
+    "WayToQueue: answers without end",
+    "WayToQueue: trickles",
     "WayToInfluxd: 1 GB of headers",
     "WayToInfluxd: answers",
     "WayToInfluxd: answers without end",
     "WayToInfluxd: trickles",
 ];
 
+/// What the embedded channel has besides.
+const EMBEDDED: [&str; 8] = [
+    "Agent: killed",
+    "Agent: told to end",
+    "Agent: frozen",
+    "Clock: 5 h ahead",
+    "Disk: full",
+    "Influxd: killed",
+    "WayToQueue: every request",
+    "WayToInfluxd: trickles",
+];
+
 /// Fails when a fault cannot happen, or when a fail point of the agent is not drawn, or when one is drawn that is none.
 pub(crate) fn check() {
-    let mut faults = BTreeSet::new();
     let mut points = BTreeSet::new();
-    for seed in 0..SEEDS {
-        faults.extend(schedule::draw(seed, Duration::from_secs(60)).events.iter().map(|event| event.to_string()));
-        for (name, value) in (1..6).flat_map(|life| schedule::draw_life(seed, 1, life)) {
-            if name == "FAILPOINTS" {
-                points.extend(value.split(';').map(|point| point.split('=').next().unwrap().to_owned()));
+    for (channel, wanted) in [(Channel::Redis, &FAULTS[..]), (Channel::Embedded, &EMBEDDED)] {
+        let mut faults = BTreeSet::new();
+        for seed in 0..SEEDS {
+            let schedule = schedule::draw(channel, seed, Duration::from_secs(60));
+            faults.extend(schedule.events.iter().map(|event| event.to_string()));
+            for (name, value) in (1..6).flat_map(|life| schedule::draw_life(channel, seed, 1, life)) {
+                if name == "FAILPOINTS" {
+                    points.extend(value.split(';').map(|point| point.split('=').next().unwrap().to_owned()));
+                }
             }
         }
-    }
-    for fault in FAULTS {
-        let (lane, what) = fault.split_once(": ").unwrap();
-        let drawn = |event: &String| event.contains(&format!(" {lane}")) && event.contains(what);
-        assert!(faults.iter().any(drawn), "{fault}: this is never drawn");
+        for fault in wanted {
+            let (lane, what) = fault.split_once(": ").unwrap();
+            let drawn = |event: &String| event.contains(&format!(" {lane}")) && event.contains(what);
+            assert!(faults.iter().any(drawn), "{fault}: this is never drawn over {channel:?}");
+        }
     }
     let mut there = fail_points(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     // Those that one message sets off and another does not; tests/panics.rs has each.
     there.retain(|name| !name.starts_with("decoder.") && !name.starts_with("encoder."));
     assert_eq!(points, there, "the fail points that are drawn, and those of the agent");
-    eprintln!("all {} kinds of faults and all {} fail points are drawn: {there:?}", FAULTS.len(), there.len());
+    eprintln!("all kinds of faults and all {} fail points are drawn: {there:?}", there.len());
 }
 
 /// The names of all fail points in the agent's source.

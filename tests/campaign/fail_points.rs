@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use super::arguments::Channel;
+
 /// Handlers of messages, and the steps within the futures that they begin: a panic, or a thread that stands still.
 const HANDLERS: [&str; 16] = [
     "receiver.wanted",
@@ -22,9 +24,24 @@ const HANDLERS: [&str; 16] = [
     "supervisor.down",
 ];
 
-/// The same, for what is passed once in a life, at its end.
-const AT_THE_END: [&str; 6] =
-    ["receiver.drain", "batcher.drain", "publisher.drain", "nanny.drain", "supervisor.stop", "supervisor.drained"];
+/// The same, for what is passed once in a life, nearly always at its end.
+const ONCE: [&str; 8] = [
+    "receiver.drain",
+    "batcher.drain",
+    "publisher.drain",
+    "nanny.drain",
+    "listener.drain",
+    "listener.serve",
+    "supervisor.stop",
+    "supervisor.drained",
+];
+
+/// Just before something is committed to the queue's file: what fails here is undone.
+const BEFORE_COMMITS: [&str; 2] = ["queue.push", "queue.settle"];
+
+/// Where the queue's threads can be slow, so that a kill finds them there. What is committed must be known at once, so
+/// that nothing fails after it.
+const ROUND_COMMITS: [&str; 5] = ["queue.push", "queue.pushed", "queue.settle", "queue.settled", "queue.checkpoint"];
 
 /// Futures that can be made never to end, while they receive, write, settle, renew, recover and look.
 const FUTURES: [&str; 7] = [
@@ -56,22 +73,26 @@ const CALLS_OF_A_LIFE: [&str; 2] = ["agent.open.error", "agent.give_back.error"]
 const FOR_EVER: &str = "sleep(60000)";
 
 /// One fail point and what happens there, as the agent's environment says it.
-pub(crate) fn draw(rng: &mut Rng) -> String {
+pub(crate) fn draw(channel: Channel, rng: &mut Rng) -> String {
     let mut pick = |among: &[&'static str]| *rng.choice(among).unwrap();
-    let (handler, end, future) = (pick(&HANDLERS), pick(&AT_THE_END), pick(&FUTURES));
+    let (handler, once, future) = (pick(&HANDLERS), pick(&ONCE), pick(&FUTURES));
+    let (before_commit, round_commit) = (pick(&BEFORE_COMMITS), pick(&ROUND_COMMITS));
     let (call, call_of_a_life) = (pick(&CALLS), pick(&CALLS_OF_A_LIFE));
     let error = ["before", "after", "before, refused", "after, refused"].map(|how| format!("return({how})"));
     let error = rng.choice(error).unwrap();
     let percent = f64::from(rng.u32(5..100)) / 10.0;
-    match rng.u8(0..16) {
+    let kinds = if channel == Channel::Redis { 16 } else { 21 };
+    match rng.u8(0..kinds) {
         0..=3 => format!("{handler}={percent}%panic"),
         4 => format!("{future}={percent}%panic"),
         5 => format!("{handler}={percent}%sleep({})", rng.u32(1..800)),
         6 | 7 => format!("{future}={percent}%return"),
         8..=10 => format!("{call}={}%{error}", rng.u32(1..40)),
         11 => format!("{call_of_a_life}=50%{error}"),
-        12 | 13 => format!("{end}=50%panic"),
-        14 => format!("{end}=50%{FOR_EVER}"),
+        12 | 13 => format!("{once}=50%panic"),
+        14 => format!("{once}=50%{FOR_EVER}"),
+        16 => format!("{before_commit}={percent}%panic"),
+        17.. => format!("{round_commit}={}%sleep({})", percent * 5.0, rng.u32(1..400)),
         // These are seldom passed.
         _ if handler.starts_with("nanny") || handler.starts_with("supervisor") => format!("{handler}=8%{FOR_EVER}"),
         _ => format!("{handler}=1%{FOR_EVER}"),

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,11 @@ use std::{
 
 use fastrand::Rng;
 
-use super::messages::{PYTHON, message};
+use super::{
+    messages::{PYTHON, message},
+    queue::Queue,
+    raw::Raw,
+};
 use crate::support::python;
 
 /// How long a client waits for Redis.
@@ -29,7 +34,7 @@ const NUMBERS: u64 = 20_000_000;
 /// What became of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Push {
-    /// Redis said that it has it.
+    /// It was answered.
     Accepted,
     /// Nobody knows: sent, and not answered.
     Maybe,
@@ -45,11 +50,20 @@ pub(crate) struct Producers {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Where somebody pushes, and from which number on.
+/// How somebody pushes.
+enum Form {
+    /// With a client library: this command to this list.
+    Library { url: String, command: &'static str, list: &'static str },
+    /// Several commands at once, perhaps as a transaction.
+    Raw { address: SocketAddr, transaction: bool, faithful: bool },
+    /// The real client.
+    Python(SocketAddr),
+}
+
+/// How somebody pushes, and from which number on.
 struct Producer {
     rng: Rng,
-    redis: u16,
-    list: &'static str,
+    form: Form,
     numbers: Range<u64>,
     pause: Range<u64>,
     stop: Arc<AtomicBool>,
@@ -57,30 +71,26 @@ struct Producer {
 }
 
 impl Producers {
-    /// Two clients of Redis itself, one on the way that has faults, a Python agent that leaves messages in progress,
-    /// and the real Python client.
-    pub(crate) fn start(seed: u64, redis: u16, way_to_redis: u16, log: PathBuf) -> Self {
+    /// Clients of the queue itself and on the way that has faults, and the real Python client.
+    pub(crate) fn start(seed: u64, queue: &Queue, way: u16, log: PathBuf) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let mut rng = Rng::with_seed(!seed);
         let mut numbers = (0..).step_by(NUMBERS as usize).map(|first| first..first + NUMBERS);
-        let mut producer = |redis, list, pause| Producer {
+        let mut producer = |(form, pause)| Producer {
             rng: rng.fork(),
-            redis,
-            list,
-            numbers: numbers.next().unwrap(),
+            numbers: if matches!(form, Form::Python(_)) { PYTHON..PYTHON + NUMBERS } else { numbers.next().unwrap() },
+            form,
             pause,
             stop: Arc::clone(&stop),
             sent: Arc::clone(&sent),
         };
-        let native = [
-            producer(redis, "kadabra_queue", 20..300),
-            producer(redis, "kadabra_queue", 20..300),
-            producer(way_to_redis, "kadabra_queue", 20..300),
-            producer(redis, "kadabra_inprogress", 3000..8000),
-        ];
-        let python = producer(redis, "kadabra_queue", 1000..4000);
-        let mut threads: Vec<_> = native.into_iter().map(|producer| thread::spawn(|| producer.push())).collect();
-        threads.push(thread::spawn(move || producer_in_python(python, &log)));
+        let forms = forms(queue, (Ipv4Addr::LOCALHOST, way).into());
+        let producers: Vec<_> = forms.into_iter().map(&mut producer).collect();
+        let threads = producers.into_iter().map(|producer| {
+            let log = log.clone();
+            thread::spawn(move || producer.work(&log))
+        });
+        let threads = threads.collect();
         Self { stop, sent, threads }
     }
 
@@ -94,7 +104,49 @@ impl Producers {
     }
 }
 
+/// Who pushes, and how many milliseconds each pauses after a push.
+fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
+    let there = queue.address();
+    let tcp = |address: SocketAddr, command, list| Form::Library { url: format!("redis://{address}/0"), command, list };
+    match queue {
+        Queue::Redis(_) => vec![
+            (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
+            (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
+            (tcp(way, "LPUSH", "kadabra_queue"), 20..300),
+            // A Python agent that leaves messages in progress.
+            (tcp(there, "LPUSH", "kadabra_inprogress"), 3000..8000),
+            (Form::Python(there), 1000..4000),
+        ],
+        Queue::Embedded { socket, .. } => {
+            let unix =
+                Form::Library { url: format!("redis+unix://{}", socket.display()), command: "RPUSH", list: "kadabra_queue" };
+            let raw = |transaction, address| Form::Raw { address, transaction, faithful: address == there };
+            vec![
+                (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
+                (tcp(way, "LPUSH", "kadabra_queue"), 20..300),
+                (unix, 20..300),
+                (raw(false, there), 1..100),
+                (raw(true, there), 20..300),
+                (raw(false, way), 20..300),
+                (raw(true, way), 20..300),
+                (Form::Python(there), 1000..4000),
+            ]
+        }
+    }
+}
+
 impl Producer {
+    fn work(self, log: &Path) {
+        match self.form {
+            Form::Library { ref url, command, list } => {
+                let url = url.clone();
+                self.push(&url, command, list);
+            }
+            Form::Raw { address, transaction, faithful } => self.push_raw(address, transaction, faithful),
+            Form::Python(address) => producer_in_python(self, address, log),
+        }
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -116,16 +168,16 @@ impl Producer {
         first..self.numbers.start
     }
 
-    fn push(mut self) {
+    fn push(mut self, url: &str, command: &str, list: &str) {
         let mut connection = None;
         while !self.stopped() {
             if connection.is_none() {
-                connection = connect(self.redis);
+                connection = connect(url);
             }
             if let Some(open) = &mut connection {
                 let numbers = self.next(60);
                 let messages: Vec<_> = numbers.clone().map(message).collect();
-                let pushed: redis::RedisResult<u64> = redis::cmd("LPUSH").arg(self.list).arg(messages).query(open);
+                let pushed: redis::RedisResult<u64> = redis::cmd(command).arg(list).arg(messages).query(open);
                 match pushed {
                     Ok(_) => self.note(numbers, Push::Accepted),
                     // It has a code when Redis has said no, to all of them.
@@ -141,14 +193,39 @@ impl Producer {
     }
 }
 
-fn producer_in_python(mut producer: Producer, log: &std::path::Path) {
-    producer.numbers = PYTHON..PYTHON + NUMBERS;
+impl Producer {
+    fn push_raw(mut self, address: SocketAddr, transaction: bool, faithful: bool) {
+        let mut connection = None;
+        while !self.stopped() {
+            if connection.is_none() {
+                connection = Raw::connect(address, faithful, TIMEOUT);
+            }
+            if let Some(open) = &mut connection {
+                let groups: Vec<_> = (0..self.rng.usize(1..8)).map(|_| self.next(20)).collect();
+                let (fates, good) = if transaction { open.transaction(&groups) } else { open.pipeline(&groups) };
+                for (numbers, fate) in groups.into_iter().zip(fates) {
+                    // Those that were refused must be nowhere, as if nobody had sent them.
+                    if let Some(how) = fate {
+                        self.note(numbers, how);
+                    }
+                }
+                if !good {
+                    connection = None;
+                }
+            }
+            self.pause();
+        }
+    }
+}
+
+fn producer_in_python(mut producer: Producer, address: SocketAddr, log: &Path) {
     while !producer.stopped() {
         let numbers = producer.next(200);
         let [port, first, count] =
-            [producer.redis.into(), numbers.start, numbers.end - numbers.start].map(|n: u64| n.to_string());
+            [address.port().into(), numbers.start, numbers.end - numbers.start].map(|n: u64| n.to_string());
         // By itself it sends again what was not answered, and a message that is queued twice is done twice.
-        let arguments = ["--once", "--port", &port, "--first", &first, "--count", &count];
+        let host = address.ip().to_string();
+        let arguments = ["--once", "--host", &host, "--port", &port, "--first", &first, "--count", &count];
         let mut client = python::start("producer.py", &arguments, log);
         let deadline = Instant::now() + PYTHON_TIMEOUT;
         let status = loop {
@@ -164,8 +241,8 @@ fn producer_in_python(mut producer: Producer, log: &std::path::Path) {
     }
 }
 
-fn connect(port: u16) -> Option<redis::Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/0")).unwrap();
+fn connect(url: &str) -> Option<redis::Connection> {
+    let client = redis::Client::open(url).unwrap();
     let connection = client.get_connection_with_timeout(TIMEOUT).ok()?;
     connection.set_read_timeout(Some(TIMEOUT)).ok()?;
     connection.set_write_timeout(Some(TIMEOUT)).ok()?;

@@ -83,7 +83,7 @@ enum Direction {
 }
 
 impl Proxy {
-    pub(crate) fn to(server: u16) -> Self {
+    pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State { mode: Mutex::new(Mode::Clear), fenced: AtomicBool::new(false) });
@@ -112,10 +112,9 @@ impl Proxy {
     }
 }
 
-fn connect(client: TcpStream, server: u16, way: Arc<State>) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
+fn connect(client: TcpStream, server: SocketAddr, way: Arc<State>) {
     // A server that is not there looks like a connection that is closed at once.
-    let Ok(server) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { return };
+    let Ok(server) = TcpStream::connect_timeout(&server, Duration::from_secs(2)) else { return };
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(LOOK)).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();

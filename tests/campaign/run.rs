@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    arguments::Options,
+    arguments::{Channel, Options},
     check,
     schedule::{self, Schedule},
     world::{FailPoints, World},
@@ -26,10 +26,11 @@ const DRAIN: Duration = Duration::from_secs(60);
 const MOST_MEMORY: u64 = 200 << 10;
 
 /// Says whether nothing was wrong.
-pub(crate) fn run(options: &Options) -> bool {
+pub(crate) fn run(channel: Channel, options: &Options) -> bool {
     let Options { seconds, seed, keep } = options;
     let length = Duration::from_secs(*seconds);
-    eprintln!("campaign: --seconds {seconds} --seed {seed}");
+    let name = channel.name();
+    eprintln!("campaign: --channel {name} --seconds {seconds} --seed {seed}");
     if !cfg!(feature = "failpoints") {
         eprintln!("built without the feature failpoints: no handler fails in this run");
     }
@@ -39,7 +40,8 @@ pub(crate) fn run(options: &Options) -> bool {
     let temporary = tempfile::tempdir().unwrap();
     let folder = keep.as_deref().unwrap_or(temporary.path());
     std::fs::create_dir_all(folder).unwrap();
-    let again = format!("again: cargo test --features failpoints --test campaign -- --seconds {seconds} --seed {seed}");
+    let again = "again: cargo test --features failpoints --test campaign --";
+    let again = format!("{again} --channel {name} --seconds {seconds} --seed {seed}");
     let hung = again.clone();
     thread::spawn(move || {
         thread::sleep(length + REST);
@@ -48,8 +50,8 @@ pub(crate) fn run(options: &Options) -> bool {
         process::exit(super::FAILED.into());
     });
 
-    let schedule = schedule::draw(*seed, length);
-    let mut world = World::start(*seed, schedule.agents, folder);
+    let schedule = schedule::draw(channel, *seed, length);
+    let mut world = World::start(channel, *seed, schedule.agents, folder);
     let aid = if schedule.unaided { "by themselves" } else { "with fail points" };
     eprintln!("agents, {aid}: {}", schedule.agents);
     let begin = Instant::now();
@@ -115,7 +117,7 @@ fn make_faults(world: &mut World, schedule: &Schedule, length: Duration) {
                 Step::End(event) => world.end(event),
                 Step::CreateDatabase => {
                     eprintln!("{:7.3} s  the database is created", schedule.database_at.as_secs_f64());
-                    world.pipeline.influxd.create_database(DATABASE);
+                    world.influxd.create_database(DATABASE);
                 }
             }
         }

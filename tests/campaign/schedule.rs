@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use fastrand::Rng;
 
 use super::{
+    arguments::Channel,
     fail_points,
     proxy::Mode,
     world::{PASSWORD, USER},
@@ -39,8 +40,11 @@ pub(crate) enum Lane {
     Clock(usize),
     Redis,
     Influxd,
-    WayToRedis,
+    /// What the clients push over, and to a Redis the agents, too.
+    WayToQueue,
     WayToInfluxd,
+    /// What the agent's own queue is on.
+    Disk,
 }
 
 #[derive(Clone)]
@@ -59,8 +63,8 @@ pub(crate) enum Fault {
     /// `CLIENT PAUSE`.
     PauseClients,
     FlushScripts,
-    /// Over its maxmemory, with noeviction.
-    Full,
+    /// A Redis over its maxmemory, with noeviction; or no file can be written beyond so many bytes.
+    Full(u64),
     /// A replica of nobody.
     ReadOnly,
     /// Dropped, with all that is in it, and created again at the end of the fault.
@@ -72,9 +76,11 @@ pub(crate) enum Fault {
     Way(Mode),
 }
 
-pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
+pub(crate) fn draw(channel: Channel, seed: u64, length: Duration) -> Schedule {
     let mut rng = Rng::with_seed(seed);
-    let agents = rng.usize(1..=3);
+    let embedded = channel == Channel::Embedded;
+    // The agent's own queue is its alone.
+    let agents = if embedded { 1 } else { rng.usize(1..=3) };
     // Then all of them say their ledger, and the sums must be those of the messages.
     let no_kills = rng.u8(0..3) == 0;
     // Faults that are over before the next one begins, or hardly a moment without any.
@@ -82,7 +88,8 @@ pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
     let database_at = Duration::from_millis(if rng.bool() { 0 } else { rng.u64(500..4000) });
     let mut events = Vec::new();
     let unaided = rng.u8(0..4) == 0;
-    let lanes = [Lane::Redis, Lane::Influxd, Lane::WayToRedis, Lane::WayToInfluxd];
+    let queue = if embedded { Lane::Disk } else { Lane::Redis };
+    let lanes = [queue, Lane::Influxd, Lane::WayToQueue, Lane::WayToInfluxd];
     for lane in lanes.into_iter().chain((0..agents).map(Lane::Agent)).chain((0..agents).map(Lane::Clock)) {
         // A generator for each, so that one more fault here changes nothing there.
         let mut rng = rng.fork();
@@ -91,13 +98,21 @@ pub(crate) fn draw(seed: u64, length: Duration) -> Schedule {
             // It is there when the database is to be created.
             at += database_at;
         }
+        // An agent that keeps the queue is killed many times in quick succession, also while it starts.
+        let mut kills = 0;
         loop {
-            let (fault, lasts) = draw_fault(lane, no_kills, &mut rng);
+            let (mut fault, mut lasts) = draw_fault(lane, no_kills, &mut rng);
+            if kills > 0 {
+                kills -= 1;
+                (fault, lasts) = (Fault::Kill, Duration::from_millis(rng.u64(1..50)));
+            } else if embedded && matches!(fault, Fault::Kill) && rng.bool() {
+                kills = rng.u32(2..12);
+            }
             if at + lasts > length {
                 break;
             }
             events.push(Event { at, lasts, lane, fault });
-            at += lasts + Duration::from_millis(rng.u64(300..rest));
+            at += lasts + Duration::from_millis(if kills > 0 { rng.u64(1..500) } else { rng.u64(300..rest) });
         }
     }
     events.sort_by_key(|event| event.at);
@@ -121,9 +136,11 @@ fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
             3 => (Fault::CloseConnections, moment),
             4 => (Fault::PauseClients, short),
             5 => (Fault::FlushScripts, moment),
-            6 => (Fault::Full, long),
+            6 => (Fault::Full(1), long),
             _ => (Fault::ReadOnly, long),
         },
+        // Nothing at all can be written, or the log's beginning, or nearly all that there is of it.
+        Lane::Disk => (Fault::Full(1 << rng.u32(10..24)), if rng.bool() { short } else { long }),
         Lane::Clock(_) => (Fault::Jump(if rng.bool() { 5 } else { -5 }), if rng.bool() { short } else { long }),
         Lane::Influxd => match rng.u8(0..7) {
             0 => (Fault::Kill, short),
@@ -134,7 +151,7 @@ fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
             5 => (Fault::Login, short),
             _ => (Fault::Login, long),
         },
-        Lane::WayToRedis => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
+        Lane::WayToQueue => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
         Lane::WayToInfluxd => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
     }
 }
@@ -173,7 +190,7 @@ fn draw_answer(lane: Lane, rng: &mut Rng) -> Vec<u8> {
     if rng.u8(0..4) == 0 {
         return rng.choice(garbage).unwrap().to_vec();
     }
-    if lane == Lane::WayToRedis {
+    if lane == Lane::WayToQueue {
         return rng.choice(redis).unwrap().to_vec();
     }
     let (head, body) = rng.choice(influxdb).unwrap().split_once('|').unwrap();
@@ -187,11 +204,11 @@ fn draw_flood(lane: Lane, rng: &mut Rng) -> Vec<u8> {
         b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
         b"HTTP/1.1 500 No\r\nX: ",
     ];
-    rng.choice(if lane == Lane::WayToRedis { redis } else { influxdb }).unwrap().to_vec()
+    rng.choice(if lane == Lane::WayToQueue { redis } else { influxdb }).unwrap().to_vec()
 }
 
 /// How one life of an agent differs from the default: environment variables.
-pub(crate) fn draw_life(seed: u64, agent: usize, life: u32) -> Vec<(&'static str, String)> {
+pub(crate) fn draw_life(channel: Channel, seed: u64, agent: usize, life: u32) -> Vec<(&'static str, String)> {
     let mut rng = Rng::with_seed(seed ^ (0x9e37_79b9 * (1 + agent as u64)) ^ (u64::from(life) << 40));
     let mut pick = |among: &[&str]| (*rng.choice(among).unwrap()).to_owned();
     let mut variables = vec![
@@ -205,6 +222,9 @@ pub(crate) fn draw_life(seed: u64, agent: usize, life: u32) -> Vec<(&'static str
         ("KADABRA_SUPERVISOR__MAX_RESTARTS", pick(&["4", "20"])),
         ("KADABRA_PUBLISHER__INFLUXDB__CREATE_DATABASE", pick(&["false", "false", "true"])),
     ];
+    if channel == Channel::Embedded {
+        variables.push(("KADABRA_CHANNEL__EMBEDDED__DURABILITY", pick(&["process", "fsync"])));
+    }
     // Without a login, with the right one, with a wrong one.
     let password = pick(&["", PASSWORD, PASSWORD, "not this one"]);
     if !password.is_empty() {
@@ -213,7 +233,7 @@ pub(crate) fn draw_life(seed: u64, agent: usize, life: u32) -> Vec<(&'static str
     }
     // Some lives are without, so that the other faults are met by agents that live for a while.
     if cfg!(feature = "failpoints") && rng.u8(0..4) > 0 {
-        let points: Vec<String> = (0..rng.u8(2..=8)).map(|_| fail_points::draw(&mut rng)).collect();
+        let points: Vec<String> = (0..rng.u8(2..=8)).map(|_| fail_points::draw(channel, &mut rng)).collect();
         variables.push(("FAILPOINTS", points.join(";")));
     }
     variables
@@ -236,7 +256,7 @@ impl fmt::Display for Fault {
             Self::CloseConnections => "connections closed",
             Self::PauseClients => "clients paused",
             Self::FlushScripts => "scripts flushed",
-            Self::Full => "full",
+            Self::Full(bytes) => return write!(f, "full at {bytes} B"),
             Self::ReadOnly => "read-only",
             Self::DropDatabase => "database dropped",
             Self::Login => "wants a login",

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
+    net::Ipv4Addr,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -10,17 +11,18 @@ use std::{
 
 use super::{
     agents::{Account, Life, Slot},
+    arguments::Channel,
     producers::Producers,
     proxy::{Mode, Proxy},
+    queue::Queue,
     schedule::{Event, Fault, Lane},
 };
 use serde_json::Value;
 
 use crate::support::{
     influxd::Influxd,
-    pipeline::{DATABASE, Pipeline, config},
+    pipeline::{DATABASE, config_of},
     process::wait_for,
-    redis_server::RedisServer,
 };
 
 /// How long a server that lives may take to do what a fault asks of it.
@@ -31,8 +33,9 @@ pub(crate) const USER: &str = "kadabra";
 pub(crate) const PASSWORD: &str = "the right one";
 
 pub(crate) struct World {
-    pub(crate) pipeline: Pipeline,
-    way_to_redis: Proxy,
+    pub(crate) queue: Queue,
+    pub(crate) influxd: Influxd,
+    way_to_queue: Proxy,
     way_to_influxd: Proxy,
     pub(crate) agents: Vec<Slot>,
     /// The points that were in the database each time it was dropped, by their text.
@@ -48,20 +51,20 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn start(seed: u64, agents: usize, folder: &Path) -> Self {
-        // What Redis has accepted it must keep through a kill.
-        let redis = RedisServer::with(&["--appendfsync", "always"]);
+    pub(crate) fn start(channel: Channel, seed: u64, agents: usize, folder: &Path) -> Self {
+        let queue = Queue::start(channel, folder);
         let influxd = Influxd::start();
         influxd.create_admin(USER, PASSWORD);
-        let influxd_port = influxd.url().rsplit(':').next().unwrap().parse().unwrap();
-        let (way_to_redis, way_to_influxd) = (Proxy::to(redis.port()), Proxy::to(influxd_port));
-        let ways = [("redis", &way_to_redis), ("http", &way_to_influxd)];
-        let [redis_url, influxd_url] = ways.map(|(scheme, way)| format!("{scheme}://127.0.0.1:{}", way.port()));
-        fs::write(folder.join("kadabra.toml"), config(&redis_url, &influxd_url)).unwrap();
-        let agents = (1..=agents).map(|number| Slot::new(seed, number, folder)).collect();
+        let influxd_port: u16 = influxd.url().rsplit(':').next().unwrap().parse().unwrap();
+        let way_to_influxd = Proxy::to((Ipv4Addr::LOCALHOST, influxd_port).into());
+        let way_to_queue = Proxy::to(queue.address());
+        let influxd_url = format!("http://127.0.0.1:{}", way_to_influxd.port());
+        fs::write(folder.join("kadabra.toml"), config_of(&queue.config(way_to_queue.port()), &influxd_url)).unwrap();
+        let agents = (1..=agents).map(|number| Slot::new(channel, seed, number, folder)).collect();
         Self {
-            pipeline: Pipeline { redis, influxd },
-            way_to_redis,
+            queue,
+            influxd,
+            way_to_queue,
             way_to_influxd,
             agents,
             dropped: HashMap::new(),
@@ -74,24 +77,25 @@ impl World {
     }
 
     pub(crate) fn producers(&self, seed: u64, folder: &Path) -> Producers {
-        Producers::start(seed, self.pipeline.redis.port(), self.way_to_redis.port(), folder.join("producer.log"))
+        Producers::start(seed, &self.queue, self.way_to_queue.port(), folder.join("producer.log"))
     }
 
     pub(crate) fn begin(&mut self, event: &Event) {
-        let Pipeline { redis, influxd } = &mut self.pipeline;
+        let influxd = &mut self.influxd;
         match (event.lane, &event.fault) {
             (Lane::Agent(agent), Fault::Kill) => self.kill(agent),
             (Lane::Agent(agent), Fault::Terminate | Fault::Insist) => self.agents[agent].terminate(),
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("STOP"),
-            (Lane::Redis, Fault::Kill) => redis.kill9(),
-            (Lane::Redis, Fault::Freeze) => redis.pause(),
+            (Lane::Disk, Fault::Full(bytes)) => self.agents.iter_mut().for_each(|slot| slot.set_disk(Some(*bytes))),
+            (Lane::Redis, Fault::Kill) => self.queue.redis().kill9(),
+            (Lane::Redis, Fault::Freeze) => self.queue.redis().pause(),
             (Lane::Redis, fault) => {
                 let millis = event.lasts.as_millis().to_string();
                 let command: &[&str] = match fault {
                     Fault::CloseConnections => &["CLIENT", "KILL", "TYPE", "normal"],
                     Fault::PauseClients => &["CLIENT", "PAUSE", &millis, "ALL"],
                     Fault::FlushScripts => &["SCRIPT", "FLUSH"],
-                    Fault::Full => &["CONFIG", "SET", "maxmemory", "1"],
+                    Fault::Full(_) => &["CONFIG", "SET", "maxmemory", "1"],
                     Fault::ReadOnly => &["REPLICAOF", "127.0.0.1", "1"],
                     other => panic!("{other} is no fault of Redis"),
                 };
@@ -103,28 +107,29 @@ impl World {
             (Lane::Influxd, Fault::DropDatabase) => self.drop_database(),
             (Lane::Influxd, Fault::Login) => self.ask_for(Some((USER, PASSWORD))),
             (Lane::Clock(agent), Fault::Jump(hours)) => self.agents[agent].set_clock(*hours),
-            (Lane::WayToRedis, Fault::Way(mode)) => self.way_to_redis.set(mode.clone()),
+            (Lane::WayToQueue, Fault::Way(mode)) => self.way_to_queue.set(mode.clone()),
             (Lane::WayToInfluxd, Fault::Way(mode)) => self.way_to_influxd.set(mode.clone()),
             (lane, fault) => panic!("{fault} is no fault of {lane:?}"),
         }
     }
 
     pub(crate) fn end(&mut self, event: &Event) {
-        let Pipeline { redis, influxd } = &mut self.pipeline;
+        let influxd = &mut self.influxd;
         match (event.lane, &event.fault) {
             (Lane::Agent(agent), Fault::Kill) => self.agents[agent].allow(),
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("CONT"),
             (Lane::Agent(agent), Fault::Insist) => self.agents[agent].insist(),
-            (Lane::Redis, Fault::Kill) => redis.restart(),
-            (Lane::Redis, Fault::Freeze) => redis.resume(),
-            (Lane::Redis, Fault::Full) => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
+            (Lane::Disk, _) => self.agents.iter_mut().for_each(|slot| slot.set_disk(None)),
+            (Lane::Redis, Fault::Kill) => self.queue.redis().restart(),
+            (Lane::Redis, Fault::Freeze) => self.queue.redis().resume(),
+            (Lane::Redis, Fault::Full(_)) => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
             (Lane::Redis, Fault::ReadOnly) => self.tell_redis(&["REPLICAOF", "NO", "ONE"]),
             (Lane::Influxd, Fault::Kill | Fault::Stop) => influxd.start_again(),
             (Lane::Influxd, Fault::Freeze) => influxd.resume(),
             (Lane::Influxd, Fault::DropDatabase) => influxd.create_database(DATABASE),
             (Lane::Influxd, Fault::Login) => self.ask_for(None),
             (Lane::Clock(agent), _) => self.agents[agent].set_clock(0),
-            (Lane::WayToRedis, _) => self.way_to_redis.set(Mode::Clear),
+            (Lane::WayToQueue, _) => self.way_to_queue.set(Mode::Clear),
             (Lane::WayToInfluxd, _) => self.way_to_influxd.set(Mode::Clear),
             _ => {}
         }
@@ -134,7 +139,7 @@ impl World {
     /// written meanwhile; what an agent was not told it writes again, and then it is the same point.
     fn drop_database(&mut self) {
         self.way_to_influxd.fence(true);
-        let influxd = &mut self.pipeline.influxd;
+        let influxd = &mut self.influxd;
         influxd.stop();
         influxd.start_again();
         self.dropped.extend(influxd.points(DATABASE).into_iter().map(|point| (point.to_string(), point)));
@@ -145,21 +150,21 @@ impl World {
     /// Every point that was stored, in the database that is there and in those that were dropped.
     pub(crate) fn points(&self) -> Vec<Value> {
         let mut points = self.dropped.clone();
-        let there = self.pipeline.influxd.points(DATABASE);
+        let there = self.influxd.points(DATABASE);
         points.extend(there.into_iter().map(|point| (point.to_string(), point)));
         points.into_values().collect()
     }
 
     fn ask_for(&mut self, admin: Option<(&'static str, &'static str)>) {
-        let influxd = &mut self.pipeline.influxd;
+        let influxd = &mut self.influxd;
         influxd.stop();
         influxd.ask_for(admin);
         influxd.start_again();
     }
 
-    fn tell_redis(&self, command: &[&str]) {
+    fn tell_redis(&mut self, command: &[&str]) {
         let (name, arguments) = command.split_first().unwrap();
-        let mut connection = self.pipeline.redis.connection();
+        let mut connection = self.queue.redis().connection();
         let answer: redis::RedisResult<redis::Value> = redis::cmd(name).arg(arguments).query(&mut connection);
         answer.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     }
@@ -219,13 +224,12 @@ impl World {
         let deadline = Instant::now() + within;
         loop {
             self.attend(Some(FailPoints::None));
-            let left = self.pipeline.left();
             let all_work = self.agents.iter().all(|slot| !slot.ends() && slot.life().is_some_and(Life::receives));
-            if all_work && left.queued + left.inprogress + left.adopted + left.leases == 0 {
+            if all_work && self.queue.is_drained() {
                 return;
             }
             if Instant::now() > deadline {
-                self.violations.push(format!("not drained within {within:?}: {left:?}"));
+                self.violations.push(format!("not drained within {within:?}: {}", self.queue.left()));
                 let tails: Vec<String> = self.agents.iter().filter_map(Slot::life).map(Life::tail).collect();
                 self.violations.extend(tails);
                 return;

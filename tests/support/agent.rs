@@ -158,7 +158,17 @@ pub(crate) fn cli<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output 
 
 /// The binary, with nothing in its environment that configures it.
 pub(crate) fn kadabra() -> Command {
-    let mut command = process::command(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(process::command(env!("CARGO_BIN_EXE_kadabra")))
+}
+
+/// The same, for which a write beyond a limit fails, as on a full disk, rather than end it.
+pub(crate) fn kadabra_on_a_small_disk() -> Command {
+    let mut command = process::command("env");
+    command.arg("--ignore-signal=XFSZ").arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
+fn unconfigured(mut command: Command) -> Command {
     for (name, _) in env::vars_os() {
         let configures = name.to_string_lossy().starts_with("KADABRA") || name == "NOTIFY_SOCKET" || name == "FAILPOINTS";
         if configures {

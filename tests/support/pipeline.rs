@@ -37,6 +37,28 @@ impl Left {
     pub(crate) const NOTHING: Self = Self { queued: 0, inprogress: 0, adopted: 0, leases: 0, lease_lists: 0, dead: 0 };
 }
 
+impl RedisServer {
+    /// What Redis holds, at one instant: between two questions messages may move from what was asked later to what was
+    /// asked before, and be seen nowhere.
+    pub(crate) fn left(&self) -> Left {
+        let mut questions = redis::pipe();
+        questions.atomic().cmd("LLEN").arg("kadabra_queue").cmd("LLEN").arg("kadabra_inprogress");
+        questions.cmd("LLEN").arg("{kadabra_queue}:adopted").cmd("ZCARD").arg("{kadabra_queue}:leases");
+        questions.cmd("XLEN").arg("{kadabra_queue}:dead").cmd("KEYS").arg("{kadabra_queue}:lease:*");
+        let answers: (u64, u64, u64, u64, u64, Vec<String>) = questions.query(&mut self.connection()).unwrap();
+        let (queued, inprogress, adopted, leases, dead, lists) = answers;
+        Left { queued, inprogress, adopted, leases, lease_lists: lists.len(), dead }
+    }
+
+    /// The dead letters, oldest first: payload, reason, refused, agent, time.
+    pub(crate) fn dead_letters(&self) -> Vec<HashMap<String, Vec<u8>>> {
+        let mut connection = self.connection();
+        let stream = redis::cmd("XRANGE").arg("{kadabra_queue}:dead").arg("-").arg("+").query(&mut connection);
+        let letters: Vec<(String, HashMap<String, Vec<u8>>)> = stream.unwrap();
+        letters.into_iter().map(|(_, letter)| letter).collect()
+    }
+}
+
 impl Pipeline {
     /// Both servers, and the database.
     pub(crate) fn start() -> Self {
@@ -69,24 +91,14 @@ impl Pipeline {
         }
     }
 
-    /// What Redis holds, at one instant: between two questions messages may move from what was asked later to what was
-    /// asked before, and be seen nowhere.
+    /// What Redis holds, at one instant.
     pub(crate) fn left(&self) -> Left {
-        let mut questions = redis::pipe();
-        questions.atomic().cmd("LLEN").arg("kadabra_queue").cmd("LLEN").arg("kadabra_inprogress");
-        questions.cmd("LLEN").arg("{kadabra_queue}:adopted").cmd("ZCARD").arg("{kadabra_queue}:leases");
-        questions.cmd("XLEN").arg("{kadabra_queue}:dead").cmd("KEYS").arg("{kadabra_queue}:lease:*");
-        let answers: (u64, u64, u64, u64, u64, Vec<String>) = questions.query(&mut self.redis.connection()).unwrap();
-        let (queued, inprogress, adopted, leases, dead, lists) = answers;
-        Left { queued, inprogress, adopted, leases, lease_lists: lists.len(), dead }
+        self.redis.left()
     }
 
     /// The dead letters, oldest first: payload, reason, refused, agent, time.
     pub(crate) fn dead_letters(&self) -> Vec<HashMap<String, Vec<u8>>> {
-        let mut connection = self.redis.connection();
-        let stream = redis::cmd("XRANGE").arg("{kadabra_queue}:dead").arg("-").arg("+").query(&mut connection);
-        let letters: Vec<(String, HashMap<String, Vec<u8>>)> = stream.unwrap();
-        letters.into_iter().map(|(_, letter)| letter).collect()
+        self.redis.dead_letters()
     }
 
     /// Waits until Redis holds exactly this.
@@ -144,16 +156,16 @@ impl Pipeline {
 
 /// A configuration with short times.
 pub(crate) fn config(redis: &str, influxdb: &str) -> String {
+    config_of(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{redis}\"\nlease = \"2s\"\ntimeout = \"1s\""), influxdb)
+}
+
+/// The same, with this as what concerns the channel.
+pub(crate) fn config_of(channel: &str, influxdb: &str) -> String {
     format!(
         r#"
 [agent]
 shutdown_timeout = "20s"
-[channel]
-type = "redis"
-[channel.redis]
-url = "{redis}"
-lease = "2s"
-timeout = "1s"
+{channel}
 [publisher]
 type = "influxdb"
 backoff_min = "50ms"

@@ -2,10 +2,11 @@
 
 use std::{
     fs::File,
+    io,
     net::TcpListener,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,8 @@ use std::{
 pub(crate) struct Process {
     child: Child,
     name: String,
+    /// Writes down what it says.
+    ear: Option<JoinHandle<()>>,
 }
 
 /// A port that nobody listens on now.
@@ -46,7 +49,17 @@ impl Process {
         let out = File::options().create(true).append(true).open(log).unwrap();
         let err = out.try_clone().unwrap();
         let child = command.stdout(out).stderr(err).spawn().unwrap_or_else(|e| panic!("cannot start {name}: {e}; run tests/run"));
-        Self { child, name: name.to_owned() }
+        Self { child, name: name.to_owned(), ear: None }
+    }
+
+    /// The same, with an output that no limit on what the command may write concerns: it goes through a pipe.
+    pub(crate) fn start_heard(name: &str, mut command: Command, log: &Path) -> Self {
+        let mut file = File::options().create(true).append(true).open(log).unwrap();
+        let (mut said, out) = io::pipe().unwrap();
+        let err = out.try_clone().unwrap();
+        let child = command.stdout(out).stderr(err).spawn().unwrap_or_else(|e| panic!("cannot start {name}: {e}; run tests/run"));
+        let ear = thread::spawn(move || drop(io::copy(&mut said, &mut file)));
+        Self { child, name: name.to_owned(), ear: Some(ear) }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -61,7 +74,11 @@ impl Process {
 
     /// The exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        let ended = self.child.try_wait().unwrap();
+        if ended.is_some() {
+            self.hear_out();
+        }
+        ended
     }
 
     /// Waits for its end.
@@ -74,6 +91,13 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        self.hear_out();
+    }
+
+    fn hear_out(&mut self) {
+        if let Some(ear) = self.ear.take() {
+            drop(ear.join());
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     errors::Trouble,
     file::{LOG_BYTES, beside, reserve_log},
 };
+use crate::failpoint::fail_point;
 
 /// What a power cut may take.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -115,6 +116,7 @@ impl Keeper {
 
     fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<()> {
         let _one_at_a_time = self.checkpointing();
+        fail_point!("queue.checkpoint");
         checkpoint(connection, "PASSIVE").map(drop)
     }
 }

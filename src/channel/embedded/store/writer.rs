@@ -24,7 +24,7 @@ use super::{
     shelf::{Region, Rest},
     spans::Part,
 };
-use crate::channel::embedded::PushError;
+use crate::{channel::embedded::PushError, failpoint::fail_point};
 
 /// A log longer than this is emptied before messages come in, however long that takes.
 const LONG_LOG: u64 = LOG_BYTES / 4 * 3;
@@ -170,7 +170,9 @@ impl Writer {
         for ((region, messages), chunks) in regions.iter().zip(&mut chunks) {
             *chunks = insert(&transaction, &shared, *region, messages)?;
         }
+        fail_point!("queue.push");
         transaction.commit()?;
+        fail_point!("queue.pushed");
         Ok(chunks)
     }
 
@@ -242,7 +244,9 @@ impl Writer {
         let transaction = self.begin()?;
         write_down(&transaction, rests)?;
         let dropped = if letters.is_empty() { 0 } else { book.keep(&transaction, &shared, letters)? };
+        fail_point!("queue.settle");
         transaction.commit()?;
+        fail_point!("queue.settled");
         self.letters = book;
         Ok(dropped)
     }

@@ -1,0 +1,147 @@
+//! Where messages wait, and what is left there in the end.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::arguments::Channel;
+use crate::support::{pipeline::Left, redis_server::RedisServer};
+
+/// A channel's home.
+pub(crate) enum Queue {
+    Redis(Box<RedisServer>),
+    /// The agent's own.
+    Embedded {
+        file: PathBuf,
+        socket: PathBuf,
+        address: SocketAddr,
+    },
+}
+
+impl Queue {
+    pub(crate) fn start(channel: Channel, folder: &Path) -> Self {
+        if channel == Channel::Redis {
+            // What Redis has accepted it must keep through a kill.
+            return Self::Redis(Box::new(RedisServer::with(&["--appendfsync", "always"])));
+        }
+        // While the agent is down nobody may get its port: at an address that nobody connects from, nobody does.
+        let host = Ipv4Addr::new(127, fastrand::u8(1..250), fastrand::u8(1..250), fastrand::u8(1..250));
+        let address = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
+        Self::Embedded { file: folder.join("queue.db"), socket: folder.join("socket"), address }
+    }
+
+    /// The part of an agent's configuration that is about it. To a Redis the agents go on the way that has faults.
+    pub(crate) fn config(&self, way: u16) -> String {
+        match self {
+            Self::Redis(_) => {
+                format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\"")
+            }
+            Self::Embedded { file, socket, address } => format!(
+                "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\""
+            ),
+        }
+    }
+
+    /// Where clients push to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Redis(redis) => (Ipv4Addr::LOCALHOST, redis.port()).into(),
+            Self::Embedded { address, .. } => *address,
+        }
+    }
+
+    pub(crate) fn redis(&mut self) -> &mut RedisServer {
+        match self {
+            Self::Redis(redis) => redis,
+            Self::Embedded { .. } => panic!("there is no Redis"),
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_drained(&self) -> bool {
+        match self {
+            Self::Redis(redis) => {
+                let left = redis.left();
+                left.queued + left.inprogress + left.adopted + left.leases == 0
+            }
+            // While its agent starts, it may not be readable.
+            Self::Embedded { file, .. } => counts(file).is_ok_and(|(chunks, done, _)| chunks + done == 0),
+        }
+    }
+
+    /// What is there, for people.
+    pub(crate) fn left(&self) -> String {
+        match self {
+            Self::Redis(redis) => format!("{:?}", redis.left()),
+            Self::Embedded { file, .. } => format!("(chunks, ranges that are done, dead letters): {:?}", counts(file)),
+        }
+    }
+
+    /// The dead letters, oldest first: at least payload and reason.
+    pub(crate) fn dead_letters(&self) -> Vec<HashMap<String, Vec<u8>>> {
+        match self {
+            Self::Redis(redis) => redis.dead_letters(),
+            Self::Embedded { file, .. } => {
+                let file = open(file).unwrap();
+                let mut letters = file.prepare("SELECT payload, CAST(reason AS BLOB) FROM dead ORDER BY id").unwrap();
+                let letter = |row: &rusqlite::Row<'_>| {
+                    Ok(HashMap::from([("payload".to_owned(), row.get(0)?), ("reason".to_owned(), row.get(1)?)]))
+                };
+                letters.query_map([], letter).unwrap().map(Result::unwrap).collect()
+            }
+        }
+    }
+
+    /// What should not be there once all is done and so many dead letters are.
+    pub(crate) fn wrong(&self, dead: u64) -> Vec<String> {
+        let mut wrong = Vec::new();
+        match self {
+            Self::Redis(redis) => {
+                let left = redis.left();
+                if left != (Left { dead, ..Left::NOTHING }) {
+                    wrong.push(format!("Redis still holds {left:?}"));
+                }
+                other_keys(redis, &mut wrong);
+            }
+            Self::Embedded { file, .. } => {
+                if counts(file) != Ok((0, 0, dead)) {
+                    wrong.push(format!("the queue still holds {}", self.left()));
+                }
+                let sound: String = open(file).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+                if sound != "ok" {
+                    wrong.push(format!("the queue's file is damaged: {sound}"));
+                }
+            }
+        }
+        wrong
+    }
+}
+
+/// Nothing else may stay in Redis, but for marks that expire by themselves.
+fn other_keys(redis: &RedisServer, wrong: &mut Vec<String>) {
+    let mut connection = redis.connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+    for key in keys.iter().filter(|key| *key != "{kadabra_queue}:dead") {
+        let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
+        if !key.starts_with("{kadabra_queue}:lost:") || expires < 0 {
+            wrong.push(format!("Redis still has the key {key}"));
+        }
+    }
+}
+
+/// How many chunks of messages, ranges of them that are done, and dead letters there are.
+fn counts(file: &Path) -> Result<(u64, u64, u64), String> {
+    let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let select = "SELECT (SELECT count(*) FROM chunks), (SELECT count(*) FROM done), (SELECT count(*) FROM dead)";
+    let counts = open(file).and_then(|file| file.query_row(select, [], count));
+    let (chunks, done, dead) = counts.map_err(|why| why.to_string())?;
+    Ok((chunks.unsigned_abs(), done.unsigned_abs(), dead.unsigned_abs()))
+}
+
+fn open(file: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
