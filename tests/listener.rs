@@ -1,5 +1,7 @@
 //! The listener of the embedded channel: unmodified clients push to the agent itself and cannot tell, and nobody can hurt it.
 
+#[path = "listener/agent.rs"]
+mod agent;
 #[path = "listener/clients.rs"]
 mod clients;
 #[path = "listener/closing.rs"]

@@ -22,6 +22,9 @@ const END_WITHIN: Duration = Duration::from_secs(10 + 5 + 2 + 8);
 /// How an agent may end when nobody kills it: cleanly, out of restarts, by a hung thread, at its deadline.
 const ENDS: [i32; 4] = [0, 70, 71, 75];
 
+/// It could not even open its queue: a disk that is full is for a service manager to try again.
+const NO_DISK: i32 = 69;
+
 /// A second signal ended it at once, without a word.
 const INSISTED: i32 = 130;
 
@@ -224,6 +227,9 @@ impl Life {
             self.lines()?;
             return Ok(Account { done: 0, may_have_done_more: true });
         }
+        if status.code() == Some(NO_DISK) && self.lines()?.iter().any(|line| line["why"].as_str().is_some_and(of_the_disk)) {
+            return Ok(Account::default());
+        }
         let code = status.code().filter(|code| ENDS.contains(code)).ok_or_else(|| format!("ended with {status}"))?;
         let lines = self.lines()?;
         let said = |part: &str| lines.iter().any(|line| line["msg"].as_str().is_some_and(|message| message.contains(part)));
@@ -273,6 +279,11 @@ impl Life {
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
         format!("the end of the log of {} ({:?}):\n{tail}", self.name, self.variables)
     }
+}
+
+/// Whether that is why a queue cannot be opened.
+fn of_the_disk(why: &str) -> bool {
+    why.starts_with("cannot open the queue") && why.contains("the disk that ")
 }
 
 /// Sets the limit that can be taken back. The process may have ended.

@@ -1,0 +1,166 @@
+//! The listener as a part of a whole agent: its end, its restart, and its port.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{PATIENCE, Q, command, connect, read};
+use crate::support::{
+    agent::{Agent, Builder},
+    influxd::Influxd,
+    pipeline::{DATABASE, config_of, numbered},
+    process::{free_port, wait_for},
+};
+
+/// InfluxDB, a file and a port for agents one after the other.
+struct House {
+    influxd: Influxd,
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+impl House {
+    fn new() -> Self {
+        let influxd = Influxd::start();
+        influxd.create_database(DATABASE);
+        Self { influxd, folder: tempfile::tempdir().unwrap(), address: ([127, 0, 0, 1], free_port()).into() }
+    }
+
+    fn agent(&self) -> Builder {
+        let file = self.folder.path().join("queue.db");
+        let channel = format!(
+            "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nlisten = \"{}\"\nlease = \"2s\"",
+            self.address
+        );
+        Agent::with(&config_of(&channel, &self.influxd.url()))
+    }
+
+    /// How many messages wait or are being worked on.
+    fn left(&self) -> u64 {
+        let file = rusqlite::Connection::open(self.folder.path().join("queue.db")).unwrap();
+        file.query_row("SELECT count(*) FROM chunks", [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+    }
+
+    fn stored(&self) -> Vec<u64> {
+        let points = self.influxd.points(DATABASE);
+        let numbered = points.iter().filter(|point| point["measurement"] == "numbered");
+        numbered.map(|point| point["fields"]["value"].as_f64().unwrap() as u64).collect()
+    }
+
+    /// Waits until an agent has nothing left to do, and checks that what was answered is there, once, and nothing that
+    /// nobody sent.
+    fn assert_stored(&self, answered: &BTreeSet<u64>, sent: &BTreeSet<u64>) {
+        wait_for("the queue to be empty", PATIENCE, || (self.left() == 0).then_some(()));
+        let stored = self.stored();
+        let once: BTreeSet<u64> = stored.iter().copied().collect();
+        assert_eq!(once.len(), stored.len(), "something is there twice");
+        let lost: Vec<_> = answered.difference(&once).take(10).collect();
+        assert!(lost.is_empty(), "answered, and lost: {lost:?} …");
+        assert!(once.is_subset(sent));
+    }
+}
+
+fn push(number: u64) -> Vec<u8> {
+    command(&["LPUSH", Q, &numbered(number)])
+}
+
+#[test]
+fn sigterm_while_clients_push_loses_nothing_that_was_answered_and_waits_for_nobody_who_is_idle_or_deaf() {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    const CLIENTS: u64 = 4;
+    let house = House::new();
+    for durability in ["process", "fsync"] {
+        let mut agent = house.agent().env("KADABRA_CHANNEL__EMBEDDED__DURABILITY", durability).start();
+        agent.wait_log("publishing");
+        let mut idle = connect(house.address);
+        idle.write_all(b"PING\r\n").unwrap();
+        assert_eq!(read(&mut idle, 7), "+PONG\r\n");
+        let mut deaf = connect(house.address);
+        deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        drop(deaf.write_all(&b"INFO\r\n".repeat(400_000)));
+
+        let first = if durability == "process" { 0 } else { 10_000_000 };
+        let (count, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (address, count, over) = (house.address, &count, &over);
+        let (answered, sent) = thread::scope(|scope| {
+            let client = |client: u64| {
+                let (mut answered, mut sent) = (BTreeSet::new(), BTreeSet::new());
+                let mut stream = connect(address);
+                // Some of the pushes are on their way when the end comes, and none but the answered ones is sure.
+                for number in (first + client * 1_000_000..).step_by(3) {
+                    let three = [number, number + 1, number + 2];
+                    sent.extend(three);
+                    if stream.write_all(&three.map(push).concat()).is_err() {
+                        break;
+                    }
+                    let mut answers = [0; 64];
+                    let mut lines = 0;
+                    while lines < 3 {
+                        let Ok(count @ 1..) = stream.read(&mut answers) else { return (answered, sent) };
+                        let new = answers[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+                        assert!(!answers[..count].contains(&b'-'), "{}", String::from_utf8_lossy(&answers));
+                        answered.extend((number..number + 3).skip(lines as usize).take(new as usize));
+                        lines += new;
+                    }
+                    count.fetch_add(3, Ordering::SeqCst);
+                    if over.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+                (answered, sent)
+            };
+            let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || client(number))).collect();
+            wait_for("clients to push", PATIENCE, || (count.load(Ordering::SeqCst) > 300).then_some(()));
+            let begun = Instant::now();
+            let code = agent.terminate(TIMEOUT);
+            over.store(true, Ordering::SeqCst);
+            assert_eq!(code, Some(0), "{durability} after {:?}", begun.elapsed());
+            let mut all = (BTreeSet::new(), BTreeSet::new());
+            for client in clients {
+                let (mut answered, mut sent) = client.join().unwrap();
+                all.0.append(&mut answered);
+                all.1.append(&mut sent);
+            }
+            all
+        });
+        assert!(answered.len() > 300);
+        let mut agent = house.agent().start();
+        agent.wait_log("publishing");
+        let before: BTreeSet<u64> = house.stored().into_iter().filter(|number| *number < first).collect();
+        house.assert_stored(&answered, &sent.union(&before).copied().collect());
+        assert_eq!(agent.terminate(TIMEOUT), Some(0));
+    }
+}
+
+#[test]
+fn a_listener_that_panics_is_restarted_and_clients_push_again() {
+    let house = House::new();
+    let mut agent = house.agent().env("FAILPOINTS", "listener.serve=1*panic").start();
+    let said = agent.wait_log("a child failed and is restarted");
+    assert_eq!((&said["child"], &said["cause"]), (&"listener".into(), &"panicked".into()), "{said}");
+    agent.wait_log("a child is back");
+    let mut client = connect(house.address);
+    client.write_all(&push(7)).unwrap();
+    assert_eq!(read(&mut client, 4), ":1\r\n");
+    let seven = BTreeSet::from([7]);
+    house.assert_stored(&seven, &seven);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_port_that_another_program_has_ends_the_agent_with_a_sentence() {
+    let house = House::new();
+    let _other = TcpListener::bind(house.address).unwrap();
+    let mut agent = house.agent().start();
+    assert_eq!(agent.wait(PATIENCE), Some(69));
+    let said = agent.wait_log("stopped");
+    let why = said["why"].as_str().unwrap();
+    assert!(why.contains(&house.address.to_string()) && why.contains("by listen in [channel.embedded]"), "{why}");
+}
