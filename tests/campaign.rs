@@ -2,9 +2,13 @@
 //!
 //! Real servers, one to three agents as processes, producers that number their messages, and a schedule of faults
 //! drawn from a seed. At the end every fault is lifted, what is left is drained, and the points in InfluxDB, the dead
-//! letters and what Redis holds are compared with what was accepted, one message at a time. Points that were in a
+//! letters and what the channel holds are compared with what was sent, one message at a time: what was answered is there
+//! once, what was refused is nowhere, and what was not answered is there once or nowhere. Points that were in a
 //! database when it was dropped count as stored. An agent whose ledger does not balance at any moment panics, which is
 //! no panic of a fail point, and so fails the run; as does one that takes too much memory or ends in an unknown way.
+//!
+//! Over the embedded channel there is one agent, to which several kinds of clients push. It is killed many times in quick
+//! succession, its commits are slowed down so that kills find them, and its disk is full now and then.
 //!
 //! Which faults there are is in `campaign/schedule.rs`, which fail points in `campaign/fail_points.rs`; a test of its own
 //! says that each is drawn, and that no fail point of the agent is left out.
@@ -13,6 +17,9 @@
 //! cargo nextest run --features failpoints campaign                            # a short run, as with every test run
 //! cargo test --features failpoints --test campaign -- --seconds 600 --seed 42  # a longer one, of this schedule
 //! ```
+//!
+//! The first runs both channels beside each other, the second one after the other; `--channel redis` and
+//! `--channel embedded` run one of them.
 //!
 //! The seed decides every fault, when it begins and how long it lasts, each agent's configuration and fail points and
 //! what the messages are. Which message a fault hits depends on the machine besides, so a seed that fails may have to
