@@ -38,7 +38,9 @@ impl Queue {
     pub(crate) fn config(&self, way: u16) -> String {
         match self {
             Self::Redis(_) => {
-                format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\"")
+                format!(
+                    "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\""
+                )
             }
             Self::Embedded { file, socket, address } => format!(
                 "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\""

@@ -150,7 +150,8 @@ fn whatever_is_left_of_the_log_after_a_power_cut_the_file_is_whole_and_has_what_
             let there: Vec<usize> = texts(&lease.messages).iter().map(|text| text.parse().unwrap()).collect();
             let (first, last) = (there[0], there[there.len() - 1]);
             assert!(there[..there.len() - 1].iter().copied().eq(first..first + there.len() - 1) && last == 200, "{there:?}");
-            assert!(first % 10 == 0 && first <= 40);
+            // A cut in the very first commit takes all but the last message.
+            assert!((first % 10 == 0 && first <= 40) || there == [200], "{there:?}");
             if cut == 0 {
                 assert_eq!(there, (40..201).collect::<Vec<_>>());
             }

@@ -156,7 +156,10 @@ impl Pipeline {
 
 /// A configuration with short times.
 pub(crate) fn config(redis: &str, influxdb: &str) -> String {
-    config_of(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{redis}\"\nlease = \"2s\"\ntimeout = \"1s\""), influxdb)
+    config_of(
+        &format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{redis}\"\nlease = \"2s\"\ntimeout = \"1s\""),
+        influxdb,
+    )
 }
 
 /// The same, with this as what concerns the channel.
