@@ -23,6 +23,11 @@
 //! | CPU µs | user and system time of the server a push; in `drain` of the agent a message, with Redis's where there is one |
 //! | peak RSS MB | the most resident memory of the agent (`VmHWM`), in 10⁶ bytes |
 //!
+//! What is pushed is a real message and not what `redis-benchmark -t lpush` makes up: that is no JSON, so the agent would set it
+//! aside as dead letters even while the database is away, and the pushes would compete with that.
+//!
+//! With other load on the machine the rates say little, since whoever has more threads gets more of it; CPU µs hold.
+//!
 //! The queue to be drained was pushed one message at a time by several clients, as Kadabra's clients do, since what is pushed at
 //! once also lies together in the file. Its time begins before the agent's process is made.
 
