@@ -72,6 +72,10 @@ const CALLS_OF_A_LIFE: [&str; 2] = ["agent.open.error", "agent.give_back.error"]
 /// Longer than anybody waits.
 const FOR_EVER: &str = "sleep(60000)";
 
+fn draw_listener(rng: &mut Rng) -> &'static str {
+    rng.choice(["listener.serve=50%", "listener.drain=50%", "child.ping=2%"]).unwrap_or_default()
+}
+
 /// One fail point and what happens there, as the agent's environment says it.
 pub(crate) fn draw(channel: Channel, rng: &mut Rng) -> String {
     let mut pick = |among: &[&'static str]| *rng.choice(among).unwrap();
@@ -81,7 +85,7 @@ pub(crate) fn draw(channel: Channel, rng: &mut Rng) -> String {
     let error = ["before", "after", "before, refused", "after, refused"].map(|how| format!("return({how})"));
     let error = rng.choice(error).unwrap();
     let percent = f64::from(rng.u32(5..100)) / 10.0;
-    let kinds = if channel == Channel::Redis { 16 } else { 21 };
+    let kinds = if channel == Channel::Redis { 16 } else { 23 };
     match rng.u8(0..kinds) {
         0..=3 => format!("{handler}={percent}%panic"),
         4 => format!("{future}={percent}%panic"),
@@ -92,7 +96,9 @@ pub(crate) fn draw(channel: Channel, rng: &mut Rng) -> String {
         12 | 13 => format!("{once}=50%panic"),
         14 => format!("{once}=50%{FOR_EVER}"),
         16 => format!("{before_commit}={percent}%panic"),
-        17.. => format!("{round_commit}={}%sleep({})", percent * 5.0, rng.u32(1..400)),
+        // What the listener lives through; every child is asked, it among them.
+        17 | 18 => format!("{}panic", draw_listener(rng)),
+        19.. => format!("{round_commit}={}%sleep({})", percent * 5.0, rng.u32(1..400)),
         // These are seldom passed.
         _ if handler.starts_with("nanny") || handler.starts_with("supervisor") => format!("{handler}=8%{FOR_EVER}"),
         _ => format!("{handler}=1%{FOR_EVER}"),
