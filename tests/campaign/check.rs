@@ -55,7 +55,8 @@ pub(crate) fn check(world: &mut World, sent: &Sent) {
     if more > 0 {
         wrong.push(format!("… and {more} more"));
     }
-    eprintln!("{done} of {} messages found, {dead} of them among the dead letters", sent.len());
+    let answered = sent.values().filter(|push| **push == Push::Accepted).count();
+    eprintln!("{done} of {} messages found, {dead} of them among the dead letters; {answered} were answered", sent.len());
     world.violations.append(&mut wrong);
 }
 
