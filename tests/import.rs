@@ -129,6 +129,28 @@ fn killed_at_any_moment_it_still_moves_each_message_once_and_all_that_is_known_o
 }
 
 #[test]
+fn messages_and_dead_letters_of_any_size_that_is_allowed_are_moved() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    // More than a portion has, by their number, by their bytes, and by those of one.
+    let of = |bytes: usize, count: usize| (0..count).map(move |n| format!("{n} {}", "x".repeat(bytes)));
+    push(&mut redis, QUEUE, of(900, 2500).chain(of(2000, 1500)).chain(of(300_000, 10)).chain(of((4 << 20) - 2, 2)));
+    let letter = |payload: usize, refused: usize| {
+        let (payload, refused) = ("x".repeat(payload), "x".repeat(refused));
+        [("payload", payload), ("reason", "why".to_owned()), ("refused", refused), ("agent", "a".to_owned())]
+    };
+    for letter in [letter(4 << 20, 8 << 20), letter(10, 10)] {
+        let _: String = redis.xadd("{kadabra_queue}:dead", "*", &letter).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(&server, folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("4012 messages and 2 dead letters were moved"), "{}", text(&output));
+    assert_eq!(arrived(folder.path()).values().map(Vec::len).sum::<usize>(), 4012);
+    assert_eq!(letters(folder.path()).iter().map(|(payload, ..)| payload.len()).collect::<Vec<_>>(), [4 << 20, 10]);
+}
+
+#[test]
 fn what_an_agent_there_still_holds_is_said_and_left_to_it() {
     let server = RedisServer::start();
     let mut redis = server.connection();

@@ -21,6 +21,11 @@ const MOST: usize = 1000;
 /// How many bytes a portion has at most, unless one message has more.
 const MOST_BYTES: usize = 1 << 20;
 
+/// How many values a dead letter has at most that is read: its identifier, fields and their values.
+const LETTER_VALUES: usize = 1 + 2 * 16;
+/// How many bytes a dead letter has at most besides its message, or it is not read: its reasons take more than the message.
+const LETTER_BYTES: usize = 16 << 20;
+
 /// How the name of a portion of adopted messages ends.
 const ADOPTED: &str = ":adopted";
 
@@ -53,7 +58,8 @@ impl PortionName {
 pub struct StoredLetter {
     /// Its identifier in the stream.
     pub id: String,
-    /// The message's bytes; `None` when it is larger than `max_message_bytes`, and nothing else was read then.
+    /// The message's bytes; `None` when it is larger than `max_message_bytes`, or the letter has more beside it than
+    /// an agent writes, and nothing else was read then.
     pub payload: Option<Vec<u8>>,
     /// Why it was set aside.
     pub reason: String,
@@ -114,6 +120,7 @@ impl RedisChannel {
     pub async fn read_portion(&self, name: &PortionName) -> Result<Vec<Vec<u8>>, ChannelError> {
         let mut command = redis::cmd("LRANGE");
         command.arg(self.keys.portion(&name.0)).arg(0).arg(-1);
+        self.link.expect(MOST + 1, MOST_BYTES.max(self.max_message_bytes));
         let answer = self.link.command(READ, &command).await?;
         let mut messages = answers::messages(answer).ok_or_else(|| self.link.garbled(READ))?;
         messages.reverse();
@@ -137,7 +144,8 @@ impl RedisChannel {
     pub async fn letter_after(&self, id: Option<&str>) -> Result<Option<StoredLetter>, ChannelError> {
         let mut script = self.scripts.next_letter.prepare_invoke();
         let from = id.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
-        script.key(&self.keys.dead).arg(from).arg(self.max_message_bytes);
+        script.key(&self.keys.dead).arg(from).arg(self.max_message_bytes).arg(LETTER_BYTES);
+        self.link.expect(LETTER_VALUES, self.max_message_bytes.saturating_add(LETTER_BYTES));
         let answer = self.named(self.link.script(LETTERS, &script).await).await?;
         if answer == Value::Nil {
             return Ok(None);
