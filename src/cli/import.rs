@@ -94,7 +94,8 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
     let done = actix_rt::System::new().block_on(async {
         // Nobody was seen at the in-progress list for so long: whoever imports has stopped the agents.
         let from = RedisChannel::new(&redis, agent, Duration::ZERO)?;
-        let to = EmbeddedChannel::new(embedded, agent);
+        // What is deleted there must be on the disk here, or a power cut would lose it.
+        let to = EmbeddedChannel::new(&config::Embedded { durability: config::Durability::Fsync, ..embedded.clone() }, agent);
         move_all(&from, &to, &mut moved, arguments.wait).await
     });
     say(format_args!("{} messages and {} dead letters were moved", moved.messages, moved.letters));
