@@ -198,7 +198,9 @@ async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -
         if letter.payload.is_none() {
             moved.left += 1;
         } else {
-            if to.import_letter(&format!("letter:{id}"), letter).await.map_err(|why| not_taken(&why))? {
+            // Another Redis, or another queue of the same, may have one of the same identifier.
+            let name = format!("letter:{id}:{}:{}", letter.agent, letter.time);
+            if to.import_letter(&name, letter).await.map_err(|why| not_taken(&why))? {
                 moved.letters += 1;
             }
             from.forget_letter(&id).await?;
