@@ -187,6 +187,29 @@ fn what_is_too_large_stays_a_dead_letter_there_and_is_said() {
 }
 
 #[test]
+fn dead_letters_for_which_there_is_no_place_stay_there_and_none_is_dropped() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    for n in 0..5 {
+        let _: String = redis.xadd("{kadabra_queue}:dead", "*", &[("payload", n.to_string())]).unwrap();
+    }
+    push(&mut redis, QUEUE, ["queued".to_owned()].into_iter());
+    let folder = tempfile::tempdir().unwrap();
+    let import = |letters: &str| {
+        let mut command = command(&server, folder.path());
+        let output = command.env("KADABRA_CHANNEL__EMBEDDED__MAX_DEAD_LETTERS", letters).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        text(&output)
+    };
+    let first = import("3");
+    assert!(first.contains("1 messages and 3 dead letters were moved"), "{first}");
+    assert!(first.contains("2 dead letters were left in Redis"), "{first}");
+    let second = import("5");
+    assert!(second.contains("0 messages and 2 dead letters were moved") && !second.contains("left in Redis"), "{second}");
+    assert_eq!(letters(folder.path()).iter().map(|(payload, ..)| payload.as_str()).collect::<String>(), "01234");
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let server = RedisServer::start();
     let folder = TempDir::new().unwrap();

@@ -53,8 +53,8 @@ pub(super) struct Arguments {
 struct Moved {
     messages: usize,
     letters: usize,
-    /// Dead letters that are too large to be read.
-    left: usize,
+    /// Dead letters that are still there, since they are too large or there is no place for them.
+    left: u64,
 }
 
 /// Why not everything was moved.
@@ -101,7 +101,8 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
     say(format_args!("{} messages and {} dead letters were moved", moved.messages, moved.letters));
     if moved.left > 0 {
         complain(format_args!(
-            "{} dead letters were left in Redis, since they are larger than channel.embedded.max_message_bytes",
+            "{} dead letters were left in Redis: they are larger than channel.embedded.max_message_bytes, or the file has as many \
+             as channel.embedded.max_dead_letters and a quarter of channel.embedded.max_bytes allow",
             moved.left
         ));
     }
@@ -158,6 +159,7 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
         // Some may have been set aside for their size.
         letters(from, to, moved).await?;
         let depth = from.depth().await?;
+        moved.left = depth.dead;
         if depth.leases == 0 || Instant::now() >= until {
             break depth.leases;
         }
@@ -192,16 +194,16 @@ async fn bring(from: &RedisChannel, to: &EmbeddedChannel, name: &PortionName, mo
 
 async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -> Result<(), Failure> {
     let mut after: Option<String> = None;
-    moved.left = 0;
     while let Some(letter) = from.letter_after(after.as_deref()).await? {
         let id = letter.id.clone();
-        if letter.payload.is_none() {
-            moved.left += 1;
-        } else {
+        if letter.payload.is_some() {
             // Another Redis, or another queue of the same, may have one of the same identifier.
             let name = format!("letter:{id}:{}:{}", letter.agent, letter.time);
-            if to.import_letter(&name, letter).await.map_err(|why| not_taken(&why))? {
-                moved.letters += 1;
+            match to.import_letter(&name, letter).await {
+                Ok(new) => moved.letters += usize::from(new),
+                // Stored, it would push out another, and then be pushed out itself: they stay where they are kept.
+                Err(PushError::Full) => return Ok(()),
+                Err(why) => return Err(not_taken(&why)),
             }
             from.forget_letter(&id).await?;
         }

@@ -118,10 +118,10 @@ impl EmbeddedChannel {
         self.store.import(name, adopted, messages, Vec::new()).await
     }
 
-    /// Keeps a dead letter that is known elsewhere under a name, once.
+    /// Keeps a dead letter that is known elsewhere under a name, once. Returns whether it is new.
     ///
     /// # Errors
-    /// As [`Backend::push`].
+    /// As [`Backend::push`]; [`PushError::Full`] also when others would be dropped for it.
     pub async fn import_letter(&self, name: &str, letter: StoredLetter) -> Result<bool, PushError> {
         self.store.import(name, false, Vec::new(), vec![letter.into()]).await
     }

@@ -184,24 +184,32 @@ impl Writer {
             Ok(Ok(room)) if needed.saturating_add(4 * PAGE) > room => Err(PushError::Full),
             Ok(Ok(_)) => self
                 .take_in(&name, region, &messages, letters)
-                .map_err(|why| PushError::Failed(self.trouble("import messages", &why).sentence())),
+                .map_err(|why| PushError::Failed(self.trouble("import messages", &why).sentence()))
+                .and_then(|new| new.ok_or(PushError::Full)),
             Ok(Err(why)) => Err(PushError::Failed(self.trouble("import messages", &why).sentence())),
             Err(why) => Err(PushError::Failed(why.sentence())),
         };
         drop(answer.send(imported));
     }
 
-    /// Stores what comes from elsewhere and that it has come, in one transaction. Returns whether it is new.
-    fn take_in(&mut self, name: &str, region: Region, messages: &[Bytes], letters: Vec<Letter>) -> rusqlite::Result<bool> {
+    /// Stores what comes from elsewhere and that it has come, in one transaction. Returns whether it is new; `None` when dead
+    /// letters would be dropped for it, and nothing was stored.
+    fn take_in(
+        &mut self,
+        name: &str,
+        region: Region,
+        messages: &[Bytes],
+        letters: Vec<Letter>,
+    ) -> rusqlite::Result<Option<bool>> {
         let shared = Arc::clone(&self.shared);
         let mut book = self.letters.clone();
         let transaction = self.begin()?;
         if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
-            return Ok(false);
+            return Ok(Some(false));
         }
         let chunks = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
-        if !letters.is_empty() {
-            book.keep(&transaction, &shared, letters)?;
+        if !letters.is_empty() && book.keep(&transaction, &shared, letters)? > 0 {
+            return Ok(None);
         }
         transaction.commit()?;
         self.letters = book;
@@ -209,7 +217,7 @@ impl Writer {
             shared.shelf().stored(region, chunks, messages.len() as u64);
             shared.arrived.notify_waiters();
         }
-        Ok(true)
+        Ok(Some(true))
     }
 
     fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, Trouble>>)>) {
