@@ -94,6 +94,9 @@ const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// How long to wait at the end for the threads.
 const JOIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long the channel may take to tidy up.
+const REST_WITHIN: Duration = Duration::from_secs(2);
+
 /// What the agent is made of.
 pub struct Parts {
     /// Where messages come from.
@@ -257,6 +260,10 @@ async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger
             Err(why) => not_given_back(&why, exit, log),
         }
     };
+    // It is as safe without that, and only less tidy. A thread that hangs may keep it from coming.
+    if joined && let Ok(Err(why)) = tokio::time::timeout(REST_WITHIN, channel.rest()).await {
+        warn!(log, "the channel could not be tidied up"; "why" => %why);
+    }
     let tally = book.tally();
     Ledger(tally).say(log);
     say_end(&exit, &tally, log);

@@ -162,6 +162,11 @@ pub trait Channel: Send + Sync {
     /// Returns how many messages wait again.
     async fn give_back(&self) -> Result<usize, ChannelError>;
 
+    /// Leaves everything where it can stay for long, for the end of a process that may go without dropping the channel.
+    async fn rest(&self) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
     /// Counts what the channel holds.
     async fn depth(&self) -> Result<Depth, ChannelError>;
 

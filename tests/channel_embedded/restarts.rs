@@ -53,6 +53,23 @@ fn what_was_leased_waits_again_after_a_restart_and_what_was_completed_does_not()
 }
 
 #[test]
+fn at_rest_the_file_alone_is_the_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("q.db"), folder.path().join("copy.db"));
+    run(async {
+        let channel = open(&settings(&path)).await;
+        push(&channel, numbers(0..100)).await;
+        channel.rest().await.unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        let copied = open(&settings(&copy)).await;
+        assert_eq!(copied.receive(ALL, NO_WAIT).await.unwrap().unwrap().messages, numbers(0..100));
+        // And it goes on.
+        push(&channel, numbers(100..200)).await;
+        assert_eq!(channel.depth().await.unwrap().queued, 200);
+    });
+}
+
+#[test]
 fn what_was_adopted_stays_adopted_and_comes_first() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(&folder.path().join("q.db"));

@@ -248,6 +248,10 @@ impl Channel for EmbeddedChannel {
         Ok(Depth { queued, leases, dead: stand.dead, inprogress: 0 })
     }
 
+    async fn rest(&self) -> Result<(), ChannelError> {
+        self.store.rest().await
+    }
+
     fn front(&self) -> Option<Arc<dyn Front>> {
         Some(Arc::<Gate>::clone(self.gate.as_ref()?))
     }

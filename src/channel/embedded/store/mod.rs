@@ -256,6 +256,13 @@ impl Store {
         self.answered(answered.await).map_err(Trouble::refused)
     }
 
+    /// Moves all that was committed into the file itself, on the disk.
+    pub(super) async fn rest(&self) -> Result<(), ChannelError> {
+        let (answer, answered) = oneshot::channel();
+        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::Rest(answer));
+        self.answered(answered.await).map_err(Trouble::refused)
+    }
+
     async fn queue(&self, region: Region, messages: Vec<Bytes>) -> Result<u64, PushError> {
         let running = self.running().map_err(|why| PushError::Failed(why.sentence()))?;
         let largest = self.settings.max_message_bytes;

@@ -46,6 +46,8 @@ pub(super) enum Job {
     SetAside(i64),
     /// Answered when all before it was.
     Flush(oneshot::Sender<()>),
+    /// Moves the log into the file, as if nothing were to come.
+    Rest(oneshot::Sender<Result<(), Trouble>>),
 }
 
 #[derive(Debug)]
@@ -89,12 +91,13 @@ impl Writer {
 
     /// Settling goes first, since it makes room; what waits at the same time has no order.
     fn work(&mut self, jobs: Vec<Job>) {
-        let (mut pushes, mut settlements, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pushes, mut settlements, mut flushes, mut rests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for job in jobs {
             match job {
                 Job::Push(push) => pushes.push(push),
                 Job::Settle(settlement, answer) => settlements.push((settlement, answer)),
                 Job::Flush(answer) => flushes.push(answer),
+                Job::Rest(answer) => rests.push(answer),
                 Job::Clear(answer) => drop(answer.send(self.clear())),
                 Job::SetAside(chunk) => self.set_aside(chunk),
                 Job::Import(import) => self.import(import),
@@ -115,6 +118,19 @@ impl Writer {
             let _ = answer.send(());
         }
         self.shared.keeper.committed(self.shared.log_bytes());
+        for answer in rests {
+            let moved = self.rest();
+            drop(answer.send(moved.map_err(|why| self.trouble("move messages from the log", &why))));
+        }
+    }
+
+    /// Whoever reads the file meanwhile keeps the log; then nothing is lost but its emptiness.
+    fn rest(&self) -> rusqlite::Result<()> {
+        let _one_at_a_time = self.shared.keeper.checkpointing();
+        self.connection.busy_timeout(Duration::from_millis(250))?;
+        let moved = checkpoint(&self.connection, "TRUNCATE");
+        self.connection.busy_timeout(PATIENCE)?;
+        moved.map(drop)
     }
 
     fn push(&mut self, pushes: Vec<Push>) {
