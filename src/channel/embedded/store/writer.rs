@@ -128,9 +128,12 @@ impl Writer {
     fn rest(&self) -> rusqlite::Result<()> {
         let _one_at_a_time = self.shared.keeper.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
-        let moved = checkpoint(&self.connection, "TRUNCATE");
+        let busy = checkpoint(&self.connection, "TRUNCATE");
         self.connection.busy_timeout(PATIENCE)?;
-        moved.map(drop)
+        if !busy? {
+            self.shared.log.store(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn push(&mut self, pushes: Vec<Push>) {
