@@ -76,7 +76,7 @@ impl Own {
 
 /// An agent that publishes to `to` what is in this Redis.
 pub(crate) fn from_redis(redis: &str, to: &str) -> Builder {
-    Agent::with(&format!("[channel.redis]\nurl = \"{redis}\"\n{}", publisher(to)))
+    Agent::with(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{redis}\"\n{}", publisher(to)))
 }
 
 fn publisher(to: &str) -> String {
