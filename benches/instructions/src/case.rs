@@ -123,7 +123,7 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
         settings,
         Parts {
             channel: Arc::clone(&memory) as Arc<dyn Channel>,
-            publishers: publisher::factory(&settings.publisher, &KeptLog::at_once(log.clone())),
+            publishers: publisher::factory(settings, &KeptLog::at_once(log.clone())),
             notifier: Notifier::new(None, None, &log),
             log,
             flush_log: Box::new(|| ()),
