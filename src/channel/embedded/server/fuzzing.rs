@@ -48,6 +48,7 @@ pub(super) struct Talk {
     /// What waits in the queue, the newest first.
     pub(super) waiting: Vec<Bytes>,
     /// How many messages came with each push to the backend.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it"))]
     pub(super) groups: Vec<usize>,
 }
 
