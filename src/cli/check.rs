@@ -1,14 +1,15 @@
 //! `kadabra check`: is the configuration right, and with `--online`, are the servers.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use slog::{Discard, Logger, o};
 
 use super::{complain, load, say};
 use crate::{
     agent::code,
-    channel::{self, Channel, ChannelError, Patience, Pressure, Warning},
-    config::Settings,
+    channel::{self, ChannelError, Patience, Pressure, Warning, embedded::EmbeddedChannel},
+    client::Client,
+    config::{Channel, Settings},
     observe::log::KeptLog,
     publisher::{self, Outcome},
 };
@@ -19,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Also try the channel (version, types of the keys, permissions, what threatens waiting messages) and the publisher
-    /// (login, database, right to write); nothing is changed by it, except that a missing database is created when
-    /// create_database says so
+    /// (login, database, right to write); nothing is changed by it, except that a missing queue file is made, and a missing
+    /// database when create_database says so
     #[arg(long)]
     online: bool,
 }
@@ -43,6 +44,11 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
 }
 
 async fn try_channel(settings: &Settings) -> bool {
+    if let Channel::Embedded(embedded) = &settings.channel
+        && EmbeddedChannel::new(embedded, &settings.agent.name).is_in_use()
+    {
+        return try_running_agent(settings, &embedded.path).await;
+    }
     match tokio::time::timeout(PATIENCE, open(settings)).await {
         Ok(Ok((reached, waiting, pressure))) => {
             say(format_args!("ok: channel: {reached}; {waiting}"));
@@ -57,8 +63,24 @@ async fn try_channel(settings: &Settings) -> bool {
     }
 }
 
+/// The file is a running agent's, which is as it should be: it is asked what waits there.
+async fn try_running_agent(settings: &Settings, path: &Path) -> bool {
+    let waiting = async { Client::new(settings)?.waiting().await };
+    let path = path.display();
+    match waiting.await {
+        Ok(waiting) => {
+            say(format_args!("ok: channel: an agent is running on the queue in {path}, where {waiting} messages wait"));
+            true
+        }
+        Err(error) => {
+            let what = format!("an agent is running on the queue in {path}, but not as this configuration says: {error}");
+            wrong("channel", &what, Some("restart it if the configuration has changed; its log says how it stands"))
+        }
+    }
+}
+
 async fn open(settings: &Settings) -> Result<(String, String, Pressure), ChannelError> {
-    let channel: Arc<dyn Channel> = channel::open(settings, &Logger::root(Discard, o!()))?;
+    let channel = channel::open(settings, &Logger::root(Discard, o!()))?;
     let reached = channel.open().await?;
     let depth = channel.depth().await?;
     let waiting = format!(

@@ -93,4 +93,12 @@ impl Client {
         self.channel.push(text.as_bytes()).await?;
         Ok(())
     }
+
+    /// How many messages wait in that list. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it.
+    pub async fn waiting(&self) -> Result<u64, ChannelError> {
+        self.channel.waiting().await
+    }
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, Q, command, connect, read};
 use crate::support::{
-    agent::{Agent, Builder},
+    agent::{Agent, Builder, cli},
     influxd::Influxd,
     pipeline::{DATABASE, config_of, numbered},
     process::{free_port, wait_for},
@@ -163,4 +163,26 @@ fn a_port_that_another_program_has_ends_the_agent_with_a_sentence() {
     let said = agent.wait_log("stopped");
     let why = said["why"].as_str().unwrap();
     assert!(why.contains(&house.address.to_string()) && why.contains("by listen in [channel.embedded]"), "{why}");
+}
+
+#[test]
+fn check_online_finds_a_running_agent_well_and_says_what_waits() {
+    let house = House::new();
+    let mut agent = house.agent().start();
+    agent.wait_log("publishing");
+    let config = agent.folder().join("kadabra.toml");
+    let check = || {
+        let output = cli(["check".as_ref(), "--online".as_ref(), "--config".as_ref(), config.as_os_str()]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let said = check();
+    assert!(
+        said.contains("ok: channel: an agent is running on the queue in") && said.contains("where 0 messages wait"),
+        "{said}"
+    );
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let said = check();
+    assert!(said.contains(&format!("ok: channel: clients at {}", house.address)), "{said}");
 }

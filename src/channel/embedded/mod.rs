@@ -86,6 +86,12 @@ impl EmbeddedChannel {
         }
     }
 
+    /// Whether another process has the file now. Changes nothing.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        store::is_in_use(&self.store.settings().path)
+    }
+
     /// The queue, for whoever speaks with clients.
     #[must_use]
     pub fn backend(&self) -> Arc<dyn Backend> {

@@ -96,6 +96,18 @@ impl RedisChannel {
         self.named(pushed).await.map(drop)
     }
 
+    /// How many messages wait in the queue.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn waiting(&self) -> Result<u64, ChannelError> {
+        const COUNT: &str = "count messages";
+        let mut command = redis::cmd("LLEN");
+        let counted = self.named(self.link.command(COUNT, command.arg(&self.keys.queue)).await).await?;
+        let count = answers::integer(&counted).and_then(|count| u64::try_from(count).ok());
+        count.ok_or_else(|| self.link.garbled(COUNT))
+    }
+
     /// The lease's duration in ms, for Redis.
     fn lease_ms(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)

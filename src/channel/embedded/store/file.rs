@@ -90,6 +90,12 @@ impl Owned {
     }
 }
 
+/// Whether another process has made the file its own. Nothing is made or changed.
+pub(in crate::channel::embedded) fn is_in_use(path: &Path) -> bool {
+    let lock = real(path).and_then(|path| File::open(beside(&path, "-lock")));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// A path without links, though there may be nothing yet.
 fn real(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {

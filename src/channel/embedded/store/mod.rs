@@ -53,6 +53,7 @@ use crate::{
 };
 
 pub(super) use self::{
+    file::is_in_use,
     letters::{Letter, Origin},
     reader::Stand,
 };
