@@ -96,8 +96,11 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
         let answer = {
             let _work = progress.begin("receiving from the channel", WAIT + environment.hang_timeout);
             stall_point!("receiver.receive");
-            // Dropping the other branch loses nothing: what it has leased by then is on the book, and is given back.
+            // Dropping the other branch loses nothing: what it has leased by then is on the book, and is given back. Closing
+            // is looked at first, so that nothing is taken any more once it has begun: when the process ends at once,
+            // that would wait until its lease expires.
             tokio::select! {
+                biased;
                 () = closing.begun() => return,
                 answer = failing("receiver.receive.error", environment.channel.receive(wanted.demand, WAIT)) => answer,
             }
