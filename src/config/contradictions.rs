@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::Problem;
 use super::values::{Found, Values};
-use super::{Secret, url};
+use super::{Secret, open_to_others, url};
 
 /// Every contradiction between values that are in use and right by themselves.
 pub(super) fn all(values: &Values) -> Vec<Problem> {
@@ -97,7 +97,7 @@ fn listening(values: &Values, problems: &mut Vec<Problem>) {
         problems.push(about(file, format!("not together with {}; expected one of the two", described(password, file))));
     }
     let open = password.is_unset() && file.is_unset() && values.get::<bool>("channel.embedded.allow_remote") == Some(false);
-    if let Some(remote) = addresses.iter().find(|address| open && !address.ip().to_canonical().is_loopback()) {
+    if let Some(remote) = open_to_others(&addresses).filter(|_| open) {
         let sentence = format!(
             "other machines could push to {remote} without a password; expected channel.embedded.password_file too, an address of this \
              machine alone such as 127.0.0.1:{}, or channel.embedded.allow_remote = true",

@@ -123,6 +123,11 @@ pub struct Embedded {
     pub max_waiting_bytes: usize,
 }
 
+/// The first of these addresses that other machines can reach: the listener asks whoever comes by it for a password.
+pub(crate) fn open_to_others(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
+    addresses.iter().find(|address| !address.ip().to_canonical().is_loopback())
+}
+
 /// `channel.embedded.durability`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

@@ -88,7 +88,7 @@ pub(crate) fn exposed(listen: &[SocketAddr], has_password: bool, allow_remote: b
     if has_password || allow_remote {
         return Ok(());
     }
-    match listen.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+    match config::open_to_others(listen) {
         None => Ok(()),
         Some(address) => Err(format!(
             "other machines can reach {address}, and nothing asks them for a password; set password_file, or listen on \
