@@ -212,6 +212,11 @@ impl Store {
         })
     }
 
+    /// The writer's answer to whoever brings messages.
+    fn taken_in<T>(&self, answer: Result<Result<T, PushError>, oneshot::error::RecvError>) -> Result<T, PushError> {
+        self.answered(answer.map(Ok)).map_err(|why| PushError::Failed(why.sentence()))?
+    }
+
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<Result<T, Trouble>>) -> Question) -> Result<T, Trouble> {
         let (answer, answered) = oneshot::channel();
         self.running()?.shared.reader.put(question(answer));
@@ -244,10 +249,7 @@ impl Store {
         let region = if adopted { Region::Adopted } else { Region::Newest };
         let (answer, answered) = oneshot::channel();
         running.shared.writer.put(Job::Import(Import { name: name.to_owned(), region, messages, letters, answer }));
-        match answered.await {
-            Ok(answer) => answer,
-            Err(gone) => self.answered(Err(gone)).map_err(|why: Trouble| PushError::Failed(why.sentence())),
-        }
+        self.taken_in(answered.await)
     }
 
     /// Forgets the names of what was imported, once it is gone where it came from.
@@ -277,10 +279,7 @@ impl Store {
         }
         let (answer, answered) = oneshot::channel();
         running.shared.writer.put(Job::Push(Push { region, messages, answer }));
-        match answered.await {
-            Ok(answer) => answer,
-            Err(gone) => self.answered(Err(gone)).map_err(|why: Trouble| PushError::Failed(why.sentence())),
-        }
+        self.taken_in(answered.await)
     }
 
     /// See [`crate::channel::Channel::receive`]; the lease is known under this name afterwards.
