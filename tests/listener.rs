@@ -83,3 +83,14 @@ fn command<T: AsRef<[u8]>>(words: &[T]) -> Vec<u8> {
     }
     wire
 }
+
+/// The next line, without its end.
+fn line(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap().trim_end().to_owned()
+}

@@ -143,8 +143,8 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
 async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, wait: Duration) -> Result<(), Failure> {
     let queue = to.open().await?;
     let reached = from.open().await?;
-    say(format_args!("from {reached} into {queue}"));
     let identity = to.identity()?.to_owned();
+    say(format_args!("from {reached} into {queue}"));
     let (ours, others): (Vec<_>, Vec<_>) = from.portions().await?.into_iter().partition(|name| name.is_for(&identity));
     for name in &ours {
         bring(from, to, name, moved).await?;

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{PATIENCE, Q, command, connect, read};
+use super::{PATIENCE, Q, command, connect, line, read};
 use crate::support::{
     agent::{Agent, Builder, cli},
     influxd::Influxd,
@@ -185,4 +185,62 @@ fn check_online_finds_a_running_agent_well_and_says_what_waits() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     let said = check();
     assert!(said.contains(&format!("ok: channel: clients at {}", house.address)), "{said}");
+}
+
+#[test]
+fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_by_itself_when_there_is_room() {
+    // Whether there is a file already or not.
+    for before in [None, Some(1)] {
+        let house = House::new();
+        if let Some(number) = before {
+            let mut first = house.agent().env("KADABRA_PUBLISHER__INFLUXDB__URL", "http://127.0.0.1:1").start();
+            first.wait_log("publishing");
+            let mut client = connect(house.address);
+            client.write_all(&push(number)).unwrap();
+            assert_eq!(read(&mut client, 4), ":1\r\n");
+            assert_eq!(first.terminate(PATIENCE), Some(0));
+        }
+        let agent = house.agent().on_a_disk_of(16 << 10).start();
+        agent.wait_log("publishing");
+        let said = agent.wait_condition("channel");
+        let (what, mend) = (said["msg"].as_str().unwrap(), said["mend"].as_str().unwrap());
+        assert!(what.contains("queue.db") && mend.starts_with("make room on the disk that ") && said["level"] == "ERROR", "{said}");
+        let mut client = connect(house.address);
+        for _ in 0..3 {
+            client.write_all(&push(2)).unwrap();
+            let refused = line(&mut client);
+            assert!(refused.starts_with("-MISCONF cannot ") && refused.contains("make room on the disk that "), "{refused}");
+        }
+        agent.make_room();
+        let answer = wait_for("a push to be taken", PATIENCE, || {
+            client.write_all(&push(3)).unwrap();
+            let answer = line(&mut client);
+            answer.starts_with(':').then_some(answer)
+        });
+        assert!(answer.starts_with(':'), "{answer}");
+        agent.wait_log("channel works again");
+        let numbers: BTreeSet<u64> = before.into_iter().chain([3]).collect();
+        house.assert_stored(&numbers, &numbers);
+        assert_eq!(agent.logged(what).len(), 1, "said more than once");
+    }
+}
+
+#[test]
+fn a_foreign_file_on_a_full_disk_ends_the_agent_and_is_left_alone() {
+    let house = House::new();
+    let file = house.folder.path().join("queue.db");
+    std::fs::write(&file, "somebody's letters").unwrap();
+    let mut agent = house.agent().on_a_disk_of(0).start();
+    assert_eq!(agent.wait(PATIENCE), Some(69));
+    assert!(agent.log_text().contains("it holds something else"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's letters");
+}
+
+#[test]
+fn an_agent_that_never_had_room_for_its_file_ends_cleanly() {
+    let house = House::new();
+    let mut agent = house.agent().on_a_disk_of(16 << 10).start();
+    agent.wait_condition("channel");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert!(agent.logged("tidied up").is_empty() && agent.logged("be given back").is_empty());
 }

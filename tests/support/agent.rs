@@ -31,9 +31,16 @@ pub(crate) struct Agent {
 pub(crate) struct Builder {
     config: String,
     variables: Vec<(String, String)>,
+    small_disk: Option<u64>,
 }
 
 impl Builder {
+    /// On a disk where no file can have more bytes than this, until [`Agent::make_room`].
+    pub(crate) fn on_a_disk_of(mut self, bytes: u64) -> Self {
+        self.small_disk = Some(bytes);
+        self
+    }
+
     /// Sets an environment variable, `FAILPOINTS` for example.
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
@@ -45,9 +52,10 @@ impl Builder {
         let config = folder.path().join("kadabra.toml");
         let log = folder.path().join("log");
         fs::write(&config, self.config).unwrap();
-        let mut command = kadabra();
+        let mut command = self.small_disk.map_or_else(kadabra, kadabra_on_a_disk_of);
         command.arg("run").arg("--config").arg(&config).envs(self.variables);
-        Agent { process: Process::start("kadabra", command, &log), folder, log }
+        let start = if self.small_disk.is_some() { Process::start_heard } else { Process::start };
+        Agent { process: start("kadabra", command, &log), folder, log }
     }
 }
 
@@ -59,11 +67,17 @@ impl Agent {
 
     /// Prepares an agent with this configuration.
     pub(crate) fn with(config: &str) -> Builder {
-        Builder { config: config.to_owned(), variables: Vec::new() }
+        Builder { config: config.to_owned(), variables: Vec::new(), small_disk: None }
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Lets its files grow again.
+    pub(crate) fn make_room(&self) {
+        let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &self.id().to_string()]).status();
+        assert!(room.unwrap().success());
     }
 
     /// The agent's own folder, with its configuration and its log.
@@ -159,6 +173,13 @@ pub(crate) fn cli<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output 
 /// The binary, with nothing in its environment that configures it.
 pub(crate) fn kadabra() -> Command {
     unconfigured(process::command(env!("CARGO_BIN_EXE_kadabra")))
+}
+
+/// The same, for which a write beyond so many bytes of a file fails, as on a full disk, until the limit is raised.
+fn kadabra_on_a_disk_of(bytes: u64) -> Command {
+    let mut command = process::command("env");
+    command.args(["--ignore-signal=XFSZ", "prlimit", &format!("--fsize={bytes}:unlimited")]).arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
 }
 
 /// The same, for which a write beyond a limit fails, as on a full disk, rather than end it.

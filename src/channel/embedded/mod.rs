@@ -158,7 +158,11 @@ impl Channel for EmbeddedChannel {
 
     async fn open(&self) -> Result<String, ChannelError> {
         let (path, messages) = self.store.open()?;
-        let queue = format!("the queue in {}, where {messages} messages wait", path.display());
+        let path = path.display();
+        let queue = match messages {
+            Some(messages) => format!("the queue in {path}, where {messages} messages wait"),
+            None => format!("the queue in {path}, once its disk has room to open it"),
+        };
         let Some(gate) = &self.gate else { return Ok(queue) };
         gate.bind()?;
         Ok(format!("clients at {} and {queue}", gate.addresses()))

@@ -1,21 +1,35 @@
 //! What SQLite and the file system say, as a sentence for the person who must act, with what to do.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use rusqlite::{Error, ErrorCode};
 
+use super::file::{beside, private};
 use crate::{channel::ChannelError, quote::quote};
+
+/// What a file must be able to grow by, or its disk counts as full: SQLite wants half as much beside it to open it.
+const ROOM: usize = 64 << 10;
 
 /// A sentence: what cannot be done on which file and why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) what: String,
     pub(super) mend: String,
+    disk: Disk,
+}
+
+/// Whether the disk is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Full,
+    /// It may be full: SQLite has one word for that and for other things.
+    Unclear,
+    NotToBlame,
 }
 
 impl Trouble {
     pub(super) fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: mend.into() }
+        Self { what: what.into(), mend: mend.into(), disk: Disk::NotToBlame }
     }
 
     /// What SQLite said. `doing` is a verb with its object: "queue messages".
@@ -23,7 +37,7 @@ impl Trouble {
         let shown = path.display();
         let what = format!("cannot {doing} in {shown}: {}", quote(&words(error)));
         let mend = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => format!("make room on the disk that {shown} is on"),
+            Some(ErrorCode::DiskFull) => make_room(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 format!("end the program that has {shown} open besides the agent, such as an sqlite3 in a transaction")
             }
@@ -36,20 +50,36 @@ impl Trouble {
             }
             _ => "see what the words say; a restart of the agent reads the file anew".to_owned(),
         };
-        Self { what, mend }
+        let disk = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Disk::Full,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Disk::Unclear,
+            _ => Disk::NotToBlame,
+        };
+        Self { what, mend, disk }
     }
 
     /// What the file system said.
     pub(super) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
         let shown = path.display();
+        let full = is_full(error);
         let mend = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("make room on the disk that {shown} is on"),
+            _ if full => make_room(path),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 format!("let the agent's user write to {shown} and to its folder, or set channel.embedded.path to where it may")
             }
             _ => "set channel.embedded.path to a file in a folder on a disk of this machine".to_owned(),
         };
-        Self { what: format!("cannot {doing} {shown}: {error}"), mend }
+        Self { what: format!("cannot {doing} {shown}: {error}"), mend, disk: if full { Disk::Full } else { Disk::NotToBlame } }
+    }
+
+    /// Whether it is for want of room, so that it works as soon as there is some: `Err` with the trouble when it is not. Where
+    /// SQLite's words leave that open, it is tried whether a file can grow beside `path`.
+    pub(super) fn for_want_of_room(self, path: &Path) -> Result<Self, Self> {
+        match self.disk {
+            Disk::Full => Ok(self),
+            Disk::Unclear if is_disk_full(path) => Ok(Self { mend: make_room(path), disk: Disk::Full, ..self }),
+            Disk::Unclear | Disk::NotToBlame => Err(self),
+        }
     }
 
     /// Waiting may mend it, or somebody.
@@ -66,6 +96,23 @@ impl Trouble {
     pub(super) fn sentence(self) -> String {
         format!("{}; {}", self.what, self.mend)
     }
+}
+
+fn make_room(path: &Path) -> String {
+    format!("make room on the disk that {} is on", path.display())
+}
+
+/// Whether a file cannot be made or written for want of room: on the disk, of the user's share of it, or of what a process may
+/// write into one file.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+fn is_disk_full(path: &Path) -> bool {
+    let path = beside(path, "-room");
+    let written = private(&path).and_then(|mut file| io::Write::write_all(&mut file, &[0; ROOM]));
+    drop(fs::remove_file(&path));
+    written.is_err_and(|why| is_full(&why))
 }
 
 /// What to do about a file that is not as it was written.

@@ -69,7 +69,16 @@ impl Owned {
         let path = real(path).map_err(|why| Trouble::io("open", path, &why))?;
         let exists = plain(&path)?;
         let lock_path = beside(&path, "-lock");
-        let lock = private(&lock_path).map_err(|why| Trouble::io("open", &lock_path, &why))?;
+        let lock = match private(&lock_path) {
+            Ok(lock) => lock,
+            Err(why) => {
+                // There is none, so nobody has the file, and what is no queue is not waited for.
+                if exists && !lock_path.exists() {
+                    header(&path)?;
+                }
+                return Err(Trouble::io("open", &lock_path, &why));
+            }
+        };
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -108,7 +117,7 @@ fn real(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn private(path: &Path) -> io::Result<File> {
+pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 

@@ -113,31 +113,82 @@ impl Drop for Running {
     }
 }
 
-/// A queue in a file, which is opened by [`Store::open`] and not before.
+/// How soon opening is tried again at most, of a file that could not be opened for want of room.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// A queue in a file, which is opened by [`Store::open`] and not before. Where its disk has no room for that, it is opened by
+/// whoever next wants something of it when there is some.
 #[derive(Debug)]
 pub(super) struct Store {
     settings: config::Embedded,
     agent: String,
     running: OnceLock<Running>,
-    opening: Mutex<()>,
+    opening: Mutex<Option<Held>>,
+}
+
+/// Why the file could not be opened.
+#[derive(Debug)]
+struct Held {
+    trouble: Trouble,
+    /// When to try it again.
+    again: Instant,
+}
+
+impl Held {
+    fn new(trouble: Trouble) -> Self {
+        Self { trouble, again: Instant::now() + OPEN_AGAIN }
+    }
 }
 
 impl Store {
     pub(super) fn new(settings: &config::Embedded, agent: &str) -> Self {
-        Self { settings: settings.clone(), agent: agent.to_owned(), running: OnceLock::new(), opening: Mutex::new(()) }
+        Self { settings: settings.clone(), agent: agent.to_owned(), running: OnceLock::new(), opening: Mutex::new(None) }
     }
 
-    /// Opens the file, once. Returns where it is and how many messages wait.
-    pub(super) fn open(&self) -> Result<(PathBuf, u64), ChannelError> {
-        let _once = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Opens the file, once. Returns where it is and how many messages wait; `None` when there is no room to open it, so that
+    /// everything is refused until there is.
+    pub(super) fn open(&self) -> Result<(PathBuf, Option<u64>), ChannelError> {
+        let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.running.get().is_none() {
-            let running = self.start().map_err(Trouble::unusable)?;
-            // It was empty, and nobody else fills it.
-            drop(self.running.set(running));
+            match self.start() {
+                // It was empty, and nobody else fills it.
+                Ok(running) => drop(self.running.set(running)),
+                Err(trouble) => {
+                    let trouble = trouble.for_want_of_room(&self.settings.path).map_err(Trouble::unusable)?;
+                    *held = Some(Held::new(trouble));
+                }
+            }
         }
-        let shared = self.shared()?;
-        let messages = shared.shelf().messages();
-        Ok((shared.path.clone(), messages))
+        Ok(match self.running.get() {
+            Some(Running { shared, .. }) => (shared.path.clone(), Some(shared.shelf().messages())),
+            None => (self.settings.path.clone(), None),
+        })
+    }
+
+    /// Tries again to open a file for which there was no room.
+    fn open_again(&self) -> Result<(), Trouble> {
+        let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.running.get().is_some() {
+            return Ok(());
+        }
+        match &*held {
+            None => {
+                let what = format!("the queue in {} is not open", self.settings.path.display());
+                Err(Trouble::new(what, "see what the log says of it"))
+            }
+            Some(Held { trouble, again }) if Instant::now() < *again => Err(trouble.clone()),
+            Some(_) => match self.start() {
+                Ok(running) => {
+                    drop(self.running.set(running));
+                    Ok(())
+                }
+                Err(trouble) => {
+                    let trouble = trouble.for_want_of_room(&self.settings.path).unwrap_or_else(|other| other);
+                    *held = Some(Held::new(trouble.clone()));
+                    Err(trouble)
+                }
+            },
+        }
     }
 
     fn start(&self) -> Result<Running, Trouble> {
@@ -194,10 +245,11 @@ impl Store {
     }
 
     fn running(&self) -> Result<&Running, Trouble> {
-        self.running.get().ok_or_else(|| {
-            let what = format!("the queue in {} is not open", self.settings.path.display());
-            Trouble::new(what, "see what the log says of it")
-        })
+        if let Some(running) = self.running.get() {
+            return Ok(running);
+        }
+        self.open_again()?;
+        self.running.get().ok_or_else(|| self.fault())
     }
 
     fn shared(&self) -> Result<&Shared, ChannelError> {
@@ -206,10 +258,12 @@ impl Store {
 
     /// The answer of a thread. A fault in it has taken the question with it.
     fn answered<T>(&self, answer: Result<Result<T, Trouble>, oneshot::error::RecvError>) -> Result<T, Trouble> {
-        answer.unwrap_or_else(|_| {
-            let what = format!("a fault in the agent itself interrupted the work on {}", self.settings.path.display());
-            Err(Trouble::new(what, "report what the log says before this, as it is a bug"))
-        })
+        answer.unwrap_or_else(|_| Err(self.fault()))
+    }
+
+    fn fault(&self) -> Trouble {
+        let what = format!("a fault in the agent itself interrupted the work on {}", self.settings.path.display());
+        Trouble::new(what, "report what the log says before this, as it is a bug")
     }
 
     /// The writer's answer to whoever brings messages.
@@ -262,7 +316,8 @@ impl Store {
     /// Moves all that was committed into the file itself, on the disk.
     pub(super) async fn rest(&self) -> Result<(), ChannelError> {
         let (answer, answered) = oneshot::channel();
-        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::Rest(answer));
+        let Some(running) = self.running.get() else { return Ok(()) };
+        running.shared.writer.put(Job::Rest(answer));
         self.answered(answered.await).map_err(Trouble::refused)
     }
 
@@ -341,7 +396,8 @@ impl Store {
     /// Gives a lease back, unless it has ended. Returns how it ended, `None` when nobody knows it, and how many messages wait
     /// again.
     pub(super) async fn give_back(&self, id: &LeaseId) -> Result<(Option<channel::Settlement>, u64), ChannelError> {
-        let running = self.running().map_err(Trouble::refused)?;
+        // What could not be opened has leased nothing.
+        let Some(running) = self.running.get() else { return Ok((None, 0)) };
         loop {
             let given_back = running.shared.shelf().give_back(id);
             match given_back {
@@ -382,7 +438,7 @@ impl Store {
 
     /// Why what was pushed may not outlive a power cut, and what to do about it.
     pub(super) fn unsafe_because(&self) -> Option<(String, String)> {
-        self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend }| (what, mend))
+        self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend, .. }| (what, mend))
     }
 
     pub(super) fn settings(&self) -> &config::Embedded {

@@ -87,7 +87,8 @@ pub(in super::super) async fn settle(session: &mut Session) {
         match &outcome {
             Ok(_) => replies.integer(length),
             Err(PushError::Full) => replies.error(FULL),
-            Err(PushError::Failed(why)) => replies.error(format!("ERR {why}")),
+            // As a Redis that cannot save what it takes.
+            Err(PushError::Failed(why)) => replies.error(format!("MISCONF {why}")),
         }
     }
 }
