@@ -191,7 +191,8 @@ pub trait Front: Send + Sync {
     /// When an address cannot be had, with who has it.
     fn bind(&self) -> Result<(), ChannelError>;
 
-    /// Serves clients on this thread until `closing` completes; then answers what has arrived, and closes.
+    /// Serves those who come by the addresses that [`Front::bind`] has taken, on this thread, until `closing` completes; then
+    /// answers what has arrived, and closes. At once done when there are none: they are to be taken again after each time.
     ///
     /// # Errors
     /// When nobody can be served, for the time being.

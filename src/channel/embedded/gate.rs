@@ -57,7 +57,6 @@ impl Front for Gate {
     }
 
     async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError> {
-        self.bind()?;
         let server = self.bound.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(server) = server else { return Ok(()) };
         server
