@@ -175,6 +175,26 @@ fn addresses_are_one_text_or_a_list_and_remote_ones_need_a_password_or_a_word() 
 }
 
 #[test]
+fn a_variable_can_say_a_list_of_addresses_and_that_there_is_none() {
+    let listen = |listen: &str| {
+        let variables = [
+            ("KADABRA_CHANNEL__TYPE", "embedded"),
+            ("KADABRA_CHANNEL__EMBEDDED__PATH", "/q"),
+            ("KADABRA_CHANNEL__EMBEDDED__UNIX_SOCKET", "/s"),
+            ("KADABRA_CHANNEL__EMBEDDED__LISTEN", listen),
+        ];
+        let loaded = kadabra::config::load_or(Path::new("/nonexistent"), None, variables);
+        let Channel::Embedded(embedded) = loaded.unwrap_or_else(|why| panic!("{why}")).settings.channel else {
+            panic!("another")
+        };
+        embedded.listen.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(listen("[]").is_empty() && listen("[ ]").is_empty() && listen("").is_empty());
+    assert_eq!(listen("[\"127.0.0.1:1\", \"[::1]:2\"]"), ["127.0.0.1:1", "[::1]:2"]);
+    assert_eq!(listen("[::1]:2,127.0.0.1:1"), ["[::1]:2", "127.0.0.1:1"]);
+}
+
+#[test]
 fn the_embedded_channels_keys_mean_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let defaults = embedded(folder.path(), "");

@@ -6,6 +6,7 @@ use std::path::Path;
 use config::{FileFormat, Format as _, Map, Value, ValueKind};
 
 use super::error::Problem;
+use super::kind::Kind;
 use super::nearest;
 use super::schema::{self, Fallback, KEYS, Key, PREFIX, SECTIONS};
 
@@ -197,7 +198,7 @@ fn variable(name: String, value: OsString, problems: &mut Vec<Problem>) -> Optio
         return None;
     };
     let wrong = |sentence| Problem::at(&name, sentence).key(key.path);
-    let what = match value.into_string() {
+    let what = match value.into_string().map(|text| listed(key, text)) {
         Ok(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => What::Unset,
         Ok(text) => match key.kind.check(&text) {
             Ok(_) => What::Value(text),
@@ -212,4 +213,14 @@ fn variable(name: String, value: OsString, problems: &mut Vec<Problem>) -> Optio
         }
     };
     Some(Said { key, what, place: name })
+}
+
+/// What a file would have as a list, such as `[]`, as text of the same meaning. An address in brackets is no such list.
+fn listed(key: &Key, text: String) -> String {
+    if !matches!(key.kind, Kind::Addresses) || !text.starts_with('[') {
+        return text;
+    }
+    let table = FileFormat::Toml.parse(None, &format!("list = {text}")).ok();
+    let list = table.and_then(|table| key.kind.text(&table.get("list")?.kind).ok());
+    list.unwrap_or(text)
 }
