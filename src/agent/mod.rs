@@ -254,7 +254,10 @@ async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger
     } else {
         match give_back_within(channel, GIVE_BACK_WITHIN).await {
             Ok(messages) => {
-                info!(log, "messages were given back"; "messages" => messages, "open" => open);
+                // A receiver that was waiting for the first message has left a lease with none.
+                if messages > 0 {
+                    info!(log, "messages were given back"; "messages" => messages, "open" => open);
+                }
                 exit
             }
             Err(why) => not_given_back(&why, exit, log),

@@ -204,7 +204,10 @@ fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_
         agent.wait_log("publishing");
         let said = agent.wait_condition("channel");
         let (what, mend) = (said["msg"].as_str().unwrap(), said["mend"].as_str().unwrap());
-        assert!(what.contains("queue.db") && mend.starts_with("make room on the disk that ") && said["level"] == "ERROR", "{said}");
+        assert!(
+            what.contains("queue.db") && mend.starts_with("make room on the disk that ") && said["level"] == "ERROR",
+            "{said}"
+        );
         let mut client = connect(house.address);
         for _ in 0..3 {
             client.write_all(&push(2)).unwrap();
@@ -243,4 +246,17 @@ fn an_agent_that_never_had_room_for_its_file_ends_cleanly() {
     agent.wait_condition("channel");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     assert!(agent.logged("tidied up").is_empty() && agent.logged("be given back").is_empty());
+}
+
+#[test]
+fn a_clean_end_says_nothing_of_messages_given_back_when_there_were_none() {
+    let house = House::new();
+    let mut agent = house.agent().start();
+    agent.wait_log("publishing");
+    let mut client = connect(house.address);
+    client.write_all(&push(1)).unwrap();
+    assert_eq!(line(&mut client), ":1");
+    house.assert_stored(&BTreeSet::from([1]), &BTreeSet::from([1]));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert!(agent.logged("given back").iter().all(|line| line["msg"] != "messages were given back"));
 }
