@@ -260,3 +260,29 @@ fn a_clean_end_says_nothing_of_messages_given_back_when_there_were_none() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     assert!(agent.logged("given back").iter().all(|line| line["msg"] != "messages were given back"));
 }
+
+#[test]
+fn pushes_are_refused_while_a_panic_keeps_the_file_from_being_synced_and_taken_again_when_it_is() {
+    let house = House::new();
+    let agent = house.agent().env("FAILPOINTS", "queue.sync=3*panic(out of cheese)").start();
+    agent.wait_log("publishing");
+    let mut client = connect(house.address);
+    let (mut answered, mut sent) = (BTreeSet::new(), 0);
+    let mut until = |what: &str, begins: &str| {
+        wait_for(what, PATIENCE, || {
+            sent += 1;
+            client.write_all(&push(sent)).unwrap();
+            let answer = line(&mut client);
+            if answer.starts_with(':') {
+                answered.insert(sent);
+            }
+            answer.starts_with(begins).then_some(answer)
+        })
+    };
+    until("a push before the first sync", ":");
+    let refused = until("a push to be refused", "-");
+    assert!(refused.starts_with("-MISCONF a fault in the agent itself keeps ") && refused.contains("queue.db"), "{refused}");
+    until("a push to be taken again", ":");
+    agent.wait_log("panic");
+    house.assert_stored(&answered, &(1..=sent).collect());
+}

@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -104,14 +105,22 @@ impl Keeper {
     pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &mut File) {
         drop(reserve_log(log));
         while let Some(length) = self.due() {
-            let synced = log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why));
-            let moved = if length >= LONG_LOG { self.checkpoint(connection) } else { Ok(()) };
-            let moved = moved.map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why));
-            match synced.and(moved) {
+            // A thread that ended would let pushes go on that nobody syncs.
+            match catch_unwind(AssertUnwindSafe(|| self.keep(shared, connection, log, length)))
+                .unwrap_or_else(|_| Err(fault(shared)))
+            {
                 Ok(()) => self.state().failed = None,
                 Err(trouble) => self.failing(trouble),
             }
         }
+    }
+
+    fn keep(&self, shared: &Shared, connection: &Connection, log: &File, length: u64) -> Result<(), Trouble> {
+        fail_point!("queue.sync");
+        let synced = log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why));
+        let moved = if length >= LONG_LOG { self.checkpoint(connection) } else { Ok(()) };
+        let moved = moved.map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why));
+        synced.and(moved)
     }
 
     fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -119,6 +128,11 @@ impl Keeper {
         fail_point!("queue.checkpoint");
         checkpoint(connection, "PASSIVE").map(drop)
     }
+}
+
+fn fault(shared: &Shared) -> Trouble {
+    let what = format!("a fault in the agent itself keeps {} from being synced", shared.path.display());
+    Trouble::new(what, "report what the log says before this, as it is a bug; it is tried again by itself")
 }
 
 /// Moves what is in the log into the file. Returns whether somebody else was in the way.
