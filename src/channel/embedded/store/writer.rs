@@ -197,6 +197,9 @@ impl Writer {
 
     fn import(&mut self, import: Import) {
         let Import { name, region, messages, letters, answer } = import;
+        if let Some(trouble) = self.shared.keeper.failed() {
+            return drop(answer.send(Err(PushError::Failed(trouble.sentence()))));
+        }
         let needed = messages.iter().map(|message| on_disk(message.len()));
         let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
         let imported = match self.keep_log_short().map(|()| self.room()) {
