@@ -229,3 +229,21 @@ fn what_cannot_be_done_is_said() {
     assert_eq!(output.status.code(), Some(78), "{}", text(&output));
     assert!(text(&output).contains("expected --password-file") && !text(&output).contains("sesame"), "{}", text(&output));
 }
+
+#[test]
+fn what_is_wrong_with_the_redis_is_said_with_the_options_of_the_command() {
+    let server = RedisServer::start();
+    let folder = TempDir::new().unwrap();
+    let _: () = redis::cmd("CONFIG").arg(&["SET", "requirepass", "sesame"]).query(&mut server.connection()).unwrap();
+    let output = command(&server, folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    assert!(
+        text(&output).contains("name the file in --password-file") && !text(&output).contains("channel.redis"),
+        "{}",
+        text(&output)
+    );
+    let mut nowhere = kadabra();
+    nowhere.args(["import", "--from", "http://127.0.0.1:1/"]).envs(environment(folder.path()));
+    let output = nowhere.output().unwrap();
+    assert!(text(&output).contains("write --from as redis://") && !text(&output).contains("channel.redis"), "{}", text(&output));
+}

@@ -67,7 +67,7 @@ enum Failure {
 
 impl From<ChannelError> for Failure {
     fn from(error: ChannelError) -> Self {
-        Self::Unusable(error.to_string())
+        Self::Unusable(in_options(&error.to_string()))
     }
 }
 
@@ -117,6 +117,18 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
             code::DEADLINE
         }
     }
+}
+
+/// An error of the Redis, with the options of this command in place of the keys of a configuration that it knows nothing of.
+fn in_options(sentence: &str) -> String {
+    [
+        ("channel.redis.url", "--from"),
+        ("channel.redis.password_file", "--password-file"),
+        ("channel.redis.queue_key", "--queue-key"),
+        ("channel.redis.inprogress_key", "--inprogress-key"),
+    ]
+    .into_iter()
+    .fold(sentence.to_owned(), |sentence, (key, option)| sentence.replace(key, option))
 }
 
 /// The Redis to take from, with the limits of the queue that it goes into.

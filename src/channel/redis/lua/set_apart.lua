@@ -21,7 +21,7 @@ while moved < most and room > 0 do
     end
     redis.call('ZREM', KEYS[4], '')
     redis.call('XADD', KEYS[5], 'MAXLEN', '=', ARGV[7], '*', 'payload', chunk[1], 'reason',
-      string.format('the message has %d bytes, and channel.redis.max_message_bytes allows %d', #chunk[1], largest),
+      string.format('the message has %d bytes, and channel.embedded.max_message_bytes allows %d', #chunk[1], largest),
       'refused', '[]', 'agent', ARGV[5], 'time', ARGV[6])
     redis.call('LTRIM', KEYS[1], 0, -2)
     return -1
