@@ -247,3 +247,21 @@ fn what_is_wrong_with_the_redis_is_said_with_the_options_of_the_command() {
     let output = nowhere.output().unwrap();
     assert!(text(&output).contains("write --from as redis://") && !text(&output).contains("channel.redis"), "{}", text(&output));
 }
+
+#[test]
+fn what_was_set_apart_when_larger_messages_were_allowed_still_arrives() {
+    let server = RedisServer::start();
+    let large = "x".repeat(3 << 20);
+    push(&mut server.connection(), QUEUE, [large.clone()].into_iter());
+    let folder = tempfile::tempdir().unwrap();
+    // Makes the file, whose name is needed.
+    arrived(folder.path());
+    let file = rusqlite::Connection::open(folder.path().join("queue.db")).unwrap();
+    let identity: String = file.query_row("SELECT id FROM identity", [], |row| row.get(0)).unwrap();
+    drop(file);
+    run(async { from(&server).set_apart(&identity).await }).unwrap().unwrap();
+    let mut import = command(&server, folder.path());
+    let output = import.env("KADABRA_CHANNEL__EMBEDDED__MAX_MESSAGE_BYTES", "1MiB").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(arrived(folder.path()), BTreeMap::from([(large, vec![false])]));
+}

@@ -21,6 +21,9 @@ const MOST: usize = 1000;
 /// How many bytes a portion has at most, unless one message has more.
 const MOST_BYTES: usize = 1 << 20;
 
+/// The most that `max_message_bytes` can be: a portion may have been set apart when it was more than now.
+const LARGEST: i64 = 256 << 20;
+
 /// How many values a dead letter has at most that is read: its identifier, fields and their values.
 const LETTER_VALUES: usize = 1 + 2 * 16;
 /// How many bytes a dead letter has at most besides its message, or it is not read: its reasons take more than the message.
@@ -113,14 +116,18 @@ impl RedisChannel {
         Ok(None)
     }
 
-    /// The messages of a portion, oldest first.
+    /// The messages of a portion, oldest first, also those that are larger than is allowed by now.
     ///
     /// # Errors
     /// When Redis cannot be reached or refuses it.
     pub async fn read_portion(&self, name: &PortionName) -> Result<Vec<Vec<u8>>, ChannelError> {
+        let key = self.keys.portion(&name.0);
+        let mut script = self.scripts.weigh_portion.prepare_invoke();
+        let bytes = self.named(self.link.script(READ, script.key(&key)).await).await?;
+        let bytes = answers::integer(&bytes).filter(|bytes| *bytes <= LARGEST).ok_or_else(|| self.link.garbled(READ))?;
         let mut command = redis::cmd("LRANGE");
-        command.arg(self.keys.portion(&name.0)).arg(0).arg(-1);
-        self.link.expect(MOST + 1, MOST_BYTES.max(self.max_message_bytes));
+        command.arg(&key).arg(0).arg(-1);
+        self.link.expect(MOST + 1, MOST_BYTES.max(usize::try_from(bytes).unwrap_or(0)));
         let answer = self.link.command(READ, &command).await?;
         let mut messages = answers::messages(answer).ok_or_else(|| self.link.garbled(READ))?;
         messages.reverse();
