@@ -249,6 +249,38 @@ fn what_is_wrong_with_the_redis_is_said_with_the_options_of_the_command() {
 }
 
 #[test]
+fn what_was_set_apart_for_a_file_that_is_gone_is_said_and_taken_over_once_when_told_so() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, QUEUE, ["queued".to_owned()].into_iter());
+    push(&mut redis, "{kadabra_queue}:adopted", ["in progress".to_owned()].into_iter());
+    run(async {
+        let there = from(&server);
+        for _ in 0..2 {
+            there.set_apart("0123456789abcdef").await.unwrap().unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(&server, folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+    assert!(
+        text(&output).contains("has set 2 portions") && text(&output).contains("says 0123456789abcdef, or"),
+        "{}",
+        text(&output)
+    );
+    assert!(text(&output).contains("if it is gone, run this again with --take-over"), "{}", text(&output));
+    let output = command(&server, folder.path()).arg("--take-over").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("2 messages and 0 dead letters were moved"), "{}", text(&output));
+    let output = command(&server, folder.path()).arg("--take-over").output().unwrap();
+    assert!(text(&output).contains("0 messages and 0 dead letters were moved"), "{}", text(&output));
+    let left: Vec<String> = redis.keys("*").unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let expected = [("in progress".to_owned(), vec![true]), ("queued".to_owned(), vec![false])];
+    assert_eq!(arrived(folder.path()), BTreeMap::from(expected));
+}
+
+#[test]
 fn what_was_set_apart_when_larger_messages_were_allowed_still_arrives() {
     let server = RedisServer::start();
     let large = "x".repeat(3 << 20);

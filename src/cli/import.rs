@@ -46,6 +46,10 @@ pub(super) struct Arguments {
     /// How long to wait for messages that other agents have under a lease
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = humantime::parse_duration)]
     wait: Duration,
+    /// Also take what an import that was cut off has set apart for another queue's file. Only when that file is gone: what had
+    /// arrived there would be there twice
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// What has been moved.
@@ -96,7 +100,7 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
         let from = RedisChannel::new(&redis, agent, Duration::ZERO)?;
         // What is deleted there must be on the disk here, or a power cut would lose it.
         let to = EmbeddedChannel::new(&config::Embedded { durability: config::Durability::Fsync, ..embedded.clone() }, agent);
-        move_all(&from, &to, &mut moved, arguments.wait).await
+        move_all(&from, &to, &mut moved, arguments).await
     });
     say(format_args!("{} messages and {} dead letters were moved", moved.messages, moved.letters));
     if moved.left > 0 {
@@ -152,7 +156,7 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
     })
 }
 
-async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, wait: Duration) -> Result<(), Failure> {
+async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, arguments: &Arguments) -> Result<(), Failure> {
     let queue = to.open().await?;
     let reached = from.open().await?;
     let identity = to.identity()?.to_owned();
@@ -161,7 +165,14 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
     for name in &ours {
         bring(from, to, name, moved).await?;
     }
-    let until = Instant::now() + wait;
+    if arguments.take_over {
+        for name in &others {
+            if let Some(name) = from.take_over(name, &identity).await? {
+                bring(from, to, &name, moved).await?;
+            }
+        }
+    }
+    let until = Instant::now() + arguments.wait;
     let held = loop {
         from.recover().await?;
         letters(from, to, moved).await?;
@@ -183,11 +194,13 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
             "{held} leases are still open in Redis, so an agent works on that queue; stop it, and run this again"
         )));
     }
-    if let Some(other) = others.first() {
+    if let Some(other) = others.first().filter(|_| !arguments.take_over) {
         return Err(Failure::Held(format!(
-            "{} portions such as {} were set apart for another queue's file and never arrived; import into that file",
+            "an import into another file was cut off and has set {} portions of up to 1000 messages apart for it; import into that \
+             file, which is the one where sqlite3 FILE \"SELECT id FROM identity\" says {}, or, if it is gone, run this again with \
+             --take-over",
             others.len(),
-            other.as_str()
+            other.destination()
         )));
     }
     Ok(())

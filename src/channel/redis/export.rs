@@ -13,6 +13,7 @@ use crate::channel::ChannelError;
 const SET_APART: &str = "set messages apart";
 const FIND: &str = "find portions that were set apart";
 const READ: &str = "read a portion";
+const TAKE_OVER: &str = "take a portion over";
 const FORGET: &str = "delete a portion";
 const LETTERS: &str = "read dead letters";
 
@@ -47,6 +48,16 @@ impl PortionName {
     #[must_use]
     pub fn is_adopted(&self) -> bool {
         self.0.ends_with(ADOPTED)
+    }
+
+    /// On its way to where: the identity of a queue's file.
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+
+    fn new(destination: &str, adopted: bool) -> Self {
+        Self(format!("{destination}:{:016x}{}", fastrand::u64(..), if adopted { ADOPTED } else { "" }))
     }
 
     /// Whether it is on its way to that destination.
@@ -97,9 +108,9 @@ impl RedisChannel {
     /// # Errors
     /// When Redis cannot be reached or refuses it. The portion may exist then: see [`RedisChannel::portions`].
     pub async fn set_apart(&self, destination: &str) -> Result<Option<PortionName>, ChannelError> {
-        for (source, origin) in [(&self.keys.adopted, ADOPTED), (&self.keys.queue, "")] {
+        for (source, adopted) in [(&self.keys.adopted, true), (&self.keys.queue, false)] {
             loop {
-                let name = PortionName(format!("{destination}:{:016x}{origin}", fastrand::u64(..)));
+                let name = PortionName::new(destination, adopted);
                 let mut script = self.scripts.set_apart.prepare_invoke();
                 script.key(source).key(self.keys.portion(&name.0)).key(&self.keys.portions).key(&self.keys.leases);
                 script.key(&self.keys.dead).arg(&name.0).arg(MOST).arg(MOST_BYTES).arg(self.max_message_bytes);
@@ -114,6 +125,20 @@ impl RedisChannel {
             }
         }
         Ok(None)
+    }
+
+    /// Gives a portion that is on its way to another destination a new one, which that must never hear of: what has arrived
+    /// there and was not deleted here would be there twice. Returns its new name; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it. It may have its new name then: see [`RedisChannel::portions`].
+    pub async fn take_over(&self, name: &PortionName, destination: &str) -> Result<Option<PortionName>, ChannelError> {
+        let ours = PortionName::new(destination, name.is_adopted());
+        let mut script = self.scripts.take_over.prepare_invoke();
+        script.key(self.keys.portion(&name.0)).key(self.keys.portion(&ours.0)).key(&self.keys.portions);
+        let answer = self.named(self.link.script(TAKE_OVER, script.arg(&name.0).arg(&ours.0)).await).await?;
+        let taken = answers::integer(&answer).ok_or_else(|| self.link.garbled(TAKE_OVER))?;
+        Ok((taken > 0).then_some(ours))
     }
 
     /// The messages of a portion, oldest first, also those that are larger than is allowed by now.

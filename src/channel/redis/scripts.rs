@@ -16,6 +16,7 @@ pub(super) struct Scripts {
     pub(super) probe: Script,
     pub(super) set_apart: Script,
     pub(super) forget_portion: Script,
+    pub(super) take_over: Script,
     pub(super) weigh_portion: Script,
     pub(super) next_letter: Script,
 }
@@ -34,6 +35,7 @@ impl Scripts {
             probe: Script::new(include_str!("lua/probe.lua")),
             set_apart: Script::new(include_str!("lua/set_apart.lua")),
             forget_portion: Script::new(include_str!("lua/forget_portion.lua")),
+            take_over: Script::new(include_str!("lua/take_over.lua")),
             weigh_portion: Script::new(include_str!("lua/weigh_portion.lua")),
             next_letter: Script::new(include_str!("lua/next_letter.lua")),
         }
