@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use kadabra::config::{Settings, load_or};
+use kadabra::config::{Channel, Settings, load_or};
 
 const LINE: &str = "/usr/local/bin/kadabra run --config /etc/kadabra/kadabra.toml";
 
@@ -100,6 +100,18 @@ fn the_environment_of_compose_is_a_configuration() {
         .filter(|(name, _)| name.starts_with("KADABRA_"))
         .collect();
     assert!(variables.len() >= 5, "{variables:?}");
-    let loaded = load_or(Path::new("/nonexistent"), None, variables);
-    assert_eq!(loaded.map_err(|errors| errors.to_string()).unwrap().settings.agent.name, "kadabra");
+    let variables = variables.into_iter().map(|(name, value)| (name, value.trim_matches('"')));
+    let settings = load_or(Path::new("/nonexistent"), None, variables).map_err(|errors| errors.to_string()).unwrap().settings;
+    assert_eq!(settings.agent.name, "kadabra");
+    // No other server is needed for the queue, it outlives the container, and clients beyond the container reach it.
+    let Channel::Embedded(embedded) = settings.channel else { panic!("not a queue of its own") };
+    let volume = Path::new(value(&compose, "volumes: [\"queue:").trim_end_matches("\"]"));
+    assert_eq!(embedded.path.parent(), Some(volume));
+    let image = text("compose/Dockerfile");
+    let user = value(&image, "USER ").split_once(':').unwrap();
+    let folder = format!("install -d -o {} -g {} -m 0700 {}", user.0, user.1, volume.display());
+    assert_eq!(value(&image, "RUN install"), folder.trim_start_matches("install").trim());
+    let [listen] = embedded.listen[..] else { panic!("{:?}", embedded.listen) };
+    assert!(listen.ip().is_unspecified());
+    assert_eq!(value(&compose, "ports: [\"127.0.0.1:6379"), format!(":{}\"]", listen.port()));
 }
