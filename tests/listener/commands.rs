@@ -190,3 +190,24 @@ fn a_look_at_more_than_fits_into_memory_is_refused() {
     assert!(error.contains("ask for fewer messages"), "{error}");
     assert_eq!(connection.llen(Q), Ok(3));
 }
+
+#[test]
+fn what_a_client_says_of_itself_is_taken_and_shown_in_one_pipeline() {
+    let listener = listener();
+    for protocol in ["2", "3"] {
+        let inline = format!(
+            "HELLO {protocol}\r\nCLIENT SETINFO LIB-NAME kadabra-py\r\nCLIENT SETINFO LIB-VER 0.5\r\nCLIENT SETNAME web\r\nCLIENT ID\r\n\
+             CLIENT LIST\r\nRESET\r\nCLIENT GETNAME\r\nQUIT\r\n"
+        );
+        let words = |line: &str| super::command(&line.split(' ').collect::<Vec<_>>());
+        let wire: Vec<u8> = inline.lines().flat_map(words).collect();
+        for sent in [inline.as_bytes(), wire.as_slice()] {
+            let said = super::said(address(&listener), sent);
+            assert!(said.contains("\r\n+OK\r\n+OK\r\n+OK\r\n:"), "{said}");
+            assert!(said.contains(" name=web ") && said.contains("lib-name=kadabra-py lib-ver=0.5"), "{said}");
+            assert!(said.starts_with(if protocol == "3" { "%" } else { "*" }), "{said}");
+            // After RESET it speaks RESP2 and has no name.
+            assert!(said.ends_with("+RESET\r\n$-1\r\n+OK\r\n"), "{said}");
+        }
+    }
+}

@@ -173,3 +173,19 @@ fn what_is_not_there_is_refused_as_by_redis_and_then_explained() {
         }
     }
 }
+
+#[test]
+fn who_speaks_resp3_is_answered_as_by_redis() {
+    // What comes before the mark is what each says of itself.
+    let cases = lines(&[
+        "LPUSH $Q a b\r\nLLEN $Q\r\nLRANGE $Q 0 -1\r\nEXISTS $Q\r\nTYPE $Q\r\nPING\r\nPING hi\r\nSELECT 0\r\nLPUSH $Q\r\n",
+        "CLIENT GETNAME\r\nCLIENT SETNAME me\r\nCLIENT GETNAME\r\nAUTH a b c\r\nLRANGE $Q x y\r\n",
+        "MULTI\r\nLPUSH $Q a\r\nCLIENT GETNAME\r\nEXEC\r\nMULTI\r\nLPUSH $Q\r\nEXEC\r\nDISCARD\r\n",
+        "RESET\r\nCLIENT GETNAME\r\nLLEN $Q\r\n",
+    ]);
+    let cases: Vec<_> = cases.iter().map(|case| [b"HELLO 3\r\nECHO mark\r\n", case.as_slice()].concat()).collect();
+    for (sent, theirs, ours) in both(&cases, None) {
+        let after = |answer: &str| answer.split_once("mark\r\n").unwrap().1.to_owned();
+        assert_eq!(after(&theirs), after(&ours), "Redis's answer and ours, to {sent:.300}");
+    }
+}
