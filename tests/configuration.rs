@@ -216,7 +216,7 @@ fn what_check_prints_loads_to_the_same_settings_and_names_the_sources() {
     for line in [
         format!("url = \"redis://h/3\"  # from {}", folder.path().join("kadabra.toml").display()),
         "retention_policy = \"two \\\"weeks\\\"\"  # from KADABRA_PUBLISHER__INFLUXDB__RETENTION_POLICY".to_owned(),
-        "workers = 2".to_owned(),
+        "workers = 6".to_owned(),
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} is missing in\n{printed}");
     }

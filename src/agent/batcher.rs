@@ -69,14 +69,17 @@ impl Batcher {
     /// Does whatever can be done now: hands on what is due, asks for what there is room for.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        self.batching.limit(self.environment.slow_start.limits(self.environment.limits));
-        if (self.batching.is_due(now) || self.draining)
+        let places = &self.environment.places;
+        let limits = self.environment.slow_start.limits(places.limits(self.environment.limits));
+        self.batching.limit(limits);
+        if ((self.batching.is_due(now) && places.is_one_free()) || self.draining)
             && !self.batching.is_empty()
             && let Some(free) = self.free.pop_front()
         {
+            let (full, place) = (self.batching.is_half_full(), places.take());
             self.batching.take();
             // To a publisher that has died meanwhile this drops the batch, and its leases are given back.
-            free.publisher.do_send(Publish(std::mem::take(&mut self.filling)));
+            free.publisher.do_send(Publish { batch: std::mem::take(&mut self.filling), full, place });
         }
         if self.draining {
             if self.batching.is_empty() {
@@ -93,7 +96,7 @@ impl Batcher {
             return;
         }
         let Some(receiver) = &self.receiver else { return };
-        let Some(demand) = self.batching.demand(!self.free.is_empty()) else { return };
+        let Some(demand) = self.batching.demand(!self.free.is_empty() && self.environment.places.is_one_free()) else { return };
         receiver.do_send(Wanted { demand, answer_to: ctx.address().recipient() });
         self.asked = true;
     }

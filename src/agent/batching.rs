@@ -81,6 +81,11 @@ impl Batching {
         wanted.then(|| Demand { messages: self.limits.max_messages - self.messages, bytes: self.limits.max_bytes - self.bytes })
     }
 
+    /// Whether so much was there that more is likely to wait: the last message may not fit.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.messages > self.limits.max_messages / 2 || self.bytes > self.limits.max_bytes / 2
+    }
+
     fn is_full(&self) -> bool {
         self.messages >= self.limits.max_messages || self.bytes >= self.limits.max_bytes
     }

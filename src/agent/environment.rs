@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{drain::Closing, heartbeat::Heartbeat, slow_start::SlowStart};
+use super::{drain::Closing, heartbeat::Heartbeat, pace::Places, slow_start::SlowStart};
 use crate::{
     channel::{Channel, ChannelError, Patience},
     observe::{
@@ -37,7 +37,9 @@ pub(super) struct Environment {
     pub(super) heartbeat: Heartbeat,
     /// The limits of a batch.
     pub(super) limits: super::batching::Limits,
-    /// How much of all that may be tried after an outage.
+    /// How much of all that this destination takes fastest.
+    pub(super) places: Arc<Places>,
+    /// How much of it may be tried after an outage.
     pub(super) slow_start: SlowStart,
     /// Whether points get an offset below a microsecond.
     pub(super) unique_timestamps: bool,

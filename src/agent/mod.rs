@@ -33,6 +33,7 @@ mod exit;
 mod heartbeat;
 mod listener;
 mod nanny;
+mod pace;
 mod progress;
 mod publisher;
 mod ramp;
@@ -69,6 +70,7 @@ use self::{
     environment::{Environment, Refused, Threads, say_channel_failed},
     failpoint::failing,
     heartbeat::Heartbeat,
+    pace::Places,
     receiver::RECONNECT,
     slow_start::SlowStart,
     status::Status,
@@ -150,6 +152,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
             max_messages: settings.batch.max_messages,
             max_bytes: settings.batch.max_bytes,
         },
+        places: Arc::new(Places::new(settings.publisher.workers)),
         slow_start: SlowStart::default(),
         unique_timestamps: match &settings.publisher.kind {
             PublisherKind::Debug(_) => false,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::{
     batch::Batch,
@@ -10,6 +11,7 @@ use super::{
     drain::{Drain, Drained},
     environment::{Environment, Step},
     failpoint::{fail_point, failing, stall_point},
+    pace::{Place, Setting, Wrote},
     progress::{Progress, answers_pings},
     ramp::Failure,
     receiver::RECONNECT,
@@ -26,7 +28,13 @@ use crate::{
 /// A batch to write.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Publish(pub(super) Batch);
+pub(super) struct Publish {
+    pub(super) batch: Batch,
+    /// Whether it has about as much as it may have.
+    pub(super) full: bool,
+    /// Its place among those that are written at once.
+    pub(super) place: Place,
+}
 
 /// Where the Batcher is now; it does not know yet who is free.
 #[derive(Clone, Message)]
@@ -75,11 +83,11 @@ impl Actor for Publisher {
 impl Handler<Publish> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, Publish(batch): Publish, ctx: &mut Self::Context) {
+    fn handle(&mut self, order: Publish, ctx: &mut Self::Context) {
         fail_point!("publisher.publish");
         // A second batch was not asked for; dropping it gives it back.
         let Some(destination) = self.destination.take() else { return };
-        let publish = publish(destination, batch, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
+        let publish = publish(destination, order, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
         ctx.spawn(publish.into_actor(self).map(|destination, publisher, ctx| {
             publisher.destination = Some(destination);
             publisher.say_free(ctx);
@@ -90,13 +98,14 @@ impl Handler<Publish> for Publisher {
 /// Writes a batch and settles it, or gives it back when the agent closes first.
 async fn publish(
     mut destination: Box<dyn Destination>,
-    mut batch: Batch,
+    Publish { mut batch, full, place }: Publish,
     worker: usize,
     environment: Arc<Environment>,
     progress: Arc<Progress>,
 ) -> Box<dyn Destination> {
     let set = std::mem::take(&mut batch.set);
-    let written = if set.point_count() == 0 {
+    let points = set.point_count();
+    let written = if points == 0 {
         // The destination would not be asked, and what it has not done says nothing about it.
         Some(Vec::new())
     } else {
@@ -104,7 +113,15 @@ async fn publish(
             let _work = progress.begin("encoding a batch", environment.hang_timeout);
             destination.load(set);
         }
-        write(destination.as_mut(), worker, &environment, &progress).await
+        let begun = Instant::now();
+        let written = write(destination.as_mut(), worker, &environment, &progress).await;
+        if let Some(Written { at_once: true, .. }) = written {
+            let wrote = Wrote { points, full, begun, done: Instant::now() };
+            if let Some(Setting { workers, halvings }) = environment.places.wrote(wrote) {
+                slog::debug!(environment.log, "trying another pace"; "batches_at_once" => workers, "of_a_full_batch" => format!("1/{}", 1 << halvings));
+            }
+        }
+        written.map(|written| written.refused)
     };
     match written {
         Some(refused) => {
@@ -115,19 +132,29 @@ async fn publish(
         }
         None => give_back(&mut batch, &environment, &progress).await,
     }
+    // Before the Batcher hears that its publisher is free.
+    drop(place);
     destination
 }
 
-/// Writes until it is written, and says which points were refused; `None` when the agent closes first.
+/// A batch is written.
+struct Written {
+    /// Points that were refused.
+    refused: Vec<RefusedAt>,
+    /// Whether each attempt worked, with requests as large as they may be.
+    at_once: bool,
+}
+
+/// Writes until it is written; `None` when the agent closes first.
 async fn write(
     destination: &mut dyn Destination,
     worker: usize,
     environment: &Environment,
     progress: &Progress,
-) -> Option<Vec<RefusedAt>> {
+) -> Option<Written> {
     let conditions = &environment.conditions;
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
-    let mut holding = false;
+    let (mut holding, mut at_once) = (false, true);
     loop {
         let turn = environment.slow_start.turn(&environment.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
@@ -138,7 +165,9 @@ async fn write(
             if holding {
                 failing("publisher.probe.error", destination.probe()).await
             } else {
-                destination.divide(turn.divisor());
+                let divisor = turn.divisor();
+                at_once &= divisor == 1;
+                destination.divide(divisor);
                 failing("publisher.write.error", destination.write()).await
             }
         };
@@ -154,7 +183,7 @@ async fn write(
             Outcome::Written { refused } => {
                 turn.succeeded();
                 conditions.end(Condition::Publisher);
-                return Some(refused);
+                return Some(Written { refused, at_once });
             }
             Outcome::Retry { after, why } => {
                 turn.failed(Failure::Retry);
@@ -172,6 +201,7 @@ async fn write(
         if last {
             return None;
         }
+        at_once = false;
         slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),
             "next_attempt_in" => for_people(pause));
         environment.closing.begun_within(pause).await;

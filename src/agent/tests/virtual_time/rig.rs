@@ -199,6 +199,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
             [("HOME", "/"), ("KADABRA_PUBLISHER__TYPE", "influxdb"), ("KADABRA_PUBLISHER__INFLUXDB__URL", influxd.url())];
         let mut settings = config::load_or(Path::new("/nonexistent"), None, variables).unwrap().settings;
         settings.batch.max_messages = 10;
+        settings.publisher.workers = 2;
         change(&mut settings);
         let config::PublisherKind::Influxdb(to) = settings.publisher.kind.clone() else { panic!("{settings:?}") };
 
