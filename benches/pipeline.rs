@@ -29,7 +29,7 @@
 //!
 //! | program | |
 //! |---|---|
-//! | agent | `kadabra run`; unless said otherwise as it is when nothing is configured (eager, 2 publishers) |
+//! | agent | `kadabra run`; unless said otherwise as it is when nothing is configured (eager, up to 6 publishers) |
 //! | ready-made | the same points, encoded before, posted as bodies of 10,000 lines: the limit of this InfluxDB |
 //! | bare loop | `support/bare_loop.rs`: two threads that take, decode, encode, post and forget, without actors or verdicts |
 //! | Python | Kadabra's own agent, batched, since its default one does not start |

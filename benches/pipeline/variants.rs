@@ -20,9 +20,10 @@ pub(crate) fn run(world: &mut World, null: &Sink, options: &Options) {
     let batched = |messages| Variant { batched: Some(("60s", messages)), ..Variant::DEFAULT };
     let gzip = Variant { gzip: true, ..Variant::DEFAULT };
     let variants = [
-        ("eager, 2 publishers (the default)", Variant::DEFAULT, true),
+        ("eager, up to 6 publishers (the default)", Variant::DEFAULT, true),
         ("1 publisher", workers(1), true),
-        ("4 publishers", workers(4), true),
+        ("up to 2 publishers", workers(2), true),
+        ("up to 4 publishers", workers(4), true),
         ("batched, 1,000 messages", batched(1000), true),
         ("batched, 2,000 messages", batched(2000), true),
         ("gzip", gzip, true),

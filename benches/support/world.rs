@@ -42,7 +42,7 @@ pub(crate) struct Variant {
 
 impl Variant {
     /// The agent as it is when nothing is configured.
-    pub(crate) const DEFAULT: Self = Self { workers: 2, batched: None, gzip: false };
+    pub(crate) const DEFAULT: Self = Self { workers: 6, batched: None, gzip: false };
 }
 
 impl World {
