@@ -10,7 +10,7 @@ use std::{
 };
 
 use kadabra::{
-    agent::{Failure, Limits, Ramp},
+    agent::{Failure, Limits, Ramp, WORKERS_AT_FIRST},
     backoff::Backoff,
     config::{self, PublisherKind},
 };
@@ -30,7 +30,8 @@ const MESSAGE: usize = 909;
 pub(crate) struct Scenario {
     /// How many agents.
     pub(crate) agents: usize,
-    /// Each with so many publishers, which have a connection and a batch of their own.
+    /// Each with so many publishers that write at once, which have a connection and a batch of their own. More than the agent
+    /// begins with write only where it has seen that this is faster, and fewer where answers are late, which is left out here.
     pub(crate) workers: usize,
     /// How many messages wait in the channel of each agent, apart from the full batches that its publishers hold.
     pub(crate) backlog: usize,
@@ -88,7 +89,7 @@ impl Scenario {
         };
         Self {
             agents: 1_000,
-            workers: settings.publisher.workers,
+            workers: settings.publisher.workers.min(WORKERS_AT_FIRST),
             backlog: messages(limits),
             limits,
             outage: Duration::from_secs(600),

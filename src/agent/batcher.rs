@@ -1,6 +1,6 @@
 //! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -37,8 +37,9 @@ pub(super) struct Batcher {
     progress: Arc<Progress>,
     supervisor: Addr<Supervisor>,
     receiver: Option<Addr<Receiver>>,
-    /// Publishers that have asked, the longest waiting first.
-    free: VecDeque<Free>,
+    /// Publishers that have asked. The last is taken first, since it has its buffers and its connection still: so many as write at
+    /// once take memory, and not so many as there are.
+    free: Vec<Free>,
     decoder: Decoder,
     batching: Batching,
     filling: Batch,
@@ -56,7 +57,7 @@ impl Batcher {
             progress,
             supervisor,
             receiver: None,
-            free: VecDeque::new(),
+            free: Vec::new(),
             decoder: Decoder::new(),
             batching,
             filling: Batch::default(),
@@ -74,9 +75,9 @@ impl Batcher {
         self.batching.limit(limits);
         if ((self.batching.is_due(now) && places.is_one_free()) || self.draining)
             && !self.batching.is_empty()
-            && let Some(free) = self.free.pop_front()
+            && let Some(free) = self.free.pop()
         {
-            let (full, place) = (self.batching.is_half_full(), places.take());
+            let (full, place) = (self.batching.is_half_full(), places.take(self.batching.bytes()));
             self.batching.take();
             // To a publisher that has died meanwhile this drops the batch, and its leases are given back.
             free.publisher.do_send(Publish { batch: std::mem::take(&mut self.filling), full, place });
@@ -144,7 +145,7 @@ impl Handler<Free> for Batcher {
         fail_point!("batcher.free");
         // One place a worker: a new life of it takes the place of the one before.
         self.free.retain(|other| other.worker != free.worker);
-        self.free.push_back(free);
+        self.free.push(free);
         self.advance(ctx);
     }
 }

@@ -67,6 +67,11 @@ impl Batching {
         self.due
     }
 
+    /// How many bytes of messages are in it.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether no message is in it.
     pub(super) fn is_empty(&self) -> bool {
         self.messages == 0

@@ -53,6 +53,9 @@ pub use batching::Limits;
 pub use exit::{Exit, code};
 /// For the simulation, too.
 #[doc(hidden)]
+pub use pace::WORKERS_AT_FIRST;
+/// For the simulation, too.
+#[doc(hidden)]
 pub use ramp::{Failure, Ramp};
 
 use std::{
@@ -152,7 +155,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
             max_messages: settings.batch.max_messages,
             max_bytes: settings.batch.max_bytes,
         },
-        places: Arc::new(Places::new(settings.publisher.workers)),
+        places: Arc::new(Places::new(settings.publisher.workers, settings.batch.max_bytes)),
         slow_start: SlowStart::default(),
         unique_timestamps: match &settings.publisher.kind {
             PublisherKind::Debug(_) => false,

@@ -5,8 +5,10 @@
 //! for as long as the present one is watched before and after it, and is kept if it wrote more than both times. Where less at
 //! once is as quick, less it is. When answers take long there is half as much at once.
 //!
-//! Nothing is learned from a time in which nobody waits: how much is written then is up to the clients. What happens after
-//! failures is the [`Ramp`](super::ramp::Ramp)'s business. Pure but for the place that a batch takes.
+//! It begins with [`WORKERS_AT_FIRST`] at once, and again after an outage: an agent without a backlog needs no more, and of those that come
+//! back together each must want little. Nothing is learned from a time in which nobody waits: how much is written then is up to
+//! the clients. How much is tried right after failures is the [`Ramp`](super::ramp::Ramp)'s business. Pure but for the place
+//! that a batch takes.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,6 +18,15 @@ use std::{
 use tokio::time::Instant;
 
 use super::batching::Limits;
+
+/// How many batches are written at once before anything is known: one is encoded while the other is written.
+pub const WORKERS_AT_FIRST: usize = 2;
+
+/// How long a setting is watched at least while there is more at once each time.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How much of the rate before must be left for that to go on.
+const STEADY: f64 = 0.95;
 
 /// How long a setting is watched at least. Shorter, and a pause of anybody's on the same machine decides.
 const WINDOW: Duration = Duration::from_millis(250);
@@ -115,6 +126,8 @@ pub(super) struct Pace {
     since: Instant,
     /// How many points were written in how many batches since the window began.
     window: (usize, usize, Instant),
+    /// While there is more at once each time, as long as it is no slower: points a second before.
+    climb: Option<f64>,
     trial: Option<Trial>,
     /// What is tried next, how many steps were in vain since one was not, and how many windows are left without a trial.
     next: usize,
@@ -123,11 +136,17 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Everything at once, of up to so many workers.
+    /// Of up to so many workers.
     fn new(most: usize, now: Instant) -> Self {
-        let setting = Setting { workers: most.max(1), halvings: 0 };
+        let setting = Setting { workers: WORKERS_AT_FIRST.min(most), halvings: 0 };
         let window = (0, 0, now);
-        Self { most: setting.workers, setting, since: now, window, trial: None, next: 0, vain: 0, rest: (0, REST.0) }
+        Self { most, setting, since: now, window, climb: Some(0.0), trial: None, next: 0, vain: 0, rest: (0, REST.0) }
+    }
+
+    /// The destination could not be written to for a while: what was known about it may not be so any more.
+    fn outage(&mut self, now: Instant) {
+        let workers = self.setting.workers.min(WORKERS_AT_FIRST);
+        *self = Self { setting: Setting { workers, ..self.setting }, ..Self::new(self.most, now) };
     }
 
     /// What a batch may have. One that waits for its time has all of it.
@@ -142,7 +161,8 @@ impl Pace {
     /// Learns from a batch that was written.
     fn wrote(&mut self, Wrote { points, full, begun, done }: Wrote) {
         if begun < self.since {
-            // With another setting.
+            // With another setting; what was begun with this one is still to come.
+            self.window = (0, 0, done);
             return;
         }
         if done.duration_since(begun) > LATE {
@@ -158,7 +178,8 @@ impl Pace {
         let (written, batches, start) = self.window;
         self.window = (written + points, batches + 1, start);
         let took = done.duration_since(start);
-        if took >= WINDOW && batches + 1 >= ROUNDS * self.setting.workers {
+        let window = if self.climb.is_some() { GLANCE } else { WINDOW };
+        if took >= window && batches + 1 >= ROUNDS * self.setting.workers {
             self.watched((written + points) as f64 / took.as_secs_f64(), done);
         }
     }
@@ -166,6 +187,9 @@ impl Pace {
     /// The setting was watched for long enough, and so many points a second were written.
     fn watched(&mut self, rate: f64, now: Instant) {
         self.window = (0, 0, now);
+        if let Some(before) = self.climb.take() {
+            return self.climbed(before, rate, now);
+        }
         match self.trial.take() {
             None if self.rest.0 > 0 => self.rest.0 -= 1,
             None => self.try_another(rate, now),
@@ -176,6 +200,17 @@ impl Pace {
                 }
                 Some(with) => self.judge(trial, with, rate, now),
             },
+        }
+    }
+
+    /// One more, until that is slower or there are no more.
+    fn climbed(&mut self, before: f64, rate: f64, now: Instant) {
+        let Setting { workers, .. } = self.setting;
+        if rate < before * STEADY {
+            self.set(Setting { workers: workers.saturating_sub(1).max(1), ..self.setting }, now);
+        } else if workers < self.most {
+            self.climb = Some(rate);
+            self.set(Setting { workers: workers + 1, ..self.setting }, now);
         }
     }
 
@@ -216,6 +251,7 @@ impl Pace {
 
     /// Half as much, and quiet for a while.
     fn late(&mut self, now: Instant) {
+        self.climb = None;
         let home = self.trial.take().map_or(self.setting, |trial| trial.home);
         let workers = home.workers.min(self.setting.workers);
         let setting = if workers > 1 {
@@ -240,29 +276,47 @@ pub(super) struct Places(Mutex<State>);
 #[derive(Debug)]
 struct State {
     pace: Pace,
+    /// How many bytes of messages may be written at once, where it is more than [`WORKERS_AT_FIRST`] batches.
+    room: usize,
     taken: usize,
+    bytes: usize,
 }
 
 /// A batch's place among those that are written at once; free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Places>);
+pub(super) struct Place {
+    places: Arc<Places>,
+    bytes: usize,
+}
 
 impl Places {
-    /// For up to so many workers.
-    pub(super) fn new(most: usize) -> Self {
-        Self(Mutex::new(State { pace: Pace::new(most, Instant::now()), taken: 0 }))
+    /// For up to so many workers, with batches of up to so many bytes of messages.
+    pub(super) fn new(most: usize, max_bytes: usize) -> Self {
+        let room = most.saturating_mul(max_bytes);
+        Self(Mutex::new(State { pace: Pace::new(most.max(1), Instant::now()), room, taken: 0, bytes: 0 }))
     }
 
-    /// Whether another batch may be written now.
+    /// Whether another batch may be written now. Where messages are larger than a batch should be, there are fewer places, so that
+    /// memory stays within its bound.
     pub(super) fn is_one_free(&self) -> bool {
         let state = self.state();
-        state.taken < state.pace.setting.workers
+        state.taken < state.pace.setting.workers && (state.taken < WORKERS_AT_FIRST || state.bytes < state.room)
     }
 
-    /// Takes a place, also beyond what there are: a batch that is there must go on.
-    pub(super) fn take(self: &Arc<Self>) -> Place {
-        self.state().taken += 1;
-        Place(Arc::clone(self))
+    /// Takes a place for so many bytes of messages, also beyond what there are: a batch that is there must go on.
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Place {
+        let mut state = self.state();
+        state.taken += 1;
+        state.bytes = state.bytes.saturating_add(bytes);
+        Place { places: Arc::clone(self), bytes }
+    }
+
+    /// The destination cannot be written to. Returns whether more batches wait for it than should: then this one is better off
+    /// in the channel, where another agent can have it.
+    pub(super) fn outage(&self) -> bool {
+        let mut state = self.state();
+        state.pace.outage(Instant::now());
+        state.taken > state.pace.setting.workers
     }
 
     /// What a batch may have now.
@@ -286,7 +340,9 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.state().taken -= 1;
+        let mut state = self.places.state();
+        state.taken -= 1;
+        state.bytes -= self.bytes;
     }
 }
 

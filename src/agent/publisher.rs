@@ -95,7 +95,7 @@ impl Handler<Publish> for Publisher {
     }
 }
 
-/// Writes a batch and settles it, or gives it back when the agent closes first.
+/// Writes a batch and settles it, or gives it back when that must wait and should not wait here.
 async fn publish(
     mut destination: Box<dyn Destination>,
     Publish { mut batch, full, place }: Publish,
@@ -145,7 +145,7 @@ struct Written {
     at_once: bool,
 }
 
-/// Writes until it is written; `None` when the agent closes first.
+/// Writes until it is written; `None` when the agent closes first, or too many wait for a destination that is away.
 async fn write(
     destination: &mut dyn Destination,
     worker: usize,
@@ -202,6 +202,9 @@ async fn write(
             return None;
         }
         at_once = false;
+        if environment.slow_start.is_on() && environment.places.outage() {
+            return None;
+        }
         slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),
             "next_attempt_in" => for_people(pause));
         environment.closing.begun_within(pause).await;

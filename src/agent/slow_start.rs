@@ -57,6 +57,11 @@ impl SlowStart {
         self.state().ramp.limits(limits)
     }
 
+    /// Whether less than everything may be tried.
+    pub(super) fn is_on(&self) -> bool {
+        self.state().ramp.divisor() > 1
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is whole before anything that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -41,7 +41,8 @@ const BEFORE_COMMITS: [&str; 2] = ["queue.push", "queue.settle"];
 
 /// Where the queue's threads can be slow, so that a kill finds them there. What is committed must be known at once, so
 /// that nothing fails after it.
-const ROUND_COMMITS: [&str; 5] = ["queue.push", "queue.pushed", "queue.settle", "queue.settled", "queue.checkpoint"];
+const ROUND_COMMITS: [&str; 6] =
+    ["queue.push", "queue.pushed", "queue.settle", "queue.settled", "queue.sync", "queue.checkpoint"];
 
 /// Futures that can be made never to end, while they receive, write, settle, renew, recover and look.
 const FUTURES: [&str; 7] = [

@@ -107,6 +107,7 @@ fn a_destination_that_changes_is_followed() {
 #[test]
 fn late_answers_halve_what_is_written_at_once_down_to_one_small_batch() {
     let mut world = World::new(8, 0.0);
+    (world.pace.setting.workers, world.pace.climb) = (8, None);
     let mut seen = vec![world.pace.setting];
     // Thirty seconds for whatever is asked.
     for _ in 0..20 {
@@ -163,12 +164,12 @@ fn a_batch_that_waits_for_its_time_is_not_made_smaller() {
 
 #[test]
 fn a_place_is_free_again_when_its_batch_is_done_with_or_lost() {
-    let places = Arc::new(Places::new(2));
-    let (one, two) = (places.take(), places.take());
+    let places = Arc::new(Places::new(2, 100));
+    let (one, two) = (places.take(100), places.take(100));
     assert!(!places.is_one_free());
     drop(one);
     assert!(places.is_one_free());
-    let three = places.take();
+    let three = places.take(100);
     let panicked = std::thread::spawn(move || {
         let _place = three;
         std::panic::resume_unwind(Box::new(()));
@@ -176,6 +177,42 @@ fn a_place_is_free_again_when_its_batch_is_done_with_or_lost() {
     assert!(panicked.join().is_err());
     assert!(places.is_one_free());
     drop(two);
+}
+
+#[test]
+fn large_messages_take_the_places_of_several_batches_but_two_always_go() {
+    let places = Arc::new(Places::new(6, 100));
+    places.state().pace.setting.workers = 6;
+    let _one = places.take(400);
+    assert!(places.is_one_free());
+    let two = places.take(400);
+    assert!(!places.is_one_free(), "more than six batches should have");
+    drop(two);
+    let _small: Vec<_> = (0..2).map(|_| places.take(100)).collect();
+    assert!(!places.is_one_free());
+}
+
+#[test]
+fn after_an_outage_it_begins_as_at_the_start_and_what_waits_beyond_that_is_given_back() {
+    let places = Arc::new(Places::new(6, 100));
+    places.state().pace.setting = Setting { workers: 6, halvings: 1 };
+    let mut held: Vec<_> = (0..6).map(|_| places.take(100)).collect();
+    for left in (WORKERS_AT_FIRST + 1..=6).rev() {
+        assert_eq!(held.len(), left);
+        assert!(places.outage());
+        held.pop();
+    }
+    assert!(!places.outage());
+    assert!(!places.is_one_free());
+    assert_eq!(places.state().pace.setting, Setting { workers: WORKERS_AT_FIRST, halvings: 1 });
+}
+
+#[test]
+fn a_backlog_is_met_with_more_at_once_within_a_second() {
+    let mut world = World::new(6, 0.0);
+    assert_eq!(world.pace.setting.workers, WORKERS_AT_FIRST);
+    world.run(1, &near);
+    assert_eq!(world.pace.setting.workers, 6);
 }
 
 proptest! {

@@ -24,7 +24,7 @@ const KEY_SEPARATOR: usize = 4;
 
 /// How large the body of a window grows before the next point waits for the next one. As much as one request takes, and
 /// more than the lines of a usual batch.
-const WINDOW: usize = 8 << 20;
+const WINDOW: usize = 2 << 20;
 
 /// Which point a line is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
