@@ -6,6 +6,10 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kadabra::metrics::{Decoder, MessageSet};
 
+#[path = "../tests/support/flask.rs"]
+#[allow(dead_code)]
+mod flask;
+
 const DEFAULT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
 /// A message as Flask-Kadabra makes one for a request: counters, and a timer as the last.
@@ -27,17 +31,20 @@ fn decode(criterion: &mut Criterion) {
     let default = "2026-03-01T12:00:00.123456Z";
     let mut group = criterion.benchmark_group("decode");
     let cases = [
-        ("1 point", message(1, DEFAULT, default), false),
-        ("5 points", message(5, DEFAULT, default), false),
-        ("5 points, unique timestamps", message(5, DEFAULT, default), true),
-        ("50 points", message(50, DEFAULT, default), false),
-        ("5 points, a format of their own", message(5, "%b %d %Y %I:%M:%S.%f %p", "Mar 01 2026 12:00:00.123456 PM"), false),
-        ("5 points, one NaN", message(5, DEFAULT, default).replacen("1.0", "NaN", 1), false),
+        ("1 point", 1, message(1, DEFAULT, default), false),
+        ("5 points", 5, message(5, DEFAULT, default), false),
+        ("5 points, unique timestamps", 5, message(5, DEFAULT, default), true),
+        ("5 points of a Flask request", 5, flask::message(0), true),
+        ("50 points", 50, message(50, DEFAULT, default), false),
+        ("5 points, a format of their own", 5, message(5, "%b %d %Y %I:%M:%S.%f %p", "Mar 01 2026 12:00:00.123456 PM"), false),
+        ("5 points, each with escapes", 5, message(5, DEFAULT, default).replace("items", r#"\u00e4\"\n\ud83c\udf89\\"#), false),
+        ("5 points, one NaN", 5, message(5, DEFAULT, default).replacen("1.0", "NaN", 1), false),
     ];
-    for (name, message, unique_timestamps) in &cases {
+    for (name, points, message, unique_timestamps) in &cases {
         let mut decoder = Decoder::new();
         let mut set = MessageSet::new();
-        group.throughput(Throughput::Bytes(message.len() as u64));
+        // The time is a message's, the elements a second are points.
+        group.throughput(Throughput::Elements(*points));
         group.bench_function(format!("{name}, {} bytes", message.len()), |bencher| {
             bencher.iter(|| {
                 if set.len() == 1000 {

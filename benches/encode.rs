@@ -9,52 +9,67 @@ use kadabra::{
     publisher::{InfluxdbPublisher, Publisher},
 };
 
-const MESSAGES: usize = 2_000;
+#[path = "../tests/support/flask.rs"]
+#[allow(dead_code)]
+mod flask;
 
-/// What a Flask request makes: 5 points in about 900 bytes.
-fn message(n: usize) -> String {
-    let dimensions: Vec<String> =
-        [("host", "web-1.example.com"), ("environment", "production"), ("method", "GET"), ("path", "/api/v1/users")]
-            .iter()
-            .map(|(name, value)| format!(r#"{{"name": "{name}", "value": "{value}"}}"#))
-            .collect();
-    let at = format!(r#""timestamp": "2026-03-01T12:00:{:02}.{:06}Z""#, n % 60, n);
-    let counter = |name: &str| format!(r#"{{"name": "{name}", "metadata": {{"user id": "{n}"}}, {at}, "value": 1.0}}"#);
-    let unit = r#""unit": {"name": "milliseconds", "seconds_offset": 1000.0}"#;
-    let timer = |name: &str| format!(r#"{{"name": "{name}", {unit}, "metadata": {{}}, {at}, "value": 12.345{n}}}"#);
+/// How many messages a batch has; one alone would mostly be the cost of a batch.
+const MESSAGES: usize = 1_000;
+
+/// Messages of one kind, decoded.
+fn batch(points: u64, message: impl Fn(usize) -> String) -> MessageSet {
+    let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
+    for number in 0..MESSAGES {
+        assert!(decoder.decode(message(number).as_bytes(), true, &mut set).is_empty());
+    }
+    assert_eq!(set.point_count() as u64, points * MESSAGES as u64);
+    set
+}
+
+/// A message of a Flask request with so many points more, all of them counters.
+fn with_more(number: usize, more: usize) -> String {
+    let counters: String = (0..more).map(|_| [flask::counter("more", number).as_str(), ", "].concat()).collect();
+    flask::message(number).replacen(r#""counters": ["#, &[r#""counters": ["#, &counters].concat(), 1)
+}
+
+/// A message with one counter.
+fn single(number: usize) -> String {
+    let counter = flask::counter("requests", number);
     format!(
-        r#"{{"dimensions": [{}], "counters": [{}, {}, {}], "timers": [{}, {}], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ"}}"#,
-        dimensions.join(", "),
-        counter("requests"),
-        counter("responses"),
-        counter("bytes sent"),
-        timer("RequestTime"),
-        timer("DatabaseTime"),
+        r#"{{"dimensions": [{{"name": "host", "value": "web-1.example.com"}}], "counters": [{counter}], "timers": [], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ"}}"#
     )
 }
 
 fn encode(criterion: &mut Criterion) {
-    let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
-    for n in 0..MESSAGES {
-        decoder.decode(message(n).as_bytes(), true, &mut set);
-    }
-    assert_eq!(set.point_count(), 5 * MESSAGES);
-    let mut publisher = InfluxdbPublisher::new(&Influxdb {
-        url: "http://localhost:8086".to_owned(),
-        database: "kadabra".to_owned(),
-        username: None,
-        password: None,
-        retention_policy: None,
-        create_database: false,
-        timeout: Duration::from_secs(5),
-        gzip: false,
-        unique_timestamps: true,
-    });
+    let escaped = |number| {
+        let message = flask::message(number).replace("requests", "a, b = c").replace("user id", r"k, \\e=y");
+        message.replace("web-1.example.com", "a, b = c, d").replace("milliseconds", r#"m\"s\\\"s"#)
+    };
+    let cases = [
+        ("1 point", 1, batch(1, single)),
+        ("5 points of a Flask request", 5, batch(5, flask::message)),
+        ("50 points", 50, batch(50, |number| with_more(number, 45))),
+        ("5 points, each with much to escape", 5, batch(5, escaped)),
+    ];
     let mut group = criterion.benchmark_group("encode");
-    group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.bench_function("messages of 5 points", |bencher| {
-        bencher.iter_batched(|| set.clone(), |set| publisher.load(black_box(set)), BatchSize::LargeInput);
-    });
+    for (name, points, set) in &cases {
+        let mut publisher = InfluxdbPublisher::new(&Influxdb {
+            url: "http://localhost:8086".to_owned(),
+            database: "kadabra".to_owned(),
+            username: None,
+            password: None,
+            retention_policy: None,
+            create_database: false,
+            timeout: Duration::from_secs(5),
+            gzip: false,
+            unique_timestamps: true,
+        });
+        // The time is a batch's, the elements a second are points.
+        group.throughput(Throughput::Elements(points * MESSAGES as u64));
+        group.bench_function(format!("{MESSAGES} messages, {name}"), |bencher| {
+            bencher.iter_batched(|| set.clone(), |set| publisher.load(black_box(set)), BatchSize::LargeInput);
+        });
+    }
     group.finish();
 }
 
