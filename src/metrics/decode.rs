@@ -7,6 +7,7 @@ mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 mod nested;
+mod quick;
 mod raw;
 mod read;
 mod sentence;
@@ -119,6 +120,9 @@ impl Decoder {
     }
 
     fn read_or_repair(&mut self, text: &str) -> Result<(), Unread> {
+        if quick::read(text, Room::of(text.len()), &mut self.reader) {
+            return Ok(());
+        }
         let strictly = read::read(text, Vec::new(), Room::of(text.len()), &mut self.reader);
         let is_done = match strictly {
             Ok(()) => !self.reader.doubtful,

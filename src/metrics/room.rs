@@ -13,7 +13,7 @@ const FOR_ALL: usize = 256 << 10;
 pub(super) struct Full;
 
 /// The room that is left for a message, in bytes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
     left: usize,
 }

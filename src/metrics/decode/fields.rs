@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
             let Raw::Text(name) = field.name else { continue };
             let name = self.source.text(name);
             let overwritten = name == "value" || (name == "unit" && self.timer);
-            if name.is_empty() || overwritten || field.value == Raw::Null {
+            if name.is_empty() || overwritten || matches!(field.value, Raw::Null) {
                 continue;
             }
             let superseded = if self.fields.len() > FEW {

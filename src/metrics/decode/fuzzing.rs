@@ -3,13 +3,22 @@
 use std::mem::size_of;
 
 use super::raw::{RawDimension, RawField, RawMetric};
-use super::{Decoder, Entry};
+use super::shape::Reader;
+use super::{Decoder, Entry, quick, read, settle};
 use crate::metrics::build::{Contents, Metric, Value};
+use crate::metrics::room::Room;
+use crate::metrics::timestamp::FormatCache;
 use crate::metrics::{Dimension, Field, MessageSet, Point, Refusal};
 
 /// A sound message, to stand before and behind the one in question.
 const NEIGHBOUR: &[u8] = br#"{"dimensions": [{"name": "d", "value": "1"}], "timers": [], "timestamp_format": "%Y",
     "counters": [{"name": "c", "metadata": {"\u00e9": [-0]}, "timestamp": "1970", "value": 1}]}"#;
+
+/// The quick reader gives up only at its end.
+const GIVEN_UP_ON: &str = concat!(
+    r#"{"timestamp_format": "%Y", "dimensions": [{"name": "d", "value": 1.5}], "timers": [{"unit": {"name": "s"}}], "#,
+    r#""counters": [{"name": "c", "metadata": {"m": null}, "timestamp": "1970", "value": 1}"#
+);
 
 /// The longest reason: two quotes of 100 characters, each written as an escape of ten bytes, and the words around them.
 const LONGEST_REASON: usize = 2 * 10 * 100 + 200;
@@ -28,6 +37,9 @@ pub(crate) fn decode(payload: &[u8]) {
     assert!(taken <= KEPT + GROWTH * payload.len(), "{taken} bytes for a message of {}", payload.len());
     let contents = alone.contents();
     sound(&contents, &refusals);
+    if let Ok(text) = str::from_utf8(payload) {
+        quick_is_as_general(text);
+    }
     if refusals.iter().any(|refusal| refusal.metric.is_none()) {
         assert_eq!(refusals.len(), 1, "{refusals:?}");
         let left = alone.text.len() + alone.dimensions.len() + alone.fields.len() + alone.points.len();
@@ -50,6 +62,36 @@ pub(crate) fn decode(payload: &[u8]) {
     let mut unique = MessageSet::new();
     assert_eq!(without_times(&decoder.decode(payload, true, &mut unique)), without_times(&refusals));
     offset(&contents, &unique.contents());
+}
+
+/// A message that the quick reader takes is one that the general reader takes without a doubt and without repairs, to the same
+/// end. Returns whether it takes it.
+pub(super) fn quick_is_as_general(text: &str) -> bool {
+    let mut quick = Reader::default();
+    // Nothing may be left of a message on which it gave up.
+    let begun = GIVEN_UP_ON;
+    assert!(!quick::read(begun, Room::of(begun.len()), &mut quick), "it is not at its end");
+    if !quick::read(text, Room::of(text.len()), &mut quick) {
+        return false;
+    }
+    let mut general = Reader::default();
+    let is_read = read::read(text, Vec::new(), Room::of(text.len()), &mut general).is_ok();
+    assert!(is_read && !general.doubtful && !quick.doubtful && !quick.full, "only the quick reader takes {text:?}");
+    // Without doubt there is no -0.0, and NaN is never a float: equal floats are so to the bit.
+    assert_eq!(quick.raw, general.raw, "{text:?}");
+
+    let mut generally = MessageSet::new();
+    let settled = settle::settle(text, &general.raw, &mut FormatCache::default(), |_| 0, &mut generally);
+    let mut quickly = MessageSet::new();
+    let refusals = Decoder::new().decode(text.as_bytes(), false, &mut quickly);
+    let settled = settled.unwrap_or_else(|reason| vec![Refusal { metric: None, reason }]);
+    assert_eq!(refusals, settled);
+    if generally.is_empty() {
+        assert_eq!(quickly.point_count(), 0);
+    } else {
+        assert_eq!(quickly.contents(), generally.contents());
+    }
+    true
 }
 
 /// What every set promises to those who read it.

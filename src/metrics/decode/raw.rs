@@ -38,7 +38,7 @@ pub(super) enum Raw {
 }
 
 /// A dimension; `this` is [`Raw::Object`] when it is an object at all.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct RawDimension {
     pub(super) this: Raw,
     pub(super) name: Raw,
@@ -46,14 +46,14 @@ pub(super) struct RawDimension {
 }
 
 /// A metadata entry; the name is a [`Raw::Text`] or a [`Raw::Surrogate`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RawField {
     pub(super) name: Raw,
     pub(super) value: Raw,
 }
 
 /// A counter or timer; `this`, `unit` and `metadata` are [`Raw::Object`] when they are objects at all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RawMetric {
     pub(super) this: Raw,
     pub(super) name: Raw,
@@ -66,7 +66,7 @@ pub(super) struct RawMetric {
 }
 
 /// A list of the message; `this` is [`Raw::List`] when it is a list at all.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Section<T> {
     pub(super) this: Raw,
     pub(super) items: Vec<T>,
@@ -89,7 +89,7 @@ impl<T> Section<T> {
 const KEPT: usize = 1024;
 
 /// One message; kept from message to message for its memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct RawMessage {
     pub(super) this: Raw,
     /// What is left for the rest of the message.

@@ -1,5 +1,6 @@
 mod corpus;
 mod properties;
+mod quick;
 
 use std::collections::BTreeMap;
 
