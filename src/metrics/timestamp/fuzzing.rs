@@ -45,6 +45,6 @@ fn reads_back(micros: i64) {
 
 fn the_fast_way_is_the_general_way(text: &str) {
     let fast = Format::compile(DEFAULT_FORMAT).map(|format| format.parse(text));
-    let general = Pattern::compile(DEFAULT_FORMAT).map(|pattern| Format { pattern, default: false }.parse(text));
+    let general = Pattern::compile(DEFAULT_FORMAT).map(|pattern| Format { pattern, default: None }.parse(text));
     assert_eq!(fast, general);
 }

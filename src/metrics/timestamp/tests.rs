@@ -63,7 +63,20 @@ proptest::proptest! {
     #[test]
     fn the_fast_way_and_the_general_way_agree(text in "[0-3][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{6}Z") {
         let format = Format::compile(DEFAULT_FORMAT).unwrap();
-        let general = Format { pattern: Pattern::compile(DEFAULT_FORMAT).unwrap(), default: false };
+        let general = Format { pattern: Pattern::compile(DEFAULT_FORMAT).unwrap(), default: None };
         proptest::prop_assert_eq!(format.parse(&text), general.parse(&text));
+    }
+
+    #[test]
+    fn the_second_that_is_remembered_is_the_one_that_is_read(
+        texts in proptest::collection::vec(
+            "(1970-01-01|2026-0[23]-(28|29))T(00:00|12:5[09]):(00|59|60)[.,][0-9]{5}[0-9x]Z?", 1..20,
+        ),
+    ) {
+        let format = Format::compile(DEFAULT_FORMAT).unwrap();
+        let general = Format { pattern: Pattern::compile(DEFAULT_FORMAT).unwrap(), default: None };
+        for text in texts {
+            proptest::prop_assert_eq!(format.parse(&text), general.parse(&text), "{}", text);
+        }
     }
 }
