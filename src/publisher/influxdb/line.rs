@@ -112,6 +112,23 @@ struct Number {
     float: ryu::Buffer,
 }
 
+impl Number {
+    /// Appends a finite float, the shortest text that reads back the same.
+    fn float(&mut self, line: &mut Vec<u8>, value: f64) {
+        let whole = value as i64;
+        // Counters mostly count whole things. Ryu would write the same, for several times the work; -0.0 has other bits.
+        if whole.unsigned_abs() < WHOLE && (whole as f64).to_bits() == value.to_bits() {
+            line.extend_from_slice(self.int.format(whole).as_bytes());
+            line.extend_from_slice(b".0");
+        } else {
+            line.extend_from_slice(self.float.format_finite(value).as_bytes());
+        }
+    }
+}
+
+/// Below this, a float has no exponent as Ryu writes it.
+const WHOLE: u64 = 1_000_000_000_000_000;
+
 impl std::fmt::Debug for Number {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Number")
@@ -217,7 +234,7 @@ impl Encoder {
         if !point.value.is_finite() {
             return Err(NOT_FINITE.to_owned());
         }
-        body.extend_from_slice(self.number.float.format_finite(point.value).as_bytes());
+        self.number.float(body, point.value);
         let is_timer = if let Kind::Timer { unit } = point.kind {
             body.extend_from_slice(b",unit=");
             escape::string(body, set.text(unit));
@@ -254,9 +271,7 @@ impl Encoder {
                 body.extend_from_slice(self.number.int.format(int).as_bytes());
                 body.push(b'i');
             }
-            Scalar::Float(float) if float.is_finite() => {
-                body.extend_from_slice(self.number.float.format_finite(float).as_bytes());
-            }
+            Scalar::Float(float) if float.is_finite() => self.number.float(body, float),
             Scalar::Float(_) => return Err(NOT_FINITE.to_owned()),
             Scalar::Bool(bool) => body.extend_from_slice(if bool { b"true" } else { b"false" }),
         }

@@ -296,6 +296,21 @@ fn meant(dimensions: &[(String, String)], metric: &Metric) -> Read {
 
 proptest! {
     #[test]
+    fn a_float_is_written_as_ryu_writes_it(
+        value in prop_oneof![
+            any::<f64>(),
+            (-2_000_000_000_000_000_i64..2_000_000_000_000_000).prop_map(|whole| whole as f64),
+            (-5_i64..6, 0_i32..19).prop_map(|(near, power)| 10_f64.powi(power) + near as f64),
+            prop::sample::select(vec![0.0, -0.0, 1.0, 0.5, 1e15, -1e15, 1e16]),
+        ].prop_filter("finite", |value| value.is_finite()),
+    ) {
+        let mut line = Vec::new();
+        Number::default().float(&mut line, value);
+        let mut ryu = ryu::Buffer::new();
+        prop_assert_eq!(str::from_utf8(&line), Ok(ryu.format_finite(value)));
+    }
+
+    #[test]
     fn an_independent_reader_reads_what_was_meant(
         messages in prop::collection::vec((prop::collection::vec((nasty(), nasty()), 0..4), prop::collection::vec(metric(), 0..4)), 0..5)
     ) {
