@@ -12,7 +12,7 @@ pub(super) fn measurement(line: &mut Vec<u8>, name: &str) {
     if name.starts_with(['#', '\t', '\0']) {
         line.push(b'\\');
     }
-    escaped(line, name, |b| matches!(b, b',' | b' ' | b'\n'));
+    escaped(line, name, *b", \n");
 }
 
 /// Appends a tag's key or value. Returns whether [`reads_as_one_line`] must look at the line.
@@ -26,13 +26,13 @@ pub(super) fn tag(line: &mut Vec<u8>, text: &str) -> bool {
 
 /// Appends a field's key.
 pub(super) fn key(line: &mut Vec<u8>, name: &str) {
-    escaped(line, name, |b| matches!(b, b',' | b' ' | b'=' | b'\n'));
+    escaped(line, name, *b", =\n");
 }
 
 /// Appends a string field's value with its quotes. Newlines stay as they are.
 pub(super) fn string(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
-    escaped(line, text, |b| matches!(b, b'"' | b'\\'));
+    escaped(line, text, *b"\"\\");
     line.push(b'"');
 }
 
@@ -85,6 +85,9 @@ pub(super) fn reads_as_one_line(line: &[u8]) -> bool {
 }
 
 fn has_backslash_before(text: &str, special: &[u8]) -> bool {
+    if !has_any(text.as_bytes(), *b"\\") {
+        return false;
+    }
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|b| *b == b'\\') {
         rest = rest.get(at + 1..).unwrap_or_default();
@@ -95,9 +98,13 @@ fn has_backslash_before(text: &str, special: &[u8]) -> bool {
     false
 }
 
-fn escaped(line: &mut Vec<u8>, text: &str, special: impl Fn(u8) -> bool) {
+fn escaped<const N: usize>(line: &mut Vec<u8>, text: &str, special: [u8; N]) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|b| special(*b)) {
+    if !has_any(rest, special) {
+        line.extend_from_slice(rest);
+        return;
+    }
+    while let Some(at) = rest.iter().position(|b| special.contains(b)) {
         let (plain, tail) = rest.split_at(at);
         line.extend_from_slice(plain);
         line.push(b'\\');
@@ -108,9 +115,47 @@ fn escaped(line: &mut Vec<u8>, text: &str, special: impl Fn(u8) -> bool) {
     line.extend_from_slice(rest);
 }
 
+/// Whether one of these ASCII characters is in a text: in most there is none, which eight bytes at a time tell.
+fn has_any<const N: usize>(text: &[u8], special: [u8; N]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHEST: u64 = ONES << 7;
+    let is_in = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        // What is the same becomes 0 and borrows from its highest bit; what has that bit before is beyond ASCII.
+        let same = special.iter().fold(0, |same, byte| same | (word ^ (ONES * u64::from(*byte))).wrapping_sub(ONES));
+        same & !word & HIGHEST != 0
+    };
+    let (words, rest) = text.as_chunks();
+    if words.iter().any(is_in) {
+        return true;
+    }
+    match text.last_chunk() {
+        // Some of its bytes for the second time.
+        Some(last) => !rest.is_empty() && is_in(last),
+        None => rest.iter().any(|byte| special.contains(byte)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_character_is_found_wherever_it_is_and_no_other_is_taken_for_it() {
+        for length in 0..40 {
+            for other in ['a', '!', '-', '#', '\u{1}', '\u{7f}', 'é', '\u{c0}', '東', '🎉'] {
+                let plain = String::from_iter(std::iter::repeat_n(other, length));
+                assert!(!has_any(plain.as_bytes(), *b", =\n"), "{plain:?}");
+                for (at, _) in plain.char_indices() {
+                    for special in [',', ' ', '=', '\n'] {
+                        let mut text = plain.clone();
+                        text.insert(at, special);
+                        assert!(has_any(text.as_bytes(), *b", =\n"), "{text:?}");
+                    }
+                }
+            }
+        }
+    }
 
     fn with(append: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut line = Vec::new();
