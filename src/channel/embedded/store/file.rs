@@ -33,9 +33,10 @@ pub(super) const PAGE: u64 = 4096;
 
 /// How long the log is from the start, and is made again when it was longer: room that it has when the disk is full.
 pub(super) const LOG_BYTES: u64 = 16 << 20;
-/// What the writing connection keeps of the file: as much as the completion of a large lease touches, since what is changed,
-/// pushed out to the log and then freed was written for nothing.
-const CACHE_KIB: u64 = 8 << 10;
+/// What the writing connection keeps of the file, and never gives back; making the file smaller takes as much again, which is the
+/// agent's peak. As much as the completion of a usual lease touches, since what is changed, pushed out to the log and then freed
+/// was written for nothing.
+const CACHE_KIB: u64 = 2 << 10;
 /// How long somebody else's lock is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
