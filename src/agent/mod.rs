@@ -31,6 +31,7 @@ mod drain;
 mod environment;
 mod exit;
 mod heartbeat;
+mod idle;
 mod listener;
 mod nanny;
 mod pace;

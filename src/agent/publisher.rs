@@ -1,6 +1,6 @@
 //! The Publisher: writes one batch at a time, however often that takes, and settles its leases.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use super::{
     drain::{Drain, Drained},
     environment::{Environment, Step},
     failpoint::{fail_point, failing, stall_point},
+    idle::{Idleness, Look},
     pace::{Place, Setting, Wrote},
     progress::{Progress, answers_pings},
     ramp::Failure,
@@ -50,6 +51,7 @@ pub(super) struct Publisher {
     batcher: Option<Addr<Batcher>>,
     /// Away while a batch is written.
     destination: Option<Box<dyn Destination>>,
+    idleness: Idleness,
     draining: bool,
 }
 
@@ -61,7 +63,16 @@ impl Publisher {
         worker: usize,
     ) -> Self {
         let destination = Some((environment.publishers)());
-        Self { environment, progress, supervisor, worker, batcher: None, destination, draining: false }
+        Self {
+            environment,
+            progress,
+            supervisor,
+            worker,
+            batcher: None,
+            destination,
+            idleness: Idleness::default(),
+            draining: false,
+        }
     }
 
     fn say_free(&self, ctx: &Context<Self>) {
@@ -73,6 +84,19 @@ impl Publisher {
         } else if let Some(batcher) = &self.batcher {
             batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient() });
         }
+    }
+
+    /// Has the destination give back what it keeps for the next batch, once none has come for a while.
+    fn look_later(wait: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(wait, |publisher, ctx| match publisher.idleness.look(Instant::now()) {
+            Look::Works => {}
+            Look::Again(wait) => Self::look_later(wait, ctx),
+            Look::Idle => {
+                if let Some(destination) = &mut publisher.destination {
+                    destination.shrink();
+                }
+            }
+        });
     }
 }
 
@@ -87,9 +111,13 @@ impl Handler<Publish> for Publisher {
         fail_point!("publisher.publish");
         // A second batch was not asked for; dropping it gives it back.
         let Some(destination) = self.destination.take() else { return };
+        self.idleness.work_begins();
         let publish = publish(destination, order, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
         ctx.spawn(publish.into_actor(self).map(|destination, publisher, ctx| {
             publisher.destination = Some(destination);
+            if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
+                Self::look_later(wait, ctx);
+            }
             publisher.say_free(ctx);
         }));
     }

@@ -75,6 +75,10 @@ pub trait Publisher {
 
     /// Whether a write could work now, without writing anything: `Written` with nothing refused when it could.
     async fn probe(&mut self) -> Outcome;
+
+    /// Forgets the batch that was written and gives back the memory that is kept for the next one, since none has come for
+    /// a while. Where nothing is kept, nothing is to be done.
+    fn shrink(&mut self) {}
 }
 
 /// Makes a publisher on the thread that will use it.

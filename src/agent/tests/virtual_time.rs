@@ -206,3 +206,31 @@ fn after_an_outage_batches_begin_small_and_double_with_each_success() {
         );
     }
 }
+
+#[test]
+fn a_publisher_gives_its_memory_back_once_it_has_had_nothing_to_write_for_five_seconds_and_writes_on() {
+    on_a_clock_of_its_own(
+        |settings| settings.publisher.workers = 1,
+        |mut agent| async move {
+            let shrunk = Arc::clone(&agent.shrunk);
+            for (round, begin) in [(1, Duration::ZERO), (2, MINUTE)] {
+                // No pause is long enough.
+                for message in 0..5 {
+                    agent.until(begin + message * Duration::from_secs(4)).await;
+                    assert_eq!(shrunk.lock().unwrap().len(), round - 1);
+                    agent.push(1);
+                }
+                let (memory, all) = (Arc::clone(&agent.memory), agent.pushed);
+                agent.wait("everything is written", || memory.done() == all).await;
+                agent.until(begin + MINUTE).await;
+                let last = agent.attempts().last().unwrap().at;
+                let after: Vec<Duration> = shrunk.lock().unwrap().iter().skip(round - 1).map(|at| *at - last).collect();
+                assert_eq!(after.len(), 1, "once: {after:?}");
+                let expected = Duration::from_secs(5)..=Duration::from_secs(5) + LATE;
+                assert!(expected.contains(&after[0]), "after {after:?}");
+            }
+            agent.assert_all_stored_once();
+            agent
+        },
+    );
+}

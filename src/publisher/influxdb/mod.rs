@@ -203,6 +203,14 @@ impl Publisher for InfluxdbPublisher {
             Err(error) => self.retry(None, &error.why),
         }
     }
+
+    fn shrink(&mut self) {
+        self.encoder = Encoder::default();
+        self.rest = None;
+        self.lines = Lines::default();
+        self.work.load(0);
+        self.refused = Vec::new();
+    }
 }
 
 fn write_path(config: &Influxdb) -> String {

@@ -46,6 +46,7 @@ pub(super) struct Watched {
     attempts: Arc<Mutex<Vec<Attempt>>>,
     /// The size of each batch, and how many successes there were by then.
     loaded: Arc<Mutex<Vec<(usize, usize)>>>,
+    shrunk: Arc<Mutex<Vec<Instant>>>,
     divisor: usize,
 }
 
@@ -85,6 +86,11 @@ impl Publisher for Watched {
         let _still = ClockStands::still();
         let outcome = self.inner.probe().await;
         self.note(outcome)
+    }
+
+    fn shrink(&mut self) {
+        self.shrunk.lock().unwrap().push(Instant::now());
+        self.inner.shrink();
     }
 }
 
@@ -126,6 +132,8 @@ pub(super) struct Virtual {
     pub(super) influxd: Influxd,
     pub(super) attempts: Arc<Mutex<Vec<Attempt>>>,
     pub(super) loaded: Arc<Mutex<Vec<(usize, usize)>>>,
+    /// When publishers gave their memory back.
+    pub(super) shrunk: Arc<Mutex<Vec<Instant>>>,
     pub(super) log: Log,
     pub(super) begun: Instant,
     pub(super) pushed: usize,
@@ -204,8 +212,9 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         let config::PublisherKind::Influxdb(to) = settings.publisher.kind.clone() else { panic!("{settings:?}") };
 
         let (memory, attempts, log) = (Arc::new(Memory::default()), Arc::new(Mutex::new(Vec::new())), Log::default());
-        let loaded = Arc::new(Mutex::new(Vec::new()));
+        let (loaded, shrunk) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let (noted, sizes, made) = (Arc::clone(&attempts), Arc::clone(&loaded), AtomicUsize::new(0));
+        let given_back = Arc::clone(&shrunk);
         let (stop, stopped) = mpsc::unbounded_channel();
         let logger = slog::Logger::root(log.clone(), slog::o!());
         let parts = Parts {
@@ -217,6 +226,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
                     worker,
                     attempts: Arc::clone(&noted),
                     loaded: Arc::clone(&sizes),
+                    shrunk: Arc::clone(&given_back),
                     divisor: 1,
                 })
             }),
@@ -228,7 +238,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         let agent = actix_rt::spawn(async move { live(&settings, parts, Threads::One).await });
 
         let begun = Instant::now();
-        let agent_side = test(Virtual { memory, influxd, attempts, loaded, log, begun, pushed: 0 }).await;
+        let agent_side = test(Virtual { memory, influxd, attempts, loaded, shrunk, log, begun, pushed: 0 }).await;
         stop.send(()).unwrap();
         assert_eq!(agent.await.unwrap(), Exit::Clean);
         let tally = agent_side.memory.book.tally();
