@@ -11,6 +11,7 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     failpoint::fail_point,
+    pace::Place,
     progress::{Progress, answers_pings},
     publisher::Publish,
     receiver::{Leased, Receiver, Wanted},
@@ -24,6 +25,9 @@ use crate::metrics::Decoder;
 pub(super) struct Free {
     pub(super) worker: usize,
     pub(super) publisher: Recipient<Publish>,
+    /// The place of the batch that it is done with. Free no sooner than its publisher is: it would be taken by another one, whose
+    /// buffers are memory as well.
+    pub(super) place: Option<Place>,
 }
 
 /// Where the Receiver is now; what was asked of the one before will not be answered.
@@ -141,8 +145,9 @@ impl Handler<Leased> for Batcher {
 impl Handler<Free> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, free: Free, ctx: &mut Self::Context) {
+    fn handle(&mut self, mut free: Free, ctx: &mut Self::Context) {
         fail_point!("batcher.free");
+        drop(free.place.take());
         // One place a worker: a new life of it takes the place of the one before.
         self.free.retain(|other| other.worker != free.worker);
         self.free.push(free);

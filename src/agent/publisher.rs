@@ -75,14 +75,14 @@ impl Publisher {
         }
     }
 
-    fn say_free(&self, ctx: &Context<Self>) {
+    fn say_free(&self, place: Option<Place>, ctx: &Context<Self>) {
         if self.destination.is_none() {
             return;
         }
         if self.draining {
             self.supervisor.do_send(Drained(ChildId::Publisher(self.worker)));
         } else if let Some(batcher) = &self.batcher {
-            batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient() });
+            batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient(), place });
         }
     }
 
@@ -113,12 +113,12 @@ impl Handler<Publish> for Publisher {
         let Some(destination) = self.destination.take() else { return };
         self.idleness.work_begins();
         let publish = publish(destination, order, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
-        ctx.spawn(publish.into_actor(self).map(|destination, publisher, ctx| {
+        ctx.spawn(publish.into_actor(self).map(|(destination, place), publisher, ctx| {
             publisher.destination = Some(destination);
             if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
                 Self::look_later(wait, ctx);
             }
-            publisher.say_free(ctx);
+            publisher.say_free(Some(place), ctx);
         }));
     }
 }
@@ -130,7 +130,7 @@ async fn publish(
     worker: usize,
     environment: Arc<Environment>,
     progress: Arc<Progress>,
-) -> Box<dyn Destination> {
+) -> (Box<dyn Destination>, Place) {
     let set = std::mem::take(&mut batch.set);
     let points = set.point_count();
     let written = if points == 0 {
@@ -160,9 +160,7 @@ async fn publish(
         }
         None => give_back(&mut batch, &environment, &progress).await,
     }
-    // Before the Batcher hears that its publisher is free.
-    drop(place);
-    destination
+    (destination, place)
 }
 
 /// A batch is written.
@@ -282,7 +280,7 @@ impl Handler<BatcherIs> for Publisher {
     fn handle(&mut self, BatcherIs(batcher): BatcherIs, ctx: &mut Self::Context) {
         fail_point!("publisher.batcher_is");
         self.batcher = Some(batcher);
-        self.say_free(ctx);
+        self.say_free(None, ctx);
     }
 }
 
@@ -292,7 +290,7 @@ impl Handler<Drain> for Publisher {
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         fail_point!("publisher.drain");
         self.draining = true;
-        self.say_free(ctx);
+        self.say_free(None, ctx);
     }
 }
 

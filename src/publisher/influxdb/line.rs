@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::escape;
+use super::{escape, isolate::MAX_LINES};
 use crate::{
     failpoint::fail_point,
     metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
@@ -22,8 +22,8 @@ const MAX_KEY: usize = 65_535;
 /// What InfluxDB puts between the tags and the field's key when it counts.
 const KEY_SEPARATOR: usize = 4;
 
-/// How large the body of a window grows before the next point waits for the next one. As much as one request takes, and
-/// more than the lines of a usual batch.
+/// How large the body of a window grows before the next point waits for the next one, which it does as well when there are as
+/// many lines as one request takes. More than the lines of a usual batch.
 const WINDOW: usize = 2 << 20;
 
 /// Which point a line is of.
@@ -154,7 +154,7 @@ impl Encoder {
             let first = if index == from.message { from.point } else { 0 };
             for (point_index, point) in message.points().iter().enumerate().skip(first) {
                 let place = Place { message: index, point: point_index };
-                if body.len() >= WINDOW {
+                if body.len() >= WINDOW || lines.len() >= MAX_LINES {
                     next = Some(place);
                     break 'window;
                 }

@@ -172,7 +172,7 @@ fn a_batch_is_encoded_window_by_window_and_nothing_is_left_out_or_doubled() {
         places.extend(lines.lines.iter().map(|line| (line.place.message, line.place.point)));
         refused.extend(lines.take_refused().into_iter().map(|(place, _)| (place.message, place.point)));
     }
-    assert_eq!(windows, 5);
+    assert_eq!(windows, 18);
     let expected =
         |points: std::ops::Range<usize>| [0, 1, 3, 4].into_iter().flat_map(move |m| points.clone().map(move |p| (m, p)));
     assert_eq!(places, expected(0..150).collect::<Vec<_>>());
