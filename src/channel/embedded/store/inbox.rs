@@ -16,11 +16,13 @@ pub(super) struct Inbox<T> {
 struct Waiting<T> {
     work: Vec<T>,
     closed: bool,
+    /// The thread waits, so it must be woken: a system call, which is spared as long as it is at work.
+    idle: bool,
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new() -> Self {
-        Self { waiting: Mutex::new(Waiting { work: Vec::new(), closed: false }), changed: Condvar::new() }
+        Self { waiting: Mutex::new(Waiting { work: Vec::new(), closed: false, idle: false }), changed: Condvar::new() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
@@ -32,7 +34,9 @@ impl<T> Inbox<T> {
         let mut waiting = self.waiting();
         if !waiting.closed {
             waiting.work.push(work);
-            self.changed.notify_one();
+            if mem::take(&mut waiting.idle) {
+                self.changed.notify_one();
+            }
         }
     }
 
@@ -43,8 +47,10 @@ impl<T> Inbox<T> {
             if waiting.closed {
                 return None;
             }
+            waiting.idle = true;
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        waiting.idle = false;
         Some(mem::take(&mut waiting.work))
     }
 
