@@ -178,3 +178,28 @@ fn whatever_is_left_of_the_log_after_a_power_cut_the_file_is_whole_and_has_what_
         assert!(least < 161, "no cut took anything");
     });
 }
+
+/// A fault right behind a commit may cost its answers, but neither what was committed nor what comes after it.
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_panic_of_the_writer_behind_a_commit_hides_no_messages_and_doubles_none() {
+    let scenario = fail::FailScenario::setup();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("q.db"));
+    run(async {
+        let channel = open(&settings).await;
+        fail::cfg("queue.pushed", "1*panic").unwrap();
+        channel.backend().push(End::Newest, numbers(0..10).into_iter().map(Bytes::from).collect()).await.unwrap_err();
+        push(&channel, numbers(10..20)).await;
+        assert_eq!(channel.depth().await.unwrap().queued, 20);
+        let lease = receive(&channel, 5, 1000).await.unwrap();
+        assert_eq!(lease.messages, numbers(0..5));
+        fail::cfg("queue.settled", "1*panic").unwrap();
+        let mut leases = vec![lease];
+        channel.complete(&mut leases, &[]).await.unwrap_err();
+        assert_eq!(channel.complete(&mut leases, &[]).await.unwrap().messages, 5);
+        let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+        assert_eq!(lease.messages, numbers(5..20));
+    });
+    scenario.teardown();
+}

@@ -210,8 +210,13 @@ impl Store {
         connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
         let shared = Arc::new(self.share(path, &found, log));
         let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
-        let write =
-            Writer { shared: Arc::clone(&shared), connection, letters: Letters::default(), no_checkpoint_before: Instant::now() };
+        let write = Writer {
+            shared: Arc::clone(&shared),
+            connection,
+            letters: Letters::default(),
+            no_checkpoint_before: Instant::now(),
+            freed: true,
+        };
         let read = Reader { shared: Arc::clone(&shared), connection: reading, kept: None };
         let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
@@ -333,8 +338,8 @@ impl Store {
             return Ok(running.shared.shelf().messages());
         }
         let (answer, answered) = oneshot::channel();
-        running.shared.writer.put(Job::Push(Push { region, messages, answer }));
-        self.taken_in(answered.await)
+        running.shared.writer.put(Job::Push(Push { region, messages, from: thread::current().id(), answer }));
+        self.taken_in(answered.await).map(|stored| stored.length)
     }
 
     /// See [`crate::channel::Channel::receive`]; the lease is known under this name afterwards.

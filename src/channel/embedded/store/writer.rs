@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
+    thread::ThreadId,
     time::{Duration, Instant},
 };
 
@@ -54,7 +55,9 @@ pub(super) enum Job {
 pub(super) struct Push {
     pub(super) region: Region,
     pub(super) messages: Vec<Bytes>,
-    pub(super) answer: oneshot::Sender<Result<u64, PushError>>,
+    /// Where its answer is waited for.
+    pub(super) from: ThreadId,
+    pub(super) answer: oneshot::Sender<Result<Stored, PushError>>,
 }
 
 /// What comes from another channel, under a name by which it is known there. It is stored once, however often it comes.
@@ -75,6 +78,28 @@ pub(super) struct Writer {
     pub(super) letters: Letters,
     /// When somebody reads what is in the log, it is of no use to try to empty it again at once.
     pub(super) no_checkpoint_before: Instant,
+    /// Whether something was deleted since it was last looked whether the file can be made smaller.
+    pub(super) freed: bool,
+}
+
+/// That a push is stored, and how many messages wait.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) length: u64,
+    _others: Others,
+}
+
+/// Whom to answer besides, with how many messages wait; they are when this is dropped, wherever and why ever that is.
+#[derive(Debug, Default)]
+struct Others(Vec<(oneshot::Sender<Result<Stored, PushError>>, u64)>);
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        for (answer, length) in self.0.drain(..) {
+            // Who does not wait any more need not hear.
+            drop(answer.send(Ok(Stored { length, _others: Self::default() })));
+        }
+    }
 }
 
 impl Writer {
@@ -83,7 +108,8 @@ impl Writer {
         while let Some(jobs) = shared.writer.take() {
             // Whoever waits for an answer that a fault of ours has taken along is told by that; the transaction is undone.
             drop(catch_unwind(AssertUnwindSafe(|| self.work(jobs))));
-            if shared.writer.is_empty() {
+            if self.freed && shared.writer.is_empty() {
+                self.freed = false;
                 self.shrink();
             }
         }
@@ -144,9 +170,22 @@ impl Writer {
         if let Err(why) = self.keep_log_short() {
             return refuse(pushes, &PushError::Failed(why.sentence()));
         }
-        let mut room = match self.room() {
+        match self.store(pushes) {
+            Ok(stored) => answer(stored),
+            Err((pushes, why)) => refuse(pushes, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+        }
+    }
+
+    /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
+    fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, (Vec<Push>, rusqlite::Error)> {
+        let shared = Arc::clone(&self.shared);
+        let transaction = match self.begin() {
+            Ok(transaction) => transaction,
+            Err(why) => return Err((pushes, why)),
+        };
+        let mut room = match room(&transaction, &shared) {
             Ok(room) => room,
-            Err(why) => return refuse(pushes, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+            Err(why) => return Err((pushes, why)),
         };
         let (fitting, full): (Vec<_>, Vec<_>) = pushes.into_iter().partition(|push| {
             let needed = push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
@@ -158,41 +197,19 @@ impl Writer {
         });
         refuse(full, &PushError::Full);
         if fitting.is_empty() {
-            return;
+            return Ok(Vec::new());
         }
-        let stored = [Region::Adopted, Region::Oldest, Region::Newest].map(|region| (region, in_order(&fitting, region)));
-        match self.store(&stored) {
-            Ok(chunks) => {
-                let mut length = {
-                    let mut shelf = self.shared.shelf();
-                    let before = shelf.messages();
-                    for ((region, messages), chunks) in stored.iter().zip(chunks) {
-                        shelf.stored(*region, chunks, messages.len() as u64);
-                    }
-                    before
-                };
-                self.shared.arrived.notify_waiters();
-                for push in fitting {
+        match write(transaction, &shared, &fitting) {
+            Ok(mut length) => {
+                fail_point!("queue.pushed");
+                let lengths = fitting.into_iter().map(|push| {
                     length += push.messages.len() as u64;
-                    drop(push.answer.send(Ok(length)));
-                }
+                    (push, length)
+                });
+                Ok(lengths.collect())
             }
-            Err(why) => refuse(fitting, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+            Err(why) => Err((fitting, why)),
         }
-    }
-
-    /// Stores messages, in one transaction. Returns how many chunks each region got.
-    fn store(&mut self, regions: &[(Region, Vec<&Bytes>); 3]) -> rusqlite::Result<[i64; 3]> {
-        let shared = Arc::clone(&self.shared);
-        let transaction = self.begin()?;
-        let mut chunks = [0; 3];
-        for ((region, messages), chunks) in regions.iter().zip(&mut chunks) {
-            *chunks = insert(&transaction, &shared, *region, messages)?;
-        }
-        fail_point!("queue.push");
-        transaction.commit()?;
-        fail_point!("queue.pushed");
-        Ok(chunks)
     }
 
     fn import(&mut self, import: Import) {
@@ -202,7 +219,7 @@ impl Writer {
         }
         let needed = messages.iter().map(|message| on_disk(message.len()));
         let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
-        let imported = match self.keep_log_short().map(|()| self.room()) {
+        let imported = match self.keep_log_short().map(|()| room(&self.connection, &self.shared)) {
             Ok(Ok(room)) if needed.saturating_add(4 * PAGE) > room => Err(PushError::Full),
             Ok(Ok(_)) => self
                 .take_in(&name, region, &messages, letters)
@@ -243,41 +260,43 @@ impl Writer {
     }
 
     fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, Trouble>>)>) {
-        let (mut settlements, answers): (Vec<_>, Vec<_>) = settlements.into_iter().unzip();
-        let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
-        let letters = settlements.iter_mut().flat_map(|settlement| std::mem::take(&mut settlement.letters)).collect();
-        let rests = self.shared.shelf().rests(parts);
+        let (settlements, answers): (Vec<_>, Vec<_>) = settlements.into_iter().unzip();
         // If that fails, the rest of the log may do.
         drop(self.keep_log_short());
-        match self.finish(&rests, letters) {
+        match self.finish(settlements) {
             Ok(dropped) => {
-                Settlement::settled(settlements, &self.shared, rests);
                 // Each is counted once.
                 let counts = std::iter::once(dropped).chain(std::iter::repeat(0));
                 answers.into_iter().zip(counts).for_each(|(answer, dropped)| drop(answer.send(Ok(dropped))));
             }
             Err(why) => {
-                drop(settlements);
                 let trouble = self.trouble("complete messages", &why);
                 answers.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
             }
         }
     }
 
-    /// Writes down what is done and the dead letters, in one transaction. Returns how many letters were dropped.
-    fn finish(&mut self, rests: &BTreeMap<i64, Rest>, letters: Vec<Letter>) -> rusqlite::Result<u64> {
+    /// Writes down what is done and the dead letters, in one transaction, and says so to the shelf: nothing may come between,
+    /// as in [`write`]. Returns how many letters were dropped. When it fails, the leases are held as before.
+    fn finish(&mut self, mut settlements: Vec<Settlement>) -> rusqlite::Result<u64> {
+        let shared = Arc::clone(&self.shared);
+        let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
+        let letters: Vec<_> = settlements.iter_mut().flat_map(|settlement| std::mem::take(&mut settlement.letters)).collect();
+        let rests = shared.shelf().rests(parts);
         if rests.is_empty() && letters.is_empty() {
+            Settlement::settled(settlements, &shared, rests);
             return Ok(0);
         }
-        let shared = Arc::clone(&self.shared);
         let mut book = self.letters.clone();
         let transaction = self.begin()?;
-        write_down(&transaction, rests)?;
+        write_down(&transaction, &rests)?;
         let dropped = if letters.is_empty() { 0 } else { book.keep(&transaction, &shared, letters)? };
         fail_point!("queue.settle");
         transaction.commit()?;
-        fail_point!("queue.settled");
+        Settlement::settled(settlements, &shared, rests);
         self.letters = book;
+        self.freed = true;
+        fail_point!("queue.settled");
         Ok(dropped)
     }
 
@@ -297,6 +316,8 @@ impl Writer {
                 let mut shelf = self.shared.shelf();
                 shelf.written(rests);
                 shelf.cleared(messages);
+                drop(shelf);
+                self.freed = true;
                 Ok(messages > 0)
             }
             Err(why) => {
@@ -323,19 +344,8 @@ impl Writer {
         if kept.is_ok() {
             self.shared.shelf().written(done);
             self.letters = book;
+            self.freed = true;
         }
-    }
-
-    /// How many more bytes the file may get or has free.
-    fn room(&self) -> rusqlite::Result<u64> {
-        let (pages, free) = self.pages()?;
-        let log = self.shared.log_bytes().saturating_sub(LOG_BYTES);
-        Ok(self.shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
-    }
-
-    fn pages(&self) -> rusqlite::Result<(u64, u64)> {
-        let number = |pragma: &str| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        Ok((number("page_count")?.unsigned_abs(), number("freelist_count")?.unsigned_abs()))
     }
 
     fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
@@ -370,7 +380,7 @@ impl Writer {
 
     /// Gives space back to the disk once nearly nothing is in a large file. In between it is used again.
     fn shrink(&mut self) {
-        if let Ok((pages, free)) = self.pages()
+        if let Ok((pages, free)) = pages(&self.connection)
             && pages >= LARGE
             && pages.saturating_sub(free) <= NEARLY_NONE
         {
@@ -401,6 +411,56 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
         insert.execute(params![id, body.count(), body.finish()])?;
     }
     Ok(chunks)
+}
+
+/// Writes pushes down, and says so to the shelf. Returns how many messages waited before.
+///
+/// Nothing may come between the commit and the shelf: what is in the file and not on the shelf is found by nobody before the
+/// next start, and its numbers would be given again.
+fn write(transaction: Transaction<'_>, shared: &Shared, pushes: &[Push]) -> rusqlite::Result<u64> {
+    let mut stored = [(Region::Adopted, 0, 0), (Region::Oldest, 0, 0), (Region::Newest, 0, 0)];
+    for (region, chunks, count) in &mut stored {
+        let messages = in_order(pushes, *region);
+        *chunks = insert(&transaction, shared, *region, &messages)?;
+        *count = messages.len() as u64;
+    }
+    fail_point!("queue.push");
+    transaction.commit()?;
+    let mut shelf = shared.shelf();
+    let before = shelf.messages();
+    stored.into_iter().for_each(|(region, chunks, count)| shelf.stored(region, chunks, count));
+    drop(shelf);
+    shared.arrived.notify_waiters();
+    Ok(before)
+}
+
+/// How many more bytes the file may get or has free.
+fn room(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
+    let (pages, free) = pages(connection)?;
+    let log = shared.log_bytes().saturating_sub(LOG_BYTES);
+    Ok(shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
+}
+
+/// How many pages the file has, and how many of them are free.
+fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let number = |pragma: &str| connection.prepare(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    Ok((number("PRAGMA page_count")?.unsigned_abs(), number("PRAGMA freelist_count")?.unsigned_abs()))
+}
+
+/// Tells pushes that they are stored. Each answer wakes who waits for it, which is a system call for every one of them when it
+/// is done from here; so one of each thread is answered from here, and answers the others where it waits.
+fn answer(stored: Vec<(Push, u64)>) {
+    let mut threads: Vec<(ThreadId, Push, u64, Others)> = Vec::new();
+    for (push, length) in stored {
+        match threads.iter_mut().find(|(thread, ..)| *thread == push.from) {
+            Some((.., others)) => others.0.push((push.answer, length)),
+            None => threads.push((push.from, push, length, Others::default())),
+        }
+    }
+    for (_, push, length, others) in threads {
+        // Whom that does not reach drops them, which answers them from here.
+        drop(push.answer.send(Ok(Stored { length, _others: others })));
+    }
 }
 
 fn refuse(pushes: Vec<Push>, why: &PushError) {
