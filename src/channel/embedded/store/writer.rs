@@ -60,6 +60,9 @@ pub(super) struct Push {
     pub(super) answer: oneshot::Sender<Result<Stored, PushError>>,
 }
 
+/// Pushes that could not be stored, and why.
+type NotStored = (Vec<Push>, rusqlite::Error);
+
 /// What comes from another channel, under a name by which it is known there. It is stored once, however often it comes.
 #[derive(Debug)]
 pub(super) struct Import {
@@ -177,7 +180,7 @@ impl Writer {
     }
 
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
-    fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, (Vec<Push>, rusqlite::Error)> {
+    fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, NotStored> {
         let shared = Arc::clone(&self.shared);
         let transaction = match self.begin() {
             Ok(transaction) => transaction,
