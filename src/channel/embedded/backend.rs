@@ -12,6 +12,9 @@ pub trait Backend: Send + Sync {
     /// Queues messages, the first one first, all or none. Each may be a part of a larger buffer: what is kept after the
     /// answer must be copied. Returns how many wait afterwards, once they are as safe as
     /// `channel.embedded.durability` says.
+    ///
+    /// Once begun it is to be polled to its end or to be dropped: the answers of pushes from one thread may come with the
+    /// first of them, so one that is kept without being polled may hold up the others.
     async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError>;
 
     /// How many messages wait; those under a lease do not.

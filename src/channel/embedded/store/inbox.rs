@@ -64,3 +64,48 @@ impl<T> Inbox<T> {
         self.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use super::*;
+
+    /// Far longer than anything here takes: a wake that was lost never comes.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_thread_that_waits_is_woken_for_each_work_that_comes_alone() {
+        let inbox = Inbox::new();
+        let (done, heard) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Some(work) = inbox.take() {
+                    work.into_iter().for_each(|work| done.send(work).unwrap());
+                }
+            });
+            let heard: Vec<_> = (0..10_000)
+                .map_while(|work| {
+                    inbox.put(work);
+                    heard.recv_timeout(PATIENCE).ok()
+                })
+                .collect();
+            inbox.close();
+            assert!(heard.into_iter().eq(0..10_000), "work that nobody was woken for");
+        });
+    }
+
+    #[test]
+    fn who_is_at_work_is_not_woken_and_takes_all_that_came_meanwhile() {
+        let inbox = Inbox::new();
+        inbox.put(1);
+        assert_eq!(inbox.take(), Some(vec![1]));
+        inbox.put(2);
+        inbox.put(3);
+        assert!(!inbox.waiting().idle);
+        assert_eq!(inbox.take(), Some(vec![2, 3]));
+        inbox.close();
+        inbox.put(4);
+        assert_eq!(inbox.take(), None);
+    }
+}

@@ -6,6 +6,7 @@
 //! when it is opened anew. Three threads, each with a connection of its own: the [`writer`], the [`reader`], and the
 //! [`keeper`] of the log.
 
+mod answers;
 mod body;
 mod erasing;
 mod errors;
@@ -37,6 +38,7 @@ use rusqlite::OpenFlags;
 use tokio::sync::{Notify, oneshot};
 
 use self::{
+    answers::Push,
     errors::Trouble,
     inbox::Inbox,
     keeper::Keeper,
@@ -44,7 +46,7 @@ use self::{
     reader::{Question, Reader, Taken},
     settlement::Settlement,
     shelf::{Found, GivenBack, Region, Shelf},
-    writer::{Import, Job, Push, Writer},
+    writer::{Import, Job, Writer},
 };
 use super::{Backend, BackendError, End, PushError};
 use crate::{

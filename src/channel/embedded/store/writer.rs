@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    thread::ThreadId,
     time::{Duration, Instant},
 };
 
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
+    answers::{Push, answer, refuse},
     body::Body,
     erasing::{delete, write_down},
     errors::Trouble,
@@ -51,15 +51,6 @@ pub(super) enum Job {
     Rest(oneshot::Sender<Result<(), Trouble>>),
 }
 
-#[derive(Debug)]
-pub(super) struct Push {
-    pub(super) region: Region,
-    pub(super) messages: Vec<Bytes>,
-    /// Where its answer is waited for.
-    pub(super) from: ThreadId,
-    pub(super) answer: oneshot::Sender<Result<Stored, PushError>>,
-}
-
 /// Pushes that could not be stored, and why.
 type NotStored = (Vec<Push>, rusqlite::Error);
 
@@ -83,26 +74,6 @@ pub(super) struct Writer {
     pub(super) no_checkpoint_before: Instant,
     /// Whether something was deleted since it was last looked whether the file can be made smaller.
     pub(super) freed: bool,
-}
-
-/// That a push is stored, and how many messages wait.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) length: u64,
-    _others: Others,
-}
-
-/// Whom to answer besides, with how many messages wait; they are when this is dropped, wherever and why ever that is.
-#[derive(Debug, Default)]
-struct Others(Vec<(oneshot::Sender<Result<Stored, PushError>>, u64)>);
-
-impl Drop for Others {
-    fn drop(&mut self) {
-        for (answer, length) in self.0.drain(..) {
-            // Who does not wait any more need not hear.
-            drop(answer.send(Ok(Stored { length, _others: Self::default() })));
-        }
-    }
 }
 
 impl Writer {
@@ -400,7 +371,7 @@ impl Writer {
 
 /// Writes messages into chunks of a region. Returns how many chunks.
 fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<i64> {
-    let mut insert = transaction.prepare("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
+    let mut insert = transaction.prepare_cached("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
     let mut body = Body::new();
     let ends = packed(messages);
     let chunks = ends.len() as i64;
@@ -446,26 +417,6 @@ fn room(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
 
 /// How many pages the file has, and how many of them are free.
 fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let number = |pragma: &str| connection.prepare(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    let number = |pragma: &str| connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
     Ok((number("PRAGMA page_count")?.unsigned_abs(), number("PRAGMA freelist_count")?.unsigned_abs()))
-}
-
-/// Tells pushes that they are stored. Each answer wakes who waits for it, which is a system call for every one of them when it
-/// is done from here; so one of each thread is answered from here, and answers the others where it waits.
-fn answer(stored: Vec<(Push, u64)>) {
-    let mut threads: Vec<(ThreadId, Push, u64, Others)> = Vec::new();
-    for (push, length) in stored {
-        match threads.iter_mut().find(|(thread, ..)| *thread == push.from) {
-            Some((.., others)) => others.0.push((push.answer, length)),
-            None => threads.push((push.from, push, length, Others::default())),
-        }
-    }
-    for (_, push, length, others) in threads {
-        // Whom that does not reach drops them, which answers them from here.
-        drop(push.answer.send(Ok(Stored { length, _others: others })));
-    }
-}
-
-fn refuse(pushes: Vec<Push>, why: &PushError) {
-    pushes.into_iter().for_each(|push| drop(push.answer.send(Err(why.clone()))));
 }
