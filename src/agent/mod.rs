@@ -15,7 +15,7 @@
 //! ```
 //!
 //! After an outage of the destination the [`ramp`] lets little through at first, and twice as much with each success that
-//! was prompt.
+//! was prompt. While it works, the [`pace`] finds how many batches at once, and how large, it takes fastest.
 //!
 //! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
 //! the backlog in the channel. Whatever happens to an actor, a message it held is on the [`LeaseBook`] and still

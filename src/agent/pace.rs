@@ -70,6 +70,8 @@ pub(super) struct Wrote {
     pub(super) begun: Instant,
     /// When it had done it.
     pub(super) done: Instant,
+    /// How long it took for one request at the most: a large batch has several.
+    pub(super) slowest: Duration,
 }
 
 /// A way from one setting to another.
@@ -159,13 +161,13 @@ impl Pace {
     }
 
     /// Learns from a batch that was written.
-    fn wrote(&mut self, Wrote { points, full, begun, done }: Wrote) {
+    fn wrote(&mut self, Wrote { points, full, begun, done, slowest }: Wrote) {
         if begun < self.since {
             // With another setting; what was begun with this one is still to come.
             self.window = (0, 0, done);
             return;
         }
-        if done.duration_since(begun) > LATE {
+        if slowest > LATE {
             return self.late(done);
         }
         if !full {

@@ -143,8 +143,8 @@ async fn publish(
         }
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &environment, &progress).await;
-        if let Some(Written { at_once: true, .. }) = written {
-            let wrote = Wrote { points, full, begun, done: Instant::now() };
+        if let Some(Written { at_once: true, slowest, .. }) = written {
+            let wrote = Wrote { points, full, begun, done: Instant::now(), slowest };
             if let Some(Setting { workers, halvings }) = environment.places.wrote(wrote) {
                 slog::debug!(environment.log, "trying another pace"; "batches_at_once" => workers, "of_a_full_batch" => format!("1/{}", 1 << halvings));
             }
@@ -169,6 +169,8 @@ struct Written {
     refused: Vec<RefusedAt>,
     /// Whether each attempt worked, with requests as large as they may be.
     at_once: bool,
+    /// The longest attempt.
+    slowest: Duration,
 }
 
 /// Writes until it is written; `None` when the agent closes first, or too many wait for a destination that is away.
@@ -180,11 +182,12 @@ async fn write(
 ) -> Option<Written> {
     let conditions = &environment.conditions;
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
-    let (mut holding, mut at_once) = (false, true);
+    let (mut holding, mut at_once, mut slowest) = (false, true, Duration::ZERO);
     loop {
         let turn = environment.slow_start.turn(&environment.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
         let last = environment.closing.has_begun();
+        let begun = Instant::now();
         let outcome = {
             let _work = progress.begin("writing to the destination", environment.hang_timeout);
             stall_point!("publisher.write");
@@ -197,6 +200,7 @@ async fn write(
                 failing("publisher.write.error", destination.write()).await
             }
         };
+        slowest = slowest.max(begun.elapsed());
         let pause = match outcome {
             Outcome::Progressed => {
                 turn.succeeded();
@@ -209,7 +213,7 @@ async fn write(
             Outcome::Written { refused } => {
                 turn.succeeded();
                 conditions.end(Condition::Publisher);
-                return Some(Written { refused, at_once });
+                return Some(Written { refused, at_once, slowest });
             }
             Outcome::Retry { after, why } => {
                 turn.failed(Failure::Retry);

@@ -39,7 +39,7 @@ impl World {
             self.now += each;
             self.written += batch;
             let begun = self.now - each * u32::try_from(workers).unwrap();
-            self.pace.wrote(Wrote { points: batch, full: true, begun, done: self.now });
+            self.pace.wrote(Wrote { points: batch, full: true, begun, done: self.now, slowest: self.now - begun });
         }
         (self.written - before) as f64 / (self.now - start).as_secs_f64()
     }
@@ -115,7 +115,7 @@ fn late_answers_halve_what_is_written_at_once_down_to_one_small_batch() {
         world.now += Duration::from_secs(30);
         // All that were under way together are one reason, not eight.
         for _ in 0..8 {
-            world.pace.wrote(Wrote { points: 1, full: true, begun, done: world.now });
+            world.pace.wrote(Wrote { points: 1, full: true, begun, done: world.now, slowest: world.now - begun });
         }
         if seen.last() != Some(&world.pace.setting) {
             seen.push(world.pace.setting);
@@ -135,7 +135,7 @@ fn who_has_no_backlog_tries_nothing() {
     for _ in 0..10_000 {
         let begun = world.now;
         world.now += Duration::from_millis(10);
-        world.pace.wrote(Wrote { points: 5, full: false, begun, done: world.now });
+        world.pace.wrote(Wrote { points: 5, full: false, begun, done: world.now, slowest: Duration::ZERO });
         assert_eq!(world.pace.setting, all);
     }
 }
@@ -148,7 +148,7 @@ fn a_trial_ends_with_the_backlog() {
     }
     let home = world.pace.trial.unwrap().home;
     world.now += Duration::from_millis(10);
-    world.pace.wrote(Wrote { points: 5, full: false, begun: world.now, done: world.now });
+    world.pace.wrote(Wrote { points: 5, full: false, begun: world.now, done: world.now, slowest: Duration::ZERO });
     assert!(world.pace.trial.is_none());
     assert_eq!(world.pace.setting, home);
 }
@@ -226,7 +226,7 @@ proptest! {
         for (pause, took, full, points) in events {
             let begun = now + Duration::from_millis(pause);
             now = begun + Duration::from_millis(took);
-            pace.wrote(Wrote { points, full, begun, done: now });
+            pace.wrote(Wrote { points, full, begun, done: now, slowest: now - begun });
             prop_assert!((1..=most).contains(&pace.setting.workers) && pace.setting.halvings <= HALVINGS);
             let limits = pace.limits(Limits { interval: Duration::ZERO, max_messages, max_bytes: max_messages });
             prop_assert!((1..=max_messages).contains(&limits.max_messages) && (1..=max_messages).contains(&limits.max_bytes));
