@@ -22,17 +22,15 @@ use super::batching::Limits;
 /// How many batches are written at once before anything is known: one is encoded while the other is written.
 pub const WORKERS_AT_FIRST: usize = 2;
 
-/// How long a setting is watched at least while there is more at once each time.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How long a setting is watched at least while there is more at once each time, and for how many batches of each worker.
+const GLANCE: (Duration, usize) = (Duration::from_millis(20), 2);
 
 /// How much of the rate before must be left for that to go on.
-const STEADY: f64 = 0.95;
+const STEADY: f64 = 0.9;
 
-/// How long a setting is watched at least. Shorter, and a pause of anybody's on the same machine decides.
-const WINDOW: Duration = Duration::from_millis(250);
-
-/// For how many batches of each worker it is watched at least.
-const ROUNDS: usize = 4;
+/// How long a setting is watched at least, and for how many batches of each worker. Shorter, and a pause of anybody's on the same
+/// machine decides.
+const WINDOW: (Duration, usize) = (Duration::from_millis(250), 4);
 
 /// By how much more at once must be quicker.
 const WORTH: f64 = 1.02;
@@ -180,8 +178,8 @@ impl Pace {
         let (written, batches, start) = self.window;
         self.window = (written + points, batches + 1, start);
         let took = done.duration_since(start);
-        let window = if self.climb.is_some() { GLANCE } else { WINDOW };
-        if took >= window && batches + 1 >= ROUNDS * self.setting.workers {
+        let (long, rounds) = if self.climb.is_some() { GLANCE } else { WINDOW };
+        if took >= long && batches + 1 >= rounds * self.setting.workers {
             self.watched((written + points) as f64 / took.as_secs_f64(), done);
         }
     }
