@@ -228,15 +228,15 @@ impl Pace {
     fn judge(&mut self, trial: Trial, with: f64, after: f64, now: Instant) {
         let (times, by) = trial.step.wanted();
         if with < trial.before.max(after) * by {
-            self.in_vain();
-        } else if trial.better + 1 < times {
+            return self.in_vain();
+        }
+        if trial.better + 1 < times {
             self.trial = Some(Trial { before: after, with: None, better: trial.better + 1, ..trial });
-            self.set(trial.tried, now);
         } else {
             // The same way further, next.
             (self.vain, self.rest) = (0, (0, REST.0));
-            self.set(trial.tried, now);
         }
+        self.set(trial.tried, now);
     }
 
     fn in_vain(&mut self) {
