@@ -1,0 +1,171 @@
+//! What comes in: pushes, and what is imported.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{Connection, Transaction, params};
+
+use super::{Import, Writer, log::pages};
+use crate::{
+    channel::embedded::{
+        PushError,
+        store::{
+            Shared,
+            answers::{Push, answer, refuse},
+            body::Body,
+            file::{LOG_BYTES, PAGE},
+            letters::Letter,
+            packing::{in_order, on_disk, packed},
+            shelf::Region,
+        },
+    },
+    failpoint::fail_point,
+};
+
+/// Pushes that could not be stored, and why.
+type NotStored = (Vec<Push>, rusqlite::Error);
+
+impl Writer {
+    pub(super) fn push(&mut self, pushes: Vec<Push>) {
+        // What is left of the log's own room is for settling: it must go on when the disk is full.
+        if let Some(trouble) = self.shared.keeper.failed() {
+            return refuse(pushes, &PushError::Failed(trouble.sentence()));
+        }
+        if let Err(why) = self.keep_log_short() {
+            return refuse(pushes, &PushError::Failed(why.sentence()));
+        }
+        match self.store(pushes) {
+            Ok(stored) => answer(stored),
+            Err((pushes, why)) => refuse(pushes, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+        }
+    }
+
+    /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
+    fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, NotStored> {
+        let shared = Arc::clone(&self.shared);
+        let transaction = match self.begin() {
+            Ok(transaction) => transaction,
+            Err(why) => return Err((pushes, why)),
+        };
+        let mut room = match room(&transaction, &shared) {
+            Ok(room) => room,
+            Err(why) => return Err((pushes, why)),
+        };
+        let (fitting, full): (Vec<_>, Vec<_>) = pushes.into_iter().partition(|push| {
+            let needed = push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
+            let fits = needed.saturating_add(4 * PAGE) <= room;
+            if fits {
+                room -= needed;
+            }
+            fits
+        });
+        refuse(full, &PushError::Full);
+        if fitting.is_empty() {
+            return Ok(Vec::new());
+        }
+        match write(transaction, &shared, &fitting) {
+            Ok(mut length) => {
+                fail_point!("queue.pushed");
+                let lengths = fitting.into_iter().map(|push| {
+                    length += push.messages.len() as u64;
+                    (push, length)
+                });
+                Ok(lengths.collect())
+            }
+            Err(why) => Err((fitting, why)),
+        }
+    }
+
+    pub(super) fn import(&mut self, import: Import) {
+        let Import { name, region, messages, letters, answer } = import;
+        if let Some(trouble) = self.shared.keeper.failed() {
+            return drop(answer.send(Err(PushError::Failed(trouble.sentence()))));
+        }
+        let needed = messages.iter().map(|message| on_disk(message.len()));
+        let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
+        let imported = match self.keep_log_short().map(|()| room(&self.connection, &self.shared)) {
+            Ok(Ok(room)) if needed.saturating_add(4 * PAGE) > room => Err(PushError::Full),
+            Ok(Ok(_)) => self
+                .take_in(&name, region, &messages, letters)
+                .map_err(|why| PushError::Failed(self.trouble("import messages", &why).sentence()))
+                .and_then(|new| new.ok_or(PushError::Full)),
+            Ok(Err(why)) => Err(PushError::Failed(self.trouble("import messages", &why).sentence())),
+            Err(why) => Err(PushError::Failed(why.sentence())),
+        };
+        drop(answer.send(imported));
+    }
+
+    /// Stores what comes from elsewhere and that it has come, in one transaction. Returns whether it is new; `None` when dead
+    /// letters would be dropped for it, and nothing was stored.
+    fn take_in(
+        &mut self,
+        name: &str,
+        region: Region,
+        messages: &[Bytes],
+        letters: Vec<Letter>,
+    ) -> rusqlite::Result<Option<bool>> {
+        let shared = Arc::clone(&self.shared);
+        let mut book = self.letters.clone();
+        let transaction = self.begin()?;
+        if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
+            return Ok(Some(false));
+        }
+        let chunks = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
+        if !letters.is_empty() && book.keep(&transaction, &shared, letters)? > 0 {
+            return Ok(None);
+        }
+        transaction.commit()?;
+        self.letters = book;
+        if chunks > 0 {
+            shared.shelf().stored(region, chunks, messages.len() as u64);
+            shared.arrived.notify_waiters();
+        }
+        Ok(Some(true))
+    }
+}
+
+/// Writes messages into chunks of a region. Returns how many chunks.
+fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<i64> {
+    let mut insert = transaction.prepare_cached("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
+    let mut body = Body::new();
+    let ends = packed(messages);
+    let chunks = ends.len() as i64;
+    let first = shared.shelf().numbers(region, chunks);
+    let mut rest = messages;
+    for (id, count) in (first..).zip(ends) {
+        let (these, others) = rest.split_at(count.min(rest.len()));
+        rest = others;
+        body.clear();
+        these.iter().for_each(|message| body.push(message));
+        insert.execute(params![id, body.count(), body.finish()])?;
+    }
+    Ok(chunks)
+}
+
+/// Writes pushes down, and says so to the shelf. Returns how many messages waited before.
+///
+/// Nothing may come between the commit and the shelf: what is in the file and not on the shelf is found by nobody before the
+/// next start, and its numbers would be given again.
+fn write(transaction: Transaction<'_>, shared: &Shared, pushes: &[Push]) -> rusqlite::Result<u64> {
+    let mut stored = [(Region::Adopted, 0, 0), (Region::Oldest, 0, 0), (Region::Newest, 0, 0)];
+    for (region, chunks, count) in &mut stored {
+        let messages = in_order(pushes, *region);
+        *chunks = insert(&transaction, shared, *region, &messages)?;
+        *count = messages.len() as u64;
+    }
+    fail_point!("queue.push");
+    transaction.commit()?;
+    let mut shelf = shared.shelf();
+    let before = shelf.messages();
+    stored.into_iter().for_each(|(region, chunks, count)| shelf.stored(region, chunks, count));
+    drop(shelf);
+    shared.arrived.notify_waiters();
+    Ok(before)
+}
+
+/// How many more bytes the file may get or has free.
+fn room(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
+    let (pages, free) = pages(connection)?;
+    let log = shared.log_bytes().saturating_sub(LOG_BYTES);
+    Ok(shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
+}

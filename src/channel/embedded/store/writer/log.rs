@@ -1,0 +1,79 @@
+//! Keeps the log short, and the file no larger than it must be.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+
+use super::Writer;
+use crate::channel::embedded::store::{
+    errors::Trouble,
+    file::{LOG_BYTES, PAGE, PATIENCE},
+    keeper::checkpoint,
+};
+
+/// A log longer than this is emptied before messages come in, however long that takes.
+const LONG_LOG: u64 = LOG_BYTES / 4 * 3;
+/// A file is made smaller when it has so many pages of which nearly none is in use.
+const LARGE: u64 = (64 << 20) / PAGE;
+const NEARLY_NONE: u64 = (16 << 20) / PAGE;
+
+impl Writer {
+    /// Whoever reads the file meanwhile keeps the log; then nothing is lost but its emptiness.
+    pub(super) fn rest(&self) -> rusqlite::Result<()> {
+        let _one_at_a_time = self.shared.keeper.checkpointing();
+        self.connection.busy_timeout(Duration::from_millis(250))?;
+        let busy = checkpoint(&self.connection, "TRUNCATE");
+        self.connection.busy_timeout(PATIENCE)?;
+        if !busy? {
+            self.shared.log.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
+    /// disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
+    pub(super) fn keep_log_short(&mut self) -> Result<(), Trouble> {
+        if self.shared.log_bytes() <= LONG_LOG || self.no_checkpoint_before > Instant::now() {
+            return Ok(());
+        }
+        self.empty_log().map_err(|why| {
+            let trouble = self.trouble("move messages from the log", &why);
+            self.shared.keeper.failing(trouble.clone());
+            trouble
+        })
+    }
+
+    fn empty_log(&mut self) -> rusqlite::Result<()> {
+        let _one_at_a_time = self.shared.keeper.checkpointing();
+        self.connection.busy_timeout(Duration::from_millis(250))?;
+        let busy = checkpoint(&self.connection, "RESTART");
+        self.connection.busy_timeout(PATIENCE)?;
+        if busy? {
+            self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
+        } else {
+            self.shared.log.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives space back to the disk once nearly nothing is in a large file. In between it is used again.
+    pub(super) fn shrink(&mut self) {
+        if let Ok((pages, free)) = pages(&self.connection)
+            && pages >= LARGE
+            && pages.saturating_sub(free) <= NEARLY_NONE
+        {
+            // Without room for it, it stays as it is.
+            drop(self.connection.execute_batch("VACUUM"));
+            self.shared.keeper.committed(u64::MAX);
+        }
+    }
+}
+
+/// How many pages the file has, and how many of them are free.
+pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let number = |pragma: &str| connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    Ok((number("PRAGMA page_count")?.unsigned_abs(), number("PRAGMA freelist_count")?.unsigned_abs()))
+}
