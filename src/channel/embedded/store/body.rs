@@ -20,6 +20,11 @@ impl Body {
         Self { bytes: vec![0; CHECKSUM], count: 0 }
     }
 
+    /// Makes room for messages with so many bytes, what each takes besides included.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     pub(super) fn push(&mut self, message: &[u8]) {
         // The store refuses what is larger.
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX);

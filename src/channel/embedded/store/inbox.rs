@@ -1,4 +1,7 @@
 //! How work comes to a thread: everything that waits is taken at once.
+//!
+//! Waking a thread costs a system call here and a wait there, which may be more than the work. So work that can be done
+//! anywhere is gathered while the thread sleeps: whoever brings the first of it may do what has come until then.
 
 use std::{
     mem,
@@ -18,11 +21,20 @@ struct Waiting<T> {
     closed: bool,
     /// The thread waits, so it must be woken: a system call, which is spared as long as it is at work.
     idle: bool,
+    /// Somebody has a [`Gathering`].
+    gathering: bool,
 }
+
+/// The work that is gathered while the thread sleeps. What is not taken by the time this is dropped is left to the thread.
+#[derive(Debug)]
+pub(super) struct Gathering<'a, T>(&'a Inbox<T>);
 
 impl<T> Inbox<T> {
     pub(super) fn new() -> Self {
-        Self { waiting: Mutex::new(Waiting { work: Vec::new(), closed: false, idle: false }), changed: Condvar::new() }
+        Self {
+            waiting: Mutex::new(Waiting { work: Vec::new(), closed: false, idle: false, gathering: false }),
+            changed: Condvar::new(),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
@@ -38,6 +50,19 @@ impl<T> Inbox<T> {
                 self.changed.notify_one();
             }
         }
+    }
+
+    /// Puts work in that can be done anywhere. While the thread sleeps it is not woken for it: whoever brought the first work
+    /// since then is given all that is gathered. When the inbox is closed the work is dropped.
+    pub(super) fn gather(&self, work: T) -> Option<Gathering<'_, T>> {
+        let mut waiting = self.waiting();
+        if waiting.closed {
+            return None;
+        }
+        waiting.work.push(work);
+        let first = waiting.idle && !mem::replace(&mut waiting.gathering, true);
+        drop(waiting);
+        first.then(|| Gathering(self))
     }
 
     /// Waits for work and takes all of it; `None` when there is none and there will be none.
@@ -58,10 +83,34 @@ impl<T> Inbox<T> {
         self.waiting().work.is_empty()
     }
 
+    /// Whether the thread sleeps.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting().idle
+    }
+
     /// What is in it is still to be done, more does not come in.
     pub(super) fn close(&self) {
         self.waiting().closed = true;
         self.changed.notify_all();
+    }
+}
+
+impl<T> Gathering<'_, T> {
+    /// Takes what is gathered, if `fits` says so of it; nothing when the thread was woken meanwhile, since it takes all.
+    pub(super) fn take(self, fits: impl FnOnce(&[T]) -> bool) -> Vec<T> {
+        let mut waiting = self.0.waiting();
+        if waiting.idle && fits(&waiting.work) { mem::take(&mut waiting.work) } else { Vec::new() }
+    }
+}
+
+impl<T> Drop for Gathering<'_, T> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        waiting.gathering = false;
+        if !waiting.work.is_empty() && mem::take(&mut waiting.idle) {
+            self.0.changed.notify_one();
+        }
     }
 }
 
@@ -107,5 +156,47 @@ mod tests {
         inbox.close();
         inbox.put(4);
         assert_eq!(inbox.take(), None);
+    }
+
+    /// An inbox whose thread waits, as far as it knows.
+    fn asleep() -> Inbox<u32> {
+        let inbox = Inbox::new();
+        inbox.waiting().idle = true;
+        inbox
+    }
+
+    #[test]
+    fn who_brings_the_first_work_gets_all_that_is_gathered_and_the_thread_sleeps_on() {
+        let inbox = asleep();
+        let gathering = inbox.gather(1).unwrap();
+        assert!(inbox.gather(2).is_none());
+        assert_eq!(gathering.take(|work| work == [1, 2]), [1, 2]);
+        assert!(inbox.waiting().idle);
+        let next = inbox.gather(3).unwrap();
+        assert_eq!(next.take(|_| true), [3]);
+    }
+
+    #[test]
+    fn what_is_gathered_and_not_taken_is_the_threads() {
+        let given_up = |inbox: &Inbox<u32>| drop(inbox.gather(1));
+        let too_much = |inbox: &Inbox<u32>| assert!(inbox.gather(1).unwrap().take(|_| false).is_empty());
+        let woken = |inbox: &Inbox<u32>| {
+            let gathering = inbox.gather(1).unwrap();
+            inbox.put(2);
+            assert!(gathering.take(|_| true).is_empty());
+        };
+        for leave in [given_up, too_much, woken] as [fn(&Inbox<u32>); 3] {
+            let inbox = asleep();
+            leave(&inbox);
+            assert!(!inbox.waiting().idle, "nobody was woken");
+            assert_eq!(inbox.take().unwrap()[0], 1);
+        }
+    }
+
+    #[test]
+    fn a_thread_at_work_is_left_what_comes_meanwhile() {
+        let inbox = Inbox::new();
+        assert!(inbox.gather(1).is_none());
+        assert_eq!(inbox.take(), Some(vec![1]));
     }
 }

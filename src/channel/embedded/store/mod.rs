@@ -3,11 +3,12 @@
 //! All pushes that wait are one commit, and their messages one row, a *chunk*: [`body`] is its bytes. [`file`] is what SQLite
 //! keeps: chunks, which of their messages are done, dead letters. What waits and what is leased is in memory, on the
 //! [`shelf`], as few [`spans`] of places; since only this process has the file, everything that is not done waits again
-//! when it is opened anew. Three threads, each with a connection of its own: the [`writer`], the [`reader`], and the
-//! [`keeper`] of the log.
+//! when it is opened anew. Three threads, each with a connection of its own: the [`writer`]'s, the [`reader`]'s, and the
+//! [`keeper`]'s of the log. A usual push wakes none of them: it is committed at the writer's [`desk`] by whoever brings it.
 
 mod answers;
 mod body;
+mod desk;
 mod erasing;
 mod errors;
 mod file;
@@ -39,6 +40,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::{
     answers::Push,
+    desk::Desk,
     errors::Trouble,
     inbox::Inbox,
     keeper::Keeper,
@@ -51,7 +53,7 @@ use self::{
 use super::{Backend, BackendError, End, PushError};
 use crate::{
     channel::{self, ChannelError, DeadLetter, Demand, LeaseId, redis::StoredLetter},
-    config,
+    config::{self, Durability},
 };
 
 pub(super) use self::{
@@ -80,6 +82,7 @@ struct Shared {
     damaged: AtomicU64,
     set_aside: AtomicU64,
     writer: Inbox<Job>,
+    desk: Desk,
     reader: Inbox<Question>,
 }
 
@@ -225,7 +228,8 @@ impl Store {
             running.threads.push(thread.map_err(|why| Trouble::io("start a thread for", &shared.path, &why))?);
             Ok(())
         };
-        spawn("queue-writer", Box::new(move || write.run()))?;
+        let writing = Arc::clone(&shared);
+        spawn("queue-writer", Box::new(move || writing.desk.run(&writing, write)))?;
         spawn("queue-reader", Box::new(move || read.run()))?;
         let kept = Arc::clone(&shared);
         spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &mut log_file)))?;
@@ -247,6 +251,7 @@ impl Store {
             damaged: AtomicU64::new(0),
             set_aside: AtomicU64::new(0),
             writer: Inbox::new(),
+            desk: Desk::default(),
             reader: Inbox::new(),
         }
     }
@@ -340,7 +345,11 @@ impl Store {
             return Ok(running.shared.shelf().messages());
         }
         let (answer, answered) = oneshot::channel();
-        running.shared.writer.put(Job::Push(Push { region, messages, from: thread::current().id(), answer }));
+        let push = Push { region, messages, from: thread::current().id(), answer };
+        match self.settings.durability {
+            Durability::Process => desk::push(&running.shared, push).await,
+            Durability::Fsync => running.shared.writer.put(Job::Push(push)),
+        }
         self.taken_in(answered.await).map(|stored| stored.length)
     }
 

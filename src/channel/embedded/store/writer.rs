@@ -1,14 +1,10 @@
-//! The thread that writes: everything that waits goes into one commit, and only then is anybody answered.
+//! What writes: everything that waits goes into one commit, and only then is anybody answered.
 
 mod incoming;
 mod log;
 mod outgoing;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -18,6 +14,7 @@ use super::{
     Shared,
     answers::Push,
     errors::Trouble,
+    file::PATIENCE,
     letters::{Letter, Letters},
     settlement::Settlement,
     shelf::Region,
@@ -42,6 +39,16 @@ pub(super) enum Job {
     Rest(oneshot::Sender<Result<(), Trouble>>),
 }
 
+impl Job {
+    /// How many bytes of messages it has, of which only a push knows.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Push(push) => push.messages.iter().map(Bytes::len).sum(),
+            _ => 0,
+        }
+    }
+}
+
 /// What comes from another channel, under a name by which it is known there. It is stored once, however often it comes.
 #[derive(Debug)]
 pub(super) struct Import {
@@ -54,6 +61,7 @@ pub(super) struct Import {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) connection: Connection,
@@ -65,20 +73,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        while let Some(jobs) = shared.writer.take() {
-            // Whoever waits for an answer that a fault of ours has taken along is told by that; the transaction is undone.
-            drop(catch_unwind(AssertUnwindSafe(|| self.work(jobs))));
-            if self.freed && shared.writer.is_empty() {
-                self.freed = false;
-                self.shrink();
-            }
-        }
-    }
-
     /// Settling goes first, since it makes room; what waits at the same time has no order.
-    fn work(&mut self, jobs: Vec<Job>) {
+    pub(super) fn work(&mut self, jobs: Vec<Job>) {
+        // It is less where nobody may be kept waiting. Should that fail, so does what follows.
+        drop(self.connection.busy_timeout(PATIENCE));
         let (mut pushes, mut settlements, mut flushes, mut rests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for job in jobs {
             match job {

@@ -1,9 +1,9 @@
 //! What comes in: pushes, and what is imported.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction, params};
 
 use super::{Import, Writer, log::pages};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         store::{
             Shared,
             answers::{Push, answer, refuse},
-            body::Body,
+            body::{Body, PER_MESSAGE},
             file::{LOG_BYTES, PAGE},
             letters::Letter,
             packing::{in_order, on_disk, packed},
@@ -36,8 +36,28 @@ impl Writer {
         }
         match self.store(pushes) {
             Ok(stored) => answer(stored),
-            Err((pushes, why)) => refuse(pushes, &PushError::Failed(self.trouble("queue messages", &why).sentence())),
+            Err((pushes, why)) => self.refuse(pushes, &why),
         }
+    }
+
+    /// Stores pushes as [`Writer::push`] does, unless another program is in the way: then it returns them. To be asked only of
+    /// who [is quick](Writer::is_quick).
+    pub(in super::super) fn push_at_once(&mut self, pushes: Vec<Push>) -> Vec<Push> {
+        if let Err(why) = self.connection.busy_timeout(Duration::ZERO) {
+            self.refuse(pushes, &why);
+            return Vec::new();
+        }
+        match self.store(pushes) {
+            Ok(stored) => answer(stored),
+            Err((pushes, why)) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return pushes,
+            Err((pushes, why)) => self.refuse(pushes, &why),
+        }
+        self.shared.keeper.committed(self.shared.log_bytes());
+        Vec::new()
+    }
+
+    fn refuse(&self, pushes: Vec<Push>, why: &rusqlite::Error) {
+        refuse(pushes, &PushError::Failed(self.trouble("queue messages", why).sentence()));
     }
 
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
@@ -126,6 +146,9 @@ impl Writer {
 
 /// Writes messages into chunks of a region. Returns how many chunks.
 fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<i64> {
+    if messages.is_empty() {
+        return Ok(0);
+    }
     let mut insert = transaction.prepare_cached("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
     let mut body = Body::new();
     let ends = packed(messages);
@@ -136,6 +159,7 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
         let (these, others) = rest.split_at(count.min(rest.len()));
         rest = others;
         body.clear();
+        body.reserve(these.iter().map(|message| message.len() + PER_MESSAGE).sum());
         these.iter().for_each(|message| body.push(message));
         insert.execute(params![id, body.count(), body.finish()])?;
     }

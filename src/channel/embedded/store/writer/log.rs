@@ -1,6 +1,7 @@
 //! Keeps the log short, and the file no larger than it must be.
 
 use std::{
+    mem,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -33,6 +34,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether a push waits for nothing: neither for the disk nor for a reader of the log.
+    pub(in super::super) fn is_quick(&self) -> bool {
+        self.shared.log_bytes() <= LONG_LOG && self.shared.keeper.failed().is_none()
+    }
+
     /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
     /// disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
     pub(super) fn keep_log_short(&mut self) -> Result<(), Trouble> {
@@ -60,7 +66,10 @@ impl Writer {
     }
 
     /// Gives space back to the disk once nearly nothing is in a large file. In between it is used again.
-    pub(super) fn shrink(&mut self) {
+    pub(in super::super) fn shrink(&mut self) {
+        if !mem::take(&mut self.freed) {
+            return;
+        }
         if let Ok((pages, free)) = pages(&self.connection)
             && pages >= LARGE
             && pages.saturating_sub(free) <= NEARLY_NONE
