@@ -8,6 +8,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    thread,
 };
 
 use super::{
@@ -19,6 +20,8 @@ use super::{
 
 /// How many bytes are little: some 50 µs to commit.
 const LITTLE: usize = 64 << 10;
+/// How often it is looked whether the writer has done with what is quick.
+const TRIES: usize = 20;
 
 /// Where the writer is, for one at a time. It is there as long as its thread runs.
 #[derive(Debug, Default)]
@@ -52,6 +55,17 @@ impl Desk {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Keeps everybody from writing for as long as what it returns is kept; `None` while the writer has much to do.
+    pub(super) fn keep_free(&self) -> Option<MutexGuard<'_, Option<Writer>>> {
+        (0..TRIES).find_map(|_| {
+            let writer = self.writer_now();
+            if writer.is_none() {
+                thread::yield_now();
+            }
+            writer
+        })
     }
 
     /// Commits what is gathered, if that is quick.

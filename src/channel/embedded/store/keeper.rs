@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,8 @@ use crate::failpoint::fail_point;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// The log is moved into the file from this length on.
 const LONG_LOG: u64 = LOG_BYTES / 4;
+/// So many pages are moved in less than a millisecond.
+const FEW: u64 = 64;
 
 /// What the writer and the keeper tell each other.
 #[derive(Debug, Default)]
@@ -117,16 +119,33 @@ impl Keeper {
 
     fn keep(&self, shared: &Shared, connection: &Connection, log: &File, length: u64) -> Result<(), Trouble> {
         fail_point!("queue.sync");
-        let synced = log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why));
-        let moved = if length >= LONG_LOG { self.checkpoint(connection) } else { Ok(()) };
-        let moved = moved.map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why));
-        synced.and(moved)
+        let moved = if length >= LONG_LOG { self.empty(shared, connection) } else { Ok(false) };
+        if !matches!(moved, Ok(true)) {
+            log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why))?;
+        }
+        moved.map(drop).map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why))
     }
 
-    fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Moves what is in the log into the file; when it is soon done, then while nobody writes, since the log begins anew only
+    /// when nothing is left in it. Returns whether all that was in it before is synced thereby, which somebody who reads the
+    /// file can prevent.
+    fn empty(&self, shared: &Shared, connection: &Connection) -> rusqlite::Result<bool> {
+        let before = shared.log.load(Ordering::Relaxed);
+        let moved = self.checkpoint(connection)?;
+        let left = shared.log.load(Ordering::Relaxed).saturating_sub(moved);
+        if (1..=FEW).contains(&left)
+            && let Some(_nobody_writes) = shared.desk.keep_free()
+        {
+            self.checkpoint(connection)?;
+        }
+        Ok(moved >= before)
+    }
+
+    /// Returns how many pages from the log's beginning are in the file now.
+    fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<u64> {
         let _one_at_a_time = self.checkpointing();
         fail_point!("queue.checkpoint");
-        checkpoint(connection, "PASSIVE").map(drop)
+        Ok(checkpoint(connection, "PASSIVE")?.unwrap_or_default())
     }
 }
 
@@ -135,11 +154,16 @@ fn fault(shared: &Shared) -> Trouble {
     Trouble::new(what, "report what the log says before this, as it is a bug; it is tried again by itself")
 }
 
-/// Moves what is in the log into the file. Returns whether somebody else was in the way.
-pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
-    match connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0)) {
-        Err(why) if why.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(true),
-        busy => busy,
+/// Moves what is in the log into the file. Returns how many of its pages are there now; `None` when somebody else was in the
+/// way of what `mode` asks for.
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Option<u64>> {
+    let moved = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        let (busy, pages): (bool, i64) = (row.get(0)?, row.get(2)?);
+        Ok(if busy { None } else { u64::try_from(pages).ok() })
+    });
+    match moved {
+        Err(why) if why.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(None),
+        moved => moved,
     }
 }
 

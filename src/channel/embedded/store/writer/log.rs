@@ -26,9 +26,9 @@ impl Writer {
     pub(super) fn rest(&self) -> rusqlite::Result<()> {
         let _one_at_a_time = self.shared.keeper.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
-        let busy = checkpoint(&self.connection, "TRUNCATE");
+        let moved = checkpoint(&self.connection, "TRUNCATE");
         self.connection.busy_timeout(PATIENCE)?;
-        if !busy? {
+        if moved?.is_some() {
             self.shared.log.store(0, Ordering::Relaxed);
         }
         Ok(())
@@ -55,12 +55,12 @@ impl Writer {
     fn empty_log(&mut self) -> rusqlite::Result<()> {
         let _one_at_a_time = self.shared.keeper.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
-        let busy = checkpoint(&self.connection, "RESTART");
+        let moved = checkpoint(&self.connection, "RESTART");
         self.connection.busy_timeout(PATIENCE)?;
-        if busy? {
-            self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
-        } else {
+        if moved?.is_some() {
             self.shared.log.store(0, Ordering::Relaxed);
+        } else {
+            self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
         }
         Ok(())
     }
