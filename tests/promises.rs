@@ -47,6 +47,8 @@ mod python_client;
 mod shutdown;
 #[path = "systemd.rs"]
 mod systemd;
+#[path = "systemd_boot.rs"]
+mod systemd_boot;
 #[path = "systemd_unit.rs"]
 mod systemd_unit;
 #[path = "unread_log.rs"]

@@ -4,6 +4,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod influxd;
+pub(crate) mod machine;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;

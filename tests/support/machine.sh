@@ -1,0 +1,87 @@
+#!/bin/sh
+# A machine in namespaces of its own, with a systemd as its first process: machine.rs beside this says what is in it.
+#
+#   machine.sh ROOT CGROUP KADABRA PROJECT    ROOT is an empty folder, CGROUP a control group of version 2 without processes
+set -eu
+
+if [ "$1" != inside ]; then
+    # So that the control groups of this systemd lie below this one.
+    echo $$ >"$2/cgroup.procs"
+    # It could change the clock and the kernel of whoever runs the tests. It ends with the process that this becomes, and with
+    # it everything that it has started.
+    exec setpriv --bounding-set=-sys_boot,-sys_module,-sys_time,-syslog \
+        unshare --cgroup --ipc --mount --net --pid --uts --fork --kill-child sh "$0" inside "$@"
+fi
+
+root=$2 kadabra=$4 project=$5
+units=/usr/lib/systemd/system
+
+mount -t tmpfs -o mode=755 tmpfs "$root"
+cd "$root"
+mkdir -p dev etc/systemd/system/sockets.target.wants etc/systemd/system/multi-user.target.wants etc/kadabra \
+    home/somebody proc root run sys tmp usr var/lib var/log var/tmp
+chmod 1777 tmp var/tmp
+
+# The programs of whoever runs the tests, which nobody can change from here; of their units only those that a small machine needs.
+mount --bind /usr usr
+mount -o remount,bind,ro usr
+for name in /bin /sbin /lib*; do
+    [ ! -L "$name" ] || cp -a "$name" .
+done
+for folder in usr/local/bin usr/lib/systemd/system-generators usr/lib/systemd/system; do
+    mount -t tmpfs -o mode=755 tmpfs $folder
+done
+for unit in basic.target final.target local-fs.target multi-user.target network.target network-online.target paths.target \
+    shutdown.target slices.target sockets.target sysinit.target timers.target umount.target \
+    systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket dbus.service dbus.socket; do
+    cp -a $units/$unit usr/lib/systemd/system
+done
+for socket in dbus.socket systemd-journald.socket systemd-journald-dev-log.socket; do
+    ln -s $units/$socket etc/systemd/system/sockets.target.wants
+done
+
+cat >etc/passwd <<END
+root:x:0:0::/root:/bin/sh
+messagebus:x:990:990::/:/bin/false
+redis:x:991:991::/:/bin/false
+somebody:x:1000:1000::/home/somebody:/bin/sh
+nobody:x:65534:65534::/:/bin/false
+END
+cat >etc/group <<END
+root:x:0:
+messagebus:x:990:
+redis:x:991:
+somebody:x:1000:
+clients:x:1001:
+nogroup:x:65534:
+END
+echo 00000000000000000000000000000001 >etc/machine-id
+echo machine >etc/hostname
+echo '127.0.0.1 localhost' >etc/hosts
+printf 'passwd: files systemd\ngroup: files systemd\nhosts: files\n' >etc/nsswitch.conf
+echo 'of nobody else' >home/somebody/letter
+
+# What the README says about installing it.
+cp "$kadabra" usr/local/bin/kadabra
+cp "$project/conf/examples/influxdb.toml" etc/kadabra/kadabra.toml
+cp "$project/conf/systemd/kadabra.service" etc/systemd/system
+
+# Else systemd takes the devices of whoever runs the tests for its own.
+mount -t tmpfs -o mode=755 tmpfs dev
+cp -a /dev/full /dev/null /dev/random /dev/tty /dev/urandom /dev/zero dev
+ln -s pts/ptmx dev/ptmx
+mount -t proc proc proc
+# Settings of the kernel, which are not this machine's alone.
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+
+mkdir outside
+pivot_root . outside
+umount -l outside
+rmdir outside
+# As systemd has it where no other program has prepared its mounts.
+mount --make-rshared /
+cd /
+exec env -i container=kadabra PATH=/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8 /lib/systemd/systemd --unit=multi-user.target
