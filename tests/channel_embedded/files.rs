@@ -117,22 +117,60 @@ fn a_damaged_message_becomes_a_dead_letter_and_nobody_waits_for_it() {
 
 #[test]
 fn one_agent_a_file_whatever_name_it_has() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("q.db");
-    let link = folder.path().join("link.db");
-    std::os::unix::fs::symlink(&path, &link).unwrap();
-    run(async {
-        let first = open(&settings(&path)).await;
-        for other in [&path, &link] {
-            let said = EmbeddedChannel::new(&settings(other), "here").open().await.unwrap_err().to_string();
-            let expected = format!("{} is another agent's that is running; end that agent, or", path.display());
-            assert!(said.starts_with(&expected), "{said}");
+    for made_before in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("q.db");
+        let (link, hard) = (folder.path().join("link.db"), folder.path().join("hard.db"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        if made_before {
+            run(async { drop(open(&settings(&path)).await) });
         }
-        first.open().await.unwrap();
-        push(&first, ["m"]).await;
-        drop(first);
-        assert_eq!(open(&settings(&link)).await.depth().await.unwrap().queued, 1);
-    });
+        run(async {
+            let first = open(&settings(&link)).await;
+            fs::hard_link(&path, &hard).unwrap();
+            for (other, its_own) in [(&path, &path), (&link, &path), (&hard, &hard)] {
+                let said = EmbeddedChannel::new(&settings(other), "here").open().await.unwrap_err().to_string();
+                let expected = format!("{} is another agent's that is running; end that agent, or", its_own.display());
+                assert!(said.starts_with(&expected), "{said}");
+            }
+            // Whoever cleans up does not let a second agent in.
+            fs::remove_file(folder.path().join("q.db-lock")).unwrap();
+            let said = EmbeddedChannel::new(&settings(&path), "here").open().await.unwrap_err().to_string();
+            assert!(said.contains("is another agent's that is running"), "{said}");
+            first.open().await.unwrap();
+            push(&first, ["m"]).await;
+            drop(first);
+            assert!(!folder.path().join("link.db-wal").exists(), "a log that is nobody's");
+            assert_eq!(open(&settings(&link)).await.depth().await.unwrap().queued, 1);
+        });
+    }
+}
+
+#[test]
+fn a_file_that_is_deleted_moved_or_replaced_under_the_agent_is_noticed_and_takes_no_more_until_it_is_back() {
+    for (name, replaced) in [("q.db", false), ("q.db", true), ("q.db-wal", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("q.db");
+        let (file, moved) = (folder.path().join(name), folder.path().join("moved"));
+        run(async {
+            let channel = open(&settings(&path)).await;
+            push(&channel, ["before"]).await;
+            fs::rename(&file, &moved).unwrap();
+            if replaced {
+                fs::write(&file, "").unwrap();
+            }
+            let more = async || channel.backend().push(End::Newest, vec![Bytes::from_static(b"m")]).await;
+            let why = crate::channel_contract::eventually("a push to be refused", async || more().await.err()).await.to_string();
+            let expected = format!("{} was deleted, moved or replaced under the running agent", file.display());
+            assert!(why.starts_with(&expected) && why.contains("; put "), "{why}");
+            // What waits can still be published.
+            let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+            assert_eq!(lease.messages[0], b"before");
+            channel.complete(&mut vec![lease], &[]).await.unwrap();
+            fs::rename(&moved, &file).unwrap();
+            crate::channel_contract::eventually("a push to be taken again", async || more().await.ok()).await;
+        });
+    }
 }
 
 #[test]

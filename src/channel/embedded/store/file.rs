@@ -8,7 +8,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -53,11 +53,15 @@ const SCHEMA: [&str; 7] = [
     "CREATE TABLE identity (id TEXT NOT NULL)",
 ];
 
-/// The file, ours alone for as long as this is kept. To be dropped after every connection.
+/// The file, ours alone for as long as this is kept. To be dropped after every connection: who closes a file gives up all
+/// locks that its process has on it, SQLite's too.
 #[derive(Debug)]
 pub(super) struct Owned {
-    /// Without links, so that it has one name only.
+    /// Without symbolic links.
     pub(super) path: PathBuf,
+    /// Locked as a whole, which SQLite's own locks do not meet, since the file may have several names.
+    pub(super) file: File,
+    /// Locked as well, so that it can be told without touching the file whether somebody has it.
     _lock: File,
 }
 
@@ -67,6 +71,10 @@ impl Owned {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|why| Trouble::io("make the folder", folder, &why))?;
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) && !path.exists() {
+            // A link to what is not there yet leads nowhere until it is.
+            private(path).map_err(|why| Trouble::io("make what this is a link to:", path, &why))?;
+        }
         let path = real(path).map_err(|why| Trouble::io("open", path, &why))?;
         let exists = plain(&path)?;
         let lock_path = beside(&path, "-lock");
@@ -80,24 +88,58 @@ impl Owned {
                 return Err(Trouble::io("open", &lock_path, &why));
             }
         };
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Trouble::new(
-                    format!("{} is another agent's that is running", path.display()),
-                    "end that agent, or give each a channel.embedded.path of its own",
-                ));
-            }
-            Err(TryLockError::Error(why)) => return Err(Trouble::io("lock", &lock_path, &why)),
-        }
+        lock_alone(&lock, &lock_path, &path)?;
         // Not before the file is ours: who closes a file gives up all locks that its process has on it.
         if exists {
             header(&path)?;
         }
         // What it makes itself, SQLite makes readable for all; what it makes beside it is as this.
-        private(&path).map_err(|why| Trouble::io("open", &path, &why))?;
-        Ok(Self { path, _lock: lock })
+        let file = private(&path).map_err(|why| Trouble::io("open", &path, &why))?;
+        lock_alone(&file, &path, &path)?;
+        Ok(Self { path, file, _lock: lock })
     }
+}
+
+/// Locks a file, or says that another agent has `path`.
+fn lock_alone(file: &File, named: &Path, path: &Path) -> Result<(), Trouble> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Trouble::new(
+            format!("{} is another agent's that is running", path.display()),
+            "end that agent, or give each a channel.embedded.path of its own",
+        )),
+        Err(TryLockError::Error(why)) => Err(Trouble::io("lock", named, &why)),
+    }
+}
+
+/// The files that are open, to be told from what has their names later.
+#[derive(Debug)]
+pub(super) struct Opened(Vec<(PathBuf, (u64, u64))>);
+
+impl Opened {
+    pub(super) fn new<'a>(files: impl IntoIterator<Item = (&'a Path, &'a File)>) -> io::Result<Self> {
+        let known = |(path, file): (&Path, &File)| Ok((path.to_owned(), inode(&file.metadata()?)));
+        files.into_iter().map(known).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Fails when one of them has lost its name: what is written goes where the next start does not look.
+    pub(super) fn still_there(&self) -> Result<(), Trouble> {
+        let lost = |(path, known): &&(PathBuf, (u64, u64))| !fs::metadata(path).is_ok_and(|found| inode(&found) == *known);
+        let Some((path, _)) = self.0.iter().find(lost) else { return Ok(()) };
+        let shown = path.display();
+        Err(Trouble::new(
+            format!(
+                "{shown} was deleted, moved or replaced under the running agent, so that what is queued now would be gone with its end"
+            ),
+            format!(
+                "put {shown} back where it was; if it is gone, wait until what is in it is published, then restart the agent, which makes a new one"
+            ),
+        ))
+    }
+}
+
+fn inode(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// Whether another process has made the file its own. Nothing is made or changed.

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use super::{
     Shared,
     errors::Trouble,
-    file::{LOG_BYTES, beside, reserve_log},
+    file::{LOG_BYTES, Opened, beside, reserve_log},
 };
 use crate::failpoint::fail_point;
 
@@ -104,11 +104,11 @@ impl Keeper {
         }
     }
 
-    pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &mut File) {
+    pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &mut File, opened: &Opened) {
         drop(reserve_log(log));
         while let Some(length) = self.due() {
             // A thread that ended would let pushes go on that nobody syncs.
-            match catch_unwind(AssertUnwindSafe(|| self.keep(shared, connection, log, length)))
+            match catch_unwind(AssertUnwindSafe(|| opened.still_there().and(self.keep(shared, connection, log, length))))
                 .unwrap_or_else(|_| Err(fault(shared)))
             {
                 Ok(()) => self.state().failed = None,

@@ -24,6 +24,7 @@ mod writer;
 
 use std::{
     fs::File,
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -42,6 +43,7 @@ use self::{
     answers::Push,
     desk::Desk,
     errors::Trouble,
+    file::Opened,
     inbox::Inbox,
     keeper::Keeper,
     letters::Letters,
@@ -204,8 +206,10 @@ impl Store {
         let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let log_path = file::beside(&path, "-wal");
-        let log_file = File::options().read(true).append(true).create(true).open(&log_path);
+        let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
         let mut log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        let opened = Opened::new([(path.as_path(), &owned.file), (log_path.as_path(), &log_file)]);
+        let opened = opened.map_err(|why| Trouble::io("look at", &path, &why))?;
         let log = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&log);
         let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
@@ -232,7 +236,7 @@ impl Store {
         spawn("queue-writer", Box::new(move || writing.desk.run(&writing, write)))?;
         spawn("queue-reader", Box::new(move || read.run()))?;
         let kept = Arc::clone(&shared);
-        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &mut log_file)))?;
+        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &mut log_file, &opened)))?;
         Ok(running)
     }
 
