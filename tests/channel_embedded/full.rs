@@ -157,3 +157,44 @@ fn a_full_disk_refuses_pushes_and_loses_nothing_and_is_used_again_when_there_is_
         assert_eq!(last, b"last");
     });
 }
+
+/// Not a test: what the next one runs on a small disk that is the queue's alone.
+#[test]
+#[ignore = "a child of another test"]
+fn a_child_that_has_a_small_disk() {
+    let Some(folder) = std::env::var_os("KADABRA_TEST_FOLDER") else { return };
+    let path = Path::new(&folder).join("q.db");
+    run(async {
+        let channel = open(&settings(&path)).await;
+        for round in 0..4 {
+            let (pushed, why) = fill(&channel, 10_000).await;
+            let PushError::Failed(why) = why else { panic!("{why:?}") };
+            assert!(why.contains("the disk that ") && why.contains("cannot queue messages"), "{why}");
+            assert!(pushed > 300, "only {pushed} in round {round}");
+            // Others take what little is left.
+            std::fs::write(Path::new(&folder).join("others"), vec![0; 64 << 10]).ok();
+            let mut published = 0;
+            while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
+                published += lease.messages.len() as u64;
+                channel.complete(&mut vec![lease], &[]).await.unwrap();
+            }
+            assert_eq!(published, pushed);
+            assert!(pressure(&channel).await.is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_queue_that_has_filled_its_disk_takes_as_much_again_once_it_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command("unshare");
+    child.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    child.arg("mount -t tmpfs -o size=24m tmpfs \"$KADABRA_TEST_FOLDER\" && exec \"$0\" \"$@\"");
+    child.arg(std::env::current_exe().unwrap());
+    child.args(["channel_embedded::full::a_child_that_has_a_small_disk", "--exact", "--ignored", "--nocapture"]);
+    child.env("KADABRA_TEST_FOLDER", folder.path());
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let status = Process::start("the child", child, output.path()).wait(LONG);
+    let said = std::fs::read_to_string(output.path()).unwrap();
+    assert!(status.success() && said.contains("1 passed"), "{said}");
+}

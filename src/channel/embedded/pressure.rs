@@ -73,7 +73,7 @@ impl Facts {
 
     fn persistence(&self) -> Option<Warning> {
         let Some((now, mend)) = self.unsafe_because.clone() else { return self.damage() };
-        let what = format!("what is queued in {} may not outlive a power cut", self.path);
+        let what = format!("what clients push is refused, since what is queued in {} is not safe", self.path);
         Some(Warning { threat: Threat::Persistence, what, now, mend })
     }
 

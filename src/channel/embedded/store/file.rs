@@ -10,6 +10,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -60,7 +61,7 @@ pub(super) struct Owned {
     /// Without symbolic links.
     pub(super) path: PathBuf,
     /// Locked as a whole, which SQLite's own locks do not meet, since the file may have several names.
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     /// Locked as well, so that it can be told without touching the file whether somebody has it.
     _lock: File,
 }
@@ -96,7 +97,7 @@ impl Owned {
         // What it makes itself, SQLite makes readable for all; what it makes beside it is as this.
         let file = private(&path).map_err(|why| Trouble::io("open", &path, &why))?;
         lock_alone(&file, &path, &path)?;
-        Ok(Self { path, file, _lock: lock })
+        Ok(Self { path, file: Arc::new(file), _lock: lock })
     }
 }
 

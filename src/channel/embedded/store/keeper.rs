@@ -131,21 +131,23 @@ impl Keeper {
     /// file can prevent.
     fn empty(&self, shared: &Shared, connection: &Connection) -> rusqlite::Result<bool> {
         let before = shared.log.load(Ordering::Relaxed);
-        let moved = self.checkpoint(connection)?;
+        let moved = self.checkpoint(shared, connection)?;
         let left = shared.log.load(Ordering::Relaxed).saturating_sub(moved);
         if (1..=FEW).contains(&left)
             && let Some(_nobody_writes) = shared.desk.keep_free()
         {
-            self.checkpoint(connection)?;
+            self.checkpoint(shared, connection)?;
         }
         Ok(moved >= before)
     }
 
     /// Returns how many pages from the log's beginning are in the file now.
-    fn checkpoint(&self, connection: &Connection) -> rusqlite::Result<u64> {
+    fn checkpoint(&self, shared: &Shared, connection: &Connection) -> rusqlite::Result<u64> {
         let _one_at_a_time = self.checkpointing();
         fail_point!("queue.checkpoint");
-        Ok(checkpoint(connection, "PASSIVE")?.unwrap_or_default())
+        let moved = checkpoint(connection, "PASSIVE")?.unwrap_or_default();
+        shared.reserve().forget();
+        Ok(moved)
     }
 }
 

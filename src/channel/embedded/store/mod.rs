@@ -17,6 +17,7 @@ mod keeper;
 mod letters;
 mod packing;
 mod reader;
+mod reserve;
 mod settlement;
 mod shelf;
 mod spans;
@@ -48,6 +49,7 @@ use self::{
     keeper::Keeper,
     letters::Letters,
     reader::{Question, Reader, Taken},
+    reserve::Reserve,
     settlement::Settlement,
     shelf::{Found, GivenBack, Region, Shelf},
     writer::{Import, Job, Writer},
@@ -80,6 +82,7 @@ struct Shared {
     /// Pages in the log.
     log: Arc<AtomicU64>,
     keeper: Keeper,
+    reserve: Mutex<Reserve>,
     /// Messages that were set aside since their chunk is damaged, and those of them that are not counted yet.
     damaged: AtomicU64,
     set_aside: AtomicU64,
@@ -92,6 +95,10 @@ impl Shared {
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         // Nothing in there can panic half-way.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn log_bytes(&self) -> u64 {
@@ -208,7 +215,7 @@ impl Store {
         let log_path = file::beside(&path, "-wal");
         let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
         let mut log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
-        let opened = Opened::new([(path.as_path(), &owned.file), (log_path.as_path(), &log_file)]);
+        let opened = Opened::new([(path.as_path(), &*owned.file), (log_path.as_path(), &log_file)]);
         let opened = opened.map_err(|why| Trouble::io("look at", &path, &why))?;
         let log = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&log);
@@ -217,7 +224,7 @@ impl Store {
             Ok(())
         };
         connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
-        let shared = Arc::new(self.share(path, &found, log));
+        let shared = Arc::new(self.share(path, Arc::clone(&owned.file), &found, log));
         let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
         let write = Writer {
             shared: Arc::clone(&shared),
@@ -240,7 +247,7 @@ impl Store {
         Ok(running)
     }
 
-    fn share(&self, path: PathBuf, found: &Found, log: Arc<AtomicU64>) -> Shared {
+    fn share(&self, path: PathBuf, file: Arc<File>, found: &Found, log: Arc<AtomicU64>) -> Shared {
         Shared {
             path,
             identity: found.identity.clone(),
@@ -252,6 +259,7 @@ impl Store {
             arrived: Notify::new(),
             log,
             keeper: Keeper::default(),
+            reserve: Mutex::new(Reserve::new(file)),
             damaged: AtomicU64::new(0),
             set_aside: AtomicU64::new(0),
             writer: Inbox::new(),

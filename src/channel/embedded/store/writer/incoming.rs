@@ -134,6 +134,7 @@ impl Writer {
         if !letters.is_empty() && book.keep(&transaction, &shared, letters)? > 0 {
             return Ok(None);
         }
+        cover(&transaction, &shared)?;
         transaction.commit()?;
         self.letters = book;
         if chunks > 0 {
@@ -177,6 +178,7 @@ fn write(transaction: Transaction<'_>, shared: &Shared, pushes: &[Push]) -> rusq
         *chunks = insert(&transaction, shared, *region, &messages)?;
         *count = messages.len() as u64;
     }
+    cover(&transaction, shared)?;
     fail_point!("queue.push");
     transaction.commit()?;
     let mut shelf = shared.shelf();
@@ -192,4 +194,13 @@ fn room(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
     let (pages, free) = pages(connection)?;
     let log = shared.log_bytes().saturating_sub(LOG_BYTES);
     Ok(shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
+}
+
+/// Sees to it that what is to be committed has room in the file, when it is moved there.
+fn cover(transaction: &Transaction<'_>, shared: &Shared) -> rusqlite::Result<()> {
+    let (pages, _) = pages(transaction)?;
+    shared.reserve().cover(pages * PAGE).map_err(|why| {
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        rusqlite::Error::SqliteFailure(full, Some(why.to_string()))
+    })
 }

@@ -28,6 +28,7 @@ impl Writer {
         self.connection.busy_timeout(Duration::from_millis(250))?;
         let moved = checkpoint(&self.connection, "TRUNCATE");
         self.connection.busy_timeout(PATIENCE)?;
+        self.shared.reserve().forget();
         if moved?.is_some() {
             self.shared.log.store(0, Ordering::Relaxed);
         }
@@ -57,6 +58,7 @@ impl Writer {
         self.connection.busy_timeout(Duration::from_millis(250))?;
         let moved = checkpoint(&self.connection, "RESTART");
         self.connection.busy_timeout(PATIENCE)?;
+        self.shared.reserve().forget();
         if moved?.is_some() {
             self.shared.log.store(0, Ordering::Relaxed);
         } else {
@@ -76,6 +78,7 @@ impl Writer {
         {
             // Without room for it, it stays as it is.
             drop(self.connection.execute_batch("VACUUM"));
+            self.shared.reserve().forget();
             self.shared.keeper.committed(u64::MAX);
         }
     }

@@ -1,0 +1,56 @@
+//! Room on the disk for what is in the log and not in the file yet.
+//!
+//! A commit is in the log, which has its room from the start; only later is it moved into the file. Had the disk no room for that
+//! then, nothing could be moved, the log would stay full, and not even deleting messages would mend it. So a commit that makes
+//! the file larger is made only once the disk has given the room, and is refused otherwise.
+
+use std::{fs::File, io, sync::Arc};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+/// What is asked of the disk at once, where it has so much.
+const STEP: u64 = 1 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    file: Arc<File>,
+    /// Up to where the file has its room.
+    until: u64,
+}
+
+impl Reserve {
+    pub(super) fn new(file: Arc<File>) -> Self {
+        Self { file, until: 0 }
+    }
+
+    /// Sees to it that the file can have so many bytes.
+    ///
+    /// # Errors
+    /// When the disk has no room for them.
+    pub(super) fn cover(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes <= self.until {
+            return Ok(());
+        }
+        // All of it, since there may be holes in the file: what was deleted before it was ever moved.
+        let ask =
+            |bytes| rustix::io::retry_on_intr(|| fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, bytes)).map(|()| bytes);
+        self.until = match ask(bytes.next_multiple_of(STEP)) {
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ask(bytes)?,
+            // Such a file system promises nothing.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => u64::MAX,
+            asked => asked?,
+        };
+        Ok(())
+    }
+
+    /// The file may have been cut to what is in it.
+    pub(super) fn forget(&mut self) {
+        if self.until != u64::MAX {
+            self.until = 0;
+        }
+    }
+}
