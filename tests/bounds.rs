@@ -1,15 +1,20 @@
-//! Memory stays under its bound, whatever waits in Redis and however long the database is away.
+//! Memory stays under its bound, whatever waits in the channel and however long the database is away.
 
 use std::{env, fs};
 
+use redis::Commands;
+
 use super::support::{
     agent::Agent,
-    pipeline::{Left, PATIENCE, Pipeline},
-    process::wait_for,
+    influxd::Influxd,
+    pipeline::{DATABASE, Left, PATIENCE, Pipeline, config_of, numbered},
+    process::{free_port, wait_for},
 };
 
 /// The bound with the default configuration, in KiB of peak resident memory.
 const BOUND: u64 = 64 << 10;
+/// The same where messages of several MiB are pushed to the agent itself.
+const LARGE_PUSHES: u64 = 96 << 10;
 
 /// How many messages are queued; a long run sets `BOUNDS_MESSAGES=1000000`.
 fn many() -> u64 {
@@ -23,9 +28,13 @@ fn peak(agent: &Agent) -> u64 {
 }
 
 pub(crate) fn assert_bounded(agent: &Agent, when: &str) {
+    assert_within(BOUND, agent, when);
+}
+
+fn assert_within(bound: u64, agent: &Agent, when: &str) {
     let peak = peak(agent);
     eprintln!("{when}: a peak of {peak} KiB");
-    assert!(peak <= BOUND, "{when}: a peak of {peak} KiB");
+    assert!(peak <= bound, "{when}: a peak of {peak} KiB");
 }
 
 /// With InfluxDB away, and while the agent writes what has piled up.
@@ -147,4 +156,48 @@ fn a_message_of_a_hundred_megabytes() {
     assert!(dead[0]["payload"].len() == 100 << 20 && dead[1]["payload"].iter().all(|byte| *byte == b'y'));
     assert!(String::from_utf8_lossy(&dead[0]["reason"]).contains("104857600 bytes"));
     assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// The same of an agent that is the channel itself: several clients at once push what it publishes only later.
+fn own_queue(messages: &[Vec<u8>], measurement: &str, points: u64, bound: u64) {
+    const CLIENTS: usize = 4;
+    let mut influxd = Influxd::start();
+    influxd.create_database(DATABASE);
+    influxd.stop();
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let channel = format!(
+        "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {:?}\nlisten = \"127.0.0.1:{port}\"",
+        folder.path().join("queue.db")
+    );
+    let mut agent = Agent::with(&config_of(&channel, &influxd.url())).start();
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    std::thread::scope(|scope| {
+        for share in messages.chunks(messages.len().div_ceil(CLIENTS)) {
+            let mut connection = wait_for("the agent to take clients", PATIENCE, || client.get_connection().ok());
+            scope.spawn(move || {
+                for message in share {
+                    let _: u64 = connection.lpush("kadabra_queue", message).unwrap();
+                }
+            });
+        }
+    });
+    agent.wait_condition("publisher");
+    assert_within(bound, &agent, "all is queued");
+    influxd.start_again();
+    wait_for("all to be written", PATIENCE, || (influxd.count(DATABASE, measurement) == points).then_some(()));
+    assert_within(bound, &agent, "all is written");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn many_messages_in_a_queue_of_its_own() {
+    let messages: Vec<_> = (0..20_000).map(|number| numbered(number).into_bytes()).collect();
+    own_queue(&messages, "numbered", 20_000, BOUND);
+}
+
+#[test]
+fn messages_as_large_as_they_may_be_in_a_queue_of_its_own() {
+    let messages: Vec<_> = (0..8).map(|number| large(number, 4 << 20).into_bytes()).collect();
+    let points = messages[0].windows(7).filter(|part| part == b"\"large\"").count() as u64;
+    own_queue(&messages, "large", 8 * points, LARGE_PUSHES);
 }

@@ -1,6 +1,9 @@
 //! The bytes of a chunk: a checksum, then each message behind its length.
 
-use std::ops::Range;
+use std::{
+    io::{self, Write},
+    ops::Range,
+};
 
 const CHECKSUM: usize = 4;
 const LENGTH: usize = 4;
@@ -50,6 +53,22 @@ impl Body {
         self.bytes.truncate(CHECKSUM);
         self.count = 0;
     }
+}
+
+/// How many bytes a chunk of one message has.
+pub(super) fn alone(message: &[u8]) -> u64 {
+    (CHECKSUM + PER_MESSAGE + message.len()) as u64
+}
+
+/// Writes a chunk of one message, without a copy of it.
+pub(super) fn write_alone(message: &[u8], to: &mut impl Write) -> io::Result<()> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&length);
+    checksum.update(message);
+    to.write_all(&checksum.finalize().to_le_bytes())?;
+    to.write_all(&length)?;
+    to.write_all(message)
 }
 
 /// A chunk's bytes are not those that were written.
@@ -109,6 +128,12 @@ mod tests {
             put.iter().for_each(|message| body.push(message));
             prop_assert_eq!(body.count() as usize, put.len());
             let mut bytes = body.finish().to_vec();
+            if let [message] = put.as_slice() {
+                let mut alone_is = Vec::new();
+                write_alone(message, &mut alone_is).unwrap();
+                prop_assert_eq!(&alone_is, &bytes);
+                prop_assert_eq!(alone(message) as usize, bytes.len());
+            }
             let some: Vec<_> = messages(checked(&bytes).unwrap(), from..to).map(<[u8]>::to_vec).collect();
             let (from, to) = (from as usize, (to as usize).min(put.len()));
             prop_assert_eq!(some, if from < to { put[from..to].to_vec() } else { Vec::new() });

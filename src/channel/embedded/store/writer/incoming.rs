@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, Transaction, params};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, Transaction, blob::ZeroBlob, params};
 
 use super::{Import, Writer, log::pages};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         store::{
             Shared,
             answers::{Push, answer, refuse},
-            body::{Body, PER_MESSAGE},
+            body::{self, Body, PER_MESSAGE},
             file::{LOG_BYTES, PAGE},
             letters::Letter,
             packing::{in_order, on_disk, packed},
@@ -21,6 +21,9 @@ use crate::{
     },
     failpoint::fail_point,
 };
+
+/// A message of more bytes is written into its row piece by piece: on the usual way it would be in memory two times more.
+const LARGE: usize = 128 << 10;
 
 /// Pushes that could not be stored, and why.
 type NotStored = (Vec<Push>, rusqlite::Error);
@@ -159,6 +162,14 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
     for (id, count) in (first..).zip(ends) {
         let (these, others) = rest.split_at(count.min(rest.len()));
         rest = others;
+        if let [message] = these
+            && message.len() > LARGE
+        {
+            insert.execute(params![id, 1, ZeroBlob(body::alone(message))])?;
+            let mut blob = transaction.blob_open(MAIN_DB, "chunks", "body", id, false)?;
+            body::write_alone(message, &mut blob).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+            continue;
+        }
         body.clear();
         body.reserve(these.iter().map(|message| message.len() + PER_MESSAGE).sum());
         these.iter().for_each(|message| body.push(message));
