@@ -318,10 +318,10 @@ impl Store {
         self.taken_in(answered.await)
     }
 
-    /// Forgets the names of what was imported, once it is gone where it came from.
-    pub(super) async fn forget_imports(&self) -> Result<(), ChannelError> {
+    /// Forgets names under which something was imported, once it is gone where it came from.
+    pub(super) async fn forget_imports(&self, names: Vec<String>) -> Result<(), ChannelError> {
         let (answer, answered) = oneshot::channel();
-        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::ForgetImports(answer));
+        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::ForgetImports(names, answer));
         self.answered(answered.await).map_err(Trouble::refused)
     }
 
