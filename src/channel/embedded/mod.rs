@@ -7,7 +7,7 @@
 
 mod backend;
 mod gate;
-mod pressure;
+pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod rehearsal;
@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use slog::Logger;
 
-pub use self::backend::{Backend, BackendError, End, PushError};
+pub use self::backend::{Backend, BackendError, End, PushError, Standing};
 use self::{
     gate::Gate,
     store::{Letter, Store},

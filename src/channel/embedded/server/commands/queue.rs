@@ -70,6 +70,10 @@ pub(super) async fn push(session: &mut Session, request: &Request, name: Name) {
 
 /// Hands the gathered pushes over and answers each as if it had come alone.
 pub(in super::super) async fn settle(session: &mut Session) {
+    match &outcome {
+        Ok(_) => session.shared.refusing.taken(),
+        Err(error) => session.shared.refusing.refused(error, &session.shared.log),
+    }
     if session.pushes.commands.is_empty() {
         return;
     }
