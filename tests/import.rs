@@ -1,6 +1,19 @@
 //! `kadabra import`: a queue moves out of Redis into the agent's own, each message exactly once.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Output, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::Path,
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use kadabra::{
     channel::{Channel, DeadLetter, Demand, embedded::EmbeddedChannel, redis::RedisChannel},
@@ -128,6 +141,102 @@ fn killed_at_any_moment_it_still_moves_each_message_once_and_all_that_is_known_o
     assert!(dead == 0 && left.iter().all(|key| key.contains(":lost:") || key.ends_with(":dead")), "{dead} letters, {left:?}");
 }
 
+/// A way to Redis that ends with a request: nothing passes any more, in either direction.
+struct Cut {
+    port: u16,
+    /// How many more requests arrive there.
+    left: Arc<AtomicUsize>,
+}
+
+impl Cut {
+    /// Before the `n`th request arrives, or, if `late`, between that and its answer.
+    fn at(port: u16, n: usize, late: bool) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let cut = Self { port: listener.local_addr().unwrap().port(), left: Arc::new(AtomicUsize::new(n)) };
+        let left = Arc::clone(&cut.left);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if left.load(Ordering::SeqCst) == 0 {
+                    break;
+                }
+                let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let (asking, asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let counted = Arc::clone(&left);
+                thread::spawn(move || pass(asking, asked, || counted.fetch_sub(1, Ordering::SeqCst) > 1, late));
+                let left = Arc::clone(&left);
+                thread::spawn(move || pass(server, client, || left.load(Ordering::SeqCst) > 0, false));
+            }
+        });
+        cut
+    }
+
+    fn happened(&self) -> bool {
+        self.left.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// Passes on what may pass, and if `late` also what was the first that might not.
+fn pass(mut from: TcpStream, mut to: TcpStream, may_pass: impl Fn() -> bool, late: bool) {
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        let passes = may_pass();
+        if (passes || late) && to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        if !passes {
+            // So that it is done before the connection is seen to end.
+            if late {
+                thread::sleep(Duration::from_millis(20));
+            }
+            break;
+        }
+    }
+    drop(from.shutdown(Shutdown::Both));
+    drop(to.shutdown(Shutdown::Both));
+}
+
+#[test]
+fn cut_at_any_request_it_still_moves_each_message_once_though_another_source_comes_in_between() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    for (n, late) in (1..).flat_map(|n| [(n, false), (n, true)]) {
+        let _: () = redis::cmd("FLUSHALL").query(&mut redis).unwrap();
+        push(&mut redis, QUEUE, (0..1100).map(|n| format!("queued {n}")));
+        push(&mut redis, "kadabra_inprogress", (0..20).map(|n| format!("in progress {n}")));
+        push(&mut redis, "other", (0..10).map(|n| format!("of the other {n}")));
+        for queue in [QUEUE, "other"] {
+            let _: String = redis.xadd(format!("{{{queue}}}:dead"), "*", &[("payload", queue)]).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let import = |url: &str, queue: &str| {
+            let mut command = kadabra();
+            command.args(["import", "--from", url, "--queue-key", queue]).envs(environment(folder.path()));
+            if queue != QUEUE {
+                command.args(["--inprogress-key", "of-nobody"]);
+            }
+            command.output().unwrap()
+        };
+        let cut = Cut::at(server.port(), n, late);
+        let first = import(&format!("redis://127.0.0.1:{}/0", cut.port), QUEUE);
+        if !cut.happened() {
+            assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+            assert!(n > 15, "only {n} requests are too few to show anything");
+            break;
+        }
+        for queue in ["other", QUEUE] {
+            let output = import(&server.url(), queue);
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        }
+        let when = format!("cut at request {n}{}", if late { ", late" } else { "" });
+        let arrived = arrived(folder.path());
+        let twice: Vec<_> = arrived.iter().filter(|(_, times)| times.len() > 1).collect();
+        assert!(twice.is_empty() && arrived.len() == 1130, "{when}: {} arrived, twice: {twice:?}", arrived.len());
+        let mut letters: Vec<_> = letters(folder.path()).into_iter().map(|(payload, ..)| payload).collect();
+        letters.sort();
+        assert_eq!(letters, [QUEUE, "other"], "{when}");
+    }
+}
+
 #[test]
 fn messages_and_dead_letters_of_any_size_that_is_allowed_are_moved() {
     let server = RedisServer::start();
@@ -162,9 +271,10 @@ fn what_an_agent_there_still_holds_is_said_and_left_to_it() {
         let mut connection = server.connection();
         // As long as it is renewed.
         let _: usize = connection.zadd("{kadabra_queue}:leases", lease.id().0.as_str(), 1e15).unwrap();
-        let output = command(&server, folder.path()).args(["--wait", "10ms"]).output().unwrap();
+        let output = command(&server, folder.path()).args(["--wait", "1s"]).output().unwrap();
         assert_eq!(output.status.code(), Some(75), "{}", text(&output));
         assert!(text(&output).contains("1 leases are still open in Redis"), "{}", text(&output));
+        assert!(text(&output).contains("waiting up to 1s for 1 leases in Redis"), "{}", text(&output));
         assert!(text(&output).contains("7 messages and 0 dead letters were moved"), "{}", text(&output));
         there.complete(&mut vec![lease], &[]).await.unwrap();
     });
@@ -243,9 +353,29 @@ fn what_is_wrong_with_the_redis_is_said_with_the_options_of_the_command() {
         text(&output)
     );
     let mut nowhere = kadabra();
-    nowhere.args(["import", "--from", "http://127.0.0.1:1/"]).envs(environment(folder.path()));
+    let nothing = TempDir::new().unwrap();
+    nowhere.args(["import", "--from", "http://127.0.0.1:1/"]).envs(environment(nothing.path()));
     let output = nowhere.output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(!text(&output).contains("moved"), "{}", text(&output));
+    assert!(!nothing.path().join("queue.db").exists(), "nothing is opened for that");
     assert!(text(&output).contains("write --from as redis://") && !text(&output).contains("channel.redis"), "{}", text(&output));
+}
+
+#[test]
+fn a_queue_that_is_not_there_is_said_by_name() {
+    let server = RedisServer::start();
+    push(&mut server.connection(), QUEUE, ["queued".to_owned()].into_iter());
+    let folder = TempDir::new().unwrap();
+    let import = |queue: &str| {
+        let output = command(&server, folder.path()).args(["--queue-key", queue]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        text(&output)
+    };
+    let said = import("kadabra_queu");
+    assert!(said.contains("there is no queue \"kadabra_queu\"") && said.contains("correct --queue-key"), "{said}");
+    let said = import(QUEUE);
+    assert!(!said.contains("there is no queue") && said.contains("1 messages and 0 dead letters"), "{said}");
 }
 
 #[test]

@@ -89,6 +89,7 @@ use crate::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
         ledger::Ledger,
+        log::INDENTED_LINES,
         systemd::Notifier,
     },
     publisher::PublisherFactory,
@@ -305,6 +306,9 @@ fn not_given_back(why: &str, exit: Exit, log: &Logger) -> Exit {
 fn say_end(exit: &Exit, tally: &Tally, log: &Logger) {
     match exit {
         Exit::Clean => info!(log, "stopped"; "exit_code" => exit.code()),
-        other => error!(log, "stopped"; "why" => %other, "exit_code" => other.code(), "balanced" => tally.balances()),
+        // Why may be with lines to copy into the configuration.
+        other => error!(
+            log, #INDENTED_LINES, "stopped"; "exit_code" => other.code(), "balanced" => tally.balances(), "why" => %other
+        ),
     }
 }

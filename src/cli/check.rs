@@ -7,7 +7,10 @@ use slog::{Discard, Logger, o};
 use super::{complain, load, say};
 use crate::{
     agent::code,
-    channel::{self, ChannelError, Patience, Pressure, Warning, embedded::EmbeddedChannel},
+    channel::{
+        self, ChannelError, Patience, Pressure, Warning,
+        embedded::{EmbeddedChannel, Standing, pressure::of_a_running_agent},
+    },
     client::Client,
     config::{Channel, Settings},
     observe::log::KeptLog,
@@ -65,15 +68,24 @@ async fn try_channel(settings: &Settings) -> bool {
 
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
 async fn try_running_agent(settings: &Settings, path: &Path) -> bool {
-    let waiting = async { Client::new(settings)?.waiting().await };
-    let path = path.display();
-    match waiting.await {
-        Ok(waiting) => {
-            say(format_args!("ok: channel: an agent is running on the queue in {path}, where {waiting} messages wait"));
+    let described = async {
+        let client = Client::new(settings)?;
+        // What it is asked first names the queue, and so notices that it has another.
+        client.waiting().await?;
+        client.describe().await
+    };
+    let shown = path.display();
+    match described.await {
+        Ok(info) => {
+            let (Standing { waiting, dead, .. }, pressure) = of_a_running_agent(&info, path, &Patience::from(&settings.nanny));
+            say(format_args!(
+                "ok: channel: an agent is running on the queue in {shown}, where {waiting} messages wait, {dead} dead letters"
+            ));
+            warn(&pressure);
             true
         }
         Err(error) => {
-            let what = format!("an agent is running on the queue in {path}, but not as this configuration says: {error}");
+            let what = format!("an agent is running on the queue in {shown}, but not as this configuration says: {error}");
             wrong("channel", &what, Some("restart it if the configuration has changed; its log says how it stands"))
         }
     }

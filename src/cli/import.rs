@@ -14,7 +14,7 @@ use crate::{
     channel::{
         Channel, ChannelError,
         embedded::{EmbeddedChannel, PushError},
-        redis::{PortionName, RedisChannel},
+        redis::{PortionName, RedisChannel, StoredLetter},
     },
     config::{self, Secret},
 };
@@ -59,6 +59,9 @@ struct Moved {
     letters: usize,
     /// Dead letters that are still there, since they are too large or there is no place for them.
     left: u64,
+    /// Under which names something came that is deleted there. They are remembered here until all has come: a Redis that
+    /// restarts in between may have what it had deleted last.
+    names: Vec<String>,
 }
 
 /// Why not everything was moved.
@@ -94,10 +97,16 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
         }
     };
     let agent = &loaded.settings.agent.name;
+    // Nobody was seen at the in-progress list for so long: whoever imports has stopped the agents.
+    let from = match RedisChannel::new(&redis, agent, Duration::ZERO) {
+        Ok(from) => from,
+        Err(error) => {
+            complain(in_options(&error.to_string()));
+            return code::CONFIGURATION;
+        }
+    };
     let mut moved = Moved::default();
     let done = actix_rt::System::new().block_on(async {
-        // Nobody was seen at the in-progress list for so long: whoever imports has stopped the agents.
-        let from = RedisChannel::new(&redis, agent, Duration::ZERO)?;
         // What is deleted there must be on the disk here, or a power cut would lose it.
         let to = EmbeddedChannel::new(&config::Embedded { durability: config::Durability::Fsync, ..embedded.clone() }, agent);
         move_all(&from, &to, &mut moved, arguments).await
@@ -161,6 +170,13 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
     let reached = from.open().await?;
     let identity = to.identity()?.to_owned();
     say(format_args!("from {reached} into {queue}"));
+    if !from.is_there().await? {
+        complain(format_args!(
+            "warning: there is no queue {:?} in that Redis, neither messages nor leases nor dead letters of it; if it should be \
+             there, correct --queue-key, or the number of the database at the end of --from",
+            arguments.queue_key
+        ));
+    }
     let (ours, others): (Vec<_>, Vec<_>) = from.portions().await?.into_iter().partition(|name| name.is_for(&identity));
     for name in &ours {
         bring(from, to, name, moved).await?;
@@ -173,6 +189,7 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
         }
     }
     let until = Instant::now() + arguments.wait;
+    let mut waiting = false;
     let held = loop {
         from.recover().await?;
         letters(from, to, moved).await?;
@@ -186,9 +203,18 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
         if depth.leases == 0 || Instant::now() >= until {
             break depth.leases;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        if !waiting {
+            waiting = true;
+            say(format_args!(
+                "waiting up to {} for {} leases in Redis: agents have those messages in their hands, or had them when they were killed",
+                humantime::format_duration(arguments.wait),
+                depth.leases
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
     };
-    to.forget_imports().await?;
+    // No others: an import from elsewhere may have been cut off before it could delete what is stored here.
+    to.forget_imports(std::mem::take(&mut moved.names)).await?;
     if held > 0 {
         return Err(Failure::Held(format!(
             "{held} leases are still open in Redis, so an agent works on that queue; stop it, and run this again"
@@ -214,7 +240,24 @@ async fn bring(from: &RedisChannel, to: &EmbeddedChannel, name: &PortionName, mo
     if to.import(name.as_str(), name.is_adopted(), messages).await.map_err(|why| not_taken(&why))? {
         moved.messages += count;
     }
-    Ok(from.forget_portion(name).await?)
+    from.forget_portion(name).await?;
+    moved.names.push(name.as_str().to_owned());
+    Ok(())
+}
+
+/// The name of a dead letter: another Redis, or another queue of the same, may have one of the same identifier. What somebody
+/// else than an agent has put there lacks what else tells it apart, but for its bytes.
+fn name_of(letter: &StoredLetter) -> String {
+    let StoredLetter { id, payload, reason, agent, time, .. } = letter;
+    let name = format!("letter:{id}:{agent}:{time}");
+    if !agent.is_empty() && !time.is_empty() {
+        return name;
+    }
+    // FNV-1a, which is the same tomorrow.
+    let bytes = payload.iter().flatten().chain(reason.as_bytes());
+    let digest =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{name}:{digest:016x}")
 }
 
 async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -> Result<(), Failure> {
@@ -222,8 +265,7 @@ async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -
     while let Some(letter) = from.letter_after(after.as_deref()).await? {
         let id = letter.id.clone();
         if letter.payload.is_some() {
-            // Another Redis, or another queue of the same, may have one of the same identifier.
-            let name = format!("letter:{id}:{}:{}", letter.agent, letter.time);
+            let name = name_of(&letter);
             match to.import_letter(&name, letter).await {
                 Ok(new) => moved.letters += usize::from(new),
                 // Stored, it would push out another, and then be pushed out itself: they stay where they are kept.
@@ -231,6 +273,7 @@ async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -
                 Err(why) => return Err(not_taken(&why)),
             }
             from.forget_letter(&id).await?;
+            moved.names.push(name);
         }
         after = Some(id);
     }

@@ -43,8 +43,10 @@ struct Timer {
 }
 
 pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
-    // Only the channel is used; whoever sends need not be able to read the database's password.
-    let channel_only = [("KADABRA_PUBLISHER__TYPE", "debug"), ("KADABRA_LOG__LEVEL", "info")];
+    // Only the way to the channel is used; whoever sends need not be able to read the database's password, and need have no
+    // place for a queue.
+    let channel_only =
+        [("KADABRA_PUBLISHER__TYPE", "debug"), ("KADABRA_LOG__LEVEL", "info"), ("KADABRA_CHANNEL__EMBEDDED__PATH", "/dev/null")];
     let channel_only = channel_only.map(|(name, value)| (name.into(), value.into()));
     let others = std::env::vars_os().filter(|(name, _)| !channel_only.iter().any(|(other, _)| name == other));
     let environment: Vec<_> = others.chain(channel_only.clone()).collect();

@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+mod words;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, SystemTime},
@@ -30,6 +32,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Client {
     channel: RedisChannel,
+    /// Where that is an agent that listens itself, the key of the configuration that says where.
+    agent_at: Option<&'static str>,
 }
 
 /// Why a message was not queued.
@@ -76,11 +80,15 @@ impl Client {
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
     pub fn new(settings: &Settings) -> Result<Self, ChannelError> {
-        let redis = match &settings.channel {
-            config::Channel::Redis(redis) => redis.clone(),
-            config::Channel::Embedded(embedded) => as_redis(embedded),
+        let (redis, agent_at) = match &settings.channel {
+            config::Channel::Redis(redis) => (redis.clone(), None),
+            config::Channel::Embedded(embedded) if embedded.listen.is_empty() => {
+                (as_redis(embedded), Some("channel.embedded.unix_socket"))
+            }
+            config::Channel::Embedded(embedded) => (as_redis(embedded), Some("channel.embedded.listen")),
         };
-        Ok(Self { channel: RedisChannel::new(&redis, &settings.agent.name, settings.nanny.threshold)? })
+        let channel = RedisChannel::new(&redis, &settings.agent.name, settings.nanny.threshold)?;
+        Ok(Self { channel, agent_at })
     }
 
     /// Queues one message, with one `LPUSH`. Must be called inside a tokio runtime.
@@ -90,7 +98,7 @@ impl Client {
     /// unless the connection broke between the command and its answer.
     pub async fn send(&self, message: &OutgoingMessage) -> Result<(), SendError> {
         let text = message.to_json(SystemTime::now())?;
-        self.channel.push(text.as_bytes()).await?;
+        self.channel.push(text.as_bytes()).await.map_err(|error| self.in_words(error))?;
         Ok(())
     }
 
@@ -99,6 +107,21 @@ impl Client {
     /// # Errors
     /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it.
     pub async fn waiting(&self) -> Result<u64, ChannelError> {
-        self.channel.waiting().await
+        self.channel.waiting().await.map_err(|error| self.in_words(error))
+    }
+
+    /// What an agent that listens itself says of its queue.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or refuses it.
+    pub(crate) async fn describe(&self) -> Result<String, ChannelError> {
+        self.channel.info("kadabra").await.map_err(|error| self.in_words(error))
+    }
+
+    fn in_words(&self, error: ChannelError) -> ChannelError {
+        match self.agent_at {
+            Some(address) => words::of_an_agent(error, address),
+            None => error,
+        }
     }
 }

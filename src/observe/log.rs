@@ -28,6 +28,10 @@ use queue::{Overflow, Queue};
 /// The tag of a record whose message has several lines for people, each of them printable: its newlines are kept.
 pub const TEXT_BLOCKS: &str = "text blocks";
 
+/// The tag of a record of which a value may have several lines for people: each but the first is indented, so that none can be
+/// taken for a record.
+pub const INDENTED_LINES: &str = "indented lines";
+
 /// Whether the log is written for people rather than for a log collector.
 #[must_use]
 pub fn is_for_people(settings: Log) -> bool {
@@ -210,6 +214,16 @@ mod tests {
         });
         let text = paper.text();
         assert!(text.ends_with("INFO a\n  b\\u{1b}[2J, value: c\\nd\n"), "{text:?}");
+    }
+
+    #[test]
+    fn lines_that_are_to_be_copied_are_lines_and_none_can_be_taken_for_a_record() {
+        let paper = written(Level::Info, Form::Terminal { colour: false }, |log| {
+            slog::info!(log, #INDENTED_LINES, "{}", "m\r\n2026-01-02"; "value" => %"a\nb\n2026-01-02T03:04:05.123Z ERRO c\x1b[2J");
+        });
+        let text = paper.text();
+        let wanted = "INFO m\\r\n    2026-01-02, value: a\n    b\n    2026-01-02T03:04:05.123Z ERRO c\\u{1b}[2J\n";
+        assert!(text.ends_with(wanted), "{text:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, Q, command, connect, line, read};
 use crate::support::{
-    agent::{Agent, Builder, cli},
+    agent::{Agent, Builder, cli, kadabra},
     influxd::Influxd,
     pipeline::{DATABASE, config_of, numbered},
     process::{free_port, wait_for},
@@ -185,6 +186,79 @@ fn check_online_finds_a_running_agent_well_and_says_what_waits() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     let said = check();
     assert!(said.contains(&format!("ok: channel: clients at {}", house.address)), "{said}");
+}
+
+#[test]
+fn what_goes_wrong_with_an_agent_is_said_in_its_own_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let (secret, wrong) = (folder.path().join("secret"), folder.path().join("wrong"));
+    fs::write(&secret, "sesame").unwrap();
+    fs::write(&wrong, "semolina").unwrap();
+    // Whoever sends needs no place for a queue.
+    let send = |variables: &[(&str, &str)]| {
+        let mut send = kadabra();
+        send.args(["send", "--count", "a"]).env("KADABRA_CHANNEL__EMBEDDED__LISTEN", &address);
+        send.env_remove("HOME").env_remove("XDG_STATE_HOME").env_remove("STATE_DIRECTORY");
+        let output = send.envs(variables.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let refused = |variables: &[(&str, &str)], words: &[&str]| {
+        let (code, said) = send(variables);
+        assert_eq!(code, Some(69), "{said}");
+        assert!(words.iter().all(|words| said.contains(words)), "{words:?} are not in {said}");
+        assert!(!said.contains("channel.redis") && !said.contains("that Redis"), "{said}");
+    };
+    refused(&[], &["check that the agent is running there", "kadabra run", "channel.embedded.listen"]);
+    let path = folder.path().join("queue.db");
+    let agent = Agent::with(&format!(
+        "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {path:?}\nlisten = {address:?}\npassword_file = {secret:?}\n"
+    ))
+    .start();
+    agent.wait_log("receiving");
+    let password = "KADABRA_CHANNEL__EMBEDDED__PASSWORD_FILE";
+    let (secret, wrong) = (secret.to_str().unwrap(), wrong.to_str().unwrap());
+    refused(&[], &["wants a password", "name the file in channel.embedded.password_file"]);
+    refused(&[(password, wrong)], &["correct channel.embedded.password_file"]);
+    let other = [(password, secret), ("KADABRA_CHANNEL__EMBEDDED__QUEUE_KEY", "other")];
+    refused(&other, &["'other' is not the queue of this Kadabra agent", "set channel.embedded.queue_key to that agent's"]);
+    let (code, said) = send(&[(password, secret)]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_queue_that_is_full_is_said_at_once_by_the_log_by_check_and_by_who_sends() {
+    let house = House::new();
+    let agent = house.agent().env("KADABRA_CHANNEL__EMBEDDED__MAX_BYTES", "4MiB").env("KADABRA_PUBLISHER__TYPE", "influxdb");
+    // Nobody answers there, so nothing leaves the queue.
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let agent = agent.env("KADABRA_PUBLISHER__INFLUXDB__URL", &nobody).start();
+    agent.wait_log("receiving");
+    let mut stream = connect(house.address);
+    let text = "x".repeat(500_000);
+    for size in [500_000, 50_000] {
+        let refused = (0..100).any(|_| {
+            stream.write_all(&command(&["LPUSH", Q, &text[..size]])).unwrap();
+            line(&mut stream).starts_with("-OOM")
+        });
+        assert!(refused, "{size}");
+    }
+    let [warned] = agent.logged("what clients push is refused").try_into().unwrap();
+    assert!(warned["why"].as_str().unwrap().contains("raise channel.embedded.max_bytes"), "{warned}");
+    let config = agent.folder().join("kadabra.toml");
+    let run = |arguments: &[&str]| {
+        let mut command = kadabra();
+        command.args(arguments).arg("--config").arg(&config);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (_, said) = run(&["check", "--online"]);
+    assert!(said.contains("warning: memory: the agent refuses what clients push"), "{said}");
+    assert!(said.contains("has little room left"), "{said}");
+    let (code, said) = run(&["send", "--count", "a", "--metadata", &format!("a={}", &text[..100_000])]);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("its file is as large as channel.embedded.max_bytes allows"), "{said}");
+    assert!(said.contains("raise channel.embedded.max_bytes") && !said.contains("maxmemory,"), "{said}");
 }
 
 #[test]

@@ -31,6 +31,62 @@ fn a_push_to_another_queue_is_refused_by_name() {
     assert!(listener.messages().is_empty());
 }
 
+/// To a Redis it would be an empty list, in which nobody notices a typo.
+#[test]
+fn a_look_at_another_queue_is_refused_by_name() {
+    let listener = with(|options| options.allow_delete = true);
+    let mut connection = connection(&listener);
+    let _: usize = connection.lpush(Q, "a").unwrap();
+    for command in [
+        "LLEN typo",
+        "LRANGE typo 0 -1",
+        "EXISTS typo",
+        "EXISTS kadabra_queue typo",
+        "TYPE typo",
+        "DEL kadabra_queue typo",
+        "UNLINK typo",
+    ] {
+        let error = refused::<Value>(&mut connection, command);
+        assert!(error.contains("'typo' is not the queue of this Kadabra agent, which is 'kadabra_queue'"), "{command}: {error}");
+    }
+    assert_eq!(listener.messages().len(), 1);
+}
+
+#[test]
+fn info_says_what_a_full_queue_is_full_of_and_why_pushes_are_refused() {
+    let listener = with(|options| options.max_waiting_bytes = 12_345_678);
+    let mut connection = connection(&listener);
+    let _: usize = connection.lpush(Q, "12345").unwrap();
+    let mut info = |section: &str| redis::cmd("INFO").arg(section).query::<String>(&mut connection).unwrap();
+    let memory = info("memory");
+    for line in ["used_memory:5", "maxmemory:1073741824", "listener_max_bytes:12345678"] {
+        assert!(memory.lines().any(|it| it == line), "{line}: {memory}");
+    }
+    let well = info("kadabra");
+    for line in ["# Kadabra", "queue_length:1", "used_bytes:5", "dead_letters:0", "messages_refused:0"] {
+        assert!(well.lines().any(|it| it == line), "{line}: {well}");
+    }
+    assert!(!well.contains("refused_because"), "{well}");
+    listener.set(Mood::Full);
+    for _ in 0..3 {
+        refused::<Value>(&mut self::connection(&listener), &format!("LPUSH {Q} a"));
+    }
+    let info = |section: &str| redis::cmd("INFO").arg(section).query::<String>(&mut self::connection(&listener)).unwrap();
+    let full = info("kadabra");
+    assert!(full.contains("messages_refused:3\r\n") && full.contains("refused_because:the queue's file has no room"), "{full}");
+    // At once, and not each time.
+    let log = listener.log();
+    assert_eq!(log.matches("what clients push is refused").count(), 1, "{log}");
+    assert!(log.contains("raise channel.embedded.max_bytes"), "{log}");
+    listener.set(Mood::Failing("no\r\nfield:forged".to_owned()));
+    refused::<Value>(&mut self::connection(&listener), &format!("LPUSH {Q} a"));
+    listener.set(Mood::Well);
+    let failing = info("kadabra");
+    assert!(failing.contains("refused_because:no field:forged\r\n"), "{failing}");
+    let _: usize = self::connection(&listener).lpush(Q, "a").unwrap();
+    assert!(!info("kadabra").contains("refused_because"));
+}
+
 #[test]
 fn the_agents_own_client_pushes_and_an_agent_that_takes_it_for_a_redis_is_refused() {
     use kadabra::channel::Channel as _;

@@ -89,7 +89,7 @@ fn who_gets_no_memory_in_time_is_told_so() {
     let info = [command(&["INFO", "memory"]), command(&["QUIT"])].concat();
     wait_for("the first to have its memory", super::PATIENCE, || {
         let info = said(address(&listener), &info);
-        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"))?;
+        let used = info.lines().find_map(|line| line.strip_prefix("listener_used_bytes:"))?;
         (used.parse::<usize>().unwrap() > 700_000).then_some(())
     });
     let mut second = connect(address(&listener));

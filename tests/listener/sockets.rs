@@ -14,7 +14,7 @@ use std::{
 use kadabra::channel::embedded::rehearsal::{Options, Rehearsal};
 
 use super::{Q, address, listener, said, with};
-use crate::support::redis_server::RedisServer;
+use crate::support::{agent::kadabra, redis_server::RedisServer};
 
 fn refused(set: impl FnOnce(&mut Options)) -> String {
     let mut options = Options::default();
@@ -55,6 +55,21 @@ fn a_port_that_a_redis_has_is_said_with_how_to_use_that_redis() {
         let configuration = format!("\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{taken}/0\"\n");
         assert!(said.contains(&configuration), "{said}");
     }
+}
+
+#[test]
+fn on_a_terminal_the_lines_that_use_that_redis_are_lines() {
+    let redis = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = kadabra();
+    agent.arg("run").env("KADABRA_LOG__FORMAT", "terminal").env("KADABRA_CHANNEL__EMBEDDED__PATH", folder.path().join("q.db"));
+    let address = format!("127.0.0.1:{}", redis.port());
+    let output = agent.env("KADABRA_CHANNEL__EMBEDDED__LISTEN", &address).output().unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines =
+        format!("\n    [channel]\n    type = \"redis\"\n    [channel.redis]\n    url = \"redis://{address}/0\"\n    or end");
+    assert!(said.contains(&lines) && !said.contains("\\n"), "{said}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ def main():
         assert pipeline.execute() == list(range(length + 1, length + 51))
     assert client.exists(QUEUE) == 1
     assert client.type(QUEUE) == b"list"
-    assert client.exists("other") == 0 and client.type("other") == b"none" and client.llen("other") == 0
+    refused(lambda: client.llen("typo"), "is not the queue of this Kadabra agent")
     assert client.echo("hi") == b"hi"
     assert client.time()[0] > 1700000000
     assert client.client_setname("python") and client.client_getname() in ("python", b"python")

@@ -1,5 +1,7 @@
 //! What whoever speaks with clients asks of the queue. It knows neither leases nor files.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -24,8 +26,32 @@ pub trait Backend: Send + Sync {
     /// More than a client should be sent at once is an error.
     async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError>;
 
+    /// How the queue stands. May be as it was a second ago, but for how many wait.
+    async fn standing(&self) -> Result<Standing, BackendError>;
+
     /// Deletes what waits; what is under a lease and what was adopted stays. Returns whether there was anything.
     async fn clear(&self) -> Result<bool, BackendError>;
+}
+
+/// How a queue stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many messages wait.
+    pub waiting: u64,
+    /// For how long the oldest has, by its client's clock.
+    pub age: Option<Duration>,
+    /// Bytes of the file that are in use.
+    pub used: u64,
+    /// `channel.embedded.max_bytes`.
+    pub max_bytes: u64,
+    /// How many dead letters there are.
+    pub dead: u64,
+    /// `channel.embedded.max_dead_letters`.
+    pub max_dead_letters: u64,
+    /// How many messages were set aside since the file is damaged.
+    pub damaged: u64,
+    /// Why what was pushed may not outlive a power cut, and what to do about it.
+    pub unsafe_because: Option<(String, String)>,
 }
 
 /// The ends of the queue.

@@ -7,7 +7,7 @@
 
 mod backend;
 mod gate;
-mod pressure;
+pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod rehearsal;
@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use slog::Logger;
 
-pub use self::backend::{Backend, BackendError, End, PushError};
+pub use self::backend::{Backend, BackendError, End, PushError, Standing};
 use self::{
     gate::Gate,
     store::{Letter, Store},
@@ -132,12 +132,13 @@ impl EmbeddedChannel {
         self.store.import(name, false, Vec::new(), vec![letter.into()]).await
     }
 
-    /// Forgets those names, once nothing is left elsewhere of what they mean.
+    /// Forgets such names, once nothing is left elsewhere of what they mean. All others stay: an import from elsewhere, which
+    /// was cut off, will ask for its own.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub async fn forget_imports(&self) -> Result<(), ChannelError> {
-        self.store.forget_imports().await
+    pub async fn forget_imports(&self, names: Vec<String>) -> Result<(), ChannelError> {
+        self.store.forget_imports(names).await
     }
 
     fn new_lease(&self) -> LeaseId {

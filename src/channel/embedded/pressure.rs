@@ -1,13 +1,14 @@
 //! How the queue stands, and what of that an operator should know before pushes are refused.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::EmbeddedChannel;
+use super::{EmbeddedChannel, Standing};
 use crate::{
     channel::{Channel, ChannelError, Patience, Pressure, Threat, Warning},
     metrics,
+    quote::quote,
 };
 
 /// The share of the room in use from which on there is little left, in per cent.
@@ -15,21 +16,54 @@ const SHORT_OF_ROOM: u64 = 80;
 
 /// See [`Channel::pressure`].
 pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
-    let stand = channel.store.stand().await?;
-    let settings = channel.store.settings();
     let facts = Facts {
-        path: settings.path.display().to_string(),
-        queued: channel.store.counts()?.0,
-        age: stand.oldest.as_deref().and_then(|glance| age(glance, jiff::Timestamp::now().as_second())),
-        used: stand.used,
-        max_bytes: settings.max_bytes,
-        dead: stand.dead,
-        max_dead_letters: settings.max_dead_letters as u64,
-        letters_dropped: channel.book().tally().letters_dropped,
-        unsafe_because: channel.store.unsafe_because(),
-        damaged: channel.store.damaged(),
+        path: channel.store.settings().path.display().to_string(),
+        standing: channel.store.standing_now().await?,
+        letters_dropped: Some(channel.book().tally().letters_dropped),
     };
     Ok(Pressure { warnings: facts.warnings(patience), unknown: Vec::new() })
+}
+
+/// How the queue of a running agent stands, by the section `kadabra` of its INFO.
+pub(crate) fn of_a_running_agent(info: &str, path: &Path, patience: &Patience) -> (Standing, Pressure) {
+    let field = |name: &str| {
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.map(str::trim).filter(|value| !value.is_empty())
+    };
+    let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
+    let text = |name: &str| field(name).map(quote);
+    let standing = Standing {
+        waiting: number("queue_length").unwrap_or(0),
+        age: number("oldest_message_seconds").map(Duration::from_secs),
+        used: number("used_bytes").unwrap_or(0),
+        // What an agent does not say threatens nobody.
+        max_bytes: number("max_bytes").unwrap_or(u64::MAX),
+        dead: number("dead_letters").unwrap_or(0),
+        max_dead_letters: number("max_dead_letters").unwrap_or(u64::MAX),
+        damaged: number("damaged_messages").unwrap_or(0),
+        unsafe_because: text("unsafe_because").zip(text("unsafe_mend")),
+    };
+    let facts = Facts { path: path.display().to_string(), standing: standing.clone(), letters_dropped: None };
+    let mut warnings = facts.warnings(patience);
+    let refused = number("messages_refused").unwrap_or(0);
+    match (text("refused_because"), refused) {
+        (None, 0) => {}
+        (now, refused) => warnings.push(Warning {
+            threat: Threat::Memory,
+            what: match &now {
+                Some(_) => "the agent refuses what clients push".to_owned(),
+                None => "the agent has refused what clients pushed".to_owned(),
+            },
+            now: format!("{refused} messages since it started"),
+            mend: now.unwrap_or_else(|| "its log says why; it takes them again by now".to_owned()),
+        }),
+    }
+    (standing, Pressure { warnings, unknown: Vec::new() })
+}
+
+/// For how long a message has waited by now, if its beginning or its end says when it was queued.
+pub(super) fn age_now(glance: &[u8]) -> Option<Duration> {
+    age(glance, jiff::Timestamp::now().as_second())
 }
 
 /// For how long a message has waited, if its beginning or its end says when it was queued.
@@ -55,15 +89,9 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 #[derive(Clone)]
 struct Facts {
     path: String,
-    queued: u64,
-    age: Option<Duration>,
-    used: u64,
-    max_bytes: u64,
-    dead: u64,
-    max_dead_letters: u64,
-    letters_dropped: u64,
-    unsafe_because: Option<(String, String)>,
-    damaged: u64,
+    standing: Standing,
+    /// How many this agent has dropped, which only itself knows.
+    letters_dropped: Option<u64>,
 }
 
 impl Facts {
@@ -72,42 +100,44 @@ impl Facts {
     }
 
     fn persistence(&self) -> Option<Warning> {
-        let Some((now, mend)) = self.unsafe_because.clone() else { return self.damage() };
+        let Some((now, mend)) = self.standing.unsafe_because.clone() else { return self.damage() };
         let what = format!("what clients push is refused, since what is queued in {} is not safe", self.path);
         Some(Warning { threat: Threat::Persistence, what, now, mend })
     }
 
     fn damage(&self) -> Option<Warning> {
-        (self.damaged > 0).then(|| Warning {
+        (self.standing.damaged > 0).then(|| Warning {
             threat: Threat::Persistence,
             what: format!("{} is damaged: what cannot be read of it was set aside as dead letters", self.path),
-            now: format!("{} messages were", self.damaged),
+            now: format!("{} messages were", self.standing.damaged),
             mend: "see whether its disk is failing; the system's log (dmesg) says more. The dead letters have the bytes as they are now"
                 .to_owned(),
         })
     }
 
     fn room(&self) -> Option<Warning> {
-        let percent = self.used.saturating_mul(100) / self.max_bytes.max(1);
+        let Standing { used, max_bytes, .. } = self.standing;
+        let percent = used.saturating_mul(100) / max_bytes.max(1);
         (percent >= SHORT_OF_ROOM).then(|| Warning {
             threat: Threat::Memory,
             what: format!("{} has little room left, and when there is none what clients push is refused", self.path),
-            now: format!("{} of channel.embedded.max_bytes, {}, are in use, {percent} %", size(self.used), size(self.max_bytes)),
+            now: format!("{} of channel.embedded.max_bytes, {}, are in use, {percent} %", size(used), size(max_bytes)),
             mend: "see why messages are not published if many wait, delete dead letters, or raise channel.embedded.max_bytes"
                 .to_owned(),
         })
     }
 
     fn backlog(&self, patience: &Patience) -> Option<Warning> {
-        let old = self.age.filter(|age| *age > patience.age);
-        if old.is_none() && self.queued <= patience.messages {
+        let Standing { waiting, age, .. } = self.standing;
+        let old = age.filter(|age| *age > patience.age);
+        if old.is_none() && waiting <= patience.messages {
             return None;
         }
-        let age = self.age.map(|age| format!(", the oldest for {} by its client's clock", humantime::format_duration(age)));
+        let age = age.map(|age| format!(", the oldest for {} by its client's clock", humantime::format_duration(age)));
         Some(Warning {
             threat: Threat::Backlog,
             what: format!("messages wait long in {}", self.path),
-            now: format!("{} wait{}", self.queued, age.unwrap_or_default()),
+            now: format!("{waiting} wait{}", age.unwrap_or_default()),
             mend: "see why they are not published sooner: a database that is away or slow is said apart; otherwise raise \
                    publisher.workers. nanny.warn_age and nanny.warn_messages say what is long"
                 .to_owned(),
@@ -115,10 +145,13 @@ impl Facts {
     }
 
     fn dead_letters(&self) -> Option<Warning> {
-        (self.dead >= self.max_dead_letters).then(|| Warning {
+        (self.standing.dead >= self.standing.max_dead_letters).then(|| Warning {
             threat: Threat::DeadLetters,
             what: format!("{} has all the dead letters that are kept: with each further one the oldest is dropped", self.path),
-            now: format!("{} are kept, this agent has dropped {}", self.dead, self.letters_dropped),
+            now: match self.letters_dropped {
+                Some(dropped) => format!("{} are kept, this agent has dropped {dropped}", self.standing.dead),
+                None => format!("{} are kept", self.standing.dead),
+            },
             mend: format!(
                 "look at them (sqlite3 {path} \"SELECT time, reason, refused, payload FROM dead ORDER BY id DESC LIMIT 10\"), mend \
                  what they complain of, then delete them (sqlite3 {path} \"DELETE FROM dead\"), or raise \
@@ -139,33 +172,50 @@ mod tests {
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
 
-    fn well() -> Facts {
-        Facts {
-            path: "/q.db".to_owned(),
-            queued: 1000,
+    fn well() -> Standing {
+        Standing {
+            waiting: 1000,
             age: Some(Duration::from_secs(300)),
             used: 799,
             max_bytes: 1000,
             dead: 9,
             max_dead_letters: 10,
-            letters_dropped: 0,
-            unsafe_because: None,
             damaged: 0,
+            unsafe_because: None,
         }
     }
 
     #[test]
     fn each_threat_is_told_of_and_nothing_else() {
-        let threats = |facts: Facts| facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>();
+        let threats = |standing: Standing| {
+            let facts = Facts { path: "/q.db".to_owned(), standing, letters_dropped: None };
+            facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
+        };
         assert_eq!(threats(well()), []);
-        assert_eq!(threats(Facts { age: None, ..well() }), []);
-        assert_eq!(threats(Facts { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Facts { queued: 1001, age: None, ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Facts { used: 800, ..well() }), [Threat::Memory]);
-        assert_eq!(threats(Facts { dead: 10, ..well() }), [Threat::DeadLetters]);
-        assert_eq!(threats(Facts { damaged: 1, ..well() }), [Threat::Persistence]);
+        assert_eq!(threats(Standing { age: None, ..well() }), []);
+        assert_eq!(threats(Standing { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(Standing { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Memory]);
+        assert_eq!(threats(Standing { dead: 10, ..well() }), [Threat::DeadLetters]);
+        assert_eq!(threats(Standing { damaged: 1, ..well() }), [Threat::Persistence]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
-        assert_eq!(threats(Facts { unsafe_because: failed, ..well() }), [Threat::Persistence]);
+        assert_eq!(threats(Standing { unsafe_because: failed, ..well() }), [Threat::Persistence]);
+    }
+
+    #[test]
+    fn what_a_running_agent_says_is_warned_of_too() {
+        let threats = |info: &str| {
+            let (_, pressure) = of_a_running_agent(info, Path::new("/q.db"), &PATIENCE);
+            pressure.warnings.iter().map(|warning| warning.threat).collect::<Vec<_>>()
+        };
+        assert_eq!(threats(""), []);
+        assert_eq!(threats("# Kadabra\r\nqueue_length:5\r\nused_bytes:1\r\nmax_bytes:2\r\nmessages_refused:0\r\n"), []);
+        assert_eq!(threats("used_bytes:98\r\nmax_bytes:100\r\n"), [Threat::Memory]);
+        assert_eq!(threats("queue_length:1001\r\nmessages_refused:3\r\n"), [Threat::Backlog, Threat::Memory]);
+        assert_eq!(threats("unsafe_because:a\r\nunsafe_mend:b\r\n"), [Threat::Persistence]);
+        let (_, pressure) = of_a_running_agent("refused_because:no room\r\nmessages_refused:3", Path::new("/q.db"), &PATIENCE);
+        let said = pressure.warnings.first().map(|warning| (warning.now.as_str(), warning.mend.as_str()));
+        assert_eq!(said, Some(("3 messages since it started", "no room")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use slog::{Drain as _, Logger, o};
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    backend::{Backend, BackendError, End, PushError},
+    backend::{Backend, BackendError, End, PushError, Standing},
     server::{Server, Settings},
 };
 use crate::{channel::ChannelError, config::Secret};
@@ -256,6 +256,13 @@ impl Backend for Queue {
         let start = usize::try_from(start).unwrap_or(0);
         let count = usize::try_from(stop).map_or(0, |stop| (stop + 1).saturating_sub(start));
         Ok(lock(&self.inside).messages.iter().skip(start).take(count).cloned().collect())
+    }
+
+    async fn standing(&self) -> Result<Standing, BackendError> {
+        self.works().await?;
+        let inside = lock(&self.inside);
+        let used = inside.messages.iter().map(|message| message.len() as u64).sum();
+        Ok(Standing { waiting: inside.messages.len() as u64, used, max_bytes: 1 << 30, ..Standing::default() })
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {

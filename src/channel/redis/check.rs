@@ -16,6 +16,12 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
     let mut info = redis::cmd("INFO");
     let text =
         answers::text(channel.link.command(doing, info.arg("server")).await?).ok_or_else(|| channel.link.garbled(doing))?;
+    if field(&text, "kadabra_version").is_some() {
+        return Err(ChannelError::Unusable {
+            what: format!("cannot take messages at {}: this is a Kadabra agent, which takes them itself", channel.link.target),
+            mend: "set channel.redis.url to a Redis; clients push to either".to_owned(),
+        });
+    }
     let version = field(&text, "redis_version").ok_or_else(|| channel.link.garbled(doing))?;
     let target = &channel.link.target;
     if number(version) < OLDEST {

@@ -86,6 +86,19 @@ pub struct StoredLetter {
 }
 
 impl RedisChannel {
+    /// Whether anything of the queue is there: messages, leases, portions, or what dead letters are kept in.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn is_there(&self) -> Result<bool, ChannelError> {
+        const LOOK: &str = "look for the queue";
+        let keys = &self.keys;
+        let mut exists = redis::cmd("EXISTS");
+        exists.arg(&[&keys.queue, &keys.adopted, &keys.leases, &keys.dead, &keys.portions]);
+        let answer = self.link.command(LOOK, &exists).await?;
+        Ok(answers::integer(&answer).ok_or_else(|| self.link.garbled(LOOK))? > 0)
+    }
+
     /// The portions that were set apart and not deleted yet, of whichever destination.
     ///
     /// # Errors

@@ -108,6 +108,13 @@ impl RedisChannel {
         count.ok_or_else(|| self.link.garbled(COUNT))
     }
 
+    /// A section of what it says of itself.
+    pub(crate) async fn info(&self, section: &str) -> Result<String, ChannelError> {
+        const ASK: &str = "ask how it stands";
+        let mut info = redis::cmd("INFO");
+        answers::text(self.link.command(ASK, info.arg(section)).await?).ok_or_else(|| self.link.garbled(ASK))
+    }
+
     /// The lease's duration in ms, for Redis.
     fn lease_ms(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)

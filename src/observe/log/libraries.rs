@@ -2,7 +2,7 @@
 
 use slog::{Level, Logger, Record};
 
-use super::TEXT_BLOCKS;
+use super::{INDENTED_LINES, TEXT_BLOCKS};
 
 /// From now on the lines of libraries go to this logger. Below WARN they are shown only when the log's level is debug or
 /// trace: an operator who asks for info wants to hear the agent.
@@ -20,9 +20,9 @@ pub fn capture_libraries(logger: &Logger, level: Level) {
 }
 
 /// The library's module that a record comes from; none for the agent's own. The bridge puts it into the record's tag,
-/// which the agent itself uses only for [`TEXT_BLOCKS`].
+/// which the agent itself uses only for [`TEXT_BLOCKS`] and [`INDENTED_LINES`].
 pub(super) fn module<'a>(record: &'a Record<'_>) -> Option<&'a str> {
-    Some(record.tag()).filter(|tag| !tag.is_empty() && *tag != TEXT_BLOCKS)
+    Some(record.tag()).filter(|tag| !["", TEXT_BLOCKS, INDENTED_LINES].contains(tag))
 }
 
 /// Whether a record is the agent's own, or from a library and important enough for a log of this level.

@@ -10,7 +10,7 @@ use std::{
 use slog::{Level, OwnedKVList, Record};
 use slog_term::{Decorator, RecordDecorator};
 
-use super::TEXT_BLOCKS;
+use super::{INDENTED_LINES, TEXT_BLOCKS};
 use crate::quote::is_treacherous;
 
 const RESET: &str = "\x1b[0m";
@@ -45,6 +45,7 @@ impl Decorator for Line {
             styled: false,
             foreign: false,
             blocks: record.tag() == TEXT_BLOCKS,
+            indented: record.tag() == INDENTED_LINES,
         };
         format(&mut parts)?;
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = parts.bytes;
@@ -62,6 +63,8 @@ struct Parts {
     foreign: bool,
     /// Whether the message's newlines are its own.
     blocks: bool,
+    /// Whether there may be lines, if they are indented.
+    indented: bool,
 }
 
 impl Parts {
@@ -93,10 +96,11 @@ impl Write for Parts {
         }
         // Formatting writes whole strings, so that nothing is lost here.
         for c in String::from_utf8_lossy(bytes).chars() {
-            if is_treacherous(c) && !(c == '\n' && self.blocks) {
-                write!(self.bytes, "{}", c.escape_default())?;
-            } else {
-                write!(self.bytes, "{c}")?;
+            match c {
+                '\n' if self.blocks => self.bytes.push(b'\n'),
+                '\n' if self.indented => self.bytes.extend_from_slice(b"\n    "),
+                c if is_treacherous(c) => write!(self.bytes, "{}", c.escape_default())?,
+                c => write!(self.bytes, "{c}")?,
             }
         }
         Ok(bytes.len())

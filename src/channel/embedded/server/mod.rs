@@ -15,6 +15,7 @@ mod inline;
 mod listen;
 mod memory;
 mod occupant;
+mod refusing;
 mod replies;
 mod request;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use slog::{Logger, warn};
 use super::{
     clients::{Client, Clients, Stats},
     memory::Memory,
+    refusing::Refusing,
     settings::Settings,
 };
 use crate::channel::embedded::backend::Backend;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) accepting: Sparingly,
     pub(super) turning_away: Sparingly,
+    pub(super) refusing: Refusing,
     wrong_passwords: Sparingly,
     cutting: Sparingly,
 }
@@ -44,6 +46,7 @@ impl Shared {
             started: Instant::now(),
             accepting: Sparingly::default(),
             turning_away: Sparingly::default(),
+            refusing: Refusing::default(),
             wrong_passwords: Sparingly::default(),
             cutting: Sparingly::default(),
         }

@@ -54,7 +54,7 @@ use self::{
     shelf::{Found, GivenBack, Region, Shelf},
     writer::{Import, Job, Writer},
 };
-use super::{Backend, BackendError, End, PushError};
+use super::{Backend, BackendError, End, PushError, Standing, pressure};
 use crate::{
     channel::{self, ChannelError, DeadLetter, Demand, LeaseId, redis::StoredLetter},
     config::{self, Durability},
@@ -138,7 +138,12 @@ pub(super) struct Store {
     agent: String,
     running: OnceLock<Running>,
     opening: Mutex<Option<Held>>,
+    /// How it stood lately: whoever asks for that over and over must not keep the reader from its work.
+    lately: Mutex<Option<(Instant, Standing)>>,
 }
+
+/// For how long what was said of it holds.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// Why the file could not be opened.
 #[derive(Debug)]
@@ -156,7 +161,13 @@ impl Held {
 
 impl Store {
     pub(super) fn new(settings: &config::Embedded, agent: &str) -> Self {
-        Self { settings: settings.clone(), agent: agent.to_owned(), running: OnceLock::new(), opening: Mutex::new(None) }
+        Self {
+            settings: settings.clone(),
+            agent: agent.to_owned(),
+            running: OnceLock::new(),
+            opening: Mutex::default(),
+            lately: Mutex::default(),
+        }
     }
 
     /// Opens the file, once. Returns where it is and how many messages wait; `None` when there is no room to open it, so that
@@ -330,10 +341,10 @@ impl Store {
         self.taken_in(answered.await)
     }
 
-    /// Forgets the names of what was imported, once it is gone where it came from.
-    pub(super) async fn forget_imports(&self) -> Result<(), ChannelError> {
+    /// Forgets names under which something was imported, once it is gone where it came from.
+    pub(super) async fn forget_imports(&self, names: Vec<String>) -> Result<(), ChannelError> {
         let (answer, answered) = oneshot::channel();
-        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::ForgetImports(answer));
+        self.running().map_err(Trouble::refused)?.shared.writer.put(Job::ForgetImports(names, answer));
         self.answered(answered.await).map_err(Trouble::refused)
     }
 
@@ -464,6 +475,21 @@ impl Store {
         self.ask(Question::Stand).await.map_err(Trouble::refused)
     }
 
+    /// How it stands now.
+    pub(super) async fn standing_now(&self) -> Result<Standing, ChannelError> {
+        let stand = self.stand().await?;
+        Ok(Standing {
+            waiting: self.counts()?.0,
+            age: stand.oldest.as_deref().and_then(pressure::age_now),
+            used: stand.used,
+            max_bytes: self.settings.max_bytes,
+            dead: stand.dead,
+            max_dead_letters: self.settings.max_dead_letters as u64,
+            damaged: self.damaged(),
+            unsafe_because: self.unsafe_because(),
+        })
+    }
+
     /// Why what was pushed may not outlive a power cut, and what to do about it.
     pub(super) fn unsafe_because(&self) -> Option<(String, String)> {
         self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend, .. }| (what, mend))
@@ -488,6 +514,17 @@ impl Backend for Store {
     async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError> {
         let range = self.ask(|answer| Question::Range { start, stop, answer }).await;
         range.map_err(|why| BackendError(why.sentence()))
+    }
+
+    async fn standing(&self) -> Result<Standing, BackendError> {
+        let waiting = self.length().await?;
+        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, standing)) = lately.filter(|(when, _)| when.elapsed() < LATELY) {
+            return Ok(Standing { waiting, ..standing });
+        }
+        let standing = self.standing_now().await.map_err(|why| BackendError(why.to_string()))?;
+        *self.lately.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));
+        Ok(standing)
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {

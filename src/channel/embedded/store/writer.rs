@@ -29,8 +29,8 @@ pub(super) enum Job {
     Settle(Settlement, oneshot::Sender<Result<u64, Trouble>>),
     Clear(oneshot::Sender<Result<bool, Trouble>>),
     Import(Import),
-    /// Forgets what was imported: it is gone where it came from.
-    ForgetImports(oneshot::Sender<Result<(), Trouble>>),
+    /// Forgets names under which something was imported: it is gone where it came from.
+    ForgetImports(Vec<String>, oneshot::Sender<Result<(), Trouble>>),
     /// A chunk that cannot be read: its bytes become a dead letter.
     SetAside(i64),
     /// Answered when all before it was.
@@ -87,8 +87,8 @@ impl Writer {
                 Job::Clear(answer) => drop(answer.send(self.clear())),
                 Job::SetAside(chunk) => self.set_aside(chunk),
                 Job::Import(import) => self.import(import),
-                Job::ForgetImports(answer) => {
-                    let forgotten = self.connection.execute("DELETE FROM imports", []).map(drop);
+                Job::ForgetImports(names, answer) => {
+                    let forgotten = self.forget_imports(&names);
                     drop(answer.send(forgotten.map_err(|why| self.trouble("forget what was imported", &why))));
                 }
             }

@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::table::{self, COMMANDS, Command};
-use crate::channel::embedded::server::{REDIS_VERSION, request::Request, session::Session, words};
+use crate::{
+    channel::embedded::{
+        backend::Standing,
+        server::{REDIS_VERSION, request::Request, session::Session, words},
+    },
+    quote::quote,
+};
 
 pub(super) fn time(session: &mut Session) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -25,8 +31,8 @@ pub(super) async fn info(session: &mut Session, request: &Request) {
             })
     };
     let sections: Vec<_> = SECTIONS.into_iter().filter(|section| wanted(section)).collect();
-    let length = if sections.iter().any(|section| matches!(*section, "keyspace" | "kadabra")) {
-        session.shared.backend.length().await.ok()
+    let standing = if sections.iter().any(|section| matches!(*section, "memory" | "keyspace" | "kadabra")) {
+        session.shared.backend.standing().await.ok()
     } else {
         None
     };
@@ -40,14 +46,14 @@ pub(super) async fn info(session: &mut Session, request: &Request) {
             first.make_ascii_uppercase();
         }
         let _ = write!(text, "# {title}\r\n");
-        for (field, value) in fields(session, section, length) {
+        for (field, value) in fields(session, section, standing.as_ref()) {
             let _ = write!(text, "{field}:{value}\r\n");
         }
     }
     session.replies.text(&text);
 }
 
-fn fields(session: &Session, section: &str, length: Option<u64>) -> Vec<(&'static str, String)> {
+fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<(&'static str, String)> {
     let shared = &session.shared;
     let uptime = shared.started.elapsed().as_secs();
     match section {
@@ -66,25 +72,51 @@ fn fields(session: &Session, section: &str, length: Option<u64>) -> Vec<(&'stati
             ("maxclients", shared.settings.max_connections.to_string()),
             ("blocked_clients", "0".to_owned()),
         ],
-        "memory" => vec![
-            ("used_memory", shared.memory.used().to_string()),
-            ("maxmemory", shared.settings.max_waiting_bytes.to_string()),
-            ("maxmemory_policy", "noeviction".to_owned()),
-        ],
+        // What a push is refused for is the file's room: a Redis calls that its memory.
+        "memory" => {
+            let mut fields = Vec::new();
+            if let Some(standing) = standing {
+                fields.push(("used_memory", standing.used.to_string()));
+                fields.push(("maxmemory", standing.max_bytes.to_string()));
+            }
+            fields.push(("maxmemory_policy", "noeviction".to_owned()));
+            fields.push(("listener_used_bytes", shared.memory.used().to_string()));
+            fields.push(("listener_max_bytes", shared.settings.max_waiting_bytes.to_string()));
+            fields
+        }
         "persistence" => vec![("loading", "0".to_owned())],
         "stats" => shared.stats.fields(),
         "replication" => vec![("role", "master".to_owned()), ("connected_slaves", "0".to_owned())],
-        "keyspace" => match length {
-            Some(length) if length > 0 => vec![("db0", "keys=1,expires=0,avg_ttl=0".to_owned())],
+        "keyspace" => match standing {
+            Some(standing) if standing.waiting > 0 => vec![("db0", "keys=1,expires=0,avg_ttl=0".to_owned())],
             _ => Vec::new(),
         },
         _ => {
             let mut fields = vec![("queue", shared.settings.queue_key.clone())];
-            fields.extend(length.map(|length| ("queue_length", length.to_string())));
+            fields.extend(standing.into_iter().flat_map(of_the_queue));
             fields.extend(shared.stats.of_kadabra());
+            fields.extend(shared.refusing.why().map(|why| ("refused_because", why)));
             fields
         }
     }
+}
+
+/// By names of our own; `pressure` reads them.
+fn of_the_queue(standing: &Standing) -> Vec<(&'static str, String)> {
+    let mut fields = vec![
+        ("queue_length", standing.waiting.to_string()),
+        ("used_bytes", standing.used.to_string()),
+        ("max_bytes", standing.max_bytes.to_string()),
+        ("dead_letters", standing.dead.to_string()),
+        ("max_dead_letters", standing.max_dead_letters.to_string()),
+        ("damaged_messages", standing.damaged.to_string()),
+    ];
+    fields.extend(standing.age.map(|age| ("oldest_message_seconds", age.as_secs().to_string())));
+    if let Some((what, mend)) = &standing.unsafe_because {
+        fields.push(("unsafe_because", quote(what)));
+        fields.push(("unsafe_mend", quote(mend)));
+    }
+    fields
 }
 
 pub(super) fn command(session: &mut Session, request: &Request) {

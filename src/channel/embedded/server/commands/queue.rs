@@ -46,16 +46,9 @@ const MOST_ASKED: i64 = 16;
 /// Gathers a push.
 pub(super) async fn push(session: &mut Session, request: &Request, name: Name) {
     let key = request.get(1).unwrap_or_default();
-    let settings = &session.shared.settings;
-    if key != settings.queue_key.as_bytes() {
-        let refused = format!(
-            "ERR '{}' is not the queue of this Kadabra agent, which is '{}'; configure the client or the agent, so that both \
-             say the same",
-            words::shown(key),
-            settings.queue_key
-        );
+    if !is_queue(session, key) {
         session.settle().await;
-        session.replies.error(refused);
+        refuse_other(session, key);
         return;
     }
     let end = if name == Name::Rpush { End::Oldest } else { End::Newest };
@@ -77,6 +70,10 @@ pub(in super::super) async fn settle(session: &mut Session) {
     let count = messages.len();
     let outcome = session.shared.backend.push(session.pushes.end, messages).await;
     session.shared.stats.pushed(count as u64, outcome.is_ok());
+    match &outcome {
+        Ok(_) => session.shared.refusing.taken(),
+        Err(error) => session.shared.refusing.refused(error, &session.shared.log),
+    }
     let replies = &mut session.replies;
     let mut length = outcome.as_ref().map_or(0, |length| length.saturating_sub(count as u64));
     for (messages, silent) in session.pushes.commands.drain(..) {
@@ -94,32 +91,41 @@ pub(in super::super) async fn settle(session: &mut Session) {
 }
 
 pub(super) async fn length(session: &mut Session, request: &Request) {
-    match waiting(session, request.get(1)).await {
+    if refuses_others(session, request.get(1)) {
+        return;
+    }
+    match session.shared.backend.length().await {
         Ok(length) => session.replies.integer(length),
         Err(BackendError(why)) => session.replies.error(format!("ERR {why}")),
     }
 }
 
 pub(super) async fn exists(session: &mut Session, request: &Request) {
-    let named = request.from(1).filter(|key| is_queue(session, key)).count() as u64;
-    let queue = session.shared.settings.queue_key.clone();
-    match if named == 0 { Ok(0) } else { waiting(session, Some(queue.as_bytes())).await } {
+    if refuses_others(session, request.from(1)) {
+        return;
+    }
+    let named = request.from(1).count() as u64;
+    match session.shared.backend.length().await {
         Ok(length) => session.replies.integer(if length > 0 { named } else { 0 }),
         Err(BackendError(why)) => session.replies.error(format!("ERR {why}")),
     }
 }
 
 pub(super) async fn kind(session: &mut Session, request: &Request) {
-    match waiting(session, request.get(1)).await {
+    if refuses_others(session, request.get(1)) {
+        return;
+    }
+    match session.shared.backend.length().await {
         Ok(length) => session.replies.simple(if length > 0 { "list" } else { "none" }),
         Err(BackendError(why)) => session.replies.error(format!("ERR {why}")),
     }
 }
 
 pub(super) async fn delete(session: &mut Session, request: &Request, word: &str) {
-    if !request.from(1).any(|key| is_queue(session, key)) {
-        session.replies.integer(0);
-    } else if !session.shared.settings.allow_delete {
+    if refuses_others(session, request.from(1)) {
+        return;
+    }
+    if !session.shared.settings.allow_delete {
         session.replies.error(format!(
             "ERR {} would delete all messages that wait, which this Kadabra agent does not allow; see allow_delete in \
              [channel.embedded]",
@@ -139,15 +145,18 @@ pub(super) async fn range(session: &mut Session, request: &Request) {
         session.replies.error(NOT_AN_INTEGER);
         return;
     };
+    if refuses_others(session, request.get(1)) {
+        return;
+    }
     let begin = session.replies.len();
-    if let Err(BackendError(why)) = show(session, request.get(1), start, stop).await {
+    if let Err(BackendError(why)) = show(session, start, stop).await {
         session.replies.truncate(begin);
         session.replies.error(format!("ERR {why}"));
     }
 }
 
-async fn show(session: &mut Session, key: Option<&[u8]>, start: i64, stop: i64) -> Result<(), BackendError> {
-    let length = i64::try_from(waiting(session, key).await?).unwrap_or(i64::MAX);
+async fn show(session: &mut Session, start: i64, stop: i64) -> Result<(), BackendError> {
+    let length = i64::try_from(session.shared.backend.length().await?).unwrap_or(i64::MAX);
     let from_end = |index: i64| if index < 0 { index.saturating_add(length).max(-1) } else { index };
     let (start, stop) = (from_end(start).max(0), from_end(stop).min(length - 1));
     let wanted = stop.saturating_sub(start).saturating_add(1).max(0);
@@ -183,7 +192,21 @@ fn is_queue(session: &Session, key: &[u8]) -> bool {
     key == session.shared.settings.queue_key.as_bytes()
 }
 
-/// How long the list is; there is no other than the queue.
-async fn waiting(session: &Session, key: Option<&[u8]>) -> Result<u64, BackendError> {
-    if key.is_some_and(|key| is_queue(session, key)) { session.shared.backend.length().await } else { Ok(0) }
+/// Refuses a command with another key than the queue's, so that a typo is noticed. Returns whether it has one.
+fn refuses_others<'a>(session: &mut Session, keys: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    let other = keys.into_iter().find(|key| !is_queue(session, key));
+    if let Some(key) = other {
+        refuse_other(session, key);
+    }
+    other.is_some()
+}
+
+fn refuse_other(session: &mut Session, key: &[u8]) {
+    let refused = format!(
+        "ERR '{}' is not the queue of this Kadabra agent, which is '{}'; configure the client or the agent, so that both say the \
+         same",
+        words::shown(key),
+        session.shared.settings.queue_key
+    );
+    session.replies.error(refused);
 }

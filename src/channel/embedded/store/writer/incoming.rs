@@ -118,6 +118,16 @@ impl Writer {
         drop(answer.send(imported));
     }
 
+    pub(super) fn forget_imports(&mut self, names: &[String]) -> rusqlite::Result<()> {
+        let transaction = self.begin()?;
+        let mut delete = transaction.prepare_cached("DELETE FROM imports WHERE name = ?1")?;
+        for name in names {
+            delete.execute([name])?;
+        }
+        drop(delete);
+        transaction.commit()
+    }
+
     /// Stores what comes from elsewhere and that it has come, in one transaction. Returns whether it is new; `None` when dead
     /// letters would be dropped for it, and nothing was stored.
     fn take_in(
