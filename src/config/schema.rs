@@ -238,7 +238,7 @@ pub static KEYS: &[Key] = &[
         path: "channel.embedded.max_connections",
         kind: Kind::Number { min: 1, max: 100_000 },
         default: Fallback::Is("1000"),
-        doc: "How many clients may be connected at once. Each needs a file descriptor; see LimitNOFILE of systemd or ulimit -n.",
+        doc: "How many clients may be connected at once. Each needs a file descriptor: the agent raises its limit for them as far as it may, and takes fewer, with a warning, where that does not suffice; see LimitNOFILE of systemd or ulimit -n.",
     },
     Key {
         path: "channel.embedded.idle_timeout",

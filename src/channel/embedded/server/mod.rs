@@ -9,6 +9,7 @@ mod clients;
 mod commands;
 mod connection;
 mod decoder;
+mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod inline;
@@ -72,7 +73,7 @@ impl Server {
     ///
     /// # Errors
     /// When an address cannot be had, or must not be had; with who has it.
-    pub(crate) fn bind(settings: Settings, backend: Arc<dyn Backend>, log: Logger) -> Result<Self, ChannelError> {
+    pub(crate) fn bind(mut settings: Settings, backend: Arc<dyn Backend>, log: Logger) -> Result<Self, ChannelError> {
         exposed(&settings.listen, settings.password.is_some(), settings.allow_remote)
             .map_err(|what| ChannelError::Unusable { what, mend: "see listen in [channel.embedded]".to_owned() })?;
         let mut tcp = Vec::new();
@@ -92,6 +93,7 @@ impl Server {
                 mend: "set listen or unix_socket in [channel.embedded]".to_owned(),
             });
         }
+        settings.max_connections = descriptors::places(settings.max_connections, &log);
         Ok(Self { shared: Arc::new(Shared::new(settings, backend, log)), tcp, unix })
     }
 

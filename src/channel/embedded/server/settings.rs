@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     pub(crate) allow_remote: bool,
     /// Whether DEL deletes the queue.
     pub(crate) allow_delete: bool,
-    /// How many clients may be connected at once.
+    /// How many clients may be connected at once, where there are file descriptors for so many.
     pub(crate) max_connections: usize,
     /// How large a message may be.
     pub(crate) max_message_bytes: usize,
