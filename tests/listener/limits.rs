@@ -228,3 +228,24 @@ fn a_wrong_password_takes_its_time_and_a_right_one_does_not() {
     assert!(read(&mut guessing, 10).starts_with("-WRONGPASS"));
     assert!(begun.elapsed() >= Duration::from_millis(700));
 }
+
+#[test]
+fn the_pushes_of_a_transaction_are_one_push_however_many_they_are() {
+    const MANY: usize = 5000;
+    let listener = listener();
+    let mut stream = connect(address(&listener));
+    let mut wire = command(&["LPUSH", Q, "before"]);
+    wire.extend(command(&["MULTI"]));
+    (0..MANY).for_each(|number| wire.extend(command(&["LPUSH", Q, &number.to_string()])));
+    wire.extend([command(&["EXEC"]), command(&["LPUSH", Q, "after"]), command(&["QUIT"])].concat());
+    let sending = std::thread::spawn({
+        let mut stream = stream.try_clone().unwrap();
+        move || stream.write_all(&wire).unwrap()
+    });
+    let answers = rest(&mut stream);
+    sending.join().unwrap();
+    let lengths: String = (2..MANY + 2).map(|length| format!(":{length}\r\n")).collect();
+    let expected = format!(":1\r\n+OK\r\n{}*{MANY}\r\n{lengths}:{}\r\n+OK\r\n", "+QUEUED\r\n".repeat(MANY), MANY + 2);
+    assert!(answers == expected, "{} bytes instead of {}", answers.len(), expected.len());
+    assert_eq!(listener.groups(), [1, MANY, 1]);
+}

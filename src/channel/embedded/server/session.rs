@@ -110,6 +110,11 @@ impl Session {
         self.claim.cover(held + more)
     }
 
+    /// Whether this command is one of those that EXEC runs.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replay_bytes > 0
+    }
+
     fn held(&self) -> usize {
         let transaction = self.transaction.as_ref().map_or(0, Transaction::bytes);
         self.incoming + self.replies.capacity() + transaction + self.replay_bytes
@@ -217,7 +222,13 @@ impl Conversation {
                     self.session.run(&request, silent).await
                 }
                 None => {
-                    self.session.replay_bytes = 0;
+                    if self.session.is_replaying() {
+                        // What EXEC has pushed is one push, whatever comes after it; until then it takes its memory.
+                        self.session.settle().await;
+                        self.session.replay_bytes = 0;
+                        // Its answers may be many.
+                        continue;
+                    }
                     match self.decoder.next(&self.limits, self.session.authenticated) {
                         Ok(Some(arrived)) => self.take(arrived).await,
                         Ok(None) => Flow::Read,

@@ -1,5 +1,6 @@
-//! MULTI, EXEC and DISCARD, since clients send pipelines that way. What EXEC runs is answered like any other pipeline: its
-//! pushes are one push, and no more than that is one step.
+//! MULTI, EXEC and DISCARD, since clients send pipelines that way. Pushes to one end that follow each other in a transaction,
+//! and most hold nothing else, are one push: all of them are queued or none, also when the agent is killed. Another command
+//! between them parts them, and no more than each part is one step.
 
 use std::collections::VecDeque;
 
@@ -25,8 +26,8 @@ impl Transaction {
     }
 }
 
-/// What a queued command takes besides its words.
-const COMMAND_BYTES: usize = 64;
+/// What a queued command takes besides its words, and the answer to a push of it, since those are made all at once.
+const COMMAND_BYTES: usize = 64 + 24;
 
 pub(super) fn multi(session: &mut Session) {
     if session.transaction.is_some() {
