@@ -3,10 +3,12 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::{
     clients::Client,
     commands::{self, Pushes, Transaction},
+    cut_offs::Cause,
     decoder::{Decoder, Limits},
     memory::{Claim, OWN},
     replies::{Protocol, Replies},
@@ -110,6 +112,11 @@ impl Session {
         self.claim.cover(held + more)
     }
 
+    /// Says in the log that something was refused since there is no memory for it.
+    pub(super) fn lacks_memory(&self) {
+        self.shared.cut_offs.note(Cause::NoMemory, &self.client.peer);
+    }
+
     /// Whether this command is one of those that EXEC runs.
     pub(super) fn is_replaying(&self) -> bool {
         self.replay_bytes > 0
@@ -129,6 +136,7 @@ impl Session {
         }
         if self.replies.capacity() > 2 * OWN && !self.afford(0) {
             self.replies.truncate(self.begun);
+            self.lacks_memory();
             self.replies.error("ERR the agent has no memory for this answer now; try again later");
         }
         flow
@@ -192,6 +200,11 @@ impl Conversation {
     /// Whether a part of a request is there, and how many were there before it.
     pub(super) fn partial(&self) -> Option<u64> {
         self.decoder.is_partial().then_some(self.requests)
+    }
+
+    /// Since when commands wait for EXEC.
+    pub(super) fn transaction_since(&self) -> Option<Instant> {
+        self.session.transaction.as_ref().and_then(Transaction::since)
     }
 
     /// Whether the client may do anything yet.

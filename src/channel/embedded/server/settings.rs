@@ -31,11 +31,12 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     /// How many arguments a command may have.
     pub(crate) max_arguments: usize,
-    /// How long a request may take to arrive, and how long a client may take to read its answers.
+    /// How long a request may take to arrive, and a transaction from its first command to its EXEC; and how long a client may
+    /// take to read its answers, and to say the password.
     pub(crate) timeout: Duration,
     /// How long a request waits for memory that other requests have.
     pub(crate) patience: Duration,
-    /// How long a wrong password takes to be answered.
+    /// How long a wrong password takes to be answered, from one address all one after the other.
     pub(crate) wrong_password_pause: Duration,
 }
 

@@ -169,6 +169,7 @@ async fn show(session: &mut Session, key: Option<&[u8]>, start: i64, stop: i64) 
         bytes += found.iter().map(|message| message.len() + 64).sum::<usize>();
         // Twice: until they are in the answer, they are also here.
         if !session.afford(2 * bytes) {
+            session.lacks_memory();
             return Err(BackendError("the agent has no memory for such a large answer now; ask for fewer messages".to_owned()));
         }
         messages.extend(found);

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::channel::embedded::server::{request::Request, session::Session};
 
 /// Commands that wait for EXEC.
@@ -11,6 +13,8 @@ use crate::channel::embedded::server::{request::Request, session::Session};
 pub(in super::super) struct Transaction {
     commands: VecDeque<Request>,
     bytes: usize,
+    /// Since when there is one.
+    since: Option<Instant>,
     refused: bool,
 }
 
@@ -18,6 +22,11 @@ impl Transaction {
     /// How much memory it takes.
     pub(in super::super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Since when it takes memory.
+    pub(in super::super) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// One of its commands could not be queued, so that it must not run.
@@ -51,9 +60,11 @@ pub(super) fn queue(session: &mut Session, request: &Request) {
         // What arrived with it does not stay in memory because of it.
         transaction.commands.push_back(request.copied());
         transaction.bytes += bytes;
+        transaction.since.get_or_insert_with(Instant::now);
         session.replies.simple("QUEUED");
     } else {
         transaction.refuse();
+        session.lacks_memory();
         session.replies.error("ERR the agent has no memory for such a large transaction; send fewer commands in one");
     }
 }
