@@ -29,7 +29,9 @@ fn systemd_analyze(arguments: &[&str], unit: &Path) -> Output {
 fn unit_with_everything_in_use(folder: &Path) -> PathBuf {
     let unit = text("systemd/kadabra.service").replace("/usr/local/bin/kadabra", env!("CARGO_BIN_EXE_kadabra"));
     let unit = unit.replace("\n#LoadCredential=", "\nLoadCredential=").replace("\n#Environment=", "\nEnvironment=");
-    assert!(unit.contains("\nLoadCredential=redis-password:"));
+    for password in ["channel", "redis", "influxdb"] {
+        assert!(unit.contains(&format!("\nLoadCredential={password}-password:")), "{password}");
+    }
     let path = folder.join("kadabra.service");
     std::fs::write(&path, unit).unwrap();
     path
@@ -82,9 +84,9 @@ fn the_agent_mends_itself_before_the_watchdog_does() {
 }
 
 #[test]
-fn a_wrong_configuration_is_not_started_again_and_again() {
-    assert_eq!(value(&text("systemd/kadabra.service"), "RestartPreventExitStatus="), "78");
-    assert_eq!(value(&text("supervisor/kadabra.conf"), "exitcodes="), "0,78");
+fn a_wrong_command_line_or_configuration_is_not_started_again_and_again() {
+    assert_eq!(value(&text("systemd/kadabra.service"), "RestartPreventExitStatus="), "2 78");
+    assert_eq!(value(&text("supervisor/kadabra.conf"), "exitcodes="), "0,2,78");
     assert_eq!(value(&text("compose/docker-compose.yml"), "restart: on-failure:"), "5");
 }
 
