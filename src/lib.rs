@@ -43,3 +43,4 @@ pub mod observe;
 mod panics;
 pub mod publisher;
 mod quote;
+mod sparingly;

@@ -341,6 +341,8 @@ fn each_example_loads_and_does_what_it_says() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let environment: &[_] = if name == "password-and-tls.toml" {
             &[("KADABRA_CHANNEL__REDIS__PASSWORD_FILE", password), ("KADABRA_PUBLISHER__INFLUXDB__PASSWORD_FILE", password)]
+        } else if name == "other-machines.toml" {
+            &[("KADABRA_CHANNEL__EMBEDDED__PASSWORD_FILE", password)]
         } else {
             &[]
         };
@@ -354,6 +356,11 @@ fn each_example_loads_and_does_what_it_says() {
                 assert_eq!(influxdb(&loaded).database, "kadabra");
                 assert!(matches!(loaded.settings.channel, Channel::Embedded(_)), "{loaded:?}");
             }
+            "other-machines.toml" => {
+                let Channel::Embedded(embedded) = &loaded.settings.channel else { panic!("{loaded:?}") };
+                assert_eq!(embedded.password.as_ref().unwrap().expose(), "s3cret");
+                assert!(embedded.listen.iter().all(|address| address.ip().is_unspecified()) && !embedded.allow_remote);
+            }
             "redis.toml" => assert_eq!(redis().queue_key, "kadabra_queue"),
             "batched.toml" => assert_eq!(loaded.settings.batch.interval, Duration::from_secs(60)),
             "password-and-tls.toml" => {
@@ -366,5 +373,5 @@ fn each_example_loads_and_does_what_it_says() {
             other => panic!("no test knows what conf/examples/{other} is for"),
         }
     }
-    assert_eq!(seen, 5);
+    assert_eq!(seen, 6);
 }

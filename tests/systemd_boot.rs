@@ -184,9 +184,9 @@ fn passwords_that_root_alone_reads_and_a_redis_that_a_group_alone_may_use_reach_
     let unit = machine.path("/etc/systemd/system/kadabra.service");
     let text = fs::read_to_string(&unit).unwrap();
     let used = text.replace("\n#LoadCredential=", "\nLoadCredential=").replace("\n#Environment=", "\nEnvironment=");
-    assert_eq!(used.matches("\nLoadCredential=").count(), 2);
+    assert_eq!(used.matches("\nLoadCredential=").count(), 3);
     fs::write(&unit, used).unwrap();
-    for password in ["redis-password", "influxdb-password"] {
+    for password in ["channel-password", "redis-password", "influxdb-password"] {
         let file = format!("/etc/kadabra/{password}");
         machine.write(&file, "hunter2\n");
         fs::set_permissions(machine.path(&file), fs::Permissions::from_mode(0o600)).unwrap();

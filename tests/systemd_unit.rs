@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use kadabra::config::{Channel, Settings, load_or};
+use kadabra::config::{
+    Channel, Settings, load_or,
+    schema::{KEYS, Kind},
+};
 
 const LINE: &str = "/usr/local/bin/kadabra run --config /etc/kadabra/kadabra.toml";
 
@@ -26,7 +29,9 @@ fn systemd_analyze(arguments: &[&str], unit: &Path) -> Output {
 fn unit_with_everything_in_use(folder: &Path) -> PathBuf {
     let unit = text("systemd/kadabra.service").replace("/usr/local/bin/kadabra", env!("CARGO_BIN_EXE_kadabra"));
     let unit = unit.replace("\n#LoadCredential=", "\nLoadCredential=").replace("\n#Environment=", "\nEnvironment=");
-    assert!(unit.contains("\nLoadCredential=redis-password:"));
+    for password in ["channel", "redis", "influxdb"] {
+        assert!(unit.contains(&format!("\nLoadCredential={password}-password:")), "{password}");
+    }
     let path = folder.join("kadabra.service");
     std::fs::write(&path, unit).unwrap();
     path
@@ -79,10 +84,20 @@ fn the_agent_mends_itself_before_the_watchdog_does() {
 }
 
 #[test]
-fn a_wrong_configuration_is_not_started_again_and_again() {
-    assert_eq!(value(&text("systemd/kadabra.service"), "RestartPreventExitStatus="), "78");
-    assert_eq!(value(&text("supervisor/kadabra.conf"), "exitcodes="), "0,78");
+fn a_wrong_command_line_or_configuration_is_not_started_again_and_again() {
+    assert_eq!(value(&text("systemd/kadabra.service"), "RestartPreventExitStatus="), "2 78");
+    assert_eq!(value(&text("supervisor/kadabra.conf"), "exitcodes="), "0,2,78");
     assert_eq!(value(&text("compose/docker-compose.yml"), "restart: on-failure:"), "5");
+}
+
+#[test]
+fn as_many_clients_can_be_connected_as_a_configuration_may_ask_for() {
+    let unit = text("systemd/kadabra.service");
+    let (_, hard) = value(&unit, "LimitNOFILE=").split_once(':').unwrap();
+    let most = KEYS.iter().find(|key| key.path == "channel.embedded.max_connections").unwrap();
+    let Kind::Number { max, .. } = most.kind else { panic!("{:?}", most.kind) };
+    // And what the agent needs for itself.
+    assert!(hard.parse::<u64>().unwrap() >= max + 1000, "{hard}");
 }
 
 #[test]

@@ -93,6 +93,14 @@ fn listening(values: &Values, problems: &mut Vec<Problem>) {
         let sentence = "nowhere to listen; expected an address, or channel.embedded.unix_socket too";
         problems.push(about(listen, sentence.to_owned()));
     }
+    if let Some((first, second)) = one_address_twice(&addresses) {
+        let sentence = if first == second {
+            format!("{second} stands there twice; expected each address once")
+        } else {
+            format!("{second} is one of the addresses of {first} already; expected only one of the two")
+        };
+        problems.push(about(listen, sentence));
+    }
     if !password.is_unset() && !file.is_unset() {
         problems.push(about(file, format!("not together with {}; expected one of the two", described(password, file))));
     }
@@ -105,6 +113,20 @@ fn listening(values: &Values, problems: &mut Vec<Problem>) {
         );
         problems.push(about(listen, sentence));
     }
+}
+
+/// Two addresses of which the second cannot be had beside the first.
+fn one_address_twice(addresses: &[SocketAddr]) -> Option<(SocketAddr, SocketAddr)> {
+    let covers = |one: &SocketAddr, other: &SocketAddr| {
+        let every = one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
+        // The system finds a port for 0, another one each time.
+        one.port() != 0 && one.port() == other.port() && (every || one.ip() == other.ip())
+    };
+    addresses.iter().enumerate().find_map(|(place, second)| {
+        let first = addresses.iter().take(place).find(|first| covers(first, second) || covers(second, first))?;
+        // Every address is said to be what covers the other.
+        Some(if covers(first, second) { (*first, *second) } else { (*second, *first) })
+    })
 }
 
 fn influxdb_login(values: &Values, problems: &mut Vec<Problem>) {

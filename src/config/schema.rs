@@ -65,7 +65,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("channel", "Where messages come from."),
     (
         "channel.embedded",
-        "The agent's own queue in a file, used when channel.type is \"embedded\". The agent speaks as much of the Redis protocol as Kadabra's clients do, so they push to it as they would to Redis.",
+        "The agent's own queue in a file, used when channel.type is \"embedded\". The agent speaks as much of the Redis protocol as Kadabra's clients do, so they push to it as they would to Redis. A command may have 65,536 words, and has 30 s to arrive whole, as EXEC has after the first command of its transaction; a client has 30 s to read its answers, and 30 s to say the password where one is set. Whoever takes longer is cut off, which is logged.",
     ),
     (
         "channel.redis",
@@ -214,7 +214,7 @@ pub static KEYS: &[Key] = &[
         path: "channel.embedded.password",
         kind: Kind::Password,
         default: Fallback::Unset("in password_file rather than here"),
-        doc: "What clients must say to be let in. Better kept in password_file.",
+        doc: "What clients must say to be let in. The wrong guesses from one address are answered one a second, however many connections they come by. Better kept in password_file.",
     },
     Key {
         path: "channel.embedded.password_file",
@@ -238,7 +238,7 @@ pub static KEYS: &[Key] = &[
         path: "channel.embedded.max_connections",
         kind: Kind::Number { min: 1, max: 100_000 },
         default: Fallback::Is("1000"),
-        doc: "How many clients may be connected at once. Each needs a file descriptor; see LimitNOFILE of systemd or ulimit -n.",
+        doc: "How many clients may be connected at once. Each needs a file descriptor: the agent raises its limit for them as far as it may, and takes fewer, with a warning, where that does not suffice; see LimitNOFILE of systemd or ulimit -n.",
     },
     Key {
         path: "channel.embedded.idle_timeout",
@@ -250,7 +250,7 @@ pub static KEYS: &[Key] = &[
         path: "channel.embedded.max_waiting_bytes",
         kind: Kind::Size { min: KIB, max: 1024 * MIB },
         default: Fallback::Is("8MiB"),
-        doc: "How many bytes of messages that are not stored yet the agent keeps in memory, over all clients; then it reads no more from them until the disk has caught up. At least max_message_bytes.",
+        doc: "How many bytes of commands, answers and open transactions the agent keeps in memory, over all clients, besides the first 16 KiB each way of each. A client whose command finds no room waits for it 5 s; then the command is refused, the client has to try again later, and its connection is closed. At least max_message_bytes.",
     },
     Key {
         path: "channel.redis.url",

@@ -1,19 +1,11 @@
 //! Messages that were set aside: said at once, and then at growing intervals with how many there were.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, PoisonError};
 
 use slog::{Logger, debug, warn};
 use tokio::time::Instant;
 
-use crate::channel::DeadLetter;
-
-/// The pause after the first saying; then it doubles.
-const FIRST_INTERVAL: Duration = Duration::from_secs(10);
-/// The longest pause between two sayings.
-const LAST_INTERVAL: Duration = Duration::from_secs(600);
+use crate::{channel::DeadLetter, sparingly::Sparingly};
 
 /// Says that messages were set aside, however many there are, in few lines.
 #[derive(Debug, Default)]
@@ -21,34 +13,9 @@ pub struct DeadLetterSayings(Mutex<Sayings>);
 
 #[derive(Debug, Default)]
 struct Sayings {
-    memory: Memory,
+    sparingly: Sparingly,
     /// Why the newest one was set aside: what is said now may have happened before.
     because: String,
-}
-
-/// What is said in few lines, however often it happens.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// Set aside and not said yet.
-    unsaid: usize,
-    /// Not before this.
-    next: Option<Instant>,
-    interval: Duration,
-}
-
-impl Memory {
-    /// So many more: how many to say now, if it is time.
-    pub(super) fn note(&mut self, count: usize, now: Instant) -> Option<usize> {
-        self.unsaid += count;
-        if self.unsaid == 0 || self.next.is_some_and(|next| now < next) {
-            return None;
-        }
-        // Quiet for as long as the longest pause, and it begins anew.
-        let quiet = self.next.is_none_or(|next| now.saturating_duration_since(next) > LAST_INTERVAL);
-        self.interval = if quiet { FIRST_INTERVAL } else { (self.interval * 2).min(LAST_INTERVAL) };
-        self.next = Some(now + self.interval);
-        Some(std::mem::take(&mut self.unsaid))
-    }
 }
 
 impl Sayings {
@@ -57,7 +24,7 @@ impl Sayings {
         if count > 0 {
             because.clone_into(&mut self.because);
         }
-        Some((self.memory.note(count, now)?, &self.because))
+        Some((self.sparingly.note(count, now)?, &self.because))
     }
 }
 
@@ -88,19 +55,7 @@ impl DeadLetterSayings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_is_said_at_once_and_a_flood_at_growing_intervals_with_none_uncounted() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        let mut said = Vec::new();
-        for second in 0..3600 {
-            said.extend(memory.note(5, start + Duration::from_secs(second)).map(|count| (second, count)));
-        }
-        assert_eq!(said[..4], [(0, 5), (10, 50), (30, 100), (70, 200)]);
-        assert!(said.len() < 15, "{said:?}");
-        let total: usize = said.iter().map(|(_, count)| count).sum();
-        assert_eq!(total + memory.unsaid, 5 * 3600);
-    }
+    use crate::sparingly::FIRST_INTERVAL;
 
     /// The Receiver looks after every answer whether anything was too large.
     #[test]
@@ -109,13 +64,5 @@ mod tests {
         assert_eq!(sayings.note(1, "not JSON", start), Some((1, "not JSON")));
         assert_eq!(sayings.note(1, "no list", start), None);
         assert_eq!(sayings.note(0, "too large", start + FIRST_INTERVAL), Some((1, "no list")));
-    }
-
-    #[test]
-    fn after_a_long_quiet_the_next_one_is_said_at_once_again() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        assert_eq!(memory.note(1, start), Some(1));
-        assert_eq!(memory.note(1, start + LAST_INTERVAL * 3), Some(1));
-        assert_eq!(memory.interval, FIRST_INTERVAL);
     }
 }

@@ -360,3 +360,38 @@ fn pushes_are_refused_while_a_panic_keeps_the_file_from_being_synced_and_taken_a
     agent.wait_log("panic");
     house.assert_stored(&answered, &(1..=sent).collect());
 }
+
+#[test]
+fn clients_who_take_all_file_descriptors_do_not_keep_the_agent_from_publishing_and_the_next_ones_are_told() {
+    let house = House::new();
+    let agent = house.agent().with_descriptors(256, 256).start();
+    agent.wait_log("publishing");
+    let said = agent.wait_log("clients can be connected at once");
+    let said = said["msg"].as_str().unwrap();
+    assert!(said.starts_with("only 128 clients ") && said.contains("LimitNOFILE") && said.contains("let it have 1192"), "{said}");
+    let mut idle: Vec<_> = (0..128).map(|_| connect(house.address)).collect();
+    for client in &mut idle {
+        client.write_all(b"PING\r\n").unwrap();
+        assert_eq!(line(client), "+PONG");
+    }
+    for _ in 0..200 {
+        assert_eq!(line(&mut connect(house.address)), "-ERR max number of clients reached");
+    }
+    idle[0].write_all(&push(1)).unwrap();
+    assert_eq!(line(&mut idle[0]), ":1");
+    house.assert_stored(&BTreeSet::from([1]), &BTreeSet::from([1]));
+    idle[0].write_all(b"INFO clients\r\n").unwrap();
+    let info: Vec<_> = (0..5).map(|_| line(&mut idle[0])).collect();
+    assert!(info.contains(&"maxclients:128".to_owned()), "{info:?}");
+}
+
+#[test]
+fn a_low_limit_on_file_descriptors_is_raised_as_far_as_it_may_be_for_as_many_clients_as_are_wanted() {
+    let house = House::new();
+    let agent = house.agent().with_descriptors(256, 4096).start();
+    agent.wait_log("publishing");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", agent.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1192", "4096"]);
+    assert!(agent.logged("clients can be connected at once").is_empty());
+}

@@ -8,7 +8,7 @@ use std::{
 
 use kadabra::channel::embedded::rehearsal::{Mood, Rehearsal};
 
-use super::{Q, address, command, connect, listener, read, rest, said, with};
+use super::{Q, address, command, connect, line, listener, read, rest, said, with};
 use crate::support::process::wait_for;
 
 const SOON: Duration = Duration::from_millis(100);
@@ -22,6 +22,23 @@ fn works(listener: &Rehearsal) {
 fn ping(stream: &mut TcpStream) {
     stream.write_all(b"PING\r\n").unwrap();
     assert_eq!(read(stream, 7), "+PONG\r\n");
+}
+
+/// The lines of the log with these words, with the number of clients in each.
+fn said_of(listener: &Rehearsal, words: &str) -> Vec<u64> {
+    let log = listener.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines = lines.filter(|line| line["msg"].as_str().is_some_and(|said| said.contains(words)));
+    lines
+        .map(|line| {
+            assert!(line["for_example"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+            line["clients"].as_u64().unwrap()
+        })
+        .collect()
+}
+
+fn assert_said(listener: &Rehearsal, words: &str, clients: u64) {
+    assert_eq!(said_of(listener, words), [clients], "{}", listener.log());
 }
 
 #[test]
@@ -96,6 +113,7 @@ fn who_gets_no_memory_in_time_is_told_so() {
     drop(second.write_all(&[head.as_bytes(), &body].concat()));
     let told = rest(&mut second);
     assert!(told.contains("has no memory for such a large command now"), "{told}");
+    assert_said(&listener, "no memory left for it", 1);
     works(&listener);
     // The first was not disturbed.
     first.write_all(&[&vec![b'x'; 100_000][..], b"\r\n"].concat()).unwrap();
@@ -119,6 +137,7 @@ fn who_sends_on_after_a_protocol_error_still_reads_it() {
     let mut stream = connect(address(&listener));
     drop(stream.write_all(&[b"*1\r\n:5\r\n".as_slice(), &vec![b'x'; 3_000_000]].concat()));
     assert_eq!(rest(&mut stream), "-ERR Protocol error: expected '$', got ':'\r\n");
+    assert_said(&listener, "what a Redis does not understand either", 1);
 }
 
 #[test]
@@ -136,6 +155,7 @@ fn a_request_that_never_ends_is_given_up_however_slowly_it_drips() {
     });
     assert!(!matches!(ended, Ok(1..)), "{ended:?}");
     works(&listener);
+    assert_said(&listener, "had not arrived whole after 500ms", 1);
 }
 
 #[test]
@@ -144,6 +164,7 @@ fn silent_clients_are_closed_only_where_that_is_wanted() {
     let mut stream = connect(address(&listener));
     ping(&mut stream);
     assert_eq!(rest(&mut stream), "");
+    assert_said(&listener, "silent for idle_timeout", 1);
 
     let patient = with(|options| options.timeout = Duration::from_millis(50));
     let mut silent = connect(address(&patient));
@@ -163,6 +184,7 @@ fn who_does_not_say_the_password_does_not_stay() {
     assert_eq!(read(&mut knowing, 5), "+OK\r\n");
     assert_eq!(rest(&mut connect(address(&listener))), "");
     ping(&mut knowing);
+    assert_said(&listener, "had not said the password after 2s", 1);
 }
 
 #[test]
@@ -181,6 +203,7 @@ fn who_does_not_read_answers_is_cut_off_and_holds_up_nobody() {
     });
     let grown = resident().saturating_sub(before);
     assert!(grown < 16 << 20, "{} MB more", grown >> 20);
+    assert_said(&listener, "did not read their answers within 1s", 1);
 }
 
 #[test]
@@ -227,4 +250,125 @@ fn a_wrong_password_takes_its_time_and_a_right_one_does_not() {
     assert_eq!(read(&mut knowing, 5), "+OK\r\n");
     assert!(read(&mut guessing, 10).starts_with("-WRONGPASS"));
     assert!(begun.elapsed() >= Duration::from_millis(700));
+}
+
+#[test]
+fn guesses_over_many_connections_take_as_long_as_over_one_and_the_right_password_does_not() {
+    let listener = with(|options| {
+        options.password = Some("right".to_owned());
+        options.wrong_password_pause = Duration::from_millis(400);
+    });
+    let begun = std::time::Instant::now();
+    let mut guessing: Vec<_> = (0..6).map(|_| connect(address(&listener))).collect();
+    for client in &mut guessing {
+        client.write_all(b"AUTH wrong\r\n").unwrap();
+    }
+    let mut knowing = connect(address(&listener));
+    knowing.write_all(b"AUTH right\r\n").unwrap();
+    assert_eq!(read(&mut knowing, 5), "+OK\r\n");
+    assert!(begun.elapsed() < Duration::from_millis(6 * 400));
+    for client in &mut guessing {
+        assert!(line(client).starts_with("-WRONGPASS"));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(6 * 400), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_does_not_know_the_password_keeps_no_place_from_who_does() {
+    let listener = with(|options| {
+        options.password = Some("right".to_owned());
+        options.max_connections = 8;
+    });
+    let strangers: Vec<_> = (0..8).map(|_| connect(address(&listener))).collect();
+    let begun = std::time::Instant::now();
+    let mut known: Vec<_> = Vec::new();
+    while known.len() < 6 {
+        wait_for("a place", super::PATIENCE, || {
+            let mut client = connect(address(&listener));
+            client.write_all(b"AUTH right\r\n").ok()?;
+            let mut answer = [0; 5];
+            client.read_exact(&mut answer).ok().filter(|()| answer == *b"+OK\r\n")?;
+            known.push(client);
+            Some(())
+        });
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    known.iter_mut().for_each(ping);
+    let cut = said_of(&listener, "had not said the password, and others came");
+    assert!(!cut.is_empty() && strangers.len() == 8, "{}", listener.log());
+}
+
+#[test]
+fn who_was_cut_off_is_said_with_how_many_and_none_is_forgotten() {
+    let mut listener = with(|options| {
+        options.password = Some("right".to_owned());
+        options.wrong_password_pause = Duration::from_millis(1);
+    });
+    for _ in 0..20 {
+        said(address(&listener), b"AUTH wrong\r\nQUIT\r\n");
+    }
+    assert_eq!(said_of(&listener, "wrong password"), [1]);
+    assert!(listener.end());
+    assert_eq!(said_of(&listener, "wrong password"), [1, 19]);
+}
+
+#[test]
+fn an_open_transaction_gives_its_memory_back_in_time_and_one_without_commands_may_stay() {
+    let listener = with(|options| {
+        (options.max_waiting_bytes, options.max_message_bytes) = (1 << 20, 1 << 20);
+        options.patience = SOON;
+        options.timeout = Duration::from_secs(1);
+    });
+    let mut empty = connect(address(&listener));
+    empty.write_all(b"MULTI\r\n").unwrap();
+    assert_eq!(line(&mut empty), "+OK");
+    let mut open = connect(address(&listener));
+    open.write_all(b"MULTI\r\n").unwrap();
+    assert_eq!(line(&mut open), "+OK");
+    for _ in 0..15 {
+        open.write_all(&command(&["LPUSH", Q, &"x".repeat(60_000)])).unwrap();
+        assert_eq!(line(&mut open), "+QUEUED");
+    }
+    let large = command(&["LPUSH", Q, &"x".repeat(300_000)]);
+    let mut refused = connect(address(&listener));
+    drop(refused.write_all(&large));
+    assert!(rest(&mut refused).contains("has no memory for such a large command now"));
+    // However it drips: it is the beginning that counts.
+    let ended = wait_for("the end of the transaction", super::PATIENCE, || {
+        drop(open.write_all(b"PING\r\n"));
+        open.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        match open.read(&mut [0; 10]) {
+            Ok(1..) => None,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => None,
+            other => Some(other),
+        }
+    });
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+    assert_said(&listener, "the EXEC of a transaction had not come 1s after its first command", 1);
+    let mut next = connect(address(&listener));
+    next.write_all(&large).unwrap();
+    assert_eq!(line(&mut next), ":1");
+    empty.write_all(b"EXEC\r\n").unwrap();
+    assert_eq!(line(&mut empty), "*0");
+}
+
+#[test]
+fn the_pushes_of_a_transaction_are_one_push_however_many_they_are() {
+    const MANY: usize = 5000;
+    let listener = listener();
+    let mut stream = connect(address(&listener));
+    let mut wire = command(&["LPUSH", Q, "before"]);
+    wire.extend(command(&["MULTI"]));
+    (0..MANY).for_each(|number| wire.extend(command(&["LPUSH", Q, &number.to_string()])));
+    wire.extend([command(&["EXEC"]), command(&["LPUSH", Q, "after"]), command(&["QUIT"])].concat());
+    let sending = std::thread::spawn({
+        let mut stream = stream.try_clone().unwrap();
+        move || stream.write_all(&wire).unwrap()
+    });
+    let answers = rest(&mut stream);
+    sending.join().unwrap();
+    let lengths: String = (2..MANY + 2).map(|length| format!(":{length}\r\n")).collect();
+    let expected = format!(":1\r\n+OK\r\n{}*{MANY}\r\n{lengths}:{}\r\n+OK\r\n", "+QUEUED\r\n".repeat(MANY), MANY + 2);
+    assert!(answers == expected, "{} bytes instead of {}", answers.len(), expected.len());
+    assert_eq!(listener.groups(), [1, MANY, 1]);
 }

@@ -82,6 +82,17 @@ fn a_port_that_another_agent_has_is_said() {
 }
 
 #[test]
+fn a_port_whose_owner_has_no_place_for_another_client_is_said_and_it_is_not_taken_for_a_redis() {
+    let first = with(|options| options.max_connections = 1);
+    let mut only = super::connect(address(&first));
+    only.write_all(b"PING\r\n").unwrap();
+    assert_eq!(super::line(&mut only), "+PONG");
+    let said = refused(|options| options.listen = vec![address(&first)]);
+    assert!(said.contains("a Redis or another Kadabra agent answers there, and has no place for another client"), "{said}");
+    assert!(said.contains("if it is a Redis, to use that, configure\n[channel]\n"), "{said}");
+}
+
+#[test]
 fn a_port_that_something_else_has_is_said() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let said = refused(|options| options.listen = vec![other.local_addr().unwrap()]);

@@ -32,12 +32,19 @@ pub(crate) struct Builder {
     config: String,
     variables: Vec<(String, String)>,
     small_disk: Option<u64>,
+    descriptors: Option<(u64, u64)>,
 }
 
 impl Builder {
     /// On a disk where no file can have more bytes than this, until [`Agent::make_room`].
     pub(crate) fn on_a_disk_of(mut self, bytes: u64) -> Self {
         self.small_disk = Some(bytes);
+        self
+    }
+
+    /// With so many file descriptors at first, and so many at most.
+    pub(crate) fn with_descriptors(mut self, soft: u64, hard: u64) -> Self {
+        self.descriptors = Some((soft, hard));
         self
     }
 
@@ -52,7 +59,11 @@ impl Builder {
         let config = folder.path().join("kadabra.toml");
         let log = folder.path().join("log");
         fs::write(&config, self.config).unwrap();
-        let mut command = self.small_disk.map_or_else(kadabra, kadabra_on_a_disk_of);
+        let mut command = match (self.small_disk, self.descriptors) {
+            (Some(bytes), _) => kadabra_on_a_disk_of(bytes),
+            (None, Some((soft, hard))) => kadabra_with_descriptors(soft, hard),
+            (None, None) => kadabra(),
+        };
         command.arg("run").arg("--config").arg(&config).envs(self.variables);
         let start = if self.small_disk.is_some() { Process::start_heard } else { Process::start };
         Agent { process: start("kadabra", command, &log), folder, log }
@@ -67,7 +78,7 @@ impl Agent {
 
     /// Prepares an agent with this configuration.
     pub(crate) fn with(config: &str) -> Builder {
-        Builder { config: config.to_owned(), variables: Vec::new(), small_disk: None }
+        Builder { config: config.to_owned(), variables: Vec::new(), small_disk: None, descriptors: None }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -179,6 +190,13 @@ pub(crate) fn kadabra() -> Command {
 fn kadabra_on_a_disk_of(bytes: u64) -> Command {
     let mut command = process::command("env");
     command.args(["--ignore-signal=XFSZ", "prlimit", &format!("--fsize={bytes}:unlimited")]).arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
+/// The same, with a limit on how many file descriptors it has.
+fn kadabra_with_descriptors(soft: u64, hard: u64) -> Command {
+    let mut command = process::command("prlimit");
+    command.arg(format!("--nofile={soft}:{hard}")).arg(env!("CARGO_BIN_EXE_kadabra"));
     unconfigured(command)
 }
 

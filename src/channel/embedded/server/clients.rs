@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::replies::Protocol;
+use super::{replies::Protocol, strangers::Origin};
 
 /// A client that is connected.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) struct Client {
     pub(super) id: u64,
     /// From where it comes and to which address.
     pub(super) peer: String,
+    pub(super) origin: Origin,
     local: String,
     since: Instant,
     /// Seconds after `since` at which it last sent something.
@@ -88,10 +89,10 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Takes one more in; the guard takes it out again.
-    pub(super) fn welcome(self: &Arc<Self>, peer: String, local: String) -> Connected {
+    pub(super) fn welcome(self: &Arc<Self>, peer: String, origin: Origin, local: String) -> Connected {
         let id = self.last.fetch_add(1, Relaxed) + 1;
         let client =
-            Arc::new(Client { id, peer, local, since: Instant::now(), heard: AtomicU64::new(0), said: Mutex::default() });
+            Arc::new(Client { id, peer, origin, local, since: Instant::now(), heard: AtomicU64::new(0), said: Mutex::default() });
         lock(&self.connected).insert(id, Arc::clone(&client));
         Connected { clients: Arc::clone(self), client }
     }

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     clients::Client,
+    cut_offs::Cause,
     session::{Conversation, Flow},
     shared::Shared,
 };
@@ -38,16 +39,20 @@ where
     // One timer, set anew only when it has run out, for what is rarely late.
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut alarmed = false;
-    let connected = Instant::now();
+    let cut = |cause| shared.cut_offs.note(cause, &client.peer);
+    // Since when it is known that it has not said the password.
+    let mut stranger = Some(Instant::now());
     let mut heard;
     let mut waiting: Option<(u64, Instant)> = None;
     loop {
         let flow = conversation.answer().await;
         if flow == Flow::Cut {
-            shared.cut(client);
-            return;
+            return cut(Cause::Http);
         }
-        if send(stream, &mut conversation, request_timeout).await.is_err() {
+        if let Err(error) = send(stream, &mut conversation, request_timeout).await {
+            if error.kind() == io::ErrorKind::TimedOut {
+                cut(Cause::SlowReader);
+            }
             return;
         }
         heard = Instant::now();
@@ -58,10 +63,14 @@ where
                 drop(stream.shutdown().await);
                 return;
             }
-            Flow::Linger => return linger(stream).await,
+            Flow::Linger => {
+                cut(Cause::Garbage);
+                return linger(stream).await;
+            }
         }
         if !conversation.room(patience).await {
             conversation.no_room();
+            cut(Cause::NoMemory);
             if send(stream, &mut conversation, request_timeout).await.is_ok() {
                 linger(stream).await;
             }
@@ -73,6 +82,7 @@ where
             // From when it is waited for: what was before may have taken long, and not by the client's fault.
             (Some(request), _) => Some((request, heard)),
         };
+        stranger = (!conversation.is_authenticated()).then(|| stranger.unwrap_or(heard));
         if closed {
             // Only what has arrived already.
             match read_now(stream, &mut conversation).await {
@@ -84,14 +94,16 @@ where
             }
         }
         loop {
-            let deadline = [
-                waiting.map(|(_, since)| since + request_timeout),
-                idle_timeout.map(|idle| heard + idle),
+            let deadlines = [
+                waiting.map(|(_, since)| (since + request_timeout, Cause::SlowCommand)),
+                // What waits for EXEC takes memory that others lack, as a command does that has not arrived whole.
+                conversation.transaction_since().map(|since| (since + request_timeout, Cause::OpenTransaction)),
+                idle_timeout.map(|idle| (heard + idle, Cause::Idle)),
                 // Whoever does not know the password has no reason to stay.
-                (!conversation.is_authenticated()).then_some(connected + request_timeout),
+                stranger.map(|since| (since + request_timeout, Cause::NoPassword)),
             ];
-            let deadline = deadline.into_iter().flatten().min();
-            if let Some(deadline) = deadline
+            let next = deadlines.into_iter().flatten().min();
+            if let Some((deadline, _)) = next
                 && (!alarmed || deadline < alarm.deadline())
             {
                 alarm.as_mut().reset(deadline);
@@ -115,8 +127,8 @@ where
                 }
                 () = &mut alarm, if alarmed => {
                     alarmed = false;
-                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                        return;
+                    if let Some((_, cause)) = next.filter(|(deadline, _)| *deadline <= Instant::now()) {
+                        return cut(cause);
                     }
                 }
             }

@@ -3,12 +3,15 @@
 //!
 //! From the outside in: [`listen`] has the sockets and `occupant` says who has the port already; [`connection`] moves bytes and
 //! keeps the time; [`session`] is the conversation without the connection, its requests read by [`decoder`], run by
-//! [`commands`] and answered by [`replies`]. All of it is one thread's work, and what it may take is bounded by [`memory`].
+//! [`commands`] and answered by [`replies`]. All of it is one thread's work, and what it may take is bounded by [`memory`] and
+//! `descriptors`, of who does not know the password by `strangers`; who was cut off is said by `cut_offs`.
 
 mod clients;
 mod commands;
 mod connection;
+mod cut_offs;
 mod decoder;
+mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod inline;
@@ -23,6 +26,7 @@ mod request_tests;
 mod session;
 mod settings;
 mod shared;
+mod strangers;
 mod words;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -50,6 +54,7 @@ use tokio::{
 use super::backend::Backend;
 use crate::channel::ChannelError;
 
+use cut_offs::Cause;
 use shared::Shared;
 
 /// The Redis whose commands and words these are. Clients decide by it what they send.
@@ -73,7 +78,7 @@ impl Server {
     ///
     /// # Errors
     /// When an address cannot be had, or must not be had; with who has it.
-    pub(crate) fn bind(settings: Settings, backend: Arc<dyn Backend>, log: Logger) -> Result<Self, ChannelError> {
+    pub(crate) fn bind(mut settings: Settings, backend: Arc<dyn Backend>, log: Logger) -> Result<Self, ChannelError> {
         exposed(&settings.listen, settings.password.is_some(), settings.allow_remote)
             .map_err(|what| ChannelError::Unusable { what, mend: "see listen in [channel.embedded]".to_owned() })?;
         let mut tcp = Vec::new();
@@ -93,6 +98,7 @@ impl Server {
                 mend: "set listen or unix_socket in [channel.embedded]".to_owned(),
             });
         }
+        settings.max_connections = descriptors::places(settings.max_connections, &log);
         Ok(Self { shared: Arc::new(Shared::new(settings, backend, log)), tcp, unix })
     }
 
@@ -120,6 +126,7 @@ impl Server {
         let (close, closed) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut closing = pin!(closing);
+        let mut saying = pin!(shared.cut_offs.say_the_rest_in_time());
         loop {
             tokio::select! {
                 biased;
@@ -132,18 +139,18 @@ impl Server {
                 accepted = accept(&listeners) => match accepted {
                     Ok(stream) => admit(stream, &shared, &mut connections, &closed),
                     Err(error) => {
-                        if shared.accepting.may() {
-                            warn!(shared.log, "cannot accept a client: {error}");
-                        }
+                        shared.cut_offs.note(Cause::NotAccepted, &error.to_string());
                         tokio::time::sleep(BREATHER).await;
                     }
                 },
+                never = &mut saying => match never {},
             }
         }
         drop((listeners, file));
         let _ = close.send(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(tokio::time::timeout(GRACE, ended).await);
+        shared.cut_offs.say_the_rest();
         if !connections.is_empty() {
             info!(shared.log, "{} clients did not read their answers and were cut off", connections.len());
         }
@@ -158,14 +165,24 @@ enum Listener {
 
 /// Somebody who has connected.
 enum Stream {
-    Tcp(TcpStream, String),
+    Tcp(TcpStream, SocketAddr),
+    /// With the path of the socket, as Redis tells it.
     Unix(UnixStream, String),
+}
+
+impl Stream {
+    fn peer(&self) -> String {
+        match self {
+            Self::Tcp(_, peer) => peer.to_string(),
+            Self::Unix(_, path) => path.clone(),
+        }
+    }
 }
 
 impl Listener {
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match self {
-            Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, peer)| Stream::Tcp(stream, peer.to_string())),
+            Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, peer)| Stream::Tcp(stream, peer)),
             Self::Unix(listener, path) => {
                 listener.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream, format!("{}:0", path.display())))
             }
@@ -188,34 +205,55 @@ async fn accept(listeners: &[Listener]) -> io::Result<Stream> {
 fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, closed: &watch::Receiver<bool>) {
     shared.stats.connection();
     let (shared, mut closed) = (Arc::clone(shared), closed.clone());
-    let full = shared.clients.len() >= shared.settings.max_connections;
-    if full {
+    let asks = shared.settings.password.is_some();
+    if asks {
+        shared.strangers.make_room();
+    }
+    if shared.clients.len() >= shared.settings.max_connections {
         shared.stats.turned_away();
-        if shared.turning_away.may() {
-            warn!(
-                shared.log,
-                "clients are turned away, since {} are connected; see max_connections in [channel.embedded]",
-                shared.settings.max_connections
-            );
-        }
+        shared.cut_offs.note(Cause::NoPlace, &stream.peer());
+        return drop(match stream {
+            Stream::Tcp(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
+            Stream::Unix(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
+        });
     }
     let closing = async move {
         // When the sender is gone, the server is, too.
         drop(closed.wait_for(|closed| *closed).await);
     };
-    match stream {
-        Stream::Tcp(stream, _) if full => drop(stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY))),
-        Stream::Unix(stream, _) if full => drop(stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY))),
-        Stream::Tcp(mut stream, peer) => {
+    let (peer, origin, local) = match &stream {
+        Stream::Tcp(stream, peer) => {
             // An answer waits for nothing. Where that cannot be set, it still comes.
             drop(stream.set_nodelay(true));
             let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
-            let connected = shared.clients.welcome(peer, local);
-            connections.spawn(async move { connection::serve(&mut stream, shared, &connected.client, closing).await });
+            (peer.to_string(), strangers::origin(peer.ip()), local)
         }
-        Stream::Unix(mut stream, path) => {
-            let connected = shared.clients.welcome(path.clone(), path);
-            connections.spawn(async move { connection::serve(&mut stream, shared, &connected.client, closing).await });
+        Stream::Unix(_, path) => (path.clone(), None, path.clone()),
+    };
+    let connected = shared.clients.welcome(peer, origin, local);
+    let stranger = asks.then(|| shared.strangers.enter(connected.client.id));
+    connections.spawn(async move {
+        let client = &connected.client;
+        let must_leave = async {
+            if let Some((_stay, leave)) = stranger
+                && leave.await.is_ok()
+            {
+                return;
+            }
+            // No stranger, or none any more.
+            std::future::pending::<()>().await;
+        };
+        let cut_offs = Arc::clone(&shared);
+        let served = async {
+            match stream {
+                Stream::Tcp(mut stream, _) => connection::serve(&mut stream, shared, client, closing).await,
+                Stream::Unix(mut stream, _) => connection::serve(&mut stream, shared, client, closing).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = served => {}
+            () = must_leave => cut_offs.cut_offs.note(Cause::Crowded, &client.peer),
         }
-    }
+    });
 }

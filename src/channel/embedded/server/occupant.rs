@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 enum Occupant {
     Kadabra,
     Redis,
+    /// One of the two, with no place for who asks.
+    Full,
     Unknown,
 }
 
@@ -27,19 +29,17 @@ pub(super) fn sentence(address: SocketAddr) -> ChannelError {
     };
     let reached = SocketAddr::new(ip, address.port());
     let elsewhere = "have this agent listen elsewhere, by listen in [channel.embedded], and tell the clients so";
+    let configuration = format!("configure\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{reached}/0\"\nor");
     let (who, mend) = match ask(reached) {
-        Occupant::Kadabra => ("another Kadabra agent listens there".to_owned(), format!("end that one, or {elsewhere}")),
-        Occupant::Redis => (
-            "a Redis answers there".to_owned(),
-            format!(
-                "to use that Redis, configure\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{reached}/0\"\nor end \
-                 it, or {elsewhere}"
-            ),
+        Occupant::Kadabra => ("another Kadabra agent listens there", format!("end that one, or {elsewhere}")),
+        Occupant::Redis => ("a Redis answers there", format!("to use that Redis, {configuration} end it, or {elsewhere}")),
+        Occupant::Full => (
+            "a Redis or another Kadabra agent answers there, and has no place for another client, so that it does not say which",
+            format!("if it is a Redis, to use that, {configuration} end it, or {elsewhere}"),
         ),
-        Occupant::Unknown => (
-            "another program listens there, and does not answer as a Redis does".to_owned(),
-            format!("end that program, or {elsewhere}"),
-        ),
+        Occupant::Unknown => {
+            ("another program listens there, and does not answer as a Redis does", format!("end that program, or {elsewhere}"))
+        }
     };
     ChannelError::Unusable { what: format!("cannot listen for clients on {address}: {who}"), mend }
 }
@@ -48,8 +48,10 @@ fn ask(address: SocketAddr) -> Occupant {
     let Some(answer) = exchange(address) else {
         return Occupant::Unknown;
     };
-    const ANSWERS: [&str; 6] = ["+PONG", "-NOAUTH", "-DENIED", "-LOADING", "-MASTERDOWN", "-ERR max number of clients"];
-    if !ANSWERS.iter().any(|begin| answer.starts_with(begin)) {
+    const ANSWERS: [&str; 5] = ["+PONG", "-NOAUTH", "-DENIED", "-LOADING", "-MASTERDOWN"];
+    if answer.starts_with("-ERR max number of clients") {
+        Occupant::Full
+    } else if !ANSWERS.iter().any(|begin| answer.starts_with(begin)) {
         Occupant::Unknown
     } else if answer.contains("this is a Kadabra agent") {
         Occupant::Kadabra
@@ -63,7 +65,8 @@ fn exchange(address: SocketAddr) -> Option<String> {
     let end = Instant::now() + PATIENCE;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(b"*1\r\n$4\r\nPING\r\n*1\r\n$6\r\nWHO-IS\r\n*1\r\n$4\r\nQUIT\r\n").ok()?;
+    // Whoever has no place for another answers unasked and closes.
+    drop(stream.write_all(b"*1\r\n$4\r\nPING\r\n*1\r\n$6\r\nWHO-IS\r\n*1\r\n$4\r\nQUIT\r\n"));
     let mut answer = Vec::new();
     let mut part = [0; 1024];
     while answer.len() < 16 << 10 {

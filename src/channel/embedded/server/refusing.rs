@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use slog::{Logger, warn};
+use tokio::time::Instant;
 
-use super::shared::Sparingly;
-use crate::{channel::embedded::backend::PushError, quote::quote};
+use crate::{channel::embedded::backend::PushError, quote::quote, sparingly::Sparingly};
 
 const FULL: &str = "the queue's file has no room for it within channel.embedded.max_bytes; see why messages are not published if many \
                     wait, delete dead letters, or raise channel.embedded.max_bytes";
@@ -18,7 +18,7 @@ const FULL: &str = "the queue's file has no room for it within channel.embedded.
 pub(super) struct Refusing {
     now: AtomicBool,
     why: Mutex<String>,
-    saying: Sparingly,
+    saying: Mutex<Sparingly>,
 }
 
 impl Refusing {
@@ -36,8 +36,11 @@ impl Refusing {
             PushError::Failed(sentence) => quote(sentence),
         };
         // What the file's disk or SQLite will not do is a condition of the channel, and said as such.
-        if *error == PushError::Full && self.saying.may() {
-            warn!(log, "what clients push is refused"; "why" => &why);
+        if *error == PushError::Full {
+            let due = self.saying.lock().unwrap_or_else(PoisonError::into_inner).note(1, Instant::now());
+            if let Some(pushes) = due {
+                warn!(log, "what clients push is refused"; "why" => &why, "pushes" => pushes);
+            }
         }
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
         self.now.store(true, Ordering::Relaxed);

@@ -3,10 +3,12 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::{
     clients::Client,
     commands::{self, Pushes, Transaction},
+    cut_offs::Cause,
     decoder::{Decoder, Limits},
     memory::{Claim, OWN},
     replies::{Protocol, Replies},
@@ -110,6 +112,16 @@ impl Session {
         self.claim.cover(held + more)
     }
 
+    /// Says in the log that something was refused since there is no memory for it.
+    pub(super) fn lacks_memory(&self) {
+        self.shared.cut_offs.note(Cause::NoMemory, &self.client.peer);
+    }
+
+    /// Whether this command is one of those that EXEC runs.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replay_bytes > 0
+    }
+
     fn held(&self) -> usize {
         let transaction = self.transaction.as_ref().map_or(0, Transaction::bytes);
         self.incoming + self.replies.capacity() + transaction + self.replay_bytes
@@ -124,6 +136,7 @@ impl Session {
         }
         if self.replies.capacity() > 2 * OWN && !self.afford(0) {
             self.replies.truncate(self.begun);
+            self.lacks_memory();
             self.replies.error("ERR the agent has no memory for this answer now; try again later");
         }
         flow
@@ -189,6 +202,11 @@ impl Conversation {
         self.decoder.is_partial().then_some(self.requests)
     }
 
+    /// Since when commands wait for EXEC.
+    pub(super) fn transaction_since(&self) -> Option<Instant> {
+        self.session.transaction.as_ref().and_then(Transaction::since)
+    }
+
     /// Whether the client may do anything yet.
     pub(super) fn is_authenticated(&self) -> bool {
         self.session.authenticated
@@ -217,7 +235,13 @@ impl Conversation {
                     self.session.run(&request, silent).await
                 }
                 None => {
-                    self.session.replay_bytes = 0;
+                    if self.session.is_replaying() {
+                        // What EXEC has pushed is one push, whatever comes after it; until then it takes its memory.
+                        self.session.settle().await;
+                        self.session.replay_bytes = 0;
+                        // Its answers may be many.
+                        continue;
+                    }
                     match self.decoder.next(&self.limits, self.session.authenticated) {
                         Ok(Some(arrived)) => self.take(arrived).await,
                         Ok(None) => Flow::Read,

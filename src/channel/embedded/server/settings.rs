@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     pub(crate) allow_remote: bool,
     /// Whether DEL deletes the queue.
     pub(crate) allow_delete: bool,
-    /// How many clients may be connected at once.
+    /// How many clients may be connected at once, where there are file descriptors for so many.
     pub(crate) max_connections: usize,
     /// How large a message may be.
     pub(crate) max_message_bytes: usize,
@@ -31,11 +31,12 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     /// How many arguments a command may have.
     pub(crate) max_arguments: usize,
-    /// How long a request may take to arrive, and how long a client may take to read its answers.
+    /// How long a request may take to arrive, and a transaction from its first command to its EXEC; and how long a client may
+    /// take to read its answers, and to say the password.
     pub(crate) timeout: Duration,
     /// How long a request waits for memory that other requests have.
     pub(crate) patience: Duration,
-    /// How long a wrong password takes to be answered.
+    /// How long a wrong password takes to be answered, from one address all one after the other.
     pub(crate) wrong_password_pause: Duration,
 }
 

@@ -5,6 +5,7 @@ use subtle::ConstantTimeEq as _;
 use super::SYNTAX;
 use crate::channel::embedded::server::{
     REDIS_VERSION,
+    cut_offs::Cause,
     replies::Protocol,
     request::{Request, integer},
     session::{Flow, Session},
@@ -48,12 +49,13 @@ async fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> bo
     };
     if right && user == b"default" {
         session.authenticated = true;
+        session.shared.strangers.forget(session.client.id);
         return true;
     }
-    session.shared.wrong_password(&session.client);
-    let pause = settings.wrong_password_pause;
-    if !pause.is_zero() {
-        tokio::time::sleep(pause).await;
+    session.shared.stats.wrong_password();
+    session.shared.cut_offs.note(Cause::WrongPassword, &session.client.peer);
+    if let Some(answered) = session.shared.strangers.guessed(session.client.origin) {
+        tokio::time::sleep_until(answered).await;
     }
     false
 }

@@ -36,7 +36,8 @@ impl Pushes {
 
 const FULL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
-/// Enough messages for a push to the backend, since the smallest take more memory than their bytes.
+/// Enough messages for a push to the backend, since the smallest take more memory than their bytes; where they have claimed it
+/// already, for a transaction, it is no reason to part them.
 const MOST_GATHERED: usize = 1000;
 /// At most so many messages are shown at once.
 const MOST_SHOWN: i64 = 10_000;
@@ -52,7 +53,8 @@ pub(super) async fn push(session: &mut Session, request: &Request, name: Name) {
         return;
     }
     let end = if name == Name::Rpush { End::Oldest } else { End::Newest };
-    if session.pushes.end != end || session.pushes.messages.len() >= MOST_GATHERED {
+    let enough = !session.is_replaying() && session.pushes.messages.len() >= MOST_GATHERED;
+    if session.pushes.end != end || enough {
         session.settle().await;
         session.pushes.end = end;
     }
@@ -176,6 +178,7 @@ async fn show(session: &mut Session, start: i64, stop: i64) -> Result<(), Backen
         bytes += found.iter().map(|message| message.len() + 64).sum::<usize>();
         // Twice: until they are in the answer, they are also here.
         if !session.afford(2 * bytes) {
+            session.lacks_memory();
             return Err(BackendError("the agent has no memory for such a large answer now; ask for fewer messages".to_owned()));
         }
         messages.extend(found);

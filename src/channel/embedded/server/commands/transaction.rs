@@ -1,7 +1,10 @@
-//! MULTI, EXEC and DISCARD, since clients send pipelines that way. What EXEC runs is answered like any other pipeline: its
-//! pushes are one push, and no more than that is one step.
+//! MULTI, EXEC and DISCARD, since clients send pipelines that way. Pushes to one end that follow each other in a transaction,
+//! and most hold nothing else, are one push: all of them are queued or none, also when the agent is killed. Another command
+//! between them parts them, and no more than each part is one step.
 
 use std::collections::VecDeque;
+
+use tokio::time::Instant;
 
 use crate::channel::embedded::server::{request::Request, session::Session};
 
@@ -10,6 +13,8 @@ use crate::channel::embedded::server::{request::Request, session::Session};
 pub(in super::super) struct Transaction {
     commands: VecDeque<Request>,
     bytes: usize,
+    /// Since when there is one.
+    since: Option<Instant>,
     refused: bool,
 }
 
@@ -19,14 +24,19 @@ impl Transaction {
         self.bytes
     }
 
+    /// Since when it takes memory.
+    pub(in super::super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// One of its commands could not be queued, so that it must not run.
     pub(in super::super) fn refuse(&mut self) {
         *self = Self { refused: true, ..Self::default() };
     }
 }
 
-/// What a queued command takes besides its words.
-const COMMAND_BYTES: usize = 64;
+/// What a queued command takes besides its words, and the answer to a push of it, since those are made all at once.
+const COMMAND_BYTES: usize = 64 + 24;
 
 pub(super) fn multi(session: &mut Session) {
     if session.transaction.is_some() {
@@ -50,9 +60,11 @@ pub(super) fn queue(session: &mut Session, request: &Request) {
         // What arrived with it does not stay in memory because of it.
         transaction.commands.push_back(request.copied());
         transaction.bytes += bytes;
+        transaction.since.get_or_insert_with(Instant::now);
         session.replies.simple("QUEUED");
     } else {
         transaction.refuse();
+        session.lacks_memory();
         session.replies.error("ERR the agent has no memory for such a large transaction; send fewer commands in one");
     }
 }
