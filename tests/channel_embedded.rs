@@ -1,5 +1,7 @@
 //! The embedded channel: the queue in a file that outlives whatever happens to the agent.
 
+#[path = "channel_embedded/damage.rs"]
+mod damage;
 #[path = "channel_embedded/files.rs"]
 mod files;
 #[path = "channel_embedded/full.rs"]

@@ -101,7 +101,12 @@ impl Facts {
 
     fn persistence(&self) -> Option<Warning> {
         let Some((now, mend)) = self.standing.unsafe_because.clone() else { return self.damage() };
-        let what = format!("what clients push is refused, since what is queued in {} is not safe", self.path);
+        // A running agent that is asked by its clients' way says no more than the sentence.
+        let what = if now.starts_with(&format!("{} is damaged", self.path)) {
+            format!("{} is damaged: what clients push is refused, what can be read is published", self.path)
+        } else {
+            format!("what clients push is refused, since what is queued in {} is not safe", self.path)
+        };
         Some(Warning { threat: Threat::Persistence, what, now, mend })
     }
 

@@ -81,6 +81,13 @@ pub(super) fn checked(body: &[u8]) -> Result<&[u8], Damaged> {
     if crc32fast::hash(rest) == u32::from_le_bytes(*checksum) { Ok(rest) } else { Err(Damaged) }
 }
 
+/// How many messages are in the bytes that [`checked`] gave; `None` when they are no whole messages.
+pub(super) fn counted(checked: &[u8]) -> Option<u32> {
+    let mut messages = Messages { rest: checked, left: u32::MAX };
+    while messages.next().is_some() {}
+    messages.rest.is_empty().then_some(u32::MAX - messages.left)
+}
+
 /// Some of the messages in the bytes that [`checked`] gave, by their places.
 pub(super) fn messages(checked: &[u8], places: Range<u32>) -> Messages<'_> {
     let mut messages = Messages { rest: checked, left: places.end };
@@ -101,10 +108,10 @@ impl<'a> Iterator for Messages<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        self.left = self.left.checked_sub(1)?;
+        let left = self.left.checked_sub(1)?;
         let (length, rest) = self.rest.split_first_chunk::<LENGTH>()?;
         let (message, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        self.rest = rest;
+        (self.rest, self.left) = (rest, left);
         Some(message)
     }
 }
@@ -135,6 +142,7 @@ mod tests {
                 prop_assert_eq!(alone(message) as usize, bytes.len());
             }
             let some: Vec<_> = messages(checked(&bytes).unwrap(), from..to).map(<[u8]>::to_vec).collect();
+            prop_assert_eq!(counted(checked(&bytes).unwrap()), Some(put.len() as u32));
             let (from, to) = (from as usize, (to as usize).min(put.len()));
             prop_assert_eq!(some, if from < to { put[from..to].to_vec() } else { Vec::new() });
             *flip.get_mut(&mut bytes) ^= 4;

@@ -10,9 +10,10 @@ use super::{
     spans::{Part, Place},
 };
 
-/// Deletes the chunks that are done, and writes down the ranges of those that are not.
+/// Deletes the chunks that are done, and writes down the ranges of those that are not or are kept.
 pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
-    let mut delete = transaction.prepare("DELETE FROM chunks WHERE id BETWEEN ?1 AND ?2")?;
+    // By the table itself: what a damaged index has lost would stay, and nobody would know.
+    let mut delete = transaction.prepare("DELETE FROM chunks NOT INDEXED WHERE id BETWEEN ?1 AND ?2")?;
     let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
     let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
     let mut run: Option<(i64, i64)> = None;
@@ -27,15 +28,22 @@ pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Re
                 before.map(&mut finish).transpose()?;
                 run = Some((chunk, chunk));
             }
-            (Rest::Done(_), _) => {}
+            (Rest::Done(_) | Rest::Kept(_), _) => {}
         }
     }
     run.map(finish).transpose()?;
     for (&chunk, rest) in rests {
-        if let Rest::Done(ranges) = rest {
-            forget.execute((chunk, chunk))?;
-            ranges.iter().try_for_each(|(first, behind)| insert.execute(params![chunk, first, behind]).map(drop))?;
-        }
+        let whole;
+        let ranges = match rest {
+            Rest::Nothing => continue,
+            Rest::Kept(of) => {
+                whole = [(0, *of)];
+                &whole[..]
+            }
+            Rest::Done(ranges) => ranges,
+        };
+        forget.execute((chunk, chunk))?;
+        ranges.iter().try_for_each(|(first, behind)| insert.execute(params![chunk, first, behind]).map(drop))?;
     }
     Ok(())
 }
@@ -53,7 +61,7 @@ pub(super) fn delete(
         if whole.0 < whole.1 {
             let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
             messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
-            transaction.execute("DELETE FROM chunks WHERE id >= ?1 AND id < ?2", whole)?;
+            transaction.execute("DELETE FROM chunks NOT INDEXED WHERE id >= ?1 AND id < ?2", whole)?;
         }
         let ends = [(from.message > 0).then_some(from.chunk), (to.message > 0).then_some(to.chunk)];
         let one = ends[0] == ends[1];

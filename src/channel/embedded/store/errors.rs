@@ -41,7 +41,7 @@ impl Trouble {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 format!("end the program that has {shown} open besides the agent, such as an sqlite3 in a transaction")
             }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path),
+            _ if is_damage(error) => damaged(path),
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 format!("let the agent's user write to {shown} and to its folder, on a disk that is not mounted read-only")
             }
@@ -56,6 +56,13 @@ impl Trouble {
             _ => Disk::NotToBlame,
         };
         Self { what, mend, disk }
+    }
+
+    /// What showed that the file is damaged where it cannot be stepped over. `doing` is as in [`Trouble::sqlite`].
+    pub(super) fn damage(doing: &str, path: &Path, words: &str) -> Self {
+        let shown = path.display();
+        let what = format!("{shown} is damaged, so nothing more is queued in it: cannot {doing}: {}", quote(words));
+        Self { what, mend: damaged(path), disk: Disk::NotToBlame }
     }
 
     /// What the file system said.
@@ -115,16 +122,26 @@ fn is_disk_full(path: &Path) -> bool {
     written.is_err_and(|why| is_full(&why))
 }
 
+/// Whether what was read or written shows that the file is not as it was written.
+pub(super) fn is_damage(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(
+            error,
+            Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..) | Error::FromSqlConversionFailure(..)
+        )
+}
+
 /// What to do about a file that is not as it was written.
 pub(super) fn damaged(path: &Path) -> String {
     let shown = path.display();
     format!(
-        "move it out of the way (mv {shown} {shown}.damaged, and {shown}-wal with it) and start the agent anew; \
-         sqlite3 {shown}.damaged .recover shows what can be saved"
+        "stop the agent, move the file out of the way (mv {shown} {shown}.damaged, and mv {shown}-wal {shown}.damaged-wal if \
+         there is one) and start the agent anew, with an empty one; sqlite3 {shown}.damaged .dump shows what can be read of \
+         the old one, dead letters as they are and messages many to a row"
     )
 }
 
-fn words(error: &Error) -> String {
+pub(super) fn words(error: &Error) -> String {
     match error {
         Error::SqliteFailure(code, None) => code.to_string(),
         Error::SqliteFailure(_, Some(words)) => words.clone(),

@@ -14,12 +14,13 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::{
-    errors::{Trouble, damaged},
+    errors::{Trouble, damaged, is_damage},
     shelf::{ADOPTED_BELOW, Found},
     spans::Part,
+    stepping::{Chunks, Count},
 };
 use crate::config::Durability;
 
@@ -304,8 +305,7 @@ fn make(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn find(connection: &Connection) -> rusqlite::Result<Found> {
-    // Numbers are given anew once the chunks that had them are gone.
-    connection.execute("DELETE FROM done WHERE chunk NOT IN (SELECT id FROM chunks)", [])?;
+    let done = done(connection)?;
     let ends = |condition: &str| {
         let sql = format!("SELECT min(id), max(id), total(count) FROM chunks INDEXED BY counts WHERE id {condition} ?1");
         connection.query_row(&sql, [ADOPTED_BELOW], |row| {
@@ -315,17 +315,46 @@ fn find(connection: &Connection) -> rusqlite::Result<Found> {
         })
     };
     let ((adopted, old), (regular, new)) = (ends("<")?, ends(">=")?);
-    let mut statement = connection
-        .prepare("SELECT chunk, first, behind, count FROM done JOIN chunks ON chunks.id = chunk ORDER BY chunk, first")?;
-    let part = |row: &rusqlite::Row<'_>| Ok(Part { chunk: row.get(0)?, from: row.get(1)?, to: row.get(2)?, of: row.get(3)? });
-    let done = statement.query_map([], part)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let sound = |part: &Part| part.from < part.to && part.to <= part.of;
+    let (adopted, regular) = (wider(adopted, in_table(connection, "<")?), wider(regular, in_table(connection, ">=")?));
     let identity = connection.query_row("SELECT min(id) FROM identity", [], |row| row.get::<_, Option<String>>(0))?;
-    Ok(Found {
-        identity: identity.unwrap_or_default(),
-        adopted,
-        regular,
-        messages: old + new,
-        done: done.into_iter().filter(sound).collect(),
-    })
+    Ok(Found { identity: identity.unwrap_or_default(), adopted, regular, messages: old + new, done })
+}
+
+/// The first and the last chunk that the table has, where it can be read: its index may have lost them.
+fn in_table(connection: &Connection, condition: &str) -> rusqlite::Result<Option<(i64, i64)>> {
+    let end = |order: &str| {
+        let sql = format!("SELECT id FROM chunks NOT INDEXED WHERE id {condition} ?1 ORDER BY id {order} LIMIT 1");
+        match connection.query_row(&sql, [ADOPTED_BELOW], |row| row.get(0)).optional() {
+            Err(why) if is_damage(&why) => Ok(None),
+            end => end,
+        }
+    };
+    let (first, last): (Option<i64>, Option<i64>) = (end("ASC")?, end("DESC")?);
+    Ok(first.or(last).zip(last.or(first)))
+}
+
+fn wider(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    match (one, other) {
+        (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
+        (one, other) => one.or(other),
+    }
+}
+
+/// What is done of chunks that are still there. A damaged chunk that was set aside is, as far as anything can be told of it.
+fn done(connection: &Connection) -> rusqlite::Result<Vec<Part>> {
+    let mut statement = connection.prepare("SELECT chunk, first, behind FROM done ORDER BY chunk, first")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = rows.collect::<rusqlite::Result<Vec<(i64, u32, u32)>>>()?;
+    let mut forget = connection.prepare("DELETE FROM done WHERE chunk = ?1")?;
+    let mut done = Vec::new();
+    for (chunk, from, to) in rows {
+        match Chunks(connection).count(chunk)? {
+            Some(Count::Known(of)) if from < to && to <= of => done.push(Part { chunk, from, to, of }),
+            Some(Count::Unknown) if from < to => done.push(Part { chunk, from, to, of: to }),
+            Some(_) => {}
+            // Numbers are given anew once the chunks that had them are gone.
+            None => drop(forget.execute([chunk])?),
+        }
+    }
+    Ok(done)
 }

@@ -33,7 +33,12 @@ pub(super) struct Letters {
 
 impl Letters {
     /// Puts letters in, and drops the oldest while there are too many. Returns how many.
-    pub(super) fn keep(&mut self, transaction: &Transaction<'_>, shared: &Shared, letters: Vec<Letter>) -> rusqlite::Result<u64> {
+    pub(super) fn keep<'a>(
+        &mut self,
+        transaction: &Transaction<'_>,
+        shared: &Shared,
+        letters: impl IntoIterator<Item = &'a Letter>,
+    ) -> rusqlite::Result<u64> {
         let version = transaction.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0))?;
         if self.version != Some(version) {
             let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?));

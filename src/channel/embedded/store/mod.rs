@@ -8,6 +8,7 @@
 
 mod answers;
 mod body;
+mod damage;
 mod desk;
 mod erasing;
 mod errors;
@@ -21,6 +22,7 @@ mod reserve;
 mod settlement;
 mod shelf;
 mod spans;
+mod stepping;
 mod writer;
 
 use std::{
@@ -42,6 +44,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::{
     answers::Push,
+    damage::Damage,
     desk::Desk,
     errors::Trouble,
     file::Opened,
@@ -61,6 +64,7 @@ use crate::{
 };
 
 pub(super) use self::{
+    damage::KnownDamage,
     file::is_in_use,
     letters::{Letter, Origin},
     reader::Stand,
@@ -83,9 +87,7 @@ struct Shared {
     log: Arc<AtomicU64>,
     keeper: Keeper,
     reserve: Mutex<Reserve>,
-    /// Messages that were set aside since their chunk is damaged, and those of them that are not counted yet.
-    damaged: AtomicU64,
-    set_aside: AtomicU64,
+    damage: Damage,
     writer: Inbox<Job>,
     desk: Desk,
     reader: Inbox<Question>,
@@ -271,8 +273,7 @@ impl Store {
             log,
             keeper: Keeper::default(),
             reserve: Mutex::new(Reserve::new(file)),
-            damaged: AtomicU64::new(0),
-            set_aside: AtomicU64::new(0),
+            damage: Damage::default(),
             writer: Inbox::new(),
             desk: Desk::default(),
             reader: Inbox::new(),
@@ -383,7 +384,7 @@ impl Store {
         loop {
             // From here on no arrival is missed, whether it comes before or after the wait has begun.
             let arrived = shared.arrived.notified();
-            if shared.shelf().messages() > 0 {
+            if shared.shelf().is_waiting() {
                 let lease = self.settings.lease;
                 let taken = self.ask(|answer| Question::Take { id: id.clone(), demand, lease, answer }).await;
                 if let Some(taken) = taken.map_err(Trouble::refused)? {
@@ -398,12 +399,12 @@ impl Store {
 
     /// How many messages were set aside, since their chunk is damaged, since this was asked last.
     pub(super) fn take_set_aside(&self) -> u64 {
-        self.running.get().map_or(0, |running| running.shared.set_aside.swap(0, Ordering::Relaxed))
+        self.running.get().map_or(0, |running| running.shared.damage.take_set_aside())
     }
 
-    /// How many messages were set aside since their chunk is damaged.
-    pub(super) fn damaged(&self) -> u64 {
-        self.running.get().map_or(0, |running| running.shared.damaged.load(Ordering::Relaxed))
+    /// What is known of damage to the file.
+    pub(super) fn damage(&self) -> KnownDamage {
+        self.running.get().map(|running| running.shared.damage.known()).unwrap_or_default()
     }
 
     /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.
@@ -485,13 +486,25 @@ impl Store {
             max_bytes: self.settings.max_bytes,
             dead: stand.dead,
             max_dead_letters: self.settings.max_dead_letters as u64,
-            damaged: self.damaged(),
+            damaged: self.damage().set_aside,
             unsafe_because: self.unsafe_because(),
         })
     }
 
-    /// Why what was pushed may not outlive a power cut, and what to do about it.
-    pub(super) fn unsafe_because(&self) -> Option<(String, String)> {
+    /// Why nothing more is queued, and what to do about it.
+    fn unsafe_because(&self) -> Option<(String, String)> {
+        let KnownDamage { set_aside, unwritten, broken } = self.damage();
+        if let Some((mut what, mend)) = broken {
+            if set_aside > 0 {
+                what += &format!("; {set_aside} messages cannot be read");
+            }
+            if unwritten > 0 {
+                what += &format!(
+                    "; {unwritten} are published and could not be written down as such, so that the next start publishes them again"
+                );
+            }
+            return Some((what, mend));
+        }
         self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend, .. }| (what, mend))
     }
 

@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    body::{checked, messages},
-    errors::Trouble,
+    body::{checked, counted, messages},
+    errors::{Trouble, is_damage},
     shelf::ADOPTED_BELOW,
     spans::{Part, Place},
-    writer::Job,
+    stepping::{Chunks, Known, Next},
 };
 use crate::channel::{Demand, LeaseId};
 
@@ -46,7 +46,7 @@ pub(in crate::channel::embedded) struct Taken {
 }
 
 /// How the file stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::channel::embedded) struct Stand {
     pub(in crate::channel::embedded) dead: u64,
     /// Bytes of it that are in use.
@@ -116,7 +116,11 @@ impl Reader {
             }
             Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
             Question::Stand(answer) => {
-                let stand = self.stand().map_err(|why| self.trouble("look at the queue", &why));
+                let stand = self.stand().or_else(|why| {
+                    let trouble = self.trouble("look at the queue", &why);
+                    // What else there is to say must not wait for that.
+                    if is_damage(&why) { Ok(Stand::default()) } else { Err(trouble) }
+                });
                 drop(answer.send(stand));
             }
         }
@@ -129,13 +133,10 @@ impl Reader {
             let adopted = oldest.chunk < ADOPTED_BELOW;
             let mut taking = Taking { demand, messages: Vec::new(), bytes: 0, parts: Vec::new() };
             for &(from, to) in spans.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
-                let before = taking.messages.len();
-                let room = self.fill(&mut taking, from, to).map_err(|why| self.trouble("take messages", &why))?;
-                if room && taking.messages.len() == before {
-                    self.shared.shelf().vanished(from, to, mark);
-                }
-                if !room {
-                    break;
+                match self.fill(&mut taking, from, to).map_err(|why| self.trouble("take messages", &why))? {
+                    Filled::Full => break,
+                    Filled::Room => {}
+                    Filled::Nothing => self.shared.shelf().vanished(from, to, mark),
                 }
             }
             if taking.messages.is_empty() {
@@ -149,36 +150,105 @@ impl Reader {
         }
     }
 
-    /// Takes what fits of a span. Returns whether there is room for more.
-    fn fill(&mut self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<bool> {
+    /// Takes what fits of a span.
+    fn fill(&mut self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<Filled> {
+        let begun = taking.messages.len();
         if let Some((chunk, of, body)) = self.kept.as_ref().filter(|(chunk, ..)| *chunk == from.chunk) {
             let until = if *chunk == to.chunk { to.message } else { *of };
             // It was checked when it was kept.
             if let Ok(checked) = checked(body)
                 && !taking.add(*chunk, *of, checked, from.message..until)
             {
-                return Ok(false);
+                return Ok(Filled::Full);
             }
-            from = Place::start(chunk + 1);
+            from = Place::start(chunk.saturating_add(1));
         }
-        let mut statement =
-            self.connection.prepare("SELECT id, count, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
-        let mut rows = statement.query((from.chunk, to.chunk + i64::from(to.message > 0)))?;
+        let mut damaged = Vec::new();
+        let read = self.read_on(taking, &mut from, to).and_then(|read| {
+            let nothing = taking.messages.len() == begun;
+            // Where a damaged table shows nothing, its index may.
+            Ok(if matches!(read, Read::End) && nothing && Chunks(&self.connection).has_any(from.chunk, behind(to))? {
+                Read::Astray
+            } else {
+                read
+            })
+        });
+        let read = match read {
+            Ok(Read::Astray) => self.read_apart(taking, from, to, &mut damaged),
+            Err(why) if is_damage(&why) => self.read_apart(taking, from, to, &mut damaged),
+            read => read,
+        };
+        let nothing = taking.messages.len() == begun && damaged.is_empty();
+        self.shared.set_aside(damaged);
+        Ok(match read? {
+            Read::Full => Filled::Full,
+            Read::End | Read::Astray if nothing => Filled::Nothing,
+            Read::End | Read::Astray => Filled::Room,
+        })
+    }
+
+    /// Reads one chunk after the other, as long as that goes well. `from` is where the first is that was not read.
+    fn read_on(&mut self, taking: &mut Taking, from: &mut Place, to: Place) -> rusqlite::Result<Read> {
+        let mut statement = self.connection.prepare("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+        let mut rows = statement.query((from.chunk, behind(to)))?;
         while let Some(row) = rows.next()? {
-            let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
-            let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
-            let body = row.get_ref(2)?.as_blob()?;
-            let Ok(checked) = checked(body) else {
-                self.shared.damaged(Part { chunk, from: places.start, to: places.end, of });
-                continue;
+            let chunk: i64 = row.get(0)?;
+            if chunk < from.chunk {
+                return Ok(Read::Astray);
+            }
+            let body = row.get_ref(1)?.as_blob()?;
+            // How many they are is known from what is checked.
+            let Some((checked, of)) = checked(body).ok().and_then(|checked| Some((checked, counted(checked)?))) else {
+                // The index says how many messages they were.
+                *from = Place { chunk, message: if chunk == from.chunk { from.message } else { 0 } };
+                return Ok(Read::Astray);
             };
+            let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+            *from = Place::start(chunk.saturating_add(1));
             if !taking.add(chunk, of, checked, places) {
                 let rest = taking.parts.last().is_none_or(|part| part.chunk != chunk || part.to < of);
                 self.kept = (rest && body.len() <= LARGEST_KEPT).then(|| (chunk, of, body.to_vec()));
-                return Ok(false);
+                return Ok(Read::Full);
             }
         }
-        Ok(true)
+        Ok(Read::End)
+    }
+
+    /// As [`Reader::step_over`], on pages too that are partly damaged: each chunk has a checksum of its own.
+    fn read_apart(&self, taking: &mut Taking, from: Place, to: Place, damaged: &mut Vec<Part>) -> rusqlite::Result<Read> {
+        self.connection.pragma_update(None, "cell_size_check", false)?;
+        let read = self.step_over(taking, from, to, damaged);
+        self.connection.pragma_update(None, "cell_size_check", true)?;
+        read
+    }
+
+    /// Reads on chunk by chunk. What cannot be read is `damaged`; where it cannot even be told what there is, that is skipped.
+    fn step_over(&self, taking: &mut Taking, mut from: Place, to: Place, damaged: &mut Vec<Part>) -> rusqlite::Result<Read> {
+        let chunks = Chunks(&self.connection);
+        loop {
+            let Known { id, count } = match chunks.next(from.chunk, behind(to))? {
+                Next::Chunk(known) => known,
+                Next::Unknown { until, why } => {
+                    // Which also says so.
+                    drop(self.trouble("find messages", &why));
+                    self.shared.shelf().skip(from, Place::start(until));
+                    from = Place::start(until);
+                    continue;
+                }
+                Next::End => return Ok(Read::End),
+            };
+            let first = if id == from.chunk { from.message } else { 0 };
+            let until = |of| if id == to.chunk { to.message } else { of };
+            from = Place::start(id.saturating_add(1));
+            if let Some((of, checked)) = chunks.read(id)? {
+                if !taking.add(id, of, &checked, first..until(of)) {
+                    return Ok(Read::Full);
+                }
+            } else {
+                let of = count.unwrap_or_default();
+                damaged.push(Part { chunk: id, from: first, to: until(of).max(first), of });
+            }
+        }
     }
 
     fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, Trouble> {
@@ -217,11 +287,9 @@ impl Reader {
                     skip -= here;
                     continue;
                 }
-                let body: Option<Vec<u8>> =
-                    self.connection.query_row("SELECT body FROM chunks WHERE id = ?1", [chunk], |row| row.get(0)).optional()?;
-                let body = body.unwrap_or_default();
-                let Ok(checked) = checked(&body) else { continue };
-                let all: Vec<&[u8]> = messages(checked, places).collect();
+                // What cannot be read is set aside as soon as it would be taken.
+                let Some((_, checked)) = Chunks(&self.connection).read(chunk)? else { continue };
+                let all: Vec<&[u8]> = messages(&checked, places).collect();
                 for message in all.into_iter().rev().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
                     bytes += message.len();
                     if bytes > LARGEST_RANGE {
@@ -259,12 +327,38 @@ impl Reader {
                 [head, b"\n", tail].concat()
             }))
         };
-        self.connection.query_row(body, [at.chunk], glance).optional().map(Option::flatten)
+        match self.connection.query_row(body, [at.chunk], glance).optional() {
+            // It is set aside as soon as it would be taken.
+            Err(why) if is_damage(&why) => Ok(None),
+            oldest => oldest.map(Option::flatten),
+        }
     }
 
     fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
-        Trouble::sqlite(doing, &self.shared.path, why)
+        self.shared.trouble(doing, why)
     }
+}
+
+/// What came of a span.
+enum Filled {
+    /// There is no room for more.
+    Full,
+    Room,
+    /// There is room, and nothing was found.
+    Nothing,
+}
+
+/// How reading a span has ended.
+enum Read {
+    Full,
+    End,
+    /// It is not as it should be: it must be read chunk by chunk.
+    Astray,
+}
+
+/// The first chunk of which nothing is before this place.
+fn behind(to: Place) -> i64 {
+    to.chunk.saturating_add(i64::from(to.message > 0))
 }
 
 enum Reading {
@@ -275,15 +369,5 @@ enum Reading {
 impl From<rusqlite::Error> for Reading {
     fn from(why: rusqlite::Error) -> Self {
         Self::Sqlite(why)
-    }
-}
-
-impl Shared {
-    /// A chunk is not as it was written: it is set aside, and what is behind it goes on.
-    fn damaged(&self, part: Part) {
-        let messages = self.shelf().take(&[part]);
-        self.damaged.fetch_add(messages, Ordering::Relaxed);
-        self.set_aside.fetch_add(messages, Ordering::Relaxed);
-        self.writer.put(Job::SetAside(part.chunk));
     }
 }

@@ -1,7 +1,7 @@
 //! What waits and what is leased: kept in memory, since only this process has the file. Pure; the clock is the caller's.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Instant,
 };
 
@@ -68,6 +68,8 @@ pub(super) enum Settling {
 pub(super) enum Rest {
     /// Nothing: all of it is done.
     Nothing,
+    /// Nothing either, but the chunk is not deleted: it had so many messages.
+    Kept(u32),
     /// These ranges are done, the others not.
     Done(Vec<(u32, u32)>),
 }
@@ -81,6 +83,10 @@ pub(super) struct Shelf {
     leases: HashMap<LeaseId, Held>,
     /// Ranges that are done, of chunks that are not done as a whole.
     done: BTreeMap<i64, Vec<(u32, u32)>>,
+    /// Chunks that are not to be deleted: what a damaged one names as its own may be another's.
+    damaged: BTreeSet<i64>,
+    /// No chunk is.
+    keeps_all: bool,
     /// How leases ended, until their holders have heard of it.
     ended: HashMap<LeaseId, Settlement>,
     /// How often all that waits was deleted: what was read before is not to be leased after.
@@ -94,7 +100,7 @@ impl Shelf {
     pub(super) fn new(found: &Found) -> Self {
         let mut waiting = Spans::default();
         for (first, last) in [found.adopted, found.regular].into_iter().flatten() {
-            waiting.insert(Place::start(first), Place::start(last + 1));
+            waiting.insert(Place::start(first), Place::start(last.saturating_add(1)));
         }
         let mut done = BTreeMap::<i64, Vec<(u32, u32)>>::new();
         let mut messages = found.messages;
@@ -108,17 +114,24 @@ impl Shelf {
             messages,
             leases: HashMap::new(),
             done,
+            damaged: BTreeSet::new(),
+            keeps_all: false,
             ended: HashMap::new(),
             clears: 0,
-            newest: found.regular.map_or(1, |(_, last)| last.max(0) + 1),
-            oldest: found.regular.map_or(0, |(first, _)| first.min(1) - 1),
-            adopted: found.adopted.map_or(FIRST_ADOPTED, |(_, last)| last + 1),
+            newest: found.regular.map_or(1, |(_, last)| last.max(0).saturating_add(1)),
+            oldest: found.regular.map_or(0, |(first, _)| first.min(1).saturating_sub(1)),
+            adopted: found.adopted.map_or(FIRST_ADOPTED, |(_, last)| last.saturating_add(1)),
         }
     }
 
     /// How many messages wait.
     pub(super) fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// Whether anything may wait. A damaged file may have counted wrong.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.iter().next().is_some()
     }
 
     /// How many leases there are.
@@ -183,6 +196,21 @@ impl Shelf {
                 self.messages = 0;
             }
         }
+    }
+
+    /// What is between these places cannot be found.
+    pub(super) fn skip(&mut self, from: Place, to: Place) {
+        self.waiting.remove(from, to);
+    }
+
+    /// A chunk is damaged: it is not to be deleted.
+    pub(super) fn keep(&mut self, chunk: i64) {
+        self.damaged.insert(chunk);
+    }
+
+    /// The file is damaged, nobody knows where: nothing of it is to be deleted any more.
+    pub(super) fn keep_all(&mut self) {
+        self.keeps_all = true;
     }
 
     /// Renews leases. Returns those that are not there any more.
@@ -269,7 +297,10 @@ impl Shelf {
             let before = || (part.of, self.done.get(&part.chunk).cloned().unwrap_or_default());
             done.entry(part.chunk).or_insert_with(before).1.push((part.from, part.to));
         }
-        let rest = |(chunk, (of, ranges))| (chunk, rest(of, ranges));
+        let rest = |(chunk, (of, ranges))| match rest(of, ranges) {
+            Rest::Nothing if self.keeps_all || self.damaged.contains(&chunk) => (chunk, Rest::Kept(of)),
+            rest => (chunk, rest),
+        };
         done.into_iter().map(rest).collect()
     }
 
@@ -277,7 +308,7 @@ impl Shelf {
     pub(super) fn written(&mut self, rests: BTreeMap<i64, Rest>) {
         for (chunk, rest) in rests {
             match rest {
-                Rest::Nothing => self.done.remove(&chunk),
+                Rest::Nothing | Rest::Kept(_) => self.done.remove(&chunk),
                 Rest::Done(ranges) => self.done.insert(chunk, ranges),
             };
         }
@@ -336,6 +367,16 @@ mod tests {
         assert_eq!(rest(10, vec![(5, 10), (0, 3)]), Rest::Done(vec![(0, 3), (5, 10)]));
         assert_eq!(rest(10, vec![(5, 10), (0, 3), (3, 4)]), Rest::Done(vec![(0, 4), (5, 10)]));
         assert_eq!(rest(10, vec![(5, 10), (0, 3), (3, 5)]), Rest::Nothing);
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_never_deleted_and_none_is_once_nobody_knows_where_the_damage_is() {
+        let mut shelf = Shelf::new(&Found::default());
+        let part = |chunk| Part { chunk, from: 0, to: 10, of: 10 };
+        shelf.keep(1);
+        assert_eq!(shelf.rests([part(1), part(2)]), BTreeMap::from([(1, Rest::Kept(10)), (2, Rest::Nothing)]));
+        shelf.keep_all();
+        assert_eq!(shelf.rests([part(2)]), BTreeMap::from([(2, Rest::Kept(10))]));
     }
 
     #[test]

@@ -34,11 +34,15 @@ impl Part {
 
     /// The place behind it: in the next chunk when this one ends with it, so that neighbours meet.
     pub(super) fn end(&self) -> Place {
-        if self.to >= self.of { Place::start(self.chunk + 1) } else { Place { chunk: self.chunk, message: self.to } }
+        if self.to >= self.of {
+            Place::start(self.chunk.saturating_add(1))
+        } else {
+            Place { chunk: self.chunk, message: self.to }
+        }
     }
 
     pub(super) fn count(&self) -> u64 {
-        u64::from(self.to - self.from)
+        u64::from(self.to.saturating_sub(self.from))
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     letters::{Letter, Letters},
     settlement::Settlement,
     shelf::Region,
+    spans::Part,
 };
 use crate::channel::embedded::PushError;
 
@@ -31,8 +32,8 @@ pub(super) enum Job {
     Import(Import),
     /// Forgets names under which something was imported: it is gone where it came from.
     ForgetImports(Vec<String>, oneshot::Sender<Result<(), Trouble>>),
-    /// A chunk that cannot be read: its bytes become a dead letter.
-    SetAside(i64),
+    /// Chunks that cannot be read: their bytes become dead letters.
+    SetAside(Vec<Part>),
     /// Answered when all before it was.
     Flush(oneshot::Sender<()>),
     /// Moves the log into the file, as if nothing were to come.
@@ -85,7 +86,7 @@ impl Writer {
                 Job::Flush(answer) => flushes.push(answer),
                 Job::Rest(answer) => rests.push(answer),
                 Job::Clear(answer) => drop(answer.send(self.clear())),
-                Job::SetAside(chunk) => self.set_aside(chunk),
+                Job::SetAside(parts) => self.set_aside(&parts),
                 Job::Import(import) => self.import(import),
                 Job::ForgetImports(names, answer) => {
                     let forgotten = self.forget_imports(&names);
@@ -115,6 +116,6 @@ impl Writer {
     }
 
     fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
-        Trouble::sqlite(doing, &self.shared.path, why)
+        self.shared.trouble(doing, why)
     }
 }

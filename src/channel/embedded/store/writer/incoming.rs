@@ -31,7 +31,7 @@ type NotStored = (Vec<Push>, rusqlite::Error);
 impl Writer {
     pub(super) fn push(&mut self, pushes: Vec<Push>) {
         // What is left of the log's own room is for settling: it must go on when the disk is full.
-        if let Some(trouble) = self.shared.keeper.failed() {
+        if let Some(trouble) = self.shared.refusing() {
             return refuse(pushes, &PushError::Failed(trouble.sentence()));
         }
         if let Err(why) = self.keep_log_short() {
@@ -101,7 +101,7 @@ impl Writer {
 
     pub(super) fn import(&mut self, import: Import) {
         let Import { name, region, messages, letters, answer } = import;
-        if let Some(trouble) = self.shared.keeper.failed() {
+        if let Some(trouble) = self.shared.refusing() {
             return drop(answer.send(Err(PushError::Failed(trouble.sentence()))));
         }
         let needed = messages.iter().map(|message| on_disk(message.len()));
@@ -144,7 +144,7 @@ impl Writer {
             return Ok(Some(false));
         }
         let chunks = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
-        if !letters.is_empty() && book.keep(&transaction, &shared, letters)? > 0 {
+        if !letters.is_empty() && book.keep(&transaction, &shared, &letters)? > 0 {
             return Ok(None);
         }
         cover(&transaction, &shared)?;

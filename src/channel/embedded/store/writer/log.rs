@@ -37,7 +37,7 @@ impl Writer {
 
     /// Whether a push waits for nothing: neither for the disk nor for a reader of the log.
     pub(in super::super) fn is_quick(&self) -> bool {
-        self.shared.log_bytes() <= LONG_LOG && self.shared.keeper.failed().is_none()
+        self.shared.log_bytes() <= LONG_LOG && self.shared.refusing().is_none()
     }
 
     /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
@@ -69,7 +69,8 @@ impl Writer {
 
     /// Gives space back to the disk once nearly nothing is in a large file. In between it is used again.
     pub(in super::super) fn shrink(&mut self) {
-        if !mem::take(&mut self.freed) {
+        // What a damaged file still has is not to be taken for all that it had.
+        if !mem::take(&mut self.freed) || self.shared.damage.is_known() {
             return;
         }
         if let Ok((pages, free)) = pages(&self.connection)

@@ -1,0 +1,283 @@
+//! A file that is damaged in places: what can be read of it is delivered, once, and the rest is said.
+
+use std::{collections::BTreeSet, fs};
+
+use fastrand::Rng;
+use kadabra::channel::{ChannelError, Patience, Warning, embedded::PushError};
+
+use super::*;
+use crate::channel_contract::{letter, receive};
+
+const PAGE: usize = 4096;
+/// Messages a chunk, and chunks, of which the first few are done and gone.
+const EACH: usize = 40;
+const CHUNKS: usize = 60;
+const DONE: usize = 8;
+
+fn message(number: usize) -> String {
+    format!("{number} {}", "x".repeat(number * 37 % 997))
+}
+
+fn number(message: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(message);
+    let number = text.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(text, self::message(number), "not as it was pushed");
+    number
+}
+
+/// The bytes of a queue whose chunks have many pages each, and some of whose pages are free.
+fn whole(folder: &Path) -> Vec<u8> {
+    let path = folder.join("whole.db");
+    run(async {
+        let channel = open(&settings(&path)).await;
+        for chunk in 0..CHUNKS {
+            push(&channel, (chunk * EACH..(chunk + 1) * EACH).map(message)).await;
+        }
+        let lease = receive(&channel, DONE * EACH, 10_000_000).await.unwrap();
+        let letters = [letter(&lease, 0)];
+        channel.complete(&mut vec![lease], &letters).await.unwrap();
+    });
+    fs::read(path).unwrap()
+}
+
+/// The chunks that can be read by their numbers, as they were written.
+fn legible(path: &Path, whole: &Path) -> BTreeSet<i64> {
+    let body = |connection: &Connection, id: i64| -> Option<Vec<u8>> {
+        connection.query_row("SELECT body FROM chunks WHERE id = ?1", [id], |row| row.get(0)).ok()
+    };
+    let (damaged, whole) = (Connection::open(path).unwrap(), Connection::open(whole).unwrap());
+    let numbers = 1..=CHUNKS as i64;
+    numbers.filter(|id| body(&whole, *id).is_some_and(|whole| body(&damaged, *id) == Some(whole))).collect()
+}
+
+/// Takes all that there is, in leases of all sizes, and completes it, each as it comes or all in the end. The numbers of the
+/// messages, as they came.
+async fn drain(channel: &EmbeddedChannel, rng: &mut Rng, each: bool) -> Vec<usize> {
+    let (mut there, mut leases) = (Vec::new(), Vec::new());
+    // Each lease has a message, so that there is an end.
+    while let Some(lease) = receive(channel, rng.usize(1..3 * EACH), rng.usize(1..200_000)).await {
+        assert!(there.len() <= CHUNKS * EACH, "without an end");
+        there.extend(lease.messages.iter().map(|message| number(message)));
+        leases.push(lease);
+        if each {
+            channel.complete(&mut leases, &[]).await.unwrap();
+        }
+    }
+    channel.complete(&mut leases, &[]).await.unwrap();
+    there
+}
+
+async fn warning(channel: &EmbeddedChannel) -> Option<Warning> {
+    let patience = Patience { age: Duration::MAX, messages: u64::MAX };
+    channel.pressure(&patience).await.unwrap().warnings.into_iter().find(|warning| warning.what.contains("is damaged"))
+}
+
+async fn push_one(channel: &EmbeddedChannel) -> Result<u64, PushError> {
+    channel.backend().push(End::Newest, vec![message(CHUNKS * EACH).into()]).await
+}
+
+/// The beginnings of the pages of one kind, but for the first page.
+fn pages(bytes: &[u8], kind: impl Fn(&[u8]) -> bool) -> Vec<usize> {
+    (PAGE..bytes.len()).step_by(PAGE).filter(|at| kind(&bytes[*at..at + PAGE])).collect()
+}
+
+/// An overflow page: what begins with the number of another page and is full of messages.
+fn is_overflow(page: &[u8]) -> bool {
+    page[..2] == [0, 0] && page[2..4] != [0, 0] && page.iter().filter(|byte| **byte == b'x').count() > PAGE / 2
+}
+
+#[test]
+fn a_chunk_that_cannot_be_read_becomes_a_dead_letter_and_all_others_are_delivered() {
+    let folder = quick_folder();
+    let whole = whole(folder.path());
+    let path = folder.path().join("q.db");
+    let overflow = pages(&whole, is_overflow);
+    for at in [overflow[40], overflow[overflow.len() / 2], overflow[overflow.len() - 40]] {
+        let mut damaged = whole.clone();
+        damaged[at..at + 4].fill(0xff);
+        fs::write(&path, damaged).unwrap();
+        let legible = legible(&path, &folder.path().join("whole.db"));
+        assert_eq!(legible.len(), CHUNKS - DONE - 1, "the damage is elsewhere");
+        run(async {
+            let channel = open(&settings(&path)).await;
+            // It is said before anything is asked of what is behind it.
+            assert!(waiting(&channel).await.len() >= legible.len() * EACH);
+            let there = drain(&channel, &mut Rng::with_seed(1), true).await;
+            assert_eq!(there.len(), legible.len() * EACH);
+            // What is damaged is fenced off, so that pushes go on.
+            push_one(&channel).await.unwrap();
+            assert_eq!(drain(&channel, &mut Rng::with_seed(1), true).await, [CHUNKS * EACH]);
+            let said = warning(&channel).await.unwrap();
+            assert!(said.now.starts_with("40 messages"), "{said:?}");
+            let tally = channel.book().tally();
+            assert_eq!((tally.published, tally.parked), ((legible.len() * EACH) as u64 + 1, EACH as u64));
+            let depth = channel.depth().await.unwrap();
+            assert_eq!((depth.queued, depth.dead), (0, 2));
+            let letter = "SELECT reason, payload FROM dead ORDER BY id DESC LIMIT 1";
+            let (reason, payload): (String, Vec<u8>) =
+                Connection::open(&path).unwrap().query_row(letter, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            assert!(
+                reason.starts_with("the queue's file is damaged here; these bytes are what can be read of those in which 40 ")
+            );
+            assert!(payload.len() > 300 && payload.len() % 4 == 0, "{}", payload.len());
+            drop(channel);
+            let depth = open(&settings(&path)).await.depth().await.unwrap();
+            assert_eq!((depth.queued, depth.dead), (0, 2), "set aside anew");
+        });
+    }
+}
+
+#[test]
+fn where_nothing_can_be_deleted_any_more_each_message_is_published_once_and_pushes_are_refused() {
+    let folder = quick_folder();
+    let whole = whole(folder.path());
+    let path = folder.path().join("q.db");
+    let mut damaged = whole.clone();
+    // What the list of the free pages says that it has.
+    let trunk = u32::from_be_bytes(whole[32..36].try_into().unwrap()) as usize;
+    assert!(trunk > 0, "no page is free");
+    damaged[(trunk - 1) * PAGE + 4..][..4].fill(0xff);
+    fs::write(&path, damaged).unwrap();
+    run(async {
+        let channel = open(&settings(&path)).await;
+        let mut rng = Rng::with_seed(2);
+        let there = drain(&channel, &mut rng, true).await;
+        assert!(there.into_iter().eq(DONE * EACH..CHUNKS * EACH));
+        let Err(PushError::Failed(why)) = push_one(&channel).await else { panic!("into a damaged file") };
+        let shown = path.display().to_string();
+        let why = why.replace(&shown, "FILE");
+        assert!(why.starts_with("FILE is damaged, so nothing more is queued in it: cannot complete messages: "), "{why}");
+        assert!(why.contains("; stop the agent, move the file out of the way (mv FILE FILE.damaged, "), "{why}");
+        let said = warning(&channel).await.unwrap();
+        assert!(said.what.ends_with("what clients push is refused, what can be read is published"), "{said:?}");
+        assert!(channel.backend().clear().await.is_ok_and(|any| !any) || channel.depth().await.unwrap().queued == 0);
+        drop(channel);
+        // It was marked as done instead.
+        assert_eq!(open(&settings(&path)).await.depth().await.unwrap().queued, 0);
+    });
+}
+
+/// One place of it, drawn: bits, bytes, pages in the place of others.
+fn damage(bytes: &mut [u8], rng: &mut Rng) -> String {
+    let page = rng.usize(1..bytes.len() / PAGE) * PAGE;
+    let kind = bytes[page];
+    let at = page + rng.usize(..PAGE);
+    let end = bytes.len().min(at + rng.usize(1..3 * PAGE));
+    let what = match rng.u8(..7) {
+        0 => {
+            bytes[at] ^= 1 << rng.u8(..8);
+            "a bit"
+        }
+        1 => {
+            bytes[at..end].iter_mut().for_each(|byte| *byte = rng.u8(..));
+            "noise"
+        }
+        2 => {
+            bytes[at..end].fill(0);
+            "zeros"
+        }
+        3 => {
+            bytes[page..page + 4].fill(0xff);
+            "the first bytes"
+        }
+        4 => {
+            let other = rng.usize(1..bytes.len() / PAGE) * PAGE;
+            bytes.copy_within(other..other + PAGE, page);
+            "another page"
+        }
+        5 => {
+            // A page of a tree: how much it says that it has.
+            bytes[page + 3..page + 5].fill(0);
+            "an empty page"
+        }
+        _ => {
+            bytes[page + rng.usize(..16)] = rng.u8(..);
+            "a byte of a head"
+        }
+    };
+    format!("{what} at {at} in the page at {page} of kind {kind}")
+}
+
+#[test]
+fn wherever_it_is_damaged_what_can_be_read_is_delivered_once_and_nothing_hangs() {
+    let folder = quick_folder();
+    let whole = whole(folder.path());
+    // Most pages are a chunk's; the others are where a tree can break.
+    let trees = pages(&whole, |page| matches!(page[0], 2 | 5 | 10 | 13));
+    let seed = std::env::var("KADABRA_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let mut rng = Rng::with_seed(seed);
+    let (mut started, mut set_aside, mut refused) = (0, 0, 0);
+    let rounds = std::env::var("KADABRA_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(200);
+    for round in 0..rounds {
+        let path = folder.path().join(format!("{round}.db"));
+        let mut damaged = whole.clone();
+        let mut what = damage(&mut damaged, &mut rng);
+        if round % 2 == 0 {
+            damaged.clone_from(&whole);
+            let page = trees[rng.usize(..trees.len())];
+            let mut tree = [&whole[..PAGE], &whole[page..page + PAGE]].concat();
+            what = format!("{} but at {page}", damage(&mut tree, &mut rng));
+            damaged[page..page + PAGE].copy_from_slice(&tree[PAGE..]);
+        }
+        let what = format!("seed {seed}, round {round}: {what}");
+        fs::write(&path, &damaged).unwrap();
+        let legible = legible(&path, &folder.path().join("whole.db"));
+        drop(fs::remove_file(folder.path().join(format!("{round}.db-shm"))));
+        let test = async {
+            let channel = EmbeddedChannel::new(&settings(&path), "here");
+            match channel.open().await {
+                Ok(_) => {}
+                Err(ChannelError::Unusable { what: why, mend }) => {
+                    assert!(why.contains("is damaged: ") && mend.starts_with("stop the agent, "), "{what}: {why}; {mend}");
+                    return;
+                }
+                Err(other) => panic!("{what}: {other}"),
+            }
+            started += 1;
+            // To complete what is on a page that nobody knows yet to be damaged may ruin what else is on it.
+            let each = rng.bool();
+            let there = drain(&channel, &mut rng, each).await;
+            let once: BTreeSet<usize> = there.iter().copied().collect();
+            assert_eq!(once.len(), there.len(), "{what}: delivered twice");
+            for chunk in legible.into_iter().filter(|_| !each) {
+                let first = (chunk as usize - 1) * EACH;
+                let lost: Vec<usize> = (first..first + EACH).filter(|number| !once.contains(number)).collect();
+                assert!(lost.is_empty(), "{what}: {} from {:?} on can be read and were not delivered", lost.len(), lost.first());
+            }
+            let known = warning(&channel).await;
+            let missing = (CHUNKS - DONE) * EACH - once.len();
+            assert!(missing == 0 || known.is_some(), "{what}: {missing} are missing, and nobody says so");
+            set_aside += usize::from(missing > 0);
+            let unwritten = known.as_ref().is_some_and(|said| said.now.contains("publishes them again"));
+            match push_one(&channel).await {
+                Ok(_) => assert_eq!(drain(&channel, &mut rng, each).await, [CHUNKS * EACH], "{what}"),
+                Err(PushError::Failed(why)) => {
+                    refused += 1;
+                    assert!(why.contains(" is damaged, so nothing more is queued in it"), "{what}: {why}");
+                    let said = warning(&channel).await.unwrap();
+                    assert!(said.what.contains("what clients push is refused"), "{what}: {said:?}");
+                }
+                Err(other) => panic!("{what}: {other:?}"),
+            }
+            channel.rest().await.ok();
+            drop(channel);
+            // What is done stays so, where that could be written down.
+            let channel = EmbeddedChannel::new(&settings(&path), "here");
+            if channel.open().await.is_ok() {
+                let again = drain(&channel, &mut rng, each).await;
+                assert!(
+                    unwritten || again.iter().all(|number| !once.contains(number)),
+                    "{what}: {} from {:?} on once more: {known:?}",
+                    again.len(),
+                    again.first()
+                );
+            }
+        };
+        run(async { tokio::time::timeout(Duration::from_secs(30), test).await.unwrap_or_else(|_| panic!("{what}: it hangs")) });
+        for suffix in ["", "-wal", "-shm", "-lock"] {
+            drop(fs::remove_file(folder.path().join(format!("{round}.db{suffix}"))));
+        }
+    }
+    println!("{started} started, {set_aside} with something set aside, {refused} refused pushes");
+    assert!(started > 50 && set_aside > 20, "{started}, {set_aside}");
+}
