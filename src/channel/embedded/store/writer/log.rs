@@ -24,15 +24,21 @@ const NEARLY_NONE: u64 = (16 << 20) / PAGE;
 impl Writer {
     /// Whoever reads the file meanwhile keeps the log; then nothing is lost but its emptiness.
     pub(super) fn rest(&self) -> rusqlite::Result<()> {
+        self.checkpoint("TRUNCATE").map(drop)
+    }
+
+    /// Moves the whole log into the file, and waits a little for whoever reads what is in it. Returns whether the log is empty now.
+    fn checkpoint(&self, mode: &str) -> rusqlite::Result<bool> {
         let _one_at_a_time = self.shared.keeper.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
-        let moved = checkpoint(&self.connection, "TRUNCATE");
+        let moved = checkpoint(&self.connection, mode);
         self.connection.busy_timeout(PATIENCE)?;
         self.shared.reserve().forget();
-        if moved?.is_some() {
+        let empty = moved?.is_some();
+        if empty {
             self.shared.log.store(0, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(empty)
     }
 
     /// Whether a push waits for nothing: neither for the disk nor for a reader of the log.
@@ -54,14 +60,7 @@ impl Writer {
     }
 
     fn empty_log(&mut self) -> rusqlite::Result<()> {
-        let _one_at_a_time = self.shared.keeper.checkpointing();
-        self.connection.busy_timeout(Duration::from_millis(250))?;
-        let moved = checkpoint(&self.connection, "RESTART");
-        self.connection.busy_timeout(PATIENCE)?;
-        self.shared.reserve().forget();
-        if moved?.is_some() {
-            self.shared.log.store(0, Ordering::Relaxed);
-        } else {
+        if !self.checkpoint("RESTART")? {
             self.no_checkpoint_before = Instant::now() + Duration::from_secs(10);
         }
         Ok(())
