@@ -50,8 +50,10 @@ pub struct Standing {
     pub max_dead_letters: u64,
     /// How many messages were set aside since the file is damaged.
     pub damaged: u64,
-    /// Why what was pushed may not outlive a power cut, and what to do about it.
+    /// Why nothing more is queued, and what to do about it.
     pub unsafe_because: Option<(String, String)>,
+    /// Whether that is since the file is damaged.
+    pub broken: bool,
 }
 
 /// The ends of the queue.

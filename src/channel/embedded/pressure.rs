@@ -42,6 +42,7 @@ pub(crate) fn of_a_running_agent(info: &str, path: &Path, patience: &Patience) -
         max_dead_letters: number("max_dead_letters").unwrap_or(u64::MAX),
         damaged: number("damaged_messages").unwrap_or(0),
         unsafe_because: text("unsafe_because").zip(text("unsafe_mend")),
+        broken: field("broken").is_some(),
     };
     let facts = Facts { path: path.display().to_string(), standing: standing.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
@@ -101,8 +102,7 @@ impl Facts {
 
     fn persistence(&self) -> Option<Warning> {
         let Some((now, mend)) = self.standing.unsafe_because.clone() else { return self.damage() };
-        // A running agent that is asked by its clients' way says no more than the sentence.
-        let what = if now.starts_with(&format!("{} is damaged", self.path)) {
+        let what = if self.standing.broken {
             format!("{} is damaged: what clients push is refused, what can be read is published", self.path)
         } else {
             format!("what clients push is refused, since what is queued in {} is not safe", self.path)
@@ -187,6 +187,7 @@ mod tests {
             max_dead_letters: 10,
             damaged: 0,
             unsafe_because: None,
+            broken: false,
         }
     }
 

@@ -488,6 +488,7 @@ impl Store {
             max_dead_letters: self.settings.max_dead_letters as u64,
             damaged: self.damage().set_aside,
             unsafe_because: self.unsafe_because(),
+            broken: self.damage().broken.is_some(),
         })
     }
 

@@ -115,6 +115,7 @@ fn of_the_queue(standing: &Standing) -> Vec<(&'static str, String)> {
     if let Some((what, mend)) = &standing.unsafe_because {
         fields.push(("unsafe_because", quote(what)));
         fields.push(("unsafe_mend", quote(mend)));
+        fields.extend(standing.broken.then(|| ("broken", "1".to_owned())));
     }
     fields
 }
