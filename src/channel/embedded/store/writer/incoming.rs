@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, Transaction, blob::ZeroBlob, params};
 
-use super::{Import, Writer, log::pages};
+use super::{
+    Import, Writer,
+    log::{page_count, pages},
+};
 use crate::{
     channel::embedded::{
         PushError,
@@ -219,8 +222,7 @@ fn room(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
 
 /// Sees to it that what is to be committed has room in the file, when it is moved there.
 fn cover(transaction: &Transaction<'_>, shared: &Shared) -> rusqlite::Result<()> {
-    let (pages, _) = pages(transaction)?;
-    shared.reserve().cover(pages * PAGE).map_err(|why| {
+    shared.reserve().cover(page_count(transaction)? * PAGE).map_err(|why| {
         let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
         rusqlite::Error::SqliteFailure(full, Some(why.to_string()))
     })

@@ -86,6 +86,14 @@ impl Writer {
 
 /// How many pages the file has, and how many of them are free.
 pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let number = |pragma: &str| connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
-    Ok((number("PRAGMA page_count")?.unsigned_abs(), number("PRAGMA freelist_count")?.unsigned_abs()))
+    Ok((page_count(connection)?, number(connection, "PRAGMA freelist_count")?))
+}
+
+/// How many pages the file has.
+pub(super) fn page_count(connection: &Connection) -> rusqlite::Result<u64> {
+    number(connection, "PRAGMA page_count")
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
