@@ -98,26 +98,13 @@ pub(super) async fn push(shared: &Shared, push: Push) {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, path::Path, pin::pin, task::Poll, time::Duration};
+    use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
     use bytes::Bytes;
     use futures_util::poll;
     use rusqlite::Connection;
 
-    use crate::{
-        channel::embedded::{End, store::Store},
-        config,
-    };
-
-    fn store(folder: &Path) -> Store {
-        let path = folder.join("q.db").display().to_string();
-        let variables = [("KADABRA_CHANNEL__TYPE", "embedded"), ("KADABRA_CHANNEL__EMBEDDED__PATH", path.as_str())];
-        let loaded = config::load_or(Path::new("/nonexistent"), None, variables).unwrap();
-        let config::Channel::Embedded(settings) = loaded.settings.channel else { panic!("another channel") };
-        let store = Store::new(&settings, "here");
-        store.open().unwrap();
-        store
-    }
+    use crate::channel::embedded::{End, store::Store};
 
     fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -137,7 +124,7 @@ mod tests {
     #[test]
     fn pushes_on_one_thread_are_one_commit_there_without_waking_the_writers() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
+        let store = Store::open_in(folder.path());
         run(async {
             until_the_thread_sleeps(&store).await;
             let (mut first, mut second) = (pin!(store.add(End::Newest, message())), pin!(store.add(End::Newest, message())));
@@ -151,7 +138,7 @@ mod tests {
     #[test]
     fn pushes_are_stored_although_who_was_to_commit_them_was_given_up() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
+        let store = Store::open_in(folder.path());
         run(async {
             until_the_thread_sleeps(&store).await;
             let mut second = pin!(store.add(End::Newest, message()));
@@ -166,7 +153,7 @@ mod tests {
     #[test]
     fn nobody_on_its_thread_waits_for_a_push_that_waits_for_another_program() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
+        let store = Store::open_in(folder.path());
         let other = Connection::open(folder.path().join("q.db")).unwrap();
         run(async {
             until_the_thread_sleeps(&store).await;
@@ -182,7 +169,7 @@ mod tests {
     #[test]
     fn much_is_left_to_the_writers_thread() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
+        let store = Store::open_in(folder.path());
         run(async {
             until_the_thread_sleeps(&store).await;
             let mut push = pin!(store.add(End::Newest, vec![Bytes::from(vec![b'm'; super::LITTLE + 1])]));

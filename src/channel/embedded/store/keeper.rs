@@ -171,28 +171,18 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Resul
 
 #[cfg(all(test, feature = "failpoints"))]
 mod tests {
-    use std::path::Path;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        channel::embedded::{End, PushError, store::Store},
-        config,
-    };
+    use crate::channel::embedded::{End, PushError, store::Store};
 
     #[test]
     fn nothing_is_imported_either_while_nothing_can_be_synced() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("q.db").display().to_string();
-        let variables = [("KADABRA_CHANNEL__TYPE", "embedded"), ("KADABRA_CHANNEL__EMBEDDED__PATH", path.as_str())];
-        let loaded = config::load_or(Path::new("/nonexistent"), None, variables).unwrap();
-        let config::Channel::Embedded(settings) = loaded.settings.channel else { panic!("another channel") };
         let scenario = fail::FailScenario::setup();
         fail::cfg("queue.sync", "panic").unwrap();
         actix_rt::System::new().block_on(async {
-            let store = Store::new(&settings, "here");
-            store.open().unwrap();
+            let store = Store::open_in(folder.path());
             store.add(End::Newest, vec![Bytes::from_static(b"m")]).await.unwrap();
             while store.unsafe_because().is_none() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -548,6 +548,20 @@ impl Backend for Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// One in a file of this folder, with the default settings.
+    fn open_in(folder: &std::path::Path) -> Self {
+        let path = folder.join("q.db").display().to_string();
+        let variables = [("KADABRA_CHANNEL__TYPE", "embedded"), ("KADABRA_CHANNEL__EMBEDDED__PATH", path.as_str())];
+        let loaded = config::load_or(std::path::Path::new("/nonexistent"), None, variables).unwrap();
+        let config::Channel::Embedded(settings) = loaded.settings.channel else { panic!("another channel") };
+        let store = Self::new(&settings, "here");
+        store.open().unwrap();
+        store
+    }
+}
+
 impl From<StoredLetter> for Letter {
     fn from(letter: StoredLetter) -> Self {
         let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
