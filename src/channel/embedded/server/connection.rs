@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::poll;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     time::{Instant, sleep_until, timeout},
@@ -143,7 +144,12 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, conversation: &mut Conversa
     if answers.is_empty() {
         return Ok(());
     }
-    timeout(patience, stream.write_all(answers)).await??;
+    let mut sending = pin!(stream.write_all(answers));
+    // Most are sent at once, without a look at the clock.
+    match poll!(sending.as_mut()) {
+        Poll::Ready(sent) => sent?,
+        Poll::Pending => timeout(patience, sending).await??,
+    }
     conversation.sent();
     Ok(())
 }
