@@ -8,6 +8,9 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+/// For how much work room is made before it comes.
+const USUAL: usize = 64;
+
 /// Work for one thread.
 #[derive(Debug)]
 pub(super) struct Inbox<T> {
@@ -23,6 +26,14 @@ struct Waiting<T> {
     idle: bool,
     /// Somebody has a [`Gathering`].
     gathering: bool,
+}
+
+impl<T> Waiting<T> {
+    /// Takes all work, and makes room for some that is probably as much.
+    fn take(&mut self) -> Vec<T> {
+        let room = self.work.len().min(USUAL);
+        mem::replace(&mut self.work, Vec::with_capacity(room))
+    }
 }
 
 /// The work that is gathered while the thread sleeps. What is not taken by the time this is dropped is left to the thread.
@@ -76,7 +87,7 @@ impl<T> Inbox<T> {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.idle = false;
-        Some(mem::take(&mut waiting.work))
+        Some(waiting.take())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -100,7 +111,7 @@ impl<T> Gathering<'_, T> {
     /// Takes what is gathered, if `fits` says so of it; nothing when the thread was woken meanwhile, since it takes all.
     pub(super) fn take(self, fits: impl FnOnce(&[T]) -> bool) -> Vec<T> {
         let mut waiting = self.0.waiting();
-        if waiting.idle && fits(&waiting.work) { mem::take(&mut waiting.work) } else { Vec::new() }
+        if waiting.idle && fits(&waiting.work) { waiting.take() } else { Vec::new() }
     }
 }
 
