@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 use super::{
     Shared,
     shelf::Rest,
     spans::{Part, Place},
+    transaction::Transaction,
 };
 
 /// Deletes the chunks that are done, and writes down the ranges of those that are not or are kept.

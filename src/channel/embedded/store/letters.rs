@@ -1,8 +1,8 @@
 //! Dead letters: kept beside the queue, only so many, and only so many bytes of them.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
-use super::Shared;
+use super::{Shared, transaction::Transaction};
 
 /// A dead letter on its way into the file.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ mod damage;
 mod desk;
 mod erasing;
 mod errors;
+mod extent;
 mod file;
 mod inbox;
 mod keeper;
@@ -23,6 +24,7 @@ mod settlement;
 mod shelf;
 mod spans;
 mod stepping;
+mod transaction;
 mod writer;
 
 use std::{
@@ -47,6 +49,7 @@ use self::{
     damage::Damage,
     desk::Desk,
     errors::Trouble,
+    extent::Extent,
     file::Opened,
     inbox::Inbox,
     keeper::Keeper,
@@ -243,6 +246,7 @@ impl Store {
             shared: Arc::clone(&shared),
             connection,
             letters: Letters::default(),
+            extent: Extent::default(),
             no_checkpoint_before: Instant::now(),
             freed: true,
         };

@@ -27,12 +27,17 @@ impl Reserve {
         Self { file, until: 0 }
     }
 
+    /// Whether it is known that the file can have so many bytes.
+    pub(super) fn covers(&self, bytes: u64) -> bool {
+        bytes <= self.until
+    }
+
     /// Sees to it that the file can have so many bytes.
     ///
     /// # Errors
     /// When the disk has no room for them.
     pub(super) fn cover(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes <= self.until {
+        if self.covers(bytes) {
             return Ok(());
         }
         // All of it, since there may be holes in the file: what was deleted before it was ever moved.

@@ -7,18 +7,20 @@ mod outgoing;
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
     Shared,
     answers::Push,
     errors::Trouble,
+    extent::Extent,
     file::PATIENCE,
     letters::{Letter, Letters},
     settlement::Settlement,
     shelf::Region,
     spans::Part,
+    transaction::Transaction,
 };
 use crate::channel::embedded::PushError;
 
@@ -67,6 +69,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) connection: Connection,
     pub(super) letters: Letters,
+    pub(super) extent: Extent,
     /// When somebody reads what is in the log, it is of no use to try to empty it again at once.
     pub(super) no_checkpoint_before: Instant,
     /// Whether something was deleted since it was last looked whether the file can be made smaller.
@@ -111,8 +114,10 @@ impl Writer {
         }
     }
 
+    /// Begins to write something else than pushes.
     fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
-        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
+        self.extent.forget();
+        Transaction::begin(&mut self.connection)
     }
 
     fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {

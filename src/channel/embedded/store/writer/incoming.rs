@@ -3,12 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, MAIN_DB, Transaction, blob::ZeroBlob, params};
+use rusqlite::{ErrorCode, MAIN_DB, blob::ZeroBlob, params};
 
-use super::{
-    Import, Writer,
-    log::{page_count, pages},
-};
+use super::{Import, Writer};
 use crate::{
     channel::embedded::{
         PushError,
@@ -16,10 +13,12 @@ use crate::{
             Shared,
             answers::{Push, answer, refuse},
             body::{self, Body, PER_MESSAGE},
-            file::{LOG_BYTES, PAGE},
+            extent::{Extent, cover},
+            file::PAGE,
             letters::Letter,
             packing::{in_order, on_disk, packed},
             shelf::Region,
+            transaction::Transaction,
         },
     },
     failpoint::fail_point,
@@ -27,6 +26,8 @@ use crate::{
 
 /// A message of more bytes is written into its row piece by piece: on the usual way it would be in memory two times more.
 const LARGE: usize = 128 << 10;
+/// What is kept free for what comes in besides messages.
+const SPARE: u64 = 4 * PAGE;
 
 /// Pushes that could not be stored, and why.
 type NotStored = (Vec<Push>, rusqlite::Error);
@@ -69,17 +70,18 @@ impl Writer {
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
     fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, NotStored> {
         let shared = Arc::clone(&self.shared);
-        let transaction = match self.begin() {
+        let transaction = match Transaction::begin(&mut self.connection) {
             Ok(transaction) => transaction,
             Err(why) => return Err((pushes, why)),
         };
-        let mut room = match room(&transaction, &shared) {
+        let needed = |push: &Push| push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
+        let mut room = match self.extent.room(&transaction, &shared, pushes.iter().map(needed).sum::<u64>() + SPARE) {
             Ok(room) => room,
             Err(why) => return Err((pushes, why)),
         };
         let (fitting, full): (Vec<_>, Vec<_>) = pushes.into_iter().partition(|push| {
-            let needed = push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
-            let fits = needed.saturating_add(4 * PAGE) <= room;
+            let needed = needed(push);
+            let fits = needed + SPARE <= room;
             if fits {
                 room -= needed;
             }
@@ -89,7 +91,7 @@ impl Writer {
         if fitting.is_empty() {
             return Ok(Vec::new());
         }
-        match write(transaction, &shared, &fitting) {
+        match write(transaction, &shared, &mut self.extent, &fitting) {
             Ok(mut length) => {
                 fail_point!("queue.pushed");
                 let lengths = fitting.into_iter().map(|push| {
@@ -109,8 +111,8 @@ impl Writer {
         }
         let needed = messages.iter().map(|message| on_disk(message.len()));
         let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
-        let imported = match self.keep_log_short().map(|()| room(&self.connection, &self.shared)) {
-            Ok(Ok(room)) if needed.saturating_add(4 * PAGE) > room => Err(PushError::Full),
+        let imported = match self.keep_log_short().map(|()| self.extent.room(&self.connection, &self.shared, needed + SPARE)) {
+            Ok(Ok(room)) if needed + SPARE > room => Err(PushError::Full),
             Ok(Ok(_)) => self
                 .take_in(&name, region, &messages, letters)
                 .map_err(|why| PushError::Failed(self.trouble("import messages", &why).sentence()))
@@ -146,7 +148,7 @@ impl Writer {
         if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
             return Ok(Some(false));
         }
-        let chunks = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
+        let Written { chunks, .. } = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
         if !letters.is_empty() && book.keep(&transaction, &shared, &letters)? > 0 {
             return Ok(None);
         }
@@ -161,16 +163,25 @@ impl Writer {
     }
 }
 
-/// Writes messages into chunks of a region. Returns how many chunks.
-fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<i64> {
+/// Messages that were written, but not committed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    chunks: i64,
+    /// With what the chunks take besides.
+    bytes: u64,
+}
+
+/// Writes messages into chunks of a region.
+fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<Written> {
     if messages.is_empty() {
-        return Ok(0);
+        return Ok(Written::default());
     }
     let mut insert = transaction.prepare_cached("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
     let mut body = Body::new();
     let ends = packed(messages);
     let chunks = ends.len() as i64;
     let first = shared.shelf().numbers(region, chunks);
+    let mut bytes = 0;
     let mut rest = messages;
     for (id, count) in (first..).zip(ends) {
         let (these, others) = rest.split_at(count.min(rest.len()));
@@ -179,6 +190,7 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
             && message.len() > LARGE
         {
             insert.execute(params![id, 1, ZeroBlob(body::alone(message))])?;
+            bytes += body::alone(message);
             let mut blob = transaction.blob_open(MAIN_DB, "chunks", "body", id, false)?;
             body::write_alone(message, &mut blob).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
             continue;
@@ -186,23 +198,28 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
         body.clear();
         body.reserve(these.iter().map(|message| message.len() + PER_MESSAGE).sum());
         these.iter().for_each(|message| body.push(message));
-        insert.execute(params![id, body.count(), body.finish()])?;
+        let (count, body) = (body.count(), body.finish());
+        insert.execute(params![id, count, body])?;
+        bytes += body.len() as u64;
     }
-    Ok(chunks)
+    Ok(Written { chunks, bytes })
 }
 
 /// Writes pushes down, and says so to the shelf. Returns how many messages waited before.
 ///
 /// Nothing may come between the commit and the shelf: what is in the file and not on the shelf is found by nobody before the
 /// next start, and its numbers would be given again.
-fn write(transaction: Transaction<'_>, shared: &Shared, pushes: &[Push]) -> rusqlite::Result<u64> {
+fn write(transaction: Transaction<'_>, shared: &Shared, extent: &mut Extent, pushes: &[Push]) -> rusqlite::Result<u64> {
     let mut stored = [(Region::Adopted, 0, 0), (Region::Oldest, 0, 0), (Region::Newest, 0, 0)];
+    let mut bytes = 0;
     for (region, chunks, count) in &mut stored {
         let messages = in_order(pushes, *region);
-        *chunks = insert(&transaction, shared, *region, &messages)?;
+        let written = insert(&transaction, shared, *region, &messages)?;
+        bytes += written.bytes;
+        *chunks = written.chunks;
         *count = messages.len() as u64;
     }
-    cover(&transaction, shared)?;
+    extent.cover(&transaction, shared, stored.iter().map(|(_, chunks, _)| chunks.unsigned_abs()).sum(), bytes)?;
     fail_point!("queue.push");
     transaction.commit()?;
     let mut shelf = shared.shelf();
@@ -211,19 +228,4 @@ fn write(transaction: Transaction<'_>, shared: &Shared, pushes: &[Push]) -> rusq
     drop(shelf);
     shared.arrived.notify_waiters();
     Ok(before)
-}
-
-/// How many more bytes the file may get or has free.
-fn room(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
-    let (pages, free) = pages(connection)?;
-    let log = shared.log_bytes().saturating_sub(LOG_BYTES);
-    Ok(shared.max_bytes.saturating_sub(pages.saturating_sub(free) * PAGE).saturating_sub(log))
-}
-
-/// Sees to it that what is to be committed has room in the file, when it is moved there.
-fn cover(transaction: &Transaction<'_>, shared: &Shared) -> rusqlite::Result<()> {
-    shared.reserve().cover(page_count(transaction)? * PAGE).map_err(|why| {
-        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-        rusqlite::Error::SqliteFailure(full, Some(why.to_string()))
-    })
 }

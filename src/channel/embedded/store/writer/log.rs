@@ -6,11 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
-
 use super::Writer;
 use crate::channel::embedded::store::{
     errors::Trouble,
+    extent::pages,
     file::{LOG_BYTES, PAGE, PATIENCE},
     keeper::checkpoint,
 };
@@ -82,18 +81,4 @@ impl Writer {
             self.shared.keeper.committed(u64::MAX);
         }
     }
-}
-
-/// How many pages the file has, and how many of them are free.
-pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    Ok((page_count(connection)?, number(connection, "PRAGMA freelist_count")?))
-}
-
-/// How many pages the file has.
-pub(super) fn page_count(connection: &Connection) -> rusqlite::Result<u64> {
-    number(connection, "PRAGMA page_count")
-}
-
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
-    connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
