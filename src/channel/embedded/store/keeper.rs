@@ -21,8 +21,21 @@ use crate::failpoint::fail_point;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// The log is moved into the file from this length on.
 const LONG_LOG: u64 = LOG_BYTES / 4;
-/// So many pages are moved in less than a millisecond.
+/// So many pages are moved and synced in a millisecond or two.
 const FEW: u64 = 64;
+/// How often it is tried to come to an end with what comes meanwhile.
+const PASSES: usize = 4;
+
+/// What the keeper keeps.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) connection: Connection,
+    /// The queue's file itself.
+    pub(super) queue: Arc<File>,
+    /// Opened for appending.
+    pub(super) log: File,
+    pub(super) opened: Opened,
+}
 
 /// What the writer and the keeper tell each other.
 #[derive(Debug, Default)]
@@ -104,11 +117,11 @@ impl Keeper {
         }
     }
 
-    pub(super) fn run(&self, shared: &Arc<Shared>, connection: &Connection, log: &mut File, opened: &Opened) {
-        drop(reserve_log(log));
+    pub(super) fn run(&self, shared: &Shared, mut files: Files) {
+        drop(reserve_log(&mut files.log));
         while let Some(length) = self.due() {
             // A thread that ended would let pushes go on that nobody syncs.
-            match catch_unwind(AssertUnwindSafe(|| opened.still_there().and(self.keep(shared, connection, log, length))))
+            match catch_unwind(AssertUnwindSafe(|| files.opened.still_there().and(self.keep(shared, &files, length))))
                 .unwrap_or_else(|_| Err(fault(shared)))
             {
                 Ok(()) => self.state().failed = None,
@@ -117,35 +130,45 @@ impl Keeper {
         }
     }
 
-    fn keep(&self, shared: &Shared, connection: &Connection, log: &File, length: u64) -> Result<(), Trouble> {
+    fn keep(&self, shared: &Shared, files: &Files, length: u64) -> Result<(), Trouble> {
         fail_point!("queue.sync");
-        let moved = if length >= LONG_LOG { self.empty(shared, connection) } else { Ok(false) };
+        let moved = if length >= LONG_LOG { self.empty(shared, files) } else { Ok(false) };
         if !matches!(moved, Ok(true)) {
-            log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why))?;
+            files.log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why))?;
         }
-        moved.map(drop).map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why))
+        moved.map(drop)
     }
 
-    /// Moves what is in the log into the file; when it is soon done, then while nobody writes, since the log begins anew only
-    /// when nothing is left in it. Returns whether all that was in it before is synced thereby, which somebody who reads the
-    /// file can prevent.
-    fn empty(&self, shared: &Shared, connection: &Connection) -> rusqlite::Result<bool> {
+    /// Moves what is in the log into the file, and what comes meanwhile, until little is left. That is moved while nobody writes,
+    /// since the log begins anew only when nothing is left in it. Returns whether all that was in it before is synced thereby,
+    /// which somebody who reads the file can prevent.
+    fn empty(&self, shared: &Shared, files: &Files) -> Result<bool, Trouble> {
         let before = shared.log.load(Ordering::Relaxed);
-        let moved = self.checkpoint(shared, connection)?;
-        let left = shared.log.load(Ordering::Relaxed).saturating_sub(moved);
-        if (1..=FEW).contains(&left)
-            && let Some(_nobody_writes) = shared.desk.keep_free()
-        {
-            self.checkpoint(shared, connection)?;
+        if self.checkpoint(shared, &files.connection)? < before {
+            return Ok(false);
         }
-        Ok(moved >= before)
+        // SQLite does it too, but not before everything is moved, when nobody can write.
+        files.queue.sync_data().map_err(|why| Trouble::io("sync", &shared.path, &why))?;
+        for _ in 0..PASSES {
+            let moved = self.checkpoint(shared, &files.connection)?;
+            if shared.log.load(Ordering::Relaxed).saturating_sub(moved) <= FEW {
+                if let Some(_nobody_writes) = shared.desk.keep_free() {
+                    self.checkpoint(shared, &files.connection)?;
+                    self.state().log = 0;
+                }
+                break;
+            }
+        }
+        Ok(true)
     }
 
     /// Returns how many pages from the log's beginning are in the file now.
-    fn checkpoint(&self, shared: &Shared, connection: &Connection) -> rusqlite::Result<u64> {
+    fn checkpoint(&self, shared: &Shared, connection: &Connection) -> Result<u64, Trouble> {
         let _one_at_a_time = self.checkpointing();
         fail_point!("queue.checkpoint");
-        let moved = checkpoint(connection, "PASSIVE")?.unwrap_or_default();
+        let moved = checkpoint(connection, "PASSIVE")
+            .map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why))?
+            .unwrap_or_default();
         shared.reserve().forget();
         Ok(moved)
     }

@@ -52,7 +52,7 @@ use self::{
     extent::Extent,
     file::Opened,
     inbox::Inbox,
-    keeper::Keeper,
+    keeper::{Files, Keeper},
     letters::Letters,
     reader::{Question, Reader, Taken},
     reserve::Reserve,
@@ -230,7 +230,7 @@ impl Store {
         let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let log_path = file::beside(&path, "-wal");
         let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
-        let mut log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        let log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
         let opened = Opened::new([(path.as_path(), &*owned.file), (log_path.as_path(), &log_file)]);
         let opened = opened.map_err(|why| Trouble::io("look at", &path, &why))?;
         let log = Arc::new(AtomicU64::new(0));
@@ -240,7 +240,8 @@ impl Store {
             Ok(())
         };
         connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
-        let shared = Arc::new(self.share(path, Arc::clone(&owned.file), &found, log));
+        let queue = Arc::clone(&owned.file);
+        let shared = Arc::new(self.share(path, Arc::clone(&queue), &found, log));
         let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
         let write = Writer {
             shared: Arc::clone(&shared),
@@ -251,16 +252,16 @@ impl Store {
             freed: true,
         };
         let read = Reader { shared: Arc::clone(&shared), connection: reading, kept: None };
+        let files = Files { connection: keeping, queue, log: log_file, opened };
         let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
             running.threads.push(thread.map_err(|why| Trouble::io("start a thread for", &shared.path, &why))?);
             Ok(())
         };
-        let writing = Arc::clone(&shared);
+        let (writing, kept) = (Arc::clone(&shared), Arc::clone(&shared));
         spawn("queue-writer", Box::new(move || writing.desk.run(&writing, write)))?;
         spawn("queue-reader", Box::new(move || read.run()))?;
-        let kept = Arc::clone(&shared);
-        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, &keeping, &mut log_file, &opened)))?;
+        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, files)))?;
         Ok(running)
     }
 
