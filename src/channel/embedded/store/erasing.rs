@@ -6,20 +6,20 @@ use rusqlite::params;
 
 use super::{
     Shared,
+    errors::misplaced,
     shelf::Rest,
     spans::{Part, Place},
     transaction::Transaction,
+    vicinity,
 };
 
 /// Deletes the chunks that are done, and writes down the ranges of those that are not or are kept.
 pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
-    // By the table itself: what a damaged index has lost would stay, and nobody would know.
-    let mut delete = transaction.prepare("DELETE FROM chunks NOT INDEXED WHERE id BETWEEN ?1 AND ?2")?;
     let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
     let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
     let mut run: Option<(i64, i64)> = None;
     let mut finish = |run: (i64, i64)| {
-        delete.execute(run)?;
+        delete_chunks(transaction, run)?;
         forget.execute(run)
     };
     for (&chunk, rest) in rests {
@@ -49,6 +49,23 @@ pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Re
     Ok(())
 }
 
+/// Deletes chunks as a whole, from the first to the last.
+///
+/// # Errors
+/// When one is not where it should be, whether or not SQLite notices: it would be there again at the next start.
+fn delete_chunks(transaction: &Transaction<'_>, run: (i64, i64)) -> rusqlite::Result<()> {
+    vicinity::check(transaction, run)?;
+    // By the table itself: what a damaged index has lost would stay, and nobody would know.
+    let delete = "DELETE FROM chunks NOT INDEXED WHERE id BETWEEN ?1 AND ?2";
+    let deleted = transaction.prepare_cached(delete)?.execute(run)?;
+    if u64::try_from(deleted).is_ok_and(|deleted| deleted == run.1.abs_diff(run.0).saturating_add(1)) {
+        return Ok(());
+    }
+    // Somebody else may have deleted some, who has taken them out of the index too.
+    let left = "SELECT 1 FROM chunks INDEXED BY counts WHERE id BETWEEN ?1 AND ?2";
+    if transaction.prepare_cached(left)?.exists(run)? { Err(misplaced()) } else { Ok(()) }
+}
+
 /// Deletes all in these spans. Returns what remains of the chunks at their ends, and how many messages it were.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
@@ -62,7 +79,7 @@ pub(super) fn delete(
         if whole.0 < whole.1 {
             let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
             messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
-            transaction.execute("DELETE FROM chunks NOT INDEXED WHERE id >= ?1 AND id < ?2", whole)?;
+            delete_chunks(transaction, (whole.0, whole.1 - 1))?;
         }
         let ends = [(from.message > 0).then_some(from.chunk), (to.message > 0).then_some(to.chunk)];
         let one = ends[0] == ends[1];

@@ -131,6 +131,15 @@ pub(super) fn is_damage(error: &Error) -> bool {
         )
 }
 
+/// What the index has is not in the table where it should be: that page of the table is damaged, though SQLite sees nothing wrong
+/// with it.
+pub(super) fn misplaced() -> Error {
+    Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(MISPLACED.to_owned()))
+}
+
+/// The words for that.
+pub(super) const MISPLACED: &str = "a row is not where it should be";
+
 /// What to do about a file that is not as it was written.
 pub(super) fn damaged(path: &Path) -> String {
     let shown = path.display();

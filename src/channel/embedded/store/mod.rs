@@ -25,6 +25,7 @@ mod shelf;
 mod spans;
 mod stepping;
 mod transaction;
+mod vicinity;
 mod writer;
 
 use std::{

@@ -107,16 +107,14 @@ impl Chunks<'_> {
     pub(super) fn count(&self, chunk: i64) -> rusqlite::Result<Option<Count>> {
         let index = "SELECT count FROM chunks INDEXED BY counts WHERE id = ?1";
         let table = "SELECT count FROM chunks NOT INDEXED WHERE id = ?1";
-        let mut unknown = false;
-        for sql in [index, table] {
-            match self.0.prepare_cached(sql)?.query_row([chunk], |row| row.get(0)).optional() {
-                Ok(Some(count)) => return Ok(Some(Count::Known(count))),
-                Ok(None) => {}
-                Err(why) if is_damage(&why) => unknown = true,
-                Err(why) => return Err(why),
-            }
+        let count = |sql| self.0.prepare_cached(sql)?.query_row([chunk], |row| row.get::<_, u32>(0)).optional();
+        match (count(index), count(table)) {
+            (Err(why), _) | (_, Err(why)) if !is_damage(&why) => Err(why),
+            (Ok(None), Ok(None)) => Ok(None),
+            (Ok(Some(index)), Ok(Some(table))) if index == table => Ok(Some(Count::Known(index))),
+            // One of them is damaged. Its bytes have a checksum.
+            _ => Ok(Some(self.read(chunk)?.map_or(Count::Unknown, |(count, _)| Count::Known(count)))),
         }
-        Ok(unknown.then_some(Count::Unknown))
     }
 
     /// Whether the table has a chunk's row as the index says, whatever its bytes are.

@@ -8,7 +8,7 @@ use super::Writer;
 use crate::{
     channel::embedded::store::{
         erasing::{delete, write_down},
-        errors::{Trouble, is_damage},
+        errors::{MISPLACED, Trouble, is_damage},
         letters::Letter,
         settlement::Settlement,
         spans::Part,
@@ -121,7 +121,7 @@ impl Writer {
         for &part in parts {
             if Chunks(&self.connection).is_in_place(part.chunk).is_ok_and(|is| !is) {
                 // Which says so.
-                drop(self.shared.breaks("read messages", "a row is not where it should be"));
+                drop(self.shared.breaks("read messages", MISPLACED));
             }
             let (payload, whole) = legible(&self.connection, part.chunk);
             let count = part.count();
