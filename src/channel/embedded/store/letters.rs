@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::{Shared, transaction::Transaction};
+use crate::channel::{DeadLetter, redis::StoredLetter};
 
 /// A dead letter on its way into the file.
 #[derive(Clone, Debug)]
@@ -20,6 +21,23 @@ pub(in crate::channel::embedded) struct Letter {
 pub(in crate::channel::embedded) struct Origin {
     pub(in crate::channel::embedded) time: String,
     pub(in crate::channel::embedded) agent: String,
+}
+
+impl From<StoredLetter> for Letter {
+    fn from(letter: StoredLetter) -> Self {
+        let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
+        Self { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) }
+    }
+}
+
+impl Letter {
+    /// The letter about one of a lease's messages.
+    pub(in crate::channel::embedded) fn new(about: &DeadLetter, messages: &[Vec<u8>]) -> Self {
+        // Names and reasons are text, which always has a JSON form.
+        let refused = serde_json::to_string(&about.refused).unwrap_or_default();
+        let payload = messages.get(about.message).cloned().unwrap_or_default();
+        Self { payload, reason: about.reason.clone(), refused, origin: None }
+    }
 }
 
 /// How many there are, as long as nobody else changes the file; somebody may delete them with sqlite3.

@@ -3,7 +3,7 @@
 //! All pushes that wait are one commit, and their messages one row, a *chunk*: [`body`] is its bytes. [`file`] is what SQLite
 //! keeps: chunks, which of their messages are done, dead letters. What waits and what is leased is in memory, on the
 //! [`shelf`], as few [`spans`] of places; since only this process has the file, everything that is not done waits again
-//! when it is opened anew. Three threads, each with a connection of its own: the [`writer`]'s, the [`reader`]'s, and the
+//! when it is opened anew. Three threads are [`running`], each with a connection of its own: the [`writer`]'s, the [`reader`]'s, and the
 //! [`keeper`]'s of the log. A usual push wakes none of them: it is committed at the writer's [`desk`] by whoever brings it.
 
 mod answers;
@@ -20,118 +20,43 @@ mod letters;
 mod packing;
 mod reader;
 mod reserve;
+mod running;
 mod settlement;
 mod shelf;
 mod spans;
+mod standing;
 mod stepping;
 mod transaction;
 mod vicinity;
 mod writer;
 
 use std::{
-    fs::File,
-    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Mutex, OnceLock, PoisonError},
+    thread::{self},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::OpenFlags;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use self::{
     answers::Push,
-    damage::Damage,
-    desk::Desk,
     errors::Trouble,
-    extent::Extent,
-    file::Opened,
-    inbox::Inbox,
-    keeper::{Files, Keeper},
-    letters::Letters,
-    reader::{Question, Reader, Taken},
-    reserve::Reserve,
+    reader::{Question, Taken},
+    running::{Running, Shared},
     settlement::Settlement,
-    shelf::{Found, GivenBack, Region, Shelf},
-    writer::{Import, Job, Writer},
+    shelf::{GivenBack, Region},
+    writer::{Import, Job},
 };
-use super::{Backend, BackendError, End, PushError, Standing, pressure};
+use super::{Backend, BackendError, End, PushError, Standing};
 use crate::{
-    channel::{self, ChannelError, DeadLetter, Demand, LeaseId, redis::StoredLetter},
+    channel::{self, ChannelError, Demand, LeaseId},
     config::{self, Durability},
 };
 
-pub(super) use self::{
-    damage::KnownDamage,
-    file::is_in_use,
-    letters::{Letter, Origin},
-    reader::Stand,
-};
-
-/// What the threads share.
-#[derive(Debug)]
-struct Shared {
-    path: PathBuf,
-    /// The file's own name for those who move messages into it.
-    identity: String,
-    agent: String,
-    max_bytes: u64,
-    max_dead_letters: u64,
-    max_dead_bytes: u64,
-    shelf: Mutex<Shelf>,
-    /// Wakes whoever waits for messages.
-    arrived: Notify,
-    /// Pages in the log.
-    log: Arc<AtomicU64>,
-    keeper: Keeper,
-    reserve: Mutex<Reserve>,
-    damage: Damage,
-    writer: Inbox<Job>,
-    desk: Desk,
-    reader: Inbox<Question>,
-}
-
-impl Shared {
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        // Nothing in there can panic half-way.
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reserve(&self) -> MutexGuard<'_, Reserve> {
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn log_bytes(&self) -> u64 {
-        self.log.load(Ordering::Relaxed).saturating_mul(file::PAGE)
-    }
-}
-
-/// The threads. They end with this, once they have done what they were asked.
-#[derive(Debug)]
-struct Running {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-    // The last to go.
-    _owned: file::Owned,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.shared.reader.close();
-        self.shared.keeper.close();
-        // The writer is the first of them: who closes the file last empties the log, which two at once would leave.
-        let others = self.threads.split_off(self.threads.len().min(1));
-        others.into_iter().for_each(|thread| drop(thread.join()));
-        self.shared.writer.close();
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
-    }
-}
+pub(super) use self::{damage::KnownDamage, file::is_in_use, letters::Letter, reader::Stand};
 
 /// How soon opening is tried again at most, of a file that could not be opened for want of room.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
@@ -147,9 +72,6 @@ pub(super) struct Store {
     /// How it stood lately: whoever asks for that over and over must not keep the reader from its work.
     lately: Mutex<Option<(Instant, Standing)>>,
 }
-
-/// For how long what was said of it holds.
-const LATELY: Duration = Duration::from_secs(1);
 
 /// Why the file could not be opened.
 #[derive(Debug)]
@@ -181,7 +103,7 @@ impl Store {
     pub(super) fn open(&self) -> Result<(PathBuf, Option<u64>), ChannelError> {
         let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.running.get().is_none() {
-            match self.start() {
+            match Running::start(&self.settings, &self.agent) {
                 // It was empty, and nobody else fills it.
                 Ok(running) => drop(self.running.set(running)),
                 Err(trouble) => {
@@ -208,7 +130,7 @@ impl Store {
                 Err(Trouble::new(what, "see what the log says of it"))
             }
             Some(Held { trouble, again }) if Instant::now() < *again => Err(trouble.clone()),
-            Some(_) => match self.start() {
+            Some(_) => match Running::start(&self.settings, &self.agent) {
                 Ok(running) => {
                     drop(self.running.set(running));
                     Ok(())
@@ -219,70 +141,6 @@ impl Store {
                     Err(trouble)
                 }
             },
-        }
-    }
-
-    fn start(&self) -> Result<Running, Trouble> {
-        let owned = file::Owned::take(&self.settings.path)?;
-        let path = owned.path.clone();
-        let (mut connection, found) = file::open(&owned, self.settings.durability)?;
-        let joined = |flags| file::join(&path, flags).map_err(|why| Trouble::sqlite("open the queue", &path, &why));
-        let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let log_path = file::beside(&path, "-wal");
-        let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
-        let log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
-        let opened = Opened::new([(path.as_path(), &*owned.file), (log_path.as_path(), &log_file)]);
-        let opened = opened.map_err(|why| Trouble::io("look at", &path, &why))?;
-        let log = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&log);
-        let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
-            counted.store(u64::from(pages.unsigned_abs()), Ordering::Relaxed);
-            Ok(())
-        };
-        connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
-        let queue = Arc::clone(&owned.file);
-        let shared = Arc::new(self.share(path, Arc::clone(&queue), &found, log));
-        let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
-        let write = Writer {
-            shared: Arc::clone(&shared),
-            connection,
-            letters: Letters::default(),
-            extent: Extent::default(),
-            no_checkpoint_before: Instant::now(),
-            freed: true,
-        };
-        let read = Reader { shared: Arc::clone(&shared), connection: reading, kept: None };
-        let files = Files { connection: keeping, queue, log: log_file, opened };
-        let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-            running.threads.push(thread.map_err(|why| Trouble::io("start a thread for", &shared.path, &why))?);
-            Ok(())
-        };
-        let (writing, kept) = (Arc::clone(&shared), Arc::clone(&shared));
-        spawn("queue-writer", Box::new(move || writing.desk.run(&writing, write)))?;
-        spawn("queue-reader", Box::new(move || read.run()))?;
-        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, files)))?;
-        Ok(running)
-    }
-
-    fn share(&self, path: PathBuf, file: Arc<File>, found: &Found, log: Arc<AtomicU64>) -> Shared {
-        Shared {
-            path,
-            identity: found.identity.clone(),
-            agent: self.agent.clone(),
-            max_bytes: self.settings.max_bytes,
-            max_dead_letters: self.settings.max_dead_letters as u64,
-            max_dead_bytes: self.settings.max_bytes / 4,
-            shelf: Mutex::new(Shelf::new(found)),
-            arrived: Notify::new(),
-            log,
-            keeper: Keeper::default(),
-            reserve: Mutex::new(Reserve::new(file)),
-            damage: Damage::default(),
-            writer: Inbox::new(),
-            desk: Desk::default(),
-            reader: Inbox::new(),
         }
     }
 
@@ -478,43 +336,6 @@ impl Store {
         Ok((shelf.messages(), shelf.leases() as u64))
     }
 
-    pub(super) async fn stand(&self) -> Result<Stand, ChannelError> {
-        self.ask(Question::Stand).await.map_err(Trouble::refused)
-    }
-
-    /// How it stands now.
-    pub(super) async fn standing_now(&self) -> Result<Standing, ChannelError> {
-        let stand = self.stand().await?;
-        Ok(Standing {
-            waiting: self.counts()?.0,
-            age: stand.oldest.as_deref().and_then(pressure::age_now),
-            used: stand.used,
-            max_bytes: self.settings.max_bytes,
-            dead: stand.dead,
-            max_dead_letters: self.settings.max_dead_letters as u64,
-            damaged: self.damage().set_aside,
-            unsafe_because: self.unsafe_because(),
-            broken: self.damage().broken.is_some(),
-        })
-    }
-
-    /// Why nothing more is queued, and what to do about it.
-    fn unsafe_because(&self) -> Option<(String, String)> {
-        let KnownDamage { set_aside, unwritten, broken } = self.damage();
-        if let Some((mut what, mend)) = broken {
-            if set_aside > 0 {
-                what += &format!("; {set_aside} messages cannot be read");
-            }
-            if unwritten > 0 {
-                what += &format!(
-                    "; {unwritten} are published and could not be written down as such, so that the next start publishes them again"
-                );
-            }
-            return Some((what, mend));
-        }
-        self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend, .. }| (what, mend))
-    }
-
     pub(super) fn settings(&self) -> &config::Embedded {
         &self.settings
     }
@@ -537,14 +358,7 @@ impl Backend for Store {
     }
 
     async fn standing(&self) -> Result<Standing, BackendError> {
-        let waiting = self.length().await?;
-        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, standing)) = lately.filter(|(when, _)| when.elapsed() < LATELY) {
-            return Ok(Standing { waiting, ..standing });
-        }
-        let standing = self.standing_now().await.map_err(|why| BackendError(why.to_string()))?;
-        *self.lately.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));
-        Ok(standing)
+        self.standing_lately().await
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {
@@ -565,22 +379,5 @@ impl Store {
         let store = Self::new(&settings, "here");
         store.open().unwrap();
         store
-    }
-}
-
-impl From<StoredLetter> for Letter {
-    fn from(letter: StoredLetter) -> Self {
-        let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
-        Self { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) }
-    }
-}
-
-impl Letter {
-    /// The letter about one of a lease's messages.
-    pub(super) fn new(about: &DeadLetter, messages: &[Vec<u8>]) -> Self {
-        // Names and reasons are text, which always has a JSON form.
-        let refused = serde_json::to_string(&about.refused).unwrap_or_default();
-        let payload = messages.get(about.message).cloned().unwrap_or_default();
-        Self { payload, reason: about.reason.clone(), refused, origin: None }
     }
 }

@@ -1,0 +1,158 @@
+//! The open file and the threads that work on it.
+
+use std::{
+    fs::File,
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use rusqlite::OpenFlags;
+use tokio::sync::Notify;
+
+use super::{
+    damage::Damage,
+    desk::Desk,
+    errors::Trouble,
+    extent::Extent,
+    file::{self, Opened},
+    inbox::Inbox,
+    keeper::{Files, Keeper},
+    letters::Letters,
+    reader::{Question, Reader},
+    reserve::Reserve,
+    shelf::{Found, Shelf},
+    writer::{Job, Writer},
+};
+use crate::config;
+
+/// What the threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    /// The file's own name for those who move messages into it.
+    pub(super) identity: String,
+    pub(super) agent: String,
+    pub(super) max_bytes: u64,
+    pub(super) max_dead_letters: u64,
+    pub(super) max_dead_bytes: u64,
+    pub(super) shelf: Mutex<Shelf>,
+    /// Wakes whoever waits for messages.
+    pub(super) arrived: Notify,
+    /// Pages in the log.
+    pub(super) log: Arc<AtomicU64>,
+    pub(super) keeper: Keeper,
+    pub(super) reserve: Mutex<Reserve>,
+    pub(super) damage: Damage,
+    pub(super) writer: Inbox<Job>,
+    pub(super) desk: Desk,
+    pub(super) reader: Inbox<Question>,
+}
+
+impl Shared {
+    fn new(settings: &config::Embedded, agent: &str, path: PathBuf, file: Arc<File>, found: &Found, log: Arc<AtomicU64>) -> Self {
+        Self {
+            path,
+            identity: found.identity.clone(),
+            agent: agent.to_owned(),
+            max_bytes: settings.max_bytes,
+            max_dead_letters: settings.max_dead_letters as u64,
+            max_dead_bytes: settings.max_bytes / 4,
+            shelf: Mutex::new(Shelf::new(found)),
+            arrived: Notify::new(),
+            log,
+            keeper: Keeper::default(),
+            reserve: Mutex::new(Reserve::new(file)),
+            damage: Damage::default(),
+            writer: Inbox::new(),
+            desk: Desk::default(),
+            reader: Inbox::new(),
+        }
+    }
+
+    pub(super) fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        // Nothing in there can panic half-way.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log.load(Ordering::Relaxed).saturating_mul(file::PAGE)
+    }
+}
+
+/// The threads. They end with this, once they have done what they were asked.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    // The last to go.
+    _owned: file::Owned,
+}
+
+impl Running {
+    /// Opens the file and starts the threads.
+    pub(super) fn start(settings: &config::Embedded, agent: &str) -> Result<Self, Trouble> {
+        let owned = file::Owned::take(&settings.path)?;
+        let path = owned.path.clone();
+        let (mut connection, found) = file::open(&owned, settings.durability)?;
+        let joined = |flags| file::join(&path, flags).map_err(|why| Trouble::sqlite("open the queue", &path, &why));
+        let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let log_path = file::beside(&path, "-wal");
+        let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
+        let log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        let opened = Opened::new([(path.as_path(), &*owned.file), (log_path.as_path(), &log_file)]);
+        let opened = opened.map_err(|why| Trouble::io("look at", &path, &why))?;
+        let log = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&log);
+        let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+            counted.store(u64::from(pages.unsigned_abs()), Ordering::Relaxed);
+            Ok(())
+        };
+        connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
+        let queue = Arc::clone(&owned.file);
+        let shared = Arc::new(Shared::new(settings, agent, path, Arc::clone(&queue), &found, log));
+        let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
+        let write = Writer {
+            shared: Arc::clone(&shared),
+            connection,
+            letters: Letters::default(),
+            extent: Extent::default(),
+            no_checkpoint_before: Instant::now(),
+            freed: true,
+        };
+        let read = Reader { shared: Arc::clone(&shared), connection: reading, kept: None };
+        let files = Files { connection: keeping, queue, log: log_file, opened };
+        let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+            running.threads.push(thread.map_err(|why| Trouble::io("start a thread for", &shared.path, &why))?);
+            Ok(())
+        };
+        let (writing, kept) = (Arc::clone(&shared), Arc::clone(&shared));
+        spawn("queue-writer", Box::new(move || writing.desk.run(&writing, write)))?;
+        spawn("queue-reader", Box::new(move || read.run()))?;
+        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, files)))?;
+        Ok(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.reader.close();
+        self.shared.keeper.close();
+        // The writer is the first of them: who closes the file last empties the log, which two at once would leave.
+        let others = self.threads.split_off(self.threads.len().min(1));
+        others.into_iter().for_each(|thread| drop(thread.join()));
+        self.shared.writer.close();
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}

@@ -1,0 +1,66 @@
+//! How the queue stands: for those who look after it, and for clients that ask.
+
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use super::{KnownDamage, Stand, Store, errors::Trouble, reader::Question};
+use crate::channel::{
+    ChannelError,
+    embedded::{Backend as _, BackendError, Standing, pressure},
+};
+
+/// For how long what was said of it holds.
+const LATELY: Duration = Duration::from_secs(1);
+
+impl Store {
+    pub(in crate::channel::embedded) async fn stand(&self) -> Result<Stand, ChannelError> {
+        self.ask(Question::Stand).await.map_err(Trouble::refused)
+    }
+
+    /// How it stands now.
+    pub(in crate::channel::embedded) async fn standing_now(&self) -> Result<Standing, ChannelError> {
+        let stand = self.stand().await?;
+        Ok(Standing {
+            waiting: self.counts()?.0,
+            age: stand.oldest.as_deref().and_then(pressure::age_now),
+            used: stand.used,
+            max_bytes: self.settings.max_bytes,
+            dead: stand.dead,
+            max_dead_letters: self.settings.max_dead_letters as u64,
+            damaged: self.damage().set_aside,
+            unsafe_because: self.unsafe_because(),
+            broken: self.damage().broken.is_some(),
+        })
+    }
+
+    /// Why nothing more is queued, and what to do about it.
+    pub(super) fn unsafe_because(&self) -> Option<(String, String)> {
+        let KnownDamage { set_aside, unwritten, broken } = self.damage();
+        if let Some((mut what, mend)) = broken {
+            if set_aside > 0 {
+                what += &format!("; {set_aside} messages cannot be read");
+            }
+            if unwritten > 0 {
+                what += &format!(
+                    "; {unwritten} are published and could not be written down as such, so that the next start publishes them again"
+                );
+            }
+            return Some((what, mend));
+        }
+        self.running.get()?.shared.keeper.failed().map(|Trouble { what, mend, .. }| (what, mend))
+    }
+
+    /// How it stands, or stood a moment ago.
+    pub(super) async fn standing_lately(&self) -> Result<Standing, BackendError> {
+        let waiting = self.length().await?;
+        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, standing)) = lately.filter(|(when, _)| when.elapsed() < LATELY) {
+            return Ok(Standing { waiting, ..standing });
+        }
+        let standing = self.standing_now().await.map_err(|why| BackendError(why.to_string()))?;
+        *self.lately.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));
+        Ok(standing)
+    }
+}
