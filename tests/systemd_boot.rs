@@ -131,7 +131,7 @@ for file in /home/somebody/letter /proc/1/status /proc/sys/kernel/hostname; do
 done
 program=/var/tmp/probe
 chmod u+s $program && echo makes programs that run as their owner
-renice 19 $$ >/dev/null && echo changes its priority
+chrt --batch --pid 0 $$ >/dev/null && echo changes how it is scheduled
 true
 ";
 
@@ -156,7 +156,7 @@ fn the_agent_sees_little_of_its_host_and_writes_nothing_but_its_queue() {
             "reads /proc/1/status",
             "reads /proc/sys/kernel/hostname",
             "makes programs that run as their owner",
-            "changes its priority",
+            "changes how it is scheduled",
         ]
     );
     for probe in ["/dev/shm/probe", "/srv/probe", "/tmp/probe", "/var/tmp/probe"] {
@@ -173,7 +173,11 @@ fn the_agent_sees_little_of_its_host_and_writes_nothing_but_its_queue() {
         assert!(!machine.path(probe).exists());
     }
 
-    let status = procfs::process::Process::new(machine.agent().cast_signed()).unwrap().status().unwrap();
+    let agent = procfs::process::Process::new(machine.agent().cast_signed()).unwrap();
+    let threads: Vec<_> = agent.tasks().unwrap().map(|thread| thread.unwrap().stat().unwrap()).collect();
+    let nice = |name: &str| threads.iter().find(|thread| thread.comm == name).unwrap().nice;
+    assert_eq!((nice("queue-writer"), nice("queue-keeper")), (0, 10));
+    let status = agent.status().unwrap();
     assert_eq!([status.capinh, status.capprm, status.capeff, status.capbnd.unwrap(), status.capamb.unwrap()], [0; 5]);
     assert_eq!((status.nonewprivs, status.seccomp), (Some(1), Some(2)));
 }

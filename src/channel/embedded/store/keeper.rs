@@ -26,6 +26,11 @@ const FEW: u64 = 64;
 /// How often it is tried to come to an end with what comes meanwhile.
 const PASSES: usize = 4;
 
+/// How much nicer its thread is than the others, of 19. Between them and the clients there may be no core left for it, and it
+/// took theirs, though it has time: it works a second's pushes off in an eighth of a second. Should it come too late, the writer
+/// [empties the log](super::writer::Writer::keep_log_short) itself.
+const GIVES_WAY: i32 = 10;
+
 /// What the keeper keeps.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -118,6 +123,8 @@ impl Keeper {
     }
 
     pub(super) fn run(&self, shared: &Shared, mut files: Files) {
+        // Where that is not allowed, it goes on as the others.
+        let _ = rustix::process::nice(GIVES_WAY);
         drop(reserve_log(&mut files.log));
         while let Some(length) = self.due() {
             // A thread that ended would let pushes go on that nobody syncs.
@@ -198,6 +205,42 @@ mod tests {
 
     use super::*;
     use crate::channel::embedded::{End, PushError, store::Store};
+
+    #[test]
+    fn the_keeper_gives_way_to_all_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_in(folder.path());
+        store.shared().unwrap();
+        // A thread gives itself its name.
+        let nice = |name: &str| {
+            let threads = procfs::process::Process::myself().unwrap().tasks().unwrap();
+            threads.filter_map(|thread| thread.ok()?.stat().ok()).find(|thread| thread.comm == name).map(|thread| thread.nice)
+        };
+        let others = procfs::process::Process::myself().unwrap().stat().unwrap().nice;
+        let began = Instant::now();
+        while nice("queue-keeper") != Some((others + i64::from(GIVES_WAY)).min(19)) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{:?}, and the others {others}", nice("queue-keeper"));
+        }
+        assert_eq!((nice("queue-reader"), nice("queue-writer")), (Some(others), Some(others)));
+    }
+
+    #[test]
+    fn a_long_log_begins_anew_though_pushes_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        actix_rt::System::new().block_on(async {
+            let store = Store::open_in(folder.path());
+            let shared = store.shared().unwrap();
+            let (mut longest, mut anew) = (0, 0);
+            while anew < 3 {
+                let length = shared.log_bytes();
+                store.add(End::Newest, vec![Bytes::from(vec![b'm'; 20_000])]).await.unwrap();
+                anew += u32::from(shared.log_bytes() < length);
+                longest = longest.max(length);
+                assert!(longest <= LOG_BYTES, "the log has {longest} bytes");
+            }
+            assert!(longest >= LONG_LOG, "moved at {longest} bytes");
+        });
+    }
 
     #[test]
     fn nothing_is_imported_either_while_nothing_can_be_synced() {
