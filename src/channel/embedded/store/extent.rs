@@ -16,19 +16,25 @@ const PER_CHUNK: u64 = 1 + 2 * (6 * 2 + 1);
 /// How many bytes a page has for those that its row's own page has no room for.
 const FILLED: u64 = PAGE - 4;
 
-/// See the module.
+/// How many there are at most, as far as that is known; see the module.
 #[derive(Debug, Default)]
 pub(super) struct Extent(Option<Pages>);
 
-/// How many pages there are at most.
+/// How many pages the file has.
 #[derive(Clone, Copy, Debug)]
-struct Pages {
-    all: u64,
+pub(super) struct Pages {
+    pub(super) all: u64,
     /// Those that are not free.
-    used: u64,
+    pub(super) used: u64,
 }
 
 impl Pages {
+    /// As SQLite says it.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let all = page_count(connection)?;
+        Ok(Self { all, used: all.saturating_sub(number(connection, "PRAGMA freelist_count")?) })
+    }
+
     fn room(self, shared: &Shared) -> u64 {
         let log = shared.log_bytes().saturating_sub(LOG_BYTES);
         shared.max_bytes.saturating_sub(self.used * PAGE).saturating_sub(log)
@@ -47,8 +53,7 @@ impl Extent {
         if let Some(room) = self.0.map(|pages| pages.room(shared)).filter(|room| *room >= needed) {
             return Ok(room);
         }
-        let (all, free) = pages(connection)?;
-        let pages = Pages { all, used: all.saturating_sub(free) };
+        let pages = Pages::of(connection)?;
         self.0 = Some(pages);
         Ok(pages.room(shared))
     }
@@ -85,11 +90,6 @@ pub(super) fn cover(connection: &Connection, shared: &Shared) -> rusqlite::Resul
         rusqlite::Error::SqliteFailure(full, Some(why.to_string()))
     })?;
     Ok(all)
-}
-
-/// How many pages the file has, and how many of them are free.
-pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    Ok((page_count(connection)?, number(connection, "PRAGMA freelist_count")?))
 }
 
 fn page_count(connection: &Connection) -> rusqlite::Result<u64> {

@@ -15,6 +15,7 @@ use super::{
     Shared,
     body::{checked, counted, messages},
     errors::{Trouble, is_damage},
+    extent::Pages,
     shelf::ADOPTED_BELOW,
     spans::{Part, Place},
     stepping::{Chunks, Known, Next},
@@ -307,9 +308,9 @@ impl Reader {
     }
 
     fn stand(&self) -> rusqlite::Result<Stand> {
-        let number = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
-        let dead = number("SELECT count(*) FROM dead INDEXED BY letters")?;
-        let used = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?) * super::file::PAGE;
+        let dead = "SELECT count(*) FROM dead INDEXED BY letters";
+        let dead = self.connection.query_row(dead, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        let used = Pages::of(&self.connection)?.used * super::file::PAGE;
         Ok(Stand { dead, used, oldest: self.oldest()? })
     }
 

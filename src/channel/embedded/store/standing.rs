@@ -22,6 +22,7 @@ impl Store {
     /// How it stands now.
     pub(in crate::channel::embedded) async fn standing_now(&self) -> Result<Standing, ChannelError> {
         let stand = self.stand().await?;
+        let damage = self.damage();
         Ok(Standing {
             waiting: self.counts()?.0,
             age: stand.oldest.as_deref().and_then(pressure::age_now),
@@ -29,9 +30,9 @@ impl Store {
             max_bytes: self.settings.max_bytes,
             dead: stand.dead,
             max_dead_letters: self.settings.max_dead_letters as u64,
-            damaged: self.damage().set_aside,
+            damaged: damage.set_aside,
             unsafe_because: self.unsafe_because(),
-            broken: self.damage().broken.is_some(),
+            broken: damage.broken.is_some(),
         })
     }
 

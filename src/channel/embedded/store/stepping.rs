@@ -105,10 +105,7 @@ impl Chunks<'_> {
 
     /// How many messages a chunk has; `None` when neither the index nor the table has it.
     pub(super) fn count(&self, chunk: i64) -> rusqlite::Result<Option<Count>> {
-        let index = "SELECT count FROM chunks INDEXED BY counts WHERE id = ?1";
-        let table = "SELECT count FROM chunks NOT INDEXED WHERE id = ?1";
-        let count = |sql| self.0.prepare_cached(sql)?.query_row([chunk], |row| row.get::<_, u32>(0)).optional();
-        match (count(index), count(table)) {
+        match self.counts(chunk) {
             (Err(why), _) | (_, Err(why)) if !is_damage(&why) => Err(why),
             (Ok(None), Ok(None)) => Ok(None),
             (Ok(Some(index)), Ok(Some(table))) if index == table => Ok(Some(Count::Known(index))),
@@ -119,14 +116,18 @@ impl Chunks<'_> {
 
     /// Whether the table has a chunk's row as the index says, whatever its bytes are.
     pub(super) fn is_in_place(&self, chunk: i64) -> rusqlite::Result<bool> {
-        let count = |sql| self.0.prepare_cached(sql)?.query_row([chunk], |row| row.get::<_, u32>(0)).optional();
-        let index = count("SELECT count FROM chunks INDEXED BY counts WHERE id = ?1");
-        let table = count("SELECT count FROM chunks NOT INDEXED WHERE id = ?1");
-        match (index, table) {
+        match self.counts(chunk) {
             (Ok(index), Ok(table)) => Ok(index == table),
             (Err(why), _) | (_, Err(why)) if !is_damage(&why) => Err(why),
             _ => Ok(false),
         }
+    }
+
+    /// How many messages a chunk has by the index, and by the table.
+    fn counts(&self, chunk: i64) -> (rusqlite::Result<Option<u32>>, rusqlite::Result<Option<u32>>) {
+        let count = |sql| self.0.prepare_cached(sql)?.query_row([chunk], |row| row.get(0)).optional();
+        let index = count("SELECT count FROM chunks INDEXED BY counts WHERE id = ?1");
+        (index, count("SELECT count FROM chunks NOT INDEXED WHERE id = ?1"))
     }
 
     /// Whether the index has a chunk here that the table has not shown.

@@ -9,7 +9,7 @@ use std::{
 use super::Writer;
 use crate::channel::embedded::store::{
     errors::Trouble,
-    extent::pages,
+    extent::Pages,
     file::{LOG_BYTES, PAGE, PATIENCE},
     keeper::checkpoint,
 };
@@ -71,9 +71,9 @@ impl Writer {
         if !mem::take(&mut self.freed) || self.shared.damage.is_known() {
             return;
         }
-        if let Ok((pages, free)) = pages(&self.connection)
-            && pages >= LARGE
-            && pages.saturating_sub(free) <= NEARLY_NONE
+        if let Ok(pages) = Pages::of(&self.connection)
+            && pages.all >= LARGE
+            && pages.used <= NEARLY_NONE
         {
             // Without room for it, it stays as it is.
             drop(self.connection.execute_batch("VACUUM"));
