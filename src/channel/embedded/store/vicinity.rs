@@ -12,10 +12,10 @@ use super::{errors::misplaced, file::PAGE};
 const BESIDE: u64 = 3 * PAGE;
 /// What a row has on its page at least, when that has no room for all of its bytes.
 const LEAST: u64 = 489;
-/// What a row has in a page of the index at least.
+/// What a row has in a page of the index, but for the first 127 rows and those of one message.
 const INDEXED: u64 = 10;
 
-/// Fails when what lies round these chunks, from the first to the last, is not as it was written, or they are not.
+/// Fails when what lies round these chunks, from the first to the last, is not as it was written, or what is among them is not.
 pub(super) fn check(connection: &Connection, (first, last): (i64, i64)) -> rusqlite::Result<()> {
     let table = connection.prepare_cached("SELECT id, length(body) FROM chunks NOT INDEXED WHERE id >= ?1 ORDER BY id")?;
     let index = connection.prepare_cached("SELECT id FROM chunks INDEXED BY counts WHERE id >= ?1 ORDER BY id")?;
