@@ -4,8 +4,8 @@
 //! done. It is not deleted: the pages that it names as its own may be another's, which would lose them. So nothing
 //! touches it again, what is behind it is published, and pushes go on. That is so where its row is in place and only its bytes
 //! are not. Everything else that fails shows damage that nobody can fence off, such as of a page with many rows: then pushes
-//! are refused, and nothing is deleted until the agent starts anew, since deleting from a damaged page ruins its other rows and
-//! those of the pages beside it. So before anything is deleted it is looked whether there is such damage, see [`super::vicinity`].
+//! are refused, and no chunk is deleted until the agent starts anew, since deleting from a damaged page ruins its other rows and
+//! those of the pages beside it. So before chunks are deleted it is looked whether there is such damage, see [`super::vicinity`].
 
 use std::sync::{
     OnceLock,
