@@ -15,10 +15,10 @@ fn a_part_batch_is_flushed_on_sigterm_and_on_sigint() {
         let pipeline = Pipeline::start();
         let mut agent = pipeline.agent().env("KADABRA_BATCH__INTERVAL", HOUR).start();
         pipeline.push_numbers(0..100);
-        // Leased and waiting for their interval.
+        // Leased and waiting for their interval: the agent has had the answer, since it waits for more.
         wait_for("the messages to be leased", PATIENCE, || {
             let left = pipeline.left();
-            (left.queued == 0 && left.leases > 0).then_some(())
+            (left.queued == 0 && left.leases > 0 && pipeline.redis.blocked() == 1).then_some(())
         });
         assert_eq!(pipeline.written(), 0);
         agent.signal(signal);

@@ -78,11 +78,6 @@ fn calls(redis: &mut Connection) -> usize {
     info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap().trim().parse().unwrap()
 }
 
-fn blocked(redis: &mut Connection) -> usize {
-    let info: String = redis::cmd("INFO").arg("clients").query(redis).unwrap();
-    info.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap().trim().parse().unwrap()
-}
-
 #[test]
 fn waiting_costs_no_polling_and_ends_with_the_first_message() {
     let server = RedisServer::start();
@@ -103,7 +98,7 @@ fn waiting_costs_no_polling_and_ends_with_the_first_message() {
             let channel = Arc::clone(&channel);
             async move { channel.receive(ALL, LONG).await.unwrap() }
         });
-        eventually("the receive to wait", || std::future::ready((blocked(&mut redis) == 1).then_some(()))).await;
+        eventually("the receive to wait", || std::future::ready((server.blocked() == 1).then_some(()))).await;
         push(&mut redis, ["woken"]);
         let lease = waiting.await.unwrap().unwrap();
         assert_eq!(texts(&lease), ["woken"]);
@@ -122,9 +117,9 @@ fn a_receive_that_is_dropped_while_it_waits_loses_nothing() {
             let channel = Arc::clone(&channel);
             async move { channel.receive(ALL, LONG).await.unwrap() }
         });
-        eventually("the receive to wait", || std::future::ready((blocked(&mut redis) == 1).then_some(()))).await;
+        eventually("the receive to wait", || std::future::ready((server.blocked() == 1).then_some(()))).await;
         waiting.abort();
-        eventually("the wait to end in Redis", || std::future::ready((blocked(&mut redis) == 0).then_some(()))).await;
+        eventually("the wait to end in Redis", || std::future::ready((server.blocked() == 0).then_some(()))).await;
         push(&mut redis, ["kept"]);
         assert_eq!(list(&mut redis, Q), ["kept"]);
         drop(receive(&channel, 1, 1).await);

@@ -73,6 +73,12 @@ impl RedisServer {
     }
 
     /// A blocking connection that answers.
+    /// How many clients wait for something to come.
+    pub(crate) fn blocked(&self) -> usize {
+        let info: String = redis::cmd("INFO").arg("clients").query(&mut self.connection()).unwrap();
+        info.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap().trim().parse().unwrap()
+    }
+
     pub(crate) fn connection(&self) -> redis::Connection {
         wait_for("an answer of redis-server", START, || self.connect())
     }
