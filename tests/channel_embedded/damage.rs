@@ -157,10 +157,14 @@ fn where_nothing_can_be_deleted_any_more_each_message_is_published_once_and_push
     });
 }
 
+/// Two bytes of a page, as SQLite writes numbers.
+fn field(page: &[u8], at: usize) -> usize {
+    usize::from(u16::from_be_bytes([page[at], page[at + 1]]))
+}
+
 /// The places of the cells of a page of the table that has rows.
 fn cells(page: &[u8]) -> Vec<usize> {
-    let number = |at: usize| usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
-    (0..number(3)).map(|cell| number(8 + 2 * cell)).collect()
+    (0..field(page, 3)).map(|cell| field(page, 8 + 2 * cell)).collect()
 }
 
 #[test]
@@ -231,13 +235,12 @@ fn what_is_done_stays_so_where_the_index_has_another_count_of_its_messages() {
 /// Whether what differs is what a page of a tree says of the room that is free on it, which nobody sees before it is used: the
 /// head's fields for it, and the beginnings of the free blocks.
 fn is_of_free_room(whole: &[u8], damaged: &[u8]) -> bool {
-    let number = |at: usize| usize::from(u16::from_be_bytes([whole[at], whole[at + 1]]));
     let fields = |page: usize| {
         let mut fields = vec![1, 2, 5, 6, 7];
-        let mut block = number(page + 1);
+        let mut block = field(whole, page + 1);
         while block != 0 {
             fields.extend(block..block + 4);
-            block = number(page + block);
+            block = field(whole, page + block);
         }
         fields.into_iter().map(move |field| page + field)
     };
