@@ -243,6 +243,7 @@ fn a_queue_that_is_full_is_said_at_once_by_the_log_by_check_and_by_who_sends() {
         });
         assert!(refused, "{size}");
     }
+    agent.wait_log("what clients push is refused");
     let [warned] = agent.logged("what clients push is refused").try_into().unwrap();
     assert!(warned["why"].as_str().unwrap().contains("raise channel.embedded.max_bytes"), "{warned}");
     let config = agent.folder().join("kadabra.toml");
