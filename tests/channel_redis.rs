@@ -11,6 +11,8 @@ mod faults;
 mod flood;
 #[path = "channel_redis/full.rs"]
 mod full;
+#[path = "channel_redis/orphans.rs"]
+mod orphans;
 #[path = "channel_redis/outages.rs"]
 mod outages;
 #[path = "channel_redis/oversized.rs"]
@@ -19,12 +21,16 @@ mod oversized;
 mod pressure;
 #[path = "channel_redis/proxy.rs"]
 mod proxy;
+#[path = "channel_redis/rights.rs"]
+mod rights;
 #[path = "channel_redis/settling.rs"]
 mod settling;
 #[path = "channel_redis/taking.rs"]
 mod taking;
 #[path = "channel_redis/tls.rs"]
 mod tls;
+#[path = "channel_redis/waiting.rs"]
+mod waiting;
 
 use std::{
     future::Future,

@@ -411,6 +411,49 @@ fn what_was_set_apart_for_a_file_that_is_gone_is_said_and_taken_over_once_when_t
 }
 
 #[test]
+fn what_older_versions_left_where_nothing_leads_to_is_moved_too() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    let folder = tempfile::tempdir().unwrap();
+    push(&mut redis, "{kadabra_queue}:lease:there:0123456789abcdef-7", (0..3).map(|n| format!("leased {n}")));
+    push(&mut redis, "{kadabra_queue}:lease:there:0123456789abcdef-8:adopted", ["in progress".to_owned()].into_iter());
+    push(&mut redis, "{kadabra_queue}:lease:there:0123456789abcdef-3", [String::new()].into_iter());
+    push(&mut redis, "{kadabra_queue}:moving:a file:1", ["set apart".to_owned()].into_iter());
+    // Far more keys than one step goes through.
+    for number in 0..5000 {
+        let _: () = redis.set(format!("other {number}"), "").unwrap();
+    }
+    let output = command(&server, folder.path()).args(["--wait", "0s", "--take-over"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("5 messages and 0 dead letters were moved"), "{}", text(&output));
+    assert!(!text(&output).contains("there is no queue"), "{}", text(&output));
+    let left: Vec<String> = redis.keys("{kadabra_queue}:[^l]*").unwrap();
+    let lists: Vec<String> = redis.keys("{kadabra_queue}:lease*").unwrap();
+    assert!(left.is_empty() && lists.is_empty(), "{left:?}, {lists:?}");
+    let leased = (0..3).map(|n| (format!("leased {n}"), vec![false]));
+    let others = [("in progress".to_owned(), vec![true]), ("set apart".to_owned(), vec![false])];
+    assert_eq!(arrived(folder.path()), leased.chain(others).collect());
+}
+
+#[test]
+fn a_right_that_is_missing_is_said_before_anything_is_moved() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    push(&mut redis, QUEUE, ["m".to_owned()].into_iter());
+    let folder = tempfile::tempdir().unwrap();
+    for right in ["del", "srem", "xdel", "scan", "ltrim"] {
+        let rules = ["reset", "on", "nopass", "~*", "+@all", &format!("-{right}")];
+        redis::cmd("ACL").arg("SETUSER").arg("default").arg(&rules).query::<()>(&mut redis).unwrap();
+        let output = command(&server, folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{right}: {}", text(&output));
+        let said = text(&output).to_lowercase();
+        assert!(said.contains("lacks a permission") && said.contains(right) && said.contains("0 messages"), "{right}: {said}");
+        let waits: usize = redis.llen(QUEUE).unwrap();
+        assert_eq!(waits, 1, "{right}");
+    }
+}
+
+#[test]
 fn what_was_set_apart_when_larger_messages_were_allowed_still_arrives() {
     let server = RedisServer::start();
     let large = "x".repeat(3 << 20);

@@ -143,6 +143,10 @@ async fn recover(environment: Arc<Environment>, progress: Arc<Progress>) -> Resu
     if recovered.adopted > 0 {
         slog::info!(log, "messages were adopted that a Python agent had left in progress"; "messages" => recovered.adopted);
     }
+    if recovered.orphaned > 0 {
+        slog::warn!(log, "messages were found that belong to no lease; they wait again in the time that one lasts";
+            "messages" => recovered.orphaned);
+    }
     Ok(())
 }
 

@@ -70,6 +70,8 @@ pub struct Recovered {
     pub expired: usize,
     /// Messages adopted from the Python agent's in-progress list.
     pub adopted: usize,
+    /// Messages in lists that belonged to no lease, now under one that nobody renews.
+    pub orphaned: usize,
 }
 
 /// What a channel holds.
@@ -152,7 +154,8 @@ pub trait Channel: Send + Sync {
     /// count as lost when their holders settle or drop them.
     async fn renew(&self) -> Result<(), ChannelError>;
 
-    /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind.
+    /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind, and looks for messages
+    /// that an older version has left under no lease, a part of the channel each time.
     async fn recover(&self) -> Result<Recovered, ChannelError>;
 
     /// How long a lease lasts without being renewed.

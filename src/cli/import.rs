@@ -99,7 +99,7 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
     let agent = &loaded.settings.agent.name;
     // Nobody was seen at the in-progress list for so long: whoever imports has stopped the agents.
     let from = match RedisChannel::new(&redis, agent, Duration::ZERO) {
-        Ok(from) => from,
+        Ok(from) => from.exporting(),
         Err(error) => {
             complain(in_options(&error.to_string()));
             return code::CONFIGURATION;
@@ -170,6 +170,7 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
     let reached = from.open().await?;
     let identity = to.identity()?.to_owned();
     say(format_args!("from {reached} into {queue}"));
+    from.find_orphans().await?;
     if !from.is_there().await? {
         complain(format_args!(
             "warning: there is no queue {:?} in that Redis, neither messages nor leases nor dead letters of it; if it should be \

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU16, Ordering},
     },
     thread,
     time::Duration,
@@ -13,6 +13,8 @@ use std::{
 
 pub(super) struct Proxy {
     port: u16,
+    /// Where new connections lead to.
+    to: Arc<AtomicU16>,
     /// How many more answers pass before one is cut off; zero and below: all.
     left: Arc<AtomicI64>,
 }
@@ -27,10 +29,11 @@ impl Proxy {
     pub(super) fn narrow(port: u16, bytes_per_second: usize) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let left = Arc::new(AtomicI64::new(0));
-        let proxy = Self { port: listener.local_addr().unwrap().port(), left: Arc::clone(&left) };
+        let to = Arc::new(AtomicU16::new(port));
+        let proxy = Self { port: listener.local_addr().unwrap().port(), to: Arc::clone(&to), left: Arc::clone(&left) };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let server = TcpStream::connect(("127.0.0.1", to.load(Ordering::SeqCst))).unwrap();
                 let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 thread::spawn(move || {
                     drop(std::io::copy(&mut from_client, &mut to_server));
@@ -45,6 +48,11 @@ impl Proxy {
 
     pub(super) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Leads new connections to another port, as a name does after a failover. Those that are open stay where they are.
+    pub(super) fn lead_to(&self, port: u16) {
+        self.to.store(port, Ordering::SeqCst);
     }
 
     /// Cuts the connection on which Redis answers next, without passing the answer on.

@@ -238,7 +238,7 @@ impl Channel for EmbeddedChannel {
         // Late is not dead: what is in our hands is kept rather than published a second time.
         self.renew().await?;
         let expired = self.store.expire(&self.book.live())?;
-        Ok(Recovered { dropped, expired: usize::try_from(expired).unwrap_or(usize::MAX), adopted: 0 })
+        Ok(Recovered { dropped, expired: usize::try_from(expired).unwrap_or(usize::MAX), ..Recovered::default() })
     }
 
     async fn give_back(&self) -> Result<usize, ChannelError> {

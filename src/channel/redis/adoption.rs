@@ -63,7 +63,7 @@ pub(super) async fn adopt(channel: &RedisChannel) -> Result<usize, ChannelError>
     let mut adopted = 0;
     while !snapshot.is_empty() {
         let mut script = channel.scripts.adopt.prepare_invoke();
-        script.key(&keys.inprogress).key(&keys.adopted).key(&keys.leases).arg(&snapshot).arg(SLICE);
+        script.key(&keys.inprogress).key(&keys.adopted).arg(&snapshot).arg(SLICE);
         match channel.link.script(ADOPT, &script).await? {
             // A Python agent has come back.
             Value::Nil => break,

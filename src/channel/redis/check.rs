@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{RedisChannel, answers, receive};
+use super::{RedisChannel, answers, receive, sweep};
 use crate::{channel::ChannelError, quote::quote};
 
 /// The first version with LMOVE and its kin.
@@ -68,14 +68,16 @@ pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
 }
 
 /// Tries every command once without changing anything: a refusal in the middle of a step would be worse.
-async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
+pub(super) async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
     let keys = &channel.keys;
-    let scratch = |what: &str| keys.lease(format!("{}:{what}", keys.new_lease(false).0).as_bytes());
     let mut probe = channel.scripts.probe.prepare_invoke();
-    probe.key(&keys.leases).key(scratch("list")).key(scratch("other")).key(scratch("stream")).key(&keys.queue).key(&keys.adopted);
+    probe.key(&keys.leases).key(keys.probe("list")).key(keys.probe("other")).key(keys.probe("stream"));
+    probe.key(&keys.queue).key(&keys.adopted).arg(if channel.exporting { "export" } else { "" });
     channel.link.script(TRY, &probe).await?;
     // What blocks cannot be tried in a script.
     receive::may_wait(channel).await?;
+    channel.link.command(TRY, &redis::cmd("PING")).await?;
+    sweep::look(channel, 0, &keys.lease_prefix()).await?;
     let mut reply = redis::cmd("CLIENT");
     channel.link.command(TRY, reply.arg("REPLY").arg("ON")).await.map(drop)
 }

@@ -98,10 +98,15 @@ impl Link {
         self.run(doing, Request::Script(script)).await
     }
 
+    /// Whether Redis would run a blocking command. `refused` is that command with a time-out that no Redis takes.
+    pub(super) async fn would_block(&self, doing: &str, refused: &Cmd) -> Result<(), ChannelError> {
+        self.run(doing, Request::Refused(refused)).await.map(drop)
+    }
+
     /// Runs a command that blocks in Redis for up to `wait`, on a connection of its own, and does not have its answer
-    /// sent: what it is for shows otherwise. When this future is dropped, the connection is closed, and Redis stops
-    /// waiting.
-    pub(super) async fn blocking(&self, doing: &str, command: &Cmd, wait: Duration) -> Result<(), ChannelError> {
+    /// sent: what it is for shows otherwise. That Redis would refuse it is learnt from `refused`: see
+    /// [`Link::would_block`]. When this future is dropped, the connection is closed, and Redis stops waiting.
+    pub(super) async fn blocking(&self, doing: &str, refused: &Cmd, command: &Cmd, wait: Duration) -> Result<(), ChannelError> {
         let idle = lock(&self.idle).pop();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -111,14 +116,18 @@ impl Link {
             }
         };
         let patience = wait + self.timeout;
-        match by(Instant::now() + patience, patience, connection.unanswered(command)).await {
+        match by(Instant::now() + patience, patience, connection.unanswered(refused, command)).await {
             Ok(()) => {
                 lock(&self.idle).push(connection);
                 Ok(())
             }
             Err(error) => {
-                // The others are of the same age: they would fail one by one.
+                // The others are of the same age: they would fail one by one. On the shared one nothing need fail: a
+                // script that finds no message writes nothing, which a primary that is none any more allows.
                 lock(&self.idle).clear();
+                if error.is_for_good() {
+                    self.reconnect();
+                }
                 Err(self.explain(doing, &error))
             }
         }
@@ -204,6 +213,8 @@ const CONNECT: &str = "connect";
 enum Request<'a> {
     Command(&'a Cmd),
     Pipeline(&'a Pipeline),
+    /// One that Redis refuses for its time-out, if not for anything else.
+    Refused(&'a Cmd),
     Script(&'a ScriptInvocation<'a>),
 }
 
@@ -220,19 +231,27 @@ impl Connection {
         let answer = match request {
             Request::Command(command) => command.query_async(&mut self.client).await,
             Request::Pipeline(pipeline) => pipeline.query_async(&mut self.client).await,
+            Request::Refused(command) => match command.query_async(&mut self.client).await {
+                Err(error) if errors::is_of_the_time_out(&error) => Ok(Value::Okay),
+                other => other,
+            },
             Request::Script(script) => script.invoke_async(&mut self.client).await,
         };
         answer.map_err(|error| Failure::new(error, &self.traffic))
     }
 
-    /// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over. Nobody else
-    /// may use the connection meanwhile.
-    async fn unanswered(&mut self, command: &Cmd) -> Result<(), Failure> {
+    /// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over. `refused`
+    /// comes before it, and is answered. Nobody else may use the connection meanwhile.
+    async fn unanswered(&mut self, refused: &Cmd, command: &Cmd) -> Result<(), Failure> {
         let mut commands = redis::pipe();
-        commands.cmd("CLIENT").arg("REPLY").arg("SKIP").add_command(command.clone()).cmd("PING");
-        let answers = self.client.send_packed_commands(&commands, 0, 1).await;
+        commands.add_command(refused.clone()).cmd("CLIENT").arg("REPLY").arg("SKIP");
+        commands.add_command(command.clone()).cmd("PING");
+        let answers = self.client.send_packed_commands(&commands, 0, 2).await;
         for answer in answers.map_err(|error| Failure::new(error, &self.traffic))? {
-            answer.extract_error().map_err(Failure::Redis)?;
+            match answer.extract_error() {
+                Err(error) if !errors::is_of_the_time_out(&error) => return Err(Failure::Redis(error)),
+                _ => {}
+            }
         }
         self.traffic.all_is_answered();
         Ok(())

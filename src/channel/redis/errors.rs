@@ -64,6 +64,12 @@ pub(super) fn wants_new_connection(error: &RedisError) -> bool {
     ["READONLY", "NOAUTH", "MASTERDOWN"].iter().any(|code| has_code(&words, code))
 }
 
+/// Whether a command was refused for nothing but its time-out: "timeout is negative" to every Redis and Valkey since 2.2,
+/// and others that speak the protocol name the time-out too.
+pub(super) fn is_of_the_time_out(error: &RedisError) -> bool {
+    error.code() == Some("ERR") && own_words(error).to_ascii_lowercase().contains("timeout")
+}
+
 fn place(doing: &str, target: &str) -> String {
     if doing == "connect" { format!(" to {target}") } else { format!(" on {target}") }
 }

@@ -7,7 +7,7 @@
 
 use redis::{Cmd, Value};
 
-use super::{RedisChannel, answers};
+use super::{RedisChannel, answers, sweep};
 use crate::channel::ChannelError;
 
 const SET_APART: &str = "set messages apart";
@@ -86,6 +86,13 @@ pub struct StoredLetter {
 }
 
 impl RedisChannel {
+    /// One that is to be emptied into another channel: opening it also tries the rights that this takes.
+    #[must_use]
+    pub fn exporting(mut self) -> Self {
+        self.exporting = true;
+        self
+    }
+
     /// Whether anything of the queue is there: messages, leases, portions, or what dead letters are kept in.
     ///
     /// # Errors
@@ -97,6 +104,25 @@ impl RedisChannel {
         exists.arg(&[&keys.queue, &keys.adopted, &keys.leases, &keys.dead, &keys.portions]);
         let answer = self.link.command(LOOK, &exists).await?;
         Ok(answers::integer(&answer).ok_or_else(|| self.link.garbled(LOOK))? > 0)
+    }
+
+    /// Looks through all keys for messages that an older version has left where neither leases nor portions lead to, so that
+    /// [`Channel::recover`](crate::channel::Channel::recover) and [`RedisChannel::portions`] find them.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn find_orphans(&self) -> Result<(), ChannelError> {
+        self.named(sweep::all(self).await).await?;
+        let prefix = self.keys.portion_prefix();
+        let known = self.portions().await?;
+        for key in sweep::every_key(self, &prefix).await? {
+            let name = key.strip_prefix(prefix.as_slice()).and_then(|name| std::str::from_utf8(name).ok());
+            if let Some(name) = name.filter(|name| !known.iter().any(|known| known.0 == *name)) {
+                let mut command = redis::cmd("SADD");
+                self.link.command(FIND, command.arg(&self.keys.portions).arg(name)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The portions that were set apart and not deleted yet, of whichever destination.
@@ -125,8 +151,8 @@ impl RedisChannel {
             loop {
                 let name = PortionName::new(destination, adopted);
                 let mut script = self.scripts.set_apart.prepare_invoke();
-                script.key(source).key(self.keys.portion(&name.0)).key(&self.keys.portions).key(&self.keys.leases);
-                script.key(&self.keys.dead).arg(&name.0).arg(MOST).arg(MOST_BYTES).arg(self.max_message_bytes);
+                script.key(source).key(self.keys.portion(&name.0)).key(&self.keys.portions).key(&self.keys.dead);
+                script.arg(&name.0).arg(MOST).arg(MOST_BYTES).arg(self.max_message_bytes);
                 script.arg(&self.keys.agent).arg(jiff::Timestamp::now().to_string()).arg(self.max_dead_letters);
                 let answer = self.named(self.link.script(SET_APART, &script).await).await?;
                 match answers::integer(&answer).ok_or_else(|| self.link.garbled(SET_APART))? {
@@ -179,7 +205,7 @@ impl RedisChannel {
     pub async fn forget_portion(&self, name: &PortionName) -> Result<(), ChannelError> {
         let mut script = self.scripts.forget_portion.prepare_invoke();
         script.key(self.keys.portion(&name.0)).key(&self.keys.portions).arg(&name.0);
-        self.link.script(FORGET, &script).await.map(drop)
+        self.named(self.link.script(FORGET, &script).await).await.map(drop)
     }
 
     /// The first dead letter after the one with that identifier, or the very first.

@@ -59,6 +59,21 @@ impl Keys {
         [self.prefix.as_bytes(), b":lost:", name].concat()
     }
 
+    /// A key on which commands are tried. Nothing stays there.
+    pub(super) fn probe(&self, what: &str) -> String {
+        format!("{}:probe:{what}", self.prefix)
+    }
+
+    /// What precedes a lease's name in the key of its list.
+    pub(super) fn lease_prefix(&self) -> Vec<u8> {
+        self.lease(b"")
+    }
+
+    /// What precedes a portion's name in the key of its list.
+    pub(super) fn portion_prefix(&self) -> Vec<u8> {
+        self.portion("").into_bytes()
+    }
+
     /// The list with the messages of a portion that is on its way to another channel.
     pub(super) fn portion(&self, name: &str) -> String {
         format!("{}:moving:{name}", self.prefix)

@@ -24,6 +24,7 @@ mod scripts;
 mod settle;
 mod slice;
 mod stream;
+mod sweep;
 mod target;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -56,6 +57,9 @@ pub struct RedisChannel {
     attempts: attempts::Attempts,
     slice: slice::Slice,
     adoption: Mutex<adoption::Stillness>,
+    swept: sweep::Progress,
+    /// Whether it is emptied into another channel, which takes more rights.
+    exporting: bool,
     /// Wakes receives that wait, since adopted messages do not come by the queue.
     adopted: Notify,
 }
@@ -82,6 +86,8 @@ impl RedisChannel {
             attempts: attempts::Attempts::default(),
             slice: slice::Slice::new(),
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
+            swept: sweep::Progress::default(),
+            exporting: false,
             adopted: Notify::new(),
         })
     }
@@ -120,11 +126,16 @@ impl RedisChannel {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Names the key when Redis only said that some key has the wrong type.
+    /// Names the key when Redis only said that some key has the wrong type, and the command when an older one only said that
+    /// some command is not allowed.
     async fn named<T>(&self, outcome: Result<T, ChannelError>) -> Result<T, ChannelError> {
         match outcome {
             Err(ChannelError::Refused { what, mend }) if what.contains("WRONGTYPE") => {
                 check::types(self).await?;
+                Err(ChannelError::Refused { what, mend })
+            }
+            Err(ChannelError::Refused { what, mend }) if what.contains("can't run this command or subcommand") => {
+                check::permissions(self).await?;
                 Err(ChannelError::Refused { what, mend })
             }
             other => other,
@@ -196,6 +207,6 @@ impl Channel for RedisChannel {
     }
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
-        pressure::pressure(self, patience).await
+        self.named(pressure::pressure(self, patience).await).await
     }
 }

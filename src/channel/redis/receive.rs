@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use futures_util::future::{Either, select};
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{RedisChannel, answers};
@@ -51,10 +51,8 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
         if let Taken::SetAside = taken {
             continue;
         }
-        // Woken for nothing: another agent was quicker, and the rest of the time is waited, but not in a busy loop. If it
-        // is Redis that refuses to wait, that is an error.
+        // Woken for nothing: another agent was quicker, and the rest of the time is waited, but not in a busy loop.
         if woken_at_once {
-            may_wait(channel).await?;
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -69,24 +67,24 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
 /// Waits until the queue holds a message, or for so long. It stays there: its place is taken by itself, so nothing is
 /// lost when nobody reads the answer. And nobody does: the answer would be the message, however large it is.
 pub(super) async fn message(channel: &RedisChannel, wait: Duration) -> Result<(), ChannelError> {
-    let queue = &channel.keys.queue;
-    let mut command = redis::cmd("BLMOVE");
-    command.arg(queue).arg(queue).arg("RIGHT").arg("RIGHT").arg(format!("{:.3}", wait.as_secs_f64()));
-    channel.link.blocking(WAIT, &command, wait).await
+    let command = first_moved_to_itself(channel, &format!("{:.3}", wait.as_secs_f64()));
+    channel.link.blocking(WAIT, &no_wait(channel), &command, wait).await
 }
 
-/// Whether Redis lets this agent wait. Asked with an answer, and so of a list of its own; one with something in it, since
-/// Redis looks only ten times a second whether somebody has waited long enough.
+/// Whether Redis lets this agent wait.
 pub(super) async fn may_wait(channel: &RedisChannel) -> Result<(), ChannelError> {
-    let list = channel.keys.lease(channel.keys.new_lease(false).0.as_bytes());
-    let command = async |name: &str, arguments: &[&[u8]]| {
-        let mut command = redis::cmd(name);
-        channel.link.command(WAIT, command.arg(&list).arg(arguments)).await
-    };
-    command("LPUSH", &[b""]).await?;
-    let waited = command("BLMOVE", &[list.as_slice(), b"RIGHT", b"RIGHT", b"0.001"]).await;
-    command("UNLINK", &[]).await?;
-    waited.map(drop)
+    channel.link.would_block(WAIT, &no_wait(channel)).await
+}
+
+/// The wait with a time-out that is none, which Redis refuses last of all: after what the user may do, whether it is a
+/// primary, its memory and its replicas.
+fn no_wait(channel: &RedisChannel) -> Cmd {
+    first_moved_to_itself(channel, "-1")
+}
+
+fn first_moved_to_itself(channel: &RedisChannel, seconds: &str) -> Cmd {
+    let queue = &channel.keys.queue;
+    redis::cmd("BLMOVE").arg(queue).arg(queue).arg("RIGHT").arg("RIGHT").arg(seconds).take()
 }
 
 async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, ChannelError> {

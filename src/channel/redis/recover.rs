@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use super::{
     RedisChannel, adoption, answers,
     settle::{self, AT_ONCE, GivenBack, Held, give_back},
+    sweep,
 };
 use crate::channel::{ChannelError, Recovered, Settlement};
 
@@ -17,7 +18,12 @@ const LOOK: &str = "look for expired leases";
 
 /// See [`crate::channel::Channel::recover`].
 pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, ChannelError> {
-    Ok(Recovered { dropped: dropped(channel).await?, expired: expired(channel).await?, adopted: adoption::adopt(channel).await? })
+    Ok(Recovered {
+        dropped: dropped(channel).await?,
+        expired: expired(channel).await?,
+        adopted: adoption::adopt(channel).await?,
+        orphaned: sweep::step(channel).await?,
+    })
 }
 
 /// See [`crate::channel::Channel::give_back`].

@@ -19,6 +19,9 @@ const RENEW_SLICE: usize = 1000;
 /// small leases would take longer over a network than the end of the agent may.
 pub(super) const AT_ONCE: usize = 500;
 
+/// The scratch key that is never there.
+const NOTHING: &str = "nothing";
+
 const COMPLETE: &str = "complete messages";
 const RELEASE: &str = "give messages back";
 const RENEW: &str = "renew leases";
@@ -38,7 +41,7 @@ pub(super) async fn complete(
     }
     let keys = &channel.keys;
     let mut script = channel.scripts.complete.prepare_invoke();
-    script.key(&keys.leases).key(&keys.dead).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
+    script.key(&keys.leases).key(&keys.dead).key(keys.probe(NOTHING)).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
     script.arg(channel.max_dead_letters);
     let mut attempts = Vec::with_capacity(leases.len());
     for lease in leases.iter() {
@@ -141,7 +144,7 @@ pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -
     let keys = &channel.keys;
     let home = keys.home(name);
     let mut script = channel.scripts.release.prepare_invoke();
-    script.key(&keys.leases).key(keys.lease(name)).key(keys.lost(name)).key(home);
+    script.key(&keys.leases).key(keys.lease(name)).key(keys.lost(name)).key(home).key(keys.probe(NOTHING));
     let held = match held {
         Held::ByUs => "held",
         Held::InDoubt => "in doubt",

@@ -1,6 +1,6 @@
 -- Moves messages of an untouched in-progress list to the adopted ones, the oldest first.
 --
--- KEYS: the in-progress list, the list of adopted messages, the sorted set of leases
+-- KEYS: the in-progress list, the list of adopted messages
 -- ARGV: the snapshot it must still match, at most so many messages
 -- Answers with the number moved and a snapshot of what is left, or false when it does not match.
 local function snapshot()
@@ -18,8 +18,8 @@ if redis.call('LLEN', KEYS[2]) == 0 then
   redis.call('RENAME', KEYS[1], KEYS[2])
   return {count, ''}
 end
--- The first write frees memory: see take.lua.
-redis.call('ZREM', KEYS[3], '')
+-- What could fail is tried first: see take.lua.
+redis.call('LTRIM', KEYS[1], 0, -1)
 local moved, most = 0, math.min(count, tonumber(ARGV[2]))
 while moved < most do
   local chunk = redis.call('LRANGE', KEYS[1], -math.min(100, most - moved), -1)

@@ -1,25 +1,28 @@
 -- Settles leases that are still registered: parks their dead letters, forgets their messages. With more dead letters
 -- than may be kept the oldest are dropped.
 --
--- KEYS: the sorted set of leases, the stream of dead letters, then for each lease: the lease, its mark of loss
+-- KEYS: the sorted set of leases, the stream of dead letters, a key that is never there, then for each lease: the lease,
+--       its mark of loss
 -- ARGV: agent, time, how many dead letters are kept, then for each lease: its name, how many letters, and for each
 --       letter which of the lease's messages (from 0, the oldest first), reason, refused
 -- Answers for each lease: 1 done, 0 not registered, -1 taken back by another agent after it had expired. At the end
 -- comes the number of dead letters that were dropped.
--- What could fail is asked first, since a script that fails half-way is not undone.
+-- What could fail is tried first: see take.lua.
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind ~= 'none' and kind ~= 'stream' then
   return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')
 end
--- The first write frees memory: see take.lua.
 redis.call('ZREM', KEYS[1], '')
 local answers, at = {}, 4
 local before, added = redis.call('XLEN', KEYS[2]), 0
-for i = 1, (#KEYS - 2) / 2 do
-  local lease, lost = KEYS[1 + 2 * i], KEYS[2 + 2 * i]
+for i = 1, (#KEYS - 3) / 2 do
+  local lease, lost = KEYS[2 + 2 * i], KEYS[3 + 2 * i]
   local name, letters = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   if redis.call('ZSCORE', KEYS[1], name) then
+    if letters > 0 then
+      redis.call('UNLINK', KEYS[3])
+    end
     for letter = at, at + 3 * letters - 1, 3 do
       local payload = redis.call('LINDEX', lease, -1 - tonumber(ARGV[letter])) or ''
       redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[3], '*', 'payload', payload, 'reason', ARGV[letter + 1],

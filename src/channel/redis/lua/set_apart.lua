@@ -1,7 +1,7 @@
 -- Moves the oldest messages of a list into a portion of its own, which nobody but its mover knows. An oldest message
 -- that is too large becomes a dead letter instead, as when messages are taken, and nothing else is done.
 --
--- KEYS: the list to take from, the portion, the set of portions, the sorted set of leases, the stream of dead letters
+-- KEYS: the list to take from, the portion, the set of portions, the stream of dead letters
 -- ARGV: the portion's name, at most so many messages, at most so many bytes, the largest message in bytes, agent, time,
 --       how many dead letters are kept
 -- Answers with the number of messages moved; 0 when there are none; -1 when one was set aside.
@@ -15,12 +15,12 @@ while moved < most and room > 0 do
   end
   local chunk = redis.call('LRANGE', KEYS[1], -want, -1)
   if moved == 0 and chunk[1] and #chunk[1] > largest then
-    local kind = redis.call('TYPE', KEYS[5]).ok
+    local kind = redis.call('TYPE', KEYS[4]).ok
     if kind ~= 'none' and kind ~= 'stream' then
       return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')
     end
-    redis.call('ZREM', KEYS[4], '')
-    redis.call('XADD', KEYS[5], 'MAXLEN', '=', ARGV[7], '*', 'payload', chunk[1], 'reason',
+    redis.call('LTRIM', KEYS[1], 0, -1)
+    redis.call('XADD', KEYS[4], 'MAXLEN', '=', ARGV[7], '*', 'payload', chunk[1], 'reason',
       string.format('the message has %d bytes, and channel.embedded.max_message_bytes allows %d', #chunk[1], largest),
       'refused', '[]', 'agent', ARGV[5], 'time', ARGV[6])
     redis.call('LTRIM', KEYS[1], 0, -2)
@@ -40,8 +40,8 @@ while moved < most and room > 0 do
     break
   end
   if moved == 0 then
-    -- The first write frees memory: see take.lua.
-    redis.call('ZREM', KEYS[4], '')
+    -- What could fail is tried first: see take.lua.
+    redis.call('LTRIM', KEYS[1], 0, -1)
     redis.call('SADD', KEYS[3], ARGV[1])
   end
   redis.call('LPUSH', KEYS[2], unpack(oldest_first))

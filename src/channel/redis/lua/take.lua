@@ -7,6 +7,12 @@
 --       "adopted-first" or "", the largest message in bytes, agent, time, how many dead letters are kept
 -- Answers with an array: how many messages were set aside, how many dead letters were dropped for it, the messages;
 -- -1 when the lease is not registered any more; -2 when adopted messages go first.
+--
+-- A script that fails half-way is not undone, and any right may be taken from the user at any time. So each script makes
+-- every write that could be refused after another one in a form that changes nothing first. Here that is LTRIM, without
+-- which each run would copy messages instead of moving them.
+-- It also comes first because it is a write that never needs memory: after such a one Redis lets a script go on though
+-- it is over its maxmemory, and the agent must be able to drain a Redis that its clients have filled.
 local registered = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if ARGV[5] == 'more' and not registered then
   return -1
@@ -22,8 +28,7 @@ local function set_aside(message)
     return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')
   end
   local before = redis.call('XLEN', KEYS[5])
-  -- The first write frees memory: see below.
-  redis.call('ZREM', KEYS[1], '')
+  redis.call('LTRIM', KEYS[3], 0, -1)
   redis.call('XADD', KEYS[5], 'MAXLEN', '=', ARGV[10], '*', 'payload', message, 'reason',
     string.format('the message has %d bytes, and channel.redis.max_message_bytes allows %d', #message, largest),
     'refused', '[]', 'agent', ARGV[8], 'time', ARGV[9])
@@ -58,9 +63,7 @@ while taken < most do
   end
   if count > 0 then
     if taken == 0 then
-      -- A script whose first write frees memory may go on writing when Redis is over its maxmemory. The agent
-      -- must be able to drain a Redis that its clients have filled.
-      redis.call('ZREM', KEYS[1], '')
+      redis.call('LTRIM', KEYS[3], 0, -1)
       local now = redis.call('TIME')
       redis.call('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
     end
