@@ -38,7 +38,7 @@ impl Sparingly {
         self.next.filter(|_| self.unsaid > 0)
     }
 
-    /// What is left to say at the end.
+    /// What is left to say at the end, or is said otherwise.
     pub(crate) fn rest(&mut self) -> Option<usize> {
         Some(std::mem::take(&mut self.unsaid)).filter(|unsaid| *unsaid > 0)
     }

@@ -12,6 +12,8 @@ mod commands;
 mod like_redis;
 #[path = "listener/limits.rs"]
 mod limits;
+#[path = "listener/refusals.rs"]
+mod refusals;
 #[path = "listener/sockets.rs"]
 mod sockets;
 

@@ -177,7 +177,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         settings.supervisor.clone(),
         settings.agent.shutdown_timeout,
         settings.publisher.workers,
-        Status::new(Arc::clone(&notifier), conditions, Arc::clone(channel.book()), destination.clone()),
+        Status::new(Arc::clone(&notifier), conditions, Arc::clone(&channel), destination.clone()),
         ended,
     )
     .start();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    channel::LeaseBook,
+    channel::{Channel, Refused},
     observe::{conditions::Conditions, systemd::Notifier},
 };
 
@@ -11,14 +11,19 @@ use crate::{
 pub(super) struct Status {
     notifier: Arc<Notifier>,
     conditions: Arc<Conditions>,
-    book: Arc<LeaseBook>,
+    channel: Arc<dyn Channel>,
     destination: String,
     stopping: bool,
 }
 
 impl Status {
-    pub(super) fn new(notifier: Arc<Notifier>, conditions: Arc<Conditions>, book: Arc<LeaseBook>, destination: String) -> Self {
-        Self { notifier, conditions, book, destination, stopping: false }
+    pub(super) fn new(
+        notifier: Arc<Notifier>,
+        conditions: Arc<Conditions>,
+        channel: Arc<dyn Channel>,
+        destination: String,
+    ) -> Self {
+        Self { notifier, conditions, channel, destination, stopping: false }
     }
 
     /// How often the watchdog wants to be fed, if there is one.
@@ -41,16 +46,28 @@ impl Status {
     }
 
     fn sentence(&self) -> String {
-        let tally = self.book.tally();
+        let tally = self.channel.book().tally();
         let counts = format!("{} published, {} parked, {} in flight", tally.published, tally.parked, tally.in_flight);
         if self.stopping {
             return format!("stopping; {counts}");
         }
         let (warnings, faults): (Vec<_>, Vec<_>) = self.conditions.active().into_iter().partition(|it| it.who.is_warning());
         let warning = warnings.first().map(|warning| format!("; warning: {}", warning.what)).unwrap_or_default();
+        let warning = warning + &self.refusals();
         match faults.first() {
             Some(condition) => format!("waiting: {}; {counts}{warning}", condition.what),
             None => format!("publishing to {}; {counts}{warning}", self.destination),
         }
+    }
+
+    /// What is refused to clients, as long as it lasts.
+    fn refusals(&self) -> String {
+        let refused = self.channel.front().map(|front| front.refused()).unwrap_or_default();
+        let lasting = refused.into_iter().filter(|refused| refused.lasts.is_some());
+        let said = |Refused { reason, what, times, of_pushes, .. }| {
+            let of = if of_pushes { "pushes" } else { "clients" };
+            format!("; {what} ({reason}, {of} since the start: {times})")
+        };
+        lasting.map(said).collect()
     }
 }

@@ -9,7 +9,7 @@ mod pressure;
 pub mod redis;
 
 pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
-pub use pressure::{Patience, Pressure, Threat, Warning};
+pub use pressure::{Patience, Pressure, Refused, Threat, Warning};
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -193,6 +193,9 @@ pub trait Front: Send + Sync {
     /// # Errors
     /// When an address cannot be had, with who has it.
     fn bind(&self) -> Result<(), ChannelError>;
+
+    /// What was refused since the process started: every reason there is, though it has not come to it.
+    fn refused(&self) -> Vec<Refused>;
 
     /// Serves those who come by the addresses that [`Front::bind`] has taken, on this thread, until `closing` completes; then
     /// answers what has arrived, and closes. At once done when there are none: they are to be taken again after each time.

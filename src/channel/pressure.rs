@@ -17,6 +17,8 @@ pub enum Threat {
     Backlog,
     /// There are as many dead letters as may be kept.
     DeadLetters,
+    /// Clients are refused something, turned away or cut off.
+    Refusals,
 }
 
 impl Threat {
@@ -29,11 +31,13 @@ impl Threat {
             Self::Memory => "memory",
             Self::Backlog => "backlog",
             Self::DeadLetters => "dead letters",
+            Self::Refusals => "refusals",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Eviction, Self::Persistence, Self::Memory, Self::Backlog, Self::DeadLetters];
+    pub const ALL: [Self; 6] =
+        [Self::Eviction, Self::Persistence, Self::Memory, Self::Backlog, Self::DeadLetters, Self::Refusals];
 }
 
 impl fmt::Display for Threat {
@@ -58,10 +62,27 @@ pub struct Warning {
 /// How a channel stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
-    /// What is wrong; at most one warning a threat.
+    /// What is wrong; at most one warning a threat, but for [`Threat::Refusals`].
     pub warnings: Vec<Warning>,
     /// What the channel would not tell, as for want of a permission: sentences.
     pub unknown: Vec<String>,
+}
+
+/// A reason for which clients were refused something, turned away or cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name, which never changes.
+    pub reason: &'static str,
+    /// What it means, and mostly what to do about it: a sentence.
+    pub what: String,
+    /// More about the newest, where more is known.
+    pub why: Option<String>,
+    /// How often, since the process started.
+    pub times: u64,
+    /// Whether pushes are counted, and otherwise clients.
+    pub of_pushes: bool,
+    /// For how long already, when it is not over.
+    pub lasts: Option<Duration>,
 }
 
 /// From when on a backlog is worth a warning.

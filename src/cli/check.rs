@@ -12,7 +12,7 @@ use crate::{
         embedded::{EmbeddedChannel, Standing, pressure::of_a_running_agent},
     },
     client::Client,
-    config::{Channel, Settings},
+    config::{Channel, Embedded, Settings},
     observe::log::KeptLog,
     publisher::{self, Outcome},
 };
@@ -50,7 +50,7 @@ async fn try_channel(settings: &Settings) -> bool {
     if let Channel::Embedded(embedded) = &settings.channel
         && EmbeddedChannel::new(embedded, &settings.agent.name).is_in_use()
     {
-        return try_running_agent(settings, &embedded.path).await;
+        return try_running_agent(settings, embedded).await;
     }
     match tokio::time::timeout(PATIENCE, open(settings)).await {
         Ok(Ok((reached, waiting, pressure))) => {
@@ -67,17 +67,18 @@ async fn try_channel(settings: &Settings) -> bool {
 }
 
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
-async fn try_running_agent(settings: &Settings, path: &Path) -> bool {
+async fn try_running_agent(settings: &Settings, embedded: &Embedded) -> bool {
     let described = async {
         let client = Client::new(settings)?;
         // What it is asked first names the queue, and so notices that it has another.
         client.waiting().await?;
         client.describe().await
     };
-    let shown = path.display();
+    let shown = embedded.path.display();
     match described.await {
         Ok(info) => {
-            let (Standing { waiting, dead, .. }, pressure) = of_a_running_agent(&info, path, &Patience::from(&settings.nanny));
+            let (Standing { waiting, dead, .. }, pressure) =
+                of_a_running_agent(&info, embedded, &Patience::from(&settings.nanny));
             say(format_args!(
                 "ok: channel: an agent is running on the queue in {shown}, where {waiting} messages wait, {dead} dead letters"
             ));

@@ -284,6 +284,6 @@ async fn letters(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved) -
 fn not_taken(why: &PushError) -> Failure {
     Failure::Unusable(match why {
         PushError::Full => "the queue's file is as large as channel.embedded.max_bytes allows; raise it".to_owned(),
-        PushError::Failed(sentence) => sentence.clone(),
+        PushError::Failed { why, .. } => why.clone(),
     })
 }

@@ -143,7 +143,7 @@ fn where_nothing_can_be_deleted_any_more_each_message_is_published_once_and_push
         let mut rng = Rng::with_seed(2);
         let there = drain(&channel, &mut rng, true).await;
         assert!(there.into_iter().eq(DONE * EACH..CHUNKS * EACH));
-        let Err(PushError::Failed(why)) = push_one(&channel).await else { panic!("into a damaged file") };
+        let Err(PushError::Failed { why, .. }) = push_one(&channel).await else { panic!("into a damaged file") };
         let shown = path.display().to_string();
         let why = why.replace(&shown, "FILE");
         assert!(why.starts_with("FILE is damaged, so nothing more is queued in it: cannot complete messages: "), "{why}");
@@ -343,7 +343,7 @@ fn wherever_it_is_damaged_what_can_be_read_is_delivered_once_and_nothing_hangs()
             let unwritten = known.as_ref().is_some_and(|said| said.now.contains("publishes them again"));
             match push_one(&channel).await {
                 Ok(_) => assert_eq!(drain(&channel, &mut rng, each).await, [CHUNKS * EACH], "{what}"),
-                Err(PushError::Failed(why)) => {
+                Err(PushError::Failed { why, .. }) => {
                     refused += 1;
                     assert!(why.contains(" is damaged, so nothing more is queued in it"), "{what}: {why}");
                     let said = warning(&channel).await.unwrap();

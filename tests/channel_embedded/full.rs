@@ -109,7 +109,7 @@ fn a_child_whose_disk_is_full() {
     run(async {
         let channel = open(&settings(&folder.join("q.db"))).await;
         let (pushed, why) = fill(&channel, 10_000).await;
-        let PushError::Failed(why) = why else { panic!("{why:?}") };
+        let PushError::Failed { why, .. } = why else { panic!("{why:?}") };
         assert!(why.contains("q.db: ") && why.contains("the disk that "), "{why}");
         assert!(pushed > 500, "{pushed}");
         assert_eq!(channel.depth().await.unwrap().queued, pushed);
@@ -168,7 +168,7 @@ fn a_child_that_has_a_small_disk() {
         let channel = open(&settings(&path)).await;
         for round in 0..4 {
             let (pushed, why) = fill(&channel, 10_000).await;
-            let PushError::Failed(why) = why else { panic!("{why:?}") };
+            let PushError::Failed { why, .. } = why else { panic!("{why:?}") };
             assert!(why.contains("the disk that ") && why.contains("cannot queue messages"), "{why}");
             assert!(pushed > 300, "only {pushed} in round {round}");
             // Others take what little is left.

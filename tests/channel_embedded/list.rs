@@ -83,7 +83,7 @@ fn a_range_that_is_too_large_for_an_answer_is_refused_and_a_part_of_it_is_not() 
         assert_eq!(channel.backend().range(20, 39).await.unwrap().len(), 20);
         let large = Bytes::from(vec![0; (4 << 20) + 1]);
         let refused = channel.backend().push(End::Newest, vec![Bytes::new(), large]).await;
-        assert!(matches!(refused, Err(PushError::Failed(why)) if why.contains("max_message_bytes")));
+        assert!(matches!(refused, Err(PushError::Failed { why, .. }) if why.contains("max_message_bytes")));
         assert_eq!(channel.backend().length().await.unwrap(), 60);
     });
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::cause::Cause;
+
 /// The queue as a Redis list.
 ///
 /// All methods may be called from any thread, at once; each is done as a whole or not at all. What was asked may still
@@ -71,9 +73,25 @@ pub enum PushError {
     /// There is no room: what a Redis answers when it has reached its maxmemory.
     #[error("command not allowed when used memory > 'maxmemory'")]
     Full,
-    /// Another reason: a sentence.
-    #[error("{0}")]
-    Failed(String),
+    /// Another reason.
+    #[error("{why}")]
+    Failed {
+        /// Which.
+        cause: Cause,
+        /// A sentence.
+        why: String,
+    },
+}
+
+impl PushError {
+    /// By which cause it is counted.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Full => Cause::Full,
+            Self::Failed { cause, .. } => *cause,
+        }
+    }
 }
 
 /// Why a question was not answered: a sentence.

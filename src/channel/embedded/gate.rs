@@ -12,10 +12,10 @@ use slog::Logger;
 
 use super::{
     backend::Backend,
-    server::{Server, Settings},
+    server::{Refusals, Server, Settings},
 };
 use crate::{
-    channel::{ChannelError, Front},
+    channel::{ChannelError, Front, Refused},
     config,
 };
 
@@ -24,6 +24,7 @@ pub(super) struct Gate {
     settings: Settings,
     backend: Arc<dyn Backend>,
     log: Logger,
+    refusals: Arc<Refusals>,
     bound: Mutex<Option<Server>>,
 }
 
@@ -33,7 +34,9 @@ impl Gate {
         if settings.listen.is_empty() && settings.unix_socket.is_none() {
             return None;
         }
-        Some(Self { settings: Settings::from(settings), backend, log: log.clone(), bound: Mutex::default() })
+        let settings = Settings::from(settings);
+        let refusals = Arc::new(Refusals::new(&settings, log));
+        Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default() })
     }
 
     /// Where clients push to, in words.
@@ -51,9 +54,14 @@ impl Front for Gate {
     fn bind(&self) -> Result<(), ChannelError> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         if bound.is_none() {
-            *bound = Some(Server::bind(self.settings.clone(), Arc::clone(&self.backend), self.log.clone())?);
+            let (backend, refusals) = (Arc::clone(&self.backend), Arc::clone(&self.refusals));
+            *bound = Some(Server::bind(self.settings.clone(), backend, refusals, self.log.clone())?);
         }
         Ok(())
+    }
+
+    fn refused(&self) -> Vec<Refused> {
+        self.refusals.all()
     }
 
     async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError> {

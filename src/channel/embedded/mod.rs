@@ -6,6 +6,7 @@
 //! speaks with clients does it through [`Backend`].
 
 mod backend;
+mod cause;
 mod gate;
 pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
@@ -30,7 +31,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use slog::Logger;
 
-pub use self::backend::{Backend, BackendError, End, PushError, Standing};
+pub use self::{
+    backend::{Backend, BackendError, End, PushError, Standing},
+    cause::Cause,
+};
 use self::{
     gate::Gate,
     store::{Letter, Store},

@@ -1,13 +1,17 @@
 //! How the queue stands, and what of that an operator should know before pushes are refused.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{EmbeddedChannel, Standing};
+use super::{
+    EmbeddedChannel, Standing,
+    cause::{Cause, Limits},
+    server,
+};
 use crate::{
     channel::{Channel, ChannelError, Patience, Pressure, Threat, Warning},
-    metrics,
+    config, metrics,
     quote::quote,
 };
 
@@ -25,7 +29,7 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
 }
 
 /// How the queue of a running agent stands, by the section `kadabra` of its INFO.
-pub(crate) fn of_a_running_agent(info: &str, path: &Path, patience: &Patience) -> (Standing, Pressure) {
+pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patience: &Patience) -> (Standing, Pressure) {
     let field = |name: &str| {
         let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim).filter(|value| !value.is_empty())
@@ -44,22 +48,36 @@ pub(crate) fn of_a_running_agent(info: &str, path: &Path, patience: &Patience) -
         unsafe_because: text("unsafe_because").zip(text("unsafe_mend")),
         broken: field("broken").is_some(),
     };
-    let facts = Facts { path: path.display().to_string(), standing: standing.clone(), letters_dropped: None };
+    let facts = Facts { path: settings.path.display().to_string(), standing: standing.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
-    let refused = number("messages_refused").unwrap_or(0);
-    match (text("refused_because"), refused) {
-        (None, 0) => {}
-        (now, refused) => warnings.push(Warning {
-            threat: Threat::Memory,
-            what: match &now {
-                Some(_) => "the agent refuses what clients push".to_owned(),
-                None => "the agent has refused what clients pushed".to_owned(),
-            },
-            now: format!("{refused} messages since it started"),
-            mend: now.unwrap_or_else(|| "its log says why; it takes them again by now".to_owned()),
-        }),
+    let lasting: Vec<&str> = field("refusing").into_iter().flat_map(|names| names.split(',')).collect();
+    let limits = Limits::from(&server::Settings::from(settings));
+    for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
+        let times = number(&format!("refused_{cause}")).unwrap_or(0);
+        if times > 0 {
+            let why = text("refused_because").filter(|_| cause.is_of_the_queue());
+            warnings.push(refusal(cause, times, lasting.contains(&cause.name()), why, limits));
+        }
     }
     (standing, Pressure { warnings, unknown: Vec::new() })
+}
+
+/// What an agent has refused so often since it started, for whoever looks later.
+fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: Limits) -> Warning {
+    let what = match (cause.is_of_the_queue(), lasts) {
+        (true, true) => format!("the agent refuses what clients push ({cause})"),
+        (true, false) => format!("the agent has refused what clients pushed ({cause})"),
+        (false, _) => cause.sentence(limits),
+    };
+    let of = if cause.is_of_pushes() { "pushes" } else { "clients" };
+    let count = if times == 1 { "once".to_owned() } else { format!("{times} {of}") };
+    let now = format!("{count} since it started, {}", if lasts { "and it goes on" } else { "and not any more" });
+    Warning {
+        threat: Threat::Refusals,
+        what,
+        now,
+        mend: why.filter(|_| lasts).unwrap_or_else(|| format!("the agent's log says when, why and to whom (reason {cause})")),
+    }
 }
 
 /// For how long a message has waited by now, if its beginning or its end says when it was queued.
@@ -208,20 +226,32 @@ mod tests {
         assert_eq!(threats(Standing { unsafe_because: failed, ..well() }), [Threat::Persistence]);
     }
 
+    fn settings() -> config::Embedded {
+        let variables = [("KADABRA_CHANNEL__TYPE", "embedded"), ("KADABRA_CHANNEL__EMBEDDED__PATH", "/q.db")];
+        let defaults = config::load_or(std::path::Path::new("/nonexistent"), None, variables).unwrap().settings;
+        let config::Channel::Embedded(settings) = defaults.channel else { panic!("another default") };
+        settings
+    }
+
     #[test]
     fn what_a_running_agent_says_is_warned_of_too() {
         let threats = |info: &str| {
-            let (_, pressure) = of_a_running_agent(info, Path::new("/q.db"), &PATIENCE);
+            let (_, pressure) = of_a_running_agent(info, &settings(), &PATIENCE);
             pressure.warnings.iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(""), []);
         assert_eq!(threats("# Kadabra\r\nqueue_length:5\r\nused_bytes:1\r\nmax_bytes:2\r\nmessages_refused:0\r\n"), []);
         assert_eq!(threats("used_bytes:98\r\nmax_bytes:100\r\n"), [Threat::Memory]);
-        assert_eq!(threats("queue_length:1001\r\nmessages_refused:3\r\n"), [Threat::Backlog, Threat::Memory]);
+        assert_eq!(threats("queue_length:1001\r\nrefused_disk_full:3\r\n"), [Threat::Backlog, Threat::Refusals]);
+        assert_eq!(threats("refused_idle:3\r\nrefused_http:0\r\n"), []);
         assert_eq!(threats("unsafe_because:a\r\nunsafe_mend:b\r\n"), [Threat::Persistence]);
-        let (_, pressure) = of_a_running_agent("refused_because:no room\r\nmessages_refused:3", Path::new("/q.db"), &PATIENCE);
-        let said = pressure.warnings.first().map(|warning| (warning.now.as_str(), warning.mend.as_str()));
-        assert_eq!(said, Some(("3 messages since it started", "no room")));
+        let info = "refused_because:no room\r\nrefused_disk_full:3\r\nrefused_no_password:1\r\nrefusing:disk_full,http";
+        let (_, pressure) = of_a_running_agent(info, &settings(), &PATIENCE);
+        let [full, password] = pressure.warnings.as_slice() else { panic!("{pressure:?}") };
+        assert_eq!((full.now.as_str(), full.mend.as_str()), ("3 pushes since it started, and it goes on", "no room"));
+        assert_eq!(full.what, "the agent refuses what clients push (disk_full)");
+        assert_eq!(password.now, "once since it started, and not any more");
+        assert!(password.what.starts_with("pushes are refused, since their clients have not said the password"));
     }
 
     #[test]

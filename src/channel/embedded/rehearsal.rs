@@ -17,7 +17,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     backend::{Backend, BackendError, End, PushError, Standing},
-    server::{Server, Settings},
+    cause::Cause,
+    server::{Refusals, Server, Settings},
 };
 use crate::{channel::ChannelError, config::Secret};
 
@@ -116,7 +117,9 @@ impl Rehearsal {
         let queue = Arc::new(Queue::default());
         let log = Paper::default();
         let drain = Mutex::new(slog_json::Json::default(log.clone())).fuse();
-        let server = Server::bind(settings, Arc::clone(&queue) as Arc<dyn Backend>, Logger::root(drain, o!()))?;
+        let log_drain = Logger::root(drain, o!());
+        let refusals = Arc::new(Refusals::new(&settings, &log_drain));
+        let server = Server::bind(settings, Arc::clone(&queue) as Arc<dyn Backend>, refusals, log_drain)?;
         let addresses = server.addresses();
         let (closing, closed) = oneshot::channel();
         let thread = thread::spawn(move || {
@@ -231,7 +234,7 @@ impl Backend for Queue {
         let mut inside = lock(&self.inside);
         match mood {
             Mood::Full => return Err(PushError::Full),
-            Mood::Failing(why) => return Err(PushError::Failed(why)),
+            Mood::Failing(why) => return Err(PushError::Failed { cause: Cause::Unwritable, why }),
             Mood::Emptied => return Ok(messages.len() as u64),
             Mood::Well | Mood::Stuck => {}
         }

@@ -131,7 +131,6 @@ pub(super) struct Stats {
     commands: AtomicU64,
     queued: AtomicU64,
     refused: AtomicU64,
-    wrong_passwords: AtomicU64,
 }
 
 impl Stats {
@@ -151,10 +150,6 @@ impl Stats {
         if taken { &self.queued } else { &self.refused }.fetch_add(messages, Relaxed);
     }
 
-    pub(super) fn wrong_password(&self) {
-        self.wrong_passwords.fetch_add(1, Relaxed);
-    }
-
     /// By Redis's names.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -169,7 +164,6 @@ impl Stats {
         vec![
             ("messages_queued", self.queued.load(Relaxed).to_string()),
             ("messages_refused", self.refused.load(Relaxed).to_string()),
-            ("wrong_passwords", self.wrong_passwords.load(Relaxed).to_string()),
         ]
     }
 }

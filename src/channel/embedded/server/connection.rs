@@ -17,10 +17,10 @@ use tokio::{
 
 use super::{
     clients::Client,
-    cut_offs::Cause,
     session::{Conversation, Flow},
     shared::Shared,
 };
+use crate::channel::embedded::cause::Cause;
 
 /// How long a client may still send after an error that ends the connection, so that it comes to read it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ where
     // One timer, set anew only when it has run out, for what is rarely late.
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut alarmed = false;
-    let cut = |cause| shared.cut_offs.note(cause, &client.peer);
+    let cut = |cause| shared.refusals.note(cause, &client.peer);
     // Since when it is known that it has not said the password.
     let mut stranger = Some(Instant::now());
     let mut heard;

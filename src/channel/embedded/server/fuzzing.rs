@@ -9,6 +9,7 @@ use slog::{Discard, Logger, o};
 use super::{
     clients::Clients,
     memory::OWN,
+    refusals::Refusals,
     session::{Conversation, Flow},
     settings::Settings,
     shared::Shared,
@@ -56,7 +57,9 @@ pub(super) struct Talk {
 pub(super) fn talk<'a>(settings: Settings, pieces: impl IntoIterator<Item = &'a [u8]>) -> Talk {
     let queue = Arc::new(Queue::default());
     let most = settings.max_waiting_bytes + 2 * OWN;
-    let shared = Arc::new(Shared::new(settings, Arc::clone(&queue) as Arc<_>, Logger::root(Discard, o!())));
+    let silence = Logger::root(Discard, o!());
+    let refusals = Arc::new(Refusals::new(&settings, &silence));
+    let shared = Arc::new(Shared::new(settings, Arc::clone(&queue) as Arc<_>, refusals, silence));
     let connected = Arc::new(Clients::default()).welcome("peer".to_owned(), None, "here".to_owned());
     let mut conversation = Conversation::new(Arc::clone(&shared), Arc::clone(&connected.client));
     let mut answers = Vec::new();

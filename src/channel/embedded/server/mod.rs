@@ -4,12 +4,11 @@
 //! From the outside in: [`listen`] has the sockets and `occupant` says who has the port already; [`connection`] moves bytes and
 //! keeps the time; [`session`] is the conversation without the connection, its requests read by [`decoder`], run by
 //! [`commands`] and answered by [`replies`]. All of it is one thread's work, and what it may take is bounded by [`memory`] and
-//! `descriptors`, of who does not know the password by `strangers`; who was cut off is said by `cut_offs`.
+//! `descriptors`, of who does not know the password by `strangers`; who was refused or cut off is counted and said by `refusals`.
 
 mod clients;
 mod commands;
 mod connection;
-mod cut_offs;
 mod decoder;
 mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -18,7 +17,7 @@ mod inline;
 mod listen;
 mod memory;
 mod occupant;
-mod refusing;
+mod refusals;
 mod replies;
 mod request;
 #[cfg(test)]
@@ -32,6 +31,8 @@ mod words;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::resp as fuzz_resp;
 pub(crate) use settings::{Settings, exposed};
+
+pub(super) use refusals::Refusals;
 
 use std::{
     future::{Future, poll_fn},
@@ -51,10 +52,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::backend::Backend;
+use super::{backend::Backend, cause::Cause};
 use crate::channel::ChannelError;
 
-use cut_offs::Cause;
 use shared::Shared;
 
 /// The Redis whose commands and words these are. Clients decide by it what they send.
@@ -74,11 +74,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Takes the addresses. Whoever connects from now on waits for [`Server::serve`].
+    /// Takes the addresses. Whoever connects from now on waits for [`Server::serve`]. What is refused is noted in `refusals`,
+    /// which outlive this.
     ///
     /// # Errors
     /// When an address cannot be had, or must not be had; with who has it.
-    pub(crate) fn bind(mut settings: Settings, backend: Arc<dyn Backend>, log: Logger) -> Result<Self, ChannelError> {
+    pub(crate) fn bind(
+        mut settings: Settings,
+        backend: Arc<dyn Backend>,
+        refusals: Arc<Refusals>,
+        log: Logger,
+    ) -> Result<Self, ChannelError> {
         exposed(&settings.listen, settings.password.is_some(), settings.allow_remote)
             .map_err(|what| ChannelError::Unusable { what, mend: "see listen in [channel.embedded]".to_owned() })?;
         let mut tcp = Vec::new();
@@ -99,7 +105,7 @@ impl Server {
             });
         }
         settings.max_connections = descriptors::places(settings.max_connections, &log);
-        Ok(Self { shared: Arc::new(Shared::new(settings, backend, log)), tcp, unix })
+        Ok(Self { shared: Arc::new(Shared::new(settings, backend, refusals, log)), tcp, unix })
     }
 
     /// The addresses that it has, with the ports that the system chose.
@@ -126,7 +132,7 @@ impl Server {
         let (close, closed) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut closing = pin!(closing);
-        let mut saying = pin!(shared.cut_offs.say_the_rest_in_time());
+        let mut saying = pin!(shared.refusals.say_the_rest_in_time());
         loop {
             tokio::select! {
                 biased;
@@ -139,7 +145,7 @@ impl Server {
                 accepted = accept(&listeners) => match accepted {
                     Ok(stream) => admit(stream, &shared, &mut connections, &closed),
                     Err(error) => {
-                        shared.cut_offs.note(Cause::NotAccepted, &error.to_string());
+                        shared.refusals.note(Cause::NotAccepted, &error.to_string());
                         tokio::time::sleep(BREATHER).await;
                     }
                 },
@@ -150,7 +156,7 @@ impl Server {
         let _ = close.send(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(tokio::time::timeout(GRACE, ended).await);
-        shared.cut_offs.say_the_rest();
+        shared.refusals.say_the_rest();
         if !connections.is_empty() {
             info!(shared.log, "{} clients did not read their answers and were cut off", connections.len());
         }
@@ -211,7 +217,7 @@ fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, cl
     }
     if shared.clients.len() >= shared.settings.max_connections {
         shared.stats.turned_away();
-        shared.cut_offs.note(Cause::NoPlace, &stream.peer());
+        shared.refusals.note(Cause::NoPlace, &stream.peer());
         return drop(match stream {
             Stream::Tcp(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
             Stream::Unix(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
@@ -243,7 +249,7 @@ fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, cl
             // No stranger, or none any more.
             std::future::pending::<()>().await;
         };
-        let cut_offs = Arc::clone(&shared);
+        let refusals = Arc::clone(&shared.refusals);
         let served = async {
             match stream {
                 Stream::Tcp(mut stream, _) => connection::serve(&mut stream, shared, client, closing).await,
@@ -253,7 +259,7 @@ fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, cl
         tokio::select! {
             biased;
             () = served => {}
-            () = must_leave => cut_offs.cut_offs.note(Cause::Crowded, &client.peer),
+            () = must_leave => refusals.note(Cause::Crowded, &client.peer),
         }
     });
 }

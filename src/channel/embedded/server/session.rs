@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::{
     clients::Client,
     commands::{self, Pushes, Transaction},
-    cut_offs::Cause,
     decoder::{Decoder, Limits},
     memory::{Claim, OWN},
     replies::{Protocol, Replies},
     request::{Arrived, Oversized, Request},
     shared::Shared,
 };
+use crate::channel::embedded::cause::Cause;
 
 /// What the connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,14 @@ impl Session {
         self.claim.cover(held + more)
     }
 
-    /// Says in the log that something was refused since there is no memory for it.
+    /// Something was refused since there is no memory for it.
     pub(super) fn lacks_memory(&self) {
-        self.shared.cut_offs.note(Cause::NoMemory, &self.client.peer);
+        self.note(Cause::NoMemory);
+    }
+
+    /// Something was refused to this client.
+    pub(super) fn note(&self, cause: Cause) {
+        self.shared.refusals.note(cause, &self.client.peer);
     }
 
     /// Whether this command is one of those that EXEC runs.
@@ -160,6 +165,7 @@ impl Session {
                 settings.max_waiting_bytes
             ),
         };
+        self.note(Cause::TooLarge);
         self.begun = self.replies.len();
         self.silent = !self.answers || std::mem::take(&mut self.skip_next);
         let flow = self.refuse(sentence).await;

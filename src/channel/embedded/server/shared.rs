@@ -6,9 +6,8 @@ use slog::Logger;
 
 use super::{
     clients::{Clients, Stats},
-    cut_offs::CutOffs,
     memory::Memory,
-    refusing::Refusing,
+    refusals::Refusals,
     settings::Settings,
     strangers::Strangers,
 };
@@ -23,16 +22,15 @@ pub(super) struct Shared {
     pub(super) clients: Arc<Clients>,
     pub(super) stats: Stats,
     pub(super) started: Instant,
-    pub(super) refusing: Refusing,
-    pub(super) cut_offs: CutOffs,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) strangers: Arc<Strangers>,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, backend: Arc<dyn Backend>, log: Logger) -> Self {
+    pub(super) fn new(settings: Settings, backend: Arc<dyn Backend>, refusals: Arc<Refusals>, log: Logger) -> Self {
+        refusals.set_places(settings.max_connections);
         Self {
             memory: Memory::new(settings.max_waiting_bytes),
-            cut_offs: CutOffs::new(&settings, log.clone()),
             strangers: Arc::new(Strangers::new(&settings)),
             settings,
             backend,
@@ -40,7 +38,7 @@ impl Shared {
             clients: Arc::default(),
             stats: Stats::default(),
             started: Instant::now(),
-            refusing: Refusing::default(),
+            refusals,
         }
     }
 }

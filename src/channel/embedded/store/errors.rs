@@ -3,12 +3,21 @@
 use std::{fs, io, path::Path};
 
 use rusqlite::{Error, ErrorCode};
+use rustix::process::{Resource, getrlimit};
 
 use super::file::{beside, private};
-use crate::{channel::ChannelError, quote::quote};
+use crate::{
+    channel::{
+        ChannelError,
+        embedded::{Cause, PushError},
+    },
+    quote::quote,
+};
 
 /// What a file must be able to grow by, or its disk counts as full: SQLite wants half as much beside it to open it.
 const ROOM: usize = 64 << 10;
+/// About as much as a file grows by at once: the largest messages, and their pages.
+const LARGEST: u64 = 8 << 20;
 
 /// A sentence: what cannot be done on which file and why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +25,8 @@ pub(super) struct Trouble {
     pub(super) what: String,
     pub(super) mend: String,
     disk: Disk,
+    /// By which a push that is refused for it is counted.
+    cause: Cause,
 }
 
 /// Whether the disk is to blame.
@@ -29,7 +40,17 @@ enum Disk {
 
 impl Trouble {
     pub(super) fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: mend.into(), disk: Disk::NotToBlame }
+        Self { what: what.into(), mend: mend.into(), disk: Disk::NotToBlame, cause: Cause::Unwritable }
+    }
+
+    /// The same, by this cause.
+    pub(super) fn by(self, cause: Cause) -> Self {
+        Self { cause, ..self }
+    }
+
+    /// The same, by this cause unless a better one is known.
+    pub(super) fn or_by(self, cause: Cause) -> Self {
+        if self.cause == Cause::Unwritable { self.by(cause) } else { self }
     }
 
     /// What SQLite said. `doing` is a verb with its object: "queue messages".
@@ -55,14 +76,21 @@ impl Trouble {
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Disk::Unclear,
             _ => Disk::NotToBlame,
         };
-        Self { what, mend, disk }
+        let cause = match disk {
+            _ if is_damage(error) => Cause::Damaged,
+            Disk::NotToBlame => Cause::Unwritable,
+            Disk::Full | Disk::Unclear if is_size_limit(path) => Cause::FileSizeLimit,
+            Disk::Full => Cause::DiskFull,
+            Disk::Unclear => Cause::Unwritable,
+        };
+        Self { what, mend, disk, cause }
     }
 
     /// What showed that the file is damaged where it cannot be stepped over. `doing` is as in [`Trouble::sqlite`].
     pub(super) fn damage(doing: &str, path: &Path, words: &str) -> Self {
         let shown = path.display();
         let what = format!("{shown} is damaged, so nothing more is queued in it: cannot {doing}: {}", quote(words));
-        Self { what, mend: damaged(path), disk: Disk::NotToBlame }
+        Self { what, mend: damaged(path), disk: Disk::NotToBlame, cause: Cause::Damaged }
     }
 
     /// What the file system said.
@@ -76,7 +104,12 @@ impl Trouble {
             }
             _ => "set channel.embedded.path to a file in a folder on a disk of this machine".to_owned(),
         };
-        Self { what: format!("cannot {doing} {shown}: {error}"), mend, disk: if full { Disk::Full } else { Disk::NotToBlame } }
+        let (disk, cause) = match error.kind() {
+            io::ErrorKind::FileTooLarge => (Disk::Full, Cause::FileSizeLimit),
+            _ if full => (Disk::Full, Cause::DiskFull),
+            _ => (Disk::NotToBlame, Cause::Unwritable),
+        };
+        Self { what: format!("cannot {doing} {shown}: {error}"), mend, disk, cause }
     }
 
     /// Whether it is for want of room, so that it works as soon as there is some: `Err` with the trouble when it is not. Where
@@ -84,7 +117,9 @@ impl Trouble {
     pub(super) fn for_want_of_room(self, path: &Path) -> Result<Self, Self> {
         match self.disk {
             Disk::Full => Ok(self),
-            Disk::Unclear if is_disk_full(path) => Ok(Self { mend: make_room(path), disk: Disk::Full, ..self }),
+            Disk::Unclear if is_disk_full(path) => {
+                Ok(Self { mend: make_room(path), disk: Disk::Full, ..self.or_by(Cause::DiskFull) })
+            }
             Disk::Unclear | Disk::NotToBlame => Err(self),
         }
     }
@@ -99,6 +134,11 @@ impl Trouble {
         ChannelError::Unusable { what: self.what, mend: self.mend }
     }
 
+    /// Why a push is refused.
+    pub(super) fn push_error(self) -> PushError {
+        PushError::Failed { cause: self.cause, why: self.sentence() }
+    }
+
     /// In one sentence.
     pub(super) fn sentence(self) -> String {
         format!("{}; {}", self.what, self.mend)
@@ -107,6 +147,13 @@ impl Trouble {
 
 fn make_room(path: &Path) -> String {
     format!("make room on the disk that {} is on", path.display())
+}
+
+/// Whether the queue's files are about as large as this process may make one, so that this keeps them from growing.
+fn is_size_limit(path: &Path) -> bool {
+    let limit = getrlimit(Resource::Fsize).current;
+    let near = |path: &Path, limit| fs::metadata(path).is_ok_and(|file| file.len().saturating_add(LARGEST) >= limit);
+    limit.is_some_and(|limit| near(path, limit) || near(&beside(path, "-wal"), limit))
 }
 
 /// Whether a file cannot be made or written for want of room: on the disk, of the user's share of it, or of what a process may

@@ -22,7 +22,7 @@ use super::{
     spans::Part,
     stepping::{Chunks, Count},
 };
-use crate::config::Durability;
+use crate::{channel::embedded::Cause, config::Durability};
 
 /// What marks the file as a queue of Kadabra's: "Kdbr".
 const APPLICATION: i64 = 0x4b64_6272;
@@ -136,7 +136,8 @@ impl Opened {
             format!(
                 "put {shown} back where it was; if it is gone, wait until what is in it is published, then restart the agent, which makes a new one"
             ),
-        ))
+        )
+        .by(Cause::Gone))
     }
 }
 

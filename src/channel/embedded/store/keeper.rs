@@ -15,7 +15,7 @@ use super::{
     errors::Trouble,
     file::{LOG_BYTES, Opened, beside, reserve_log},
 };
-use crate::failpoint::fail_point;
+use crate::{channel::embedded::Cause, failpoint::fail_point};
 
 /// What a power cut may take.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl Keeper {
     /// That failed. It is tried again in a second, whether or not something is committed until then.
     pub(super) fn failing(&self, trouble: Trouble) {
         let mut state = self.state();
-        state.failed = Some(trouble);
+        state.failed = Some(trouble.or_by(Cause::Unsynced));
         state.since.get_or_insert_with(Instant::now);
         state.log = u64::MAX;
         self.changed.notify_one();
@@ -187,7 +187,7 @@ impl Keeper {
 
 fn fault(shared: &Shared) -> Trouble {
     let what = format!("a fault in the agent itself keeps {} from being synced", shared.path.display());
-    Trouble::new(what, "report what the log says before this, as it is a bug; it is tried again by itself")
+    Trouble::new(what, "report what the log says before this, as it is a bug; it is tried again by itself").by(Cause::Fault)
 }
 
 /// Moves what is in the log into the file. Returns how many of its pages are there now; `None` when somebody else was in the
@@ -263,7 +263,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             let refused = store.import("portion", false, vec![Bytes::from_static(b"n")], Vec::new()).await;
-            let Err(PushError::Failed(why)) = refused else { panic!("{refused:?}") };
+            let Err(PushError::Failed { cause: Cause::Fault, why }) = refused else { panic!("{refused:?}") };
             assert!(why.contains("a fault in the agent itself keeps "), "{why}");
         });
         scenario.teardown();

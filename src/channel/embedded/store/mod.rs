@@ -50,7 +50,7 @@ use self::{
     shelf::{GivenBack, Region},
     writer::{Import, Job},
 };
-use super::{Backend, BackendError, End, PushError, Standing};
+use super::{Backend, BackendError, Cause, End, PushError, Standing};
 use crate::{
     channel::{self, ChannelError, Demand, LeaseId},
     config::{self, Durability},
@@ -163,12 +163,12 @@ impl Store {
 
     fn fault(&self) -> Trouble {
         let what = format!("a fault in the agent itself interrupted the work on {}", self.settings.path.display());
-        Trouble::new(what, "report what the log says before this, as it is a bug")
+        Trouble::new(what, "report what the log says before this, as it is a bug").by(Cause::Fault)
     }
 
     /// The writer's answer to whoever brings messages.
     fn taken_in<T>(&self, answer: Result<Result<T, PushError>, oneshot::error::RecvError>) -> Result<T, PushError> {
-        self.answered(answer.map(Ok)).map_err(|why| PushError::Failed(why.sentence()))?
+        self.answered(answer.map(Ok)).map_err(Trouble::push_error)?
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<Result<T, Trouble>>) -> Question) -> Result<T, Trouble> {
@@ -199,7 +199,7 @@ impl Store {
         messages: Vec<Bytes>,
         letters: Vec<Letter>,
     ) -> Result<bool, PushError> {
-        let running = self.running().map_err(|why| PushError::Failed(why.sentence()))?;
+        let running = self.running().map_err(Trouble::push_error)?;
         let region = if adopted { Region::Adopted } else { Region::Newest };
         let (answer, answered) = oneshot::channel();
         running.shared.writer.put(Job::Import(Import { name: name.to_owned(), region, messages, letters, answer }));
@@ -222,12 +222,11 @@ impl Store {
     }
 
     async fn queue(&self, region: Region, messages: Vec<Bytes>) -> Result<u64, PushError> {
-        let running = self.running().map_err(|why| PushError::Failed(why.sentence()))?;
+        let running = self.running().map_err(Trouble::push_error)?;
         let largest = self.settings.max_message_bytes;
         if messages.iter().any(|message| message.len() > largest) {
-            return Err(PushError::Failed(format!(
-                "a message is larger than channel.embedded.max_message_bytes, {largest} bytes"
-            )));
+            let why = format!("a message is larger than channel.embedded.max_message_bytes, {largest} bytes");
+            return Err(PushError::Failed { cause: Cause::TooLarge, why });
         }
         if messages.is_empty() {
             return Ok(running.shared.shelf().messages());

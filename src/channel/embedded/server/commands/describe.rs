@@ -7,9 +7,13 @@ use std::{
 
 use super::table::{self, COMMANDS, Command};
 use crate::{
-    channel::embedded::{
-        backend::Standing,
-        server::{REDIS_VERSION, request::Request, session::Session, words},
+    channel::{
+        Refused,
+        embedded::{
+            backend::Standing,
+            cause::Cause,
+            server::{REDIS_VERSION, request::Request, session::Session, words},
+        },
     },
     quote::quote,
 };
@@ -48,6 +52,9 @@ pub(super) async fn info(session: &mut Session, request: &Request) {
         let _ = write!(text, "# {title}\r\n");
         for (field, value) in fields(session, section, standing.as_ref()) {
             let _ = write!(text, "{field}:{value}\r\n");
+        }
+        if section == "kadabra" {
+            describe_refusals(&session.shared.refusals.all(), &mut text);
         }
     }
     session.replies.text(&text);
@@ -95,10 +102,20 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
             let mut fields = vec![("queue", shared.settings.queue_key.clone())];
             fields.extend(standing.into_iter().flat_map(of_the_queue));
             fields.extend(shared.stats.of_kadabra());
-            fields.extend(shared.refusing.why().map(|why| ("refused_because", why)));
+            fields.push(("wrong_passwords", shared.refusals.times(Cause::WrongPassword).to_string()));
+            fields.extend(shared.refusals.why().map(|why| ("refused_because", why)));
             fields
         }
     }
+}
+
+/// How often each was refused since the start, and what is being refused; `pressure` reads it.
+fn describe_refusals(all: &[Refused], text: &mut String) {
+    for Refused { reason, times, .. } in all {
+        let _ = write!(text, "refused_{reason}:{times}\r\n");
+    }
+    let lasting: Vec<_> = all.iter().filter(|refused| refused.lasts.is_some()).map(|refused| refused.reason).collect();
+    let _ = write!(text, "refusing:{}\r\n", lasting.join(","));
 }
 
 /// By names of our own; `pressure` reads them.

@@ -3,13 +3,15 @@
 use subtle::ConstantTimeEq as _;
 
 use super::SYNTAX;
-use crate::channel::embedded::server::{
-    REDIS_VERSION,
-    cut_offs::Cause,
-    replies::Protocol,
-    request::{Request, integer},
-    session::{Flow, Session},
-    words,
+use crate::channel::embedded::{
+    cause::Cause,
+    server::{
+        REDIS_VERSION,
+        replies::Protocol,
+        request::{Request, integer},
+        session::{Flow, Session},
+        words,
+    },
 };
 
 const WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
@@ -52,8 +54,7 @@ async fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> bo
         session.shared.strangers.forget(session.client.id);
         return true;
     }
-    session.shared.stats.wrong_password();
-    session.shared.cut_offs.note(Cause::WrongPassword, &session.client.peer);
+    session.shared.refusals.note(Cause::WrongPassword, &session.client.peer);
     if let Some(answered) = session.shared.strangers.guessed(session.client.origin) {
         tokio::time::sleep_until(answered).await;
     }

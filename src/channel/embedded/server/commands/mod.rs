@@ -16,30 +16,44 @@ use super::{
     request::{Request, integer},
     session::{Flow, Session},
 };
+use crate::channel::embedded::cause::Cause;
 
 /// Runs a request to the answer, which may be a part of a group that is answered later.
 pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
     let word = request.get(0).unwrap_or_default();
     let Some(command) = table::find(word) else {
-        return if is_http(word) { Flow::Cut } else { session.refuse(table::unknown(request)).await };
+        if is_http(word) {
+            return Flow::Cut;
+        }
+        if table::moves_messages(word) {
+            session.note(Cause::UnknownCommand);
+        }
+        return session.refuse(table::unknown(request)).await;
     };
     if command.name == Name::Quit {
         session.settle().await;
         session.replies.simple("OK");
         return Flow::Close;
     }
+    let pushes = matches!(command.name, Name::Lpush | Name::Rpush);
     if !command.takes(request.len()) {
+        if pushes {
+            session.note(Cause::NoMessage);
+        }
         let error = wrong_number(command.word);
         return refuse(session, command.name, &error).await;
     }
     if !session.authenticated && !matches!(command.name, Name::Auth | Name::Hello | Name::Reset) {
+        if pushes {
+            session.note(Cause::NoAuth);
+        }
         return refuse(session, command.name, "NOAUTH Authentication required.").await;
     }
     if session.transaction.is_some() && !matches!(command.name, Name::Exec | Name::Discard | Name::Multi | Name::Reset) {
         transaction::queue(session, request);
         return Flow::Continue;
     }
-    if matches!(command.name, Name::Lpush | Name::Rpush) {
+    if pushes {
         queue::push(session, request, command.name).await;
         return Flow::Continue;
     }
@@ -94,10 +108,13 @@ fn select(session: &mut Session, request: &Request) {
         Some(number) if i32::try_from(number).is_err() => {
             session.replies.error(format!("ERR value is out of range, value must between {} and {}", i32::MIN, i32::MAX));
         }
-        Some(_) => session.replies.error(
-            "ERR DB index is out of range: this is a Kadabra agent with its own channel, which has database 0 only; \
+        Some(_) => {
+            session.note(Cause::WrongDatabase);
+            session.replies.error(
+                "ERR DB index is out of range: this is a Kadabra agent with its own channel, which has database 0 only; \
              set the client's db to 0",
-        ),
+            );
+        }
         None => session.replies.error(NOT_AN_INTEGER),
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{NOT_AN_INTEGER, table::Name};
 use crate::channel::embedded::{
     backend::{BackendError, End, PushError},
+    cause::Cause,
     server::{
         request::{Request, integer},
         session::Session,
@@ -49,6 +50,7 @@ pub(super) async fn push(session: &mut Session, request: &Request, name: Name) {
     let key = request.get(1).unwrap_or_default();
     if !is_queue(session, key) {
         session.settle().await;
+        session.note(Cause::WrongQueue);
         refuse_other(session, key);
         return;
     }
@@ -72,9 +74,10 @@ pub(in super::super) async fn settle(session: &mut Session) {
     let count = messages.len();
     let outcome = session.shared.backend.push(session.pushes.end, messages).await;
     session.shared.stats.pushed(count as u64, outcome.is_ok());
+    let refusals = &session.shared.refusals;
     match &outcome {
-        Ok(_) => session.shared.refusing.taken(),
-        Err(error) => session.shared.refusing.refused(error, &session.shared.log),
+        Ok(_) => refusals.taken(),
+        Err(error) => refusals.refused(error, session.pushes.commands.len() as u64, &session.client.peer),
     }
     let replies = &mut session.replies;
     let mut length = outcome.as_ref().map_or(0, |length| length.saturating_sub(count as u64));
@@ -87,7 +90,7 @@ pub(in super::super) async fn settle(session: &mut Session) {
             Ok(_) => replies.integer(length),
             Err(PushError::Full) => replies.error(FULL),
             // As a Redis that cannot save what it takes.
-            Err(PushError::Failed(why)) => replies.error(format!("MISCONF {why}")),
+            Err(PushError::Failed { why, .. }) => replies.error(format!("MISCONF {why}")),
         }
     }
 }

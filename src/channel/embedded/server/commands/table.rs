@@ -98,6 +98,14 @@ pub(super) static COMMANDS: &[Command] = &[
 const CONSUMING: &[&str] =
     &["rpop", "lpop", "brpop", "blpop", "rpoplpush", "brpoplpush", "lmove", "blmove", "lmpop", "blmpop", "lrem", "ltrim"];
 
+/// Others that put messages into a Redis.
+const PUSHING: &[&str] = &["lpushx", "rpushx", "linsert", "lset", "xadd", "publish", "spublish", "eval", "evalsha", "fcall"];
+
+/// Whether who sends this command, which is not there, wants to push messages or to take some.
+pub(super) fn moves_messages(word: &[u8]) -> bool {
+    CONSUMING.iter().chain(PUSHING).any(|other| word.eq_ignore_ascii_case(other.as_bytes()))
+}
+
 pub(super) fn find(word: &[u8]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| word.eq_ignore_ascii_case(command.word.as_bytes()))
 }

@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use crate::channel::embedded::server::{request::Request, session::Session};
+use crate::channel::embedded::{
+    cause::Cause,
+    server::{request::Request, session::Session},
+};
 
 /// Commands that wait for EXEC.
 #[derive(Debug, Default)]
@@ -73,6 +76,7 @@ pub(super) fn exec(session: &mut Session) {
     match session.transaction.take() {
         None => session.replies.error("ERR EXEC without MULTI"),
         Some(Transaction { refused: true, .. }) => {
+            session.note(Cause::Aborted);
             session.replies.error("EXECABORT Transaction discarded because of previous errors.");
         }
         Some(transaction) => {

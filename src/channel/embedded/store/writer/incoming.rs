@@ -36,10 +36,10 @@ impl Writer {
     pub(super) fn push(&mut self, pushes: Vec<Push>) {
         // What is left of the log's own room is for settling: it must go on when the disk is full.
         if let Some(trouble) = self.shared.refusing() {
-            return refuse(pushes, &PushError::Failed(trouble.sentence()));
+            return refuse(pushes, &trouble.push_error());
         }
         if let Err(why) = self.keep_log_short() {
-            return refuse(pushes, &PushError::Failed(why.sentence()));
+            return refuse(pushes, &why.push_error());
         }
         match self.store(pushes) {
             Ok(stored) => answer(stored),
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     fn refuse(&self, pushes: Vec<Push>, why: &rusqlite::Error) {
-        refuse(pushes, &PushError::Failed(self.trouble("queue messages", why).sentence()));
+        refuse(pushes, &self.trouble("queue messages", why).push_error());
     }
 
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
@@ -107,7 +107,7 @@ impl Writer {
     pub(super) fn import(&mut self, import: Import) {
         let Import { name, region, messages, letters, answer } = import;
         if let Some(trouble) = self.shared.refusing() {
-            return drop(answer.send(Err(PushError::Failed(trouble.sentence()))));
+            return drop(answer.send(Err(trouble.push_error())));
         }
         let needed = messages.iter().map(|message| on_disk(message.len()));
         let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
@@ -115,10 +115,10 @@ impl Writer {
             Ok(Ok(room)) if needed + SPARE > room => Err(PushError::Full),
             Ok(Ok(_)) => self
                 .take_in(&name, region, &messages, letters)
-                .map_err(|why| PushError::Failed(self.trouble("import messages", &why).sentence()))
+                .map_err(|why| self.trouble("import messages", &why).push_error())
                 .and_then(|new| new.ok_or(PushError::Full)),
-            Ok(Err(why)) => Err(PushError::Failed(self.trouble("import messages", &why).sentence())),
-            Err(why) => Err(PushError::Failed(why.sentence())),
+            Ok(Err(why)) => Err(self.trouble("import messages", &why).push_error()),
+            Err(why) => Err(why.push_error()),
         };
         drop(answer.send(imported));
     }
