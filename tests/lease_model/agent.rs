@@ -51,6 +51,8 @@ pub(super) enum Plan {
     Expired(Name),
     /// It has read what the in-progress list looks like.
     Adopt(Snapshot),
+    /// It has found this list among all keys.
+    Sweep(Name),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -21,6 +21,7 @@ pub(super) enum Command {
     Release { name: Name, held: Held },
     Renew { name: Name },
     Adopt { snapshot: Snapshot },
+    Sweep { name: Name },
 }
 
 /// Whose a lease is that is given back.
@@ -76,6 +77,10 @@ pub(super) enum Wrong {
     DroppedIsForgotten,
     /// Nobody takes back what has expired.
     NobodyTakesBack,
+    /// sweep.lua registers what was a list when it was looked for, and may be none by now.
+    SweepDoesNotLook,
+    /// Nobody looks for lists that belong to no lease.
+    NobodySweeps,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -107,6 +112,7 @@ impl Redis {
             &Command::Release { name, held } => self.release(name, held, wrong),
             &Command::Renew { name } => self.renew(name, wrong),
             &Command::Adopt { snapshot } => self.adopt(snapshot),
+            &Command::Sweep { name } => self.sweep(name, wrong),
         }
     }
 
@@ -186,6 +192,13 @@ impl Redis {
             self.adopted = std::mem::take(&mut self.inprogress);
         } else {
             self.adopted.push(self.inprogress.remove(0));
+        }
+        Answer::Done
+    }
+
+    fn sweep(&mut self, name: Name, wrong: Option<Wrong>) -> Answer {
+        if self.lists.contains_key(&name) || wrong == Some(Wrong::SweepDoesNotLook) {
+            self.leases.entry(name).or_insert(false);
         }
         Answer::Done
     }

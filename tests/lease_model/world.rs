@@ -13,10 +13,13 @@ use super::{
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Protocol {
     pub(super) agents: usize,
-    /// All messages, from the oldest to the newest: so many adopted before, so many left in progress, the others queued.
+    /// All messages, from the oldest to the newest: so many adopted before, so many left in progress, so many orphaned,
+    /// the others queued.
     pub(super) messages: u8,
     pub(super) adopted: u8,
     pub(super) left: u8,
+    /// In a list that belongs to no lease, as an older version has left it; they come before those that are queued.
+    pub(super) orphaned: u8,
     /// How many messages a lease has at most.
     pub(super) demand: usize,
     /// How many faults there can be, of whatever kind.
@@ -61,6 +64,9 @@ pub(super) enum Event {
     TakeBackExpired(usize),
     ReadInProgress(usize),
     Adopt(usize),
+    /// Among all keys; a fault where that list's lease is registered, since nothing need be done with it.
+    ReadList(usize, Name),
+    Sweep(usize),
     Execute(usize, Thread),
     Answer(usize, Thread),
     /// A stray, by its place; it may be never.
@@ -93,6 +99,7 @@ impl World {
                 (_, Some(Wire::Answered(..))) => events.push(Event::Answer(number, Thread::Nanny)),
                 (Plan::Expired(_), None) => events.push(Event::TakeBackExpired(number)),
                 (Plan::Adopt(_), None) => events.push(Event::Adopt(number)),
+                (Plan::Sweep(_), None) => events.push(Event::Sweep(number)),
                 (Plan::None, None) => {
                     if !agent.dropped.is_empty() {
                         events.push(Event::GiveBackDropped(number));
@@ -103,6 +110,10 @@ impl World {
                     }
                     if !self.redis.inprogress.is_empty() {
                         events.push(Event::ReadInProgress(number));
+                    }
+                    if protocol.wrong != Some(Wrong::NobodySweeps) {
+                        let orphans = self.redis.lists.keys().filter(|name| !self.redis.leases.contains_key(name));
+                        events.extend(orphans.map(|name| Event::ReadList(number, *name)));
                     }
                 }
             }
@@ -130,8 +141,10 @@ impl World {
             if *agent != Agent::default() {
                 events.push(Event::Kill(number));
             }
-            if agent.live().is_some() && agent.plan == Plan::None && agent.nanny_wire.is_none() {
-                events.push(Event::Renew(number));
+            if agent.plan == Plan::None && agent.nanny_wire.is_none() {
+                events.extend(agent.live().map(|_| Event::Renew(number)));
+                let registered = self.redis.lists.keys().filter(|name| self.redis.leases.contains_key(name));
+                events.extend(registered.map(|name| Event::ReadList(number, *name)));
             }
         }
         let unexpired = self.redis.leases.iter().filter(|(name, expired)| !**expired && self.in_hands(**name));
@@ -181,6 +194,15 @@ impl World {
                 let agent = &mut self.agents[agent];
                 let Plan::Adopt(snapshot) = std::mem::take(&mut agent.plan) else { return };
                 agent.nanny_wire = Some(Wire::Sent(Command::Adopt { snapshot }));
+            }
+            Event::ReadList(agent, name) => {
+                self.faults -= u8::from(self.redis.leases.contains_key(&name));
+                self.agents[agent].plan = Plan::Sweep(name);
+            }
+            Event::Sweep(agent) => {
+                let agent = &mut self.agents[agent];
+                let Plan::Sweep(name) = std::mem::take(&mut agent.plan) else { return };
+                agent.nanny_wire = Some(Wire::Sent(Command::Sweep { name }));
             }
             Event::Execute(agent, thread) => {
                 let wire = self.wire(agent, thread).take();
@@ -286,7 +308,8 @@ impl World {
             Command::Take { name, .. }
             | Command::Complete { name, .. }
             | Command::Release { name, .. }
-            | Command::Renew { name } => Some(name),
+            | Command::Renew { name }
+            | Command::Sweep { name } => Some(name),
             Command::Adopt { .. } => None,
         };
         for agent in &self.agents {
@@ -300,7 +323,7 @@ impl World {
                 let (Wire::Sent(command) | Wire::Answered(command, _)) = wire;
                 names.extend(of(command));
             }
-            if let Plan::Expired(name) = agent.plan {
+            if let Plan::Expired(name) | Plan::Sweep(name) = agent.plan {
                 names.insert(name);
             }
         }
@@ -321,15 +344,19 @@ impl World {
     /// How often a message is where a message can be.
     fn places(&self, message: Message) -> usize {
         let redis = &self.redis;
-        let registered = redis.lists.iter().filter(|(name, _)| redis.leases.contains_key(name)).map(|(_, list)| list);
+        let known = |name: &Name| *name == ORPHAN || redis.leases.contains_key(name);
+        let lists = redis.lists.iter().filter(|(name, _)| known(name)).map(|(_, list)| list);
         [&redis.queue, &redis.adopted, &redis.inprogress, &redis.dead, &redis.done]
             .into_iter()
-            .chain(registered)
+            .chain(lists)
             .flatten()
             .filter(|found| **found == message)
             .count()
     }
 }
+
+/// Under which name messages are orphaned: no agent's.
+const ORPHAN: Name = Name { agent: u8::MAX, number: 0, adopted: false };
 
 pub(super) const ONE_PLACE: &str = "every message is in exactly one place";
 pub(super) const WRITTEN: &str = "a message is done only if it was written";
@@ -345,12 +372,16 @@ impl Model for Protocol {
 
     fn init_states(&self) -> Vec<World> {
         let left = self.adopted + self.left;
-        let redis = Redis {
+        let orphaned = left + self.orphaned;
+        let mut redis = Redis {
             adopted: (0..self.adopted).collect(),
             inprogress: (self.adopted..left).collect(),
-            queue: (left..self.messages).collect(),
+            queue: (orphaned..self.messages).collect(),
             ..Redis::default()
         };
+        if self.orphaned > 0 {
+            redis.lists.insert(ORPHAN, (left..orphaned).collect());
+        }
         let agents = vec![Agent::default(); self.agents];
         vec![World { redis, agents, strays: Vec::new(), written: BTreeSet::new(), faults: self.faults }]
     }
