@@ -23,7 +23,8 @@
 //!
 //! The seed decides every fault, when it begins and how long it lasts, each agent's configuration and fail points and
 //! what the messages are. Which message a fault hits depends on the machine besides, so a seed that fails may have to
-//! be run more than once. `--keep FOLDER` leaves the agents' logs there.
+//! be run more than once. `--keep FOLDER`, which must be empty or not there yet, leaves the agents' logs and what Redis
+//! has written there. A run that fails leaves them in a temporary folder, and says which.
 
 // What is forbidden on data from outside is fine here.
 #![allow(
@@ -75,6 +76,7 @@ const FAILED: u8 = 101;
 fn main() -> ExitCode {
     match arguments::wanted(std::env::args().skip(1)) {
         Wanted::List(tests) => tests.iter().for_each(|name| println!("{name}: test")),
+        Wanted::Run(_, options) if !run::can_keep(&options) => return ExitCode::from(FAILED),
         Wanted::Run(tests, options) => {
             for name in tests {
                 match Channel::of_test(name) {

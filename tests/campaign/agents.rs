@@ -30,6 +30,9 @@ const INSISTED: i32 = 130;
 
 const SIGTERM: i32 = 15;
 
+/// How it says that it has found what only older versions can have left.
+const ORPHANED: &str = "messages were found that belong to no lease";
+
 /// One place for an agent, with one life after the other.
 pub(crate) struct Slot {
     channel: Channel,
@@ -258,7 +261,7 @@ impl Life {
         fs::read_to_string(&self.log).is_ok_and(|log| log.contains("\"receiving\""))
     }
 
-    /// Its log. A panic in it that no fail point made is an error, too.
+    /// Its log. A panic in it that no fail point made is an error, too, as are messages that belonged to no lease.
     pub(crate) fn lines(&self) -> Result<Vec<Value>, String> {
         let text = String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned();
         // A kill may have cut the last one.
@@ -266,8 +269,12 @@ impl Life {
         let parse = |line: &str| serde_json::from_str(line).map_err(|error| format!("logged what is not JSON ({error}): {line}"));
         let lines: Vec<Value> = whole.lines().map(parse).collect::<Result<_, _>>()?;
         let made = |line: &Value| line["message"].as_str().is_some_and(|message| message.starts_with("failpoint "));
-        match lines.iter().find(|line| line["msg"] == "a panic" && !made(line)) {
-            Some(line) => Err(format!("panicked by itself: {line}")),
+        let orphaned = |line: &Value| line["msg"].as_str().is_some_and(|message| message.starts_with(ORPHANED));
+        if let Some(line) = lines.iter().find(|line| line["msg"] == "a panic" && !made(line)) {
+            return Err(format!("panicked by itself: {line}"));
+        }
+        match lines.iter().find(|line| orphaned(line)) {
+            Some(line) => Err(format!("had to mend what this version must never leave: {line}")),
             None => Ok(lines),
         }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Options {
     /// How long faults are made.
     pub(crate) seconds: u64,
     pub(crate) seed: u64,
-    /// Where the agents' logs stay.
+    /// Where the agents' logs and Redis's files stay. Nothing may be in it.
     pub(crate) keep: Option<PathBuf>,
 }
 

@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
+    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -68,7 +70,7 @@ impl Queue {
         match self {
             Self::Redis(redis) => {
                 let left = redis.left();
-                left.queued + left.inprogress + left.adopted + left.leases == 0
+                left.queued + left.inprogress + left.adopted + left.leases == 0 && left.lease_lists == 0
             }
             // While its agent starts, it may not be readable.
             Self::Embedded { file, .. } => counts(file).is_ok_and(|(chunks, done, _)| chunks + done == 0),
@@ -80,6 +82,15 @@ impl Queue {
         match self {
             Self::Redis(redis) => format!("{:?}", redis.left()),
             Self::Embedded { file, .. } => format!("(chunks, ranges that are done, dead letters): {:?}", counts(file)),
+        }
+    }
+
+    /// Copies to that folder what it takes to understand what is left: of Redis its log and its append-only file, which
+    /// has every change since the beginning. The agent's own queue is in the run's folder anyway.
+    pub(crate) fn keep(&self, folder: &Path) {
+        if let Self::Redis(redis) = self {
+            let copied = Command::new("cp").arg("-r").arg(redis.dir()).arg(folder.join("server")).status();
+            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {} to {}", redis.dir().display(), folder.display());
         }
     }
 
@@ -130,9 +141,30 @@ fn other_keys(redis: &RedisServer, wrong: &mut Vec<String>) {
     for key in keys.iter().filter(|key| *key != "{kadabra_queue}:dead") {
         let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
         if !key.starts_with("{kadabra_queue}:lost:") || expires < 0 {
-            wrong.push(format!("Redis still has the key {key}"));
+            wrong.push(format!("Redis still has the key {key}: {}", held(key, &mut connection)));
         }
     }
+    if !wrong.is_empty() {
+        let log = fs::read_to_string(redis.dir().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        wrong.push(format!("the end of the log of Redis:\n{}", lines[lines.len().saturating_sub(40)..].join("\n")));
+    }
+}
+
+/// What a key holds, for people.
+fn held(key: &str, connection: &mut redis::Connection) -> String {
+    let mut ask =
+        |command: &[&str]| -> redis::RedisResult<redis::Value> { redis::cmd(command[0]).arg(&command[1..]).query(connection) };
+    let kind = ask(&["TYPE", key]);
+    let what = match &kind {
+        Ok(redis::Value::SimpleString(kind)) if kind == "list" => [ask(&["LLEN", key]), ask(&["LRANGE", key, "0", "4"])],
+        Ok(redis::Value::SimpleString(kind)) if kind == "zset" => {
+            [ask(&["ZCARD", key]), ask(&["ZRANGE", key, "0", "4", "WITHSCORES"])]
+        }
+        _ => [ask(&["OBJECT", "ENCODING", key]), ask(&["MEMORY", "USAGE", key])],
+    };
+    let what = format!("{what:?}");
+    format!("{kind:?}, {what:.2000}")
 }
 
 /// How many chunks of messages, ranges of them that are done, and dead letters there are.

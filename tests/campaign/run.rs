@@ -1,6 +1,7 @@
 //! A run from its seed to its verdict. Nothing in it waits without a deadline.
 
 use std::{
+    fs,
     panic::{self, AssertUnwindSafe},
     path::Path,
     process, thread,
@@ -25,6 +26,16 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// what answers without end would fill.
 const MOST_MEMORY: u64 = 200 << 10;
 
+/// Whether there is nothing yet where the logs are to stay: those of an earlier run would be taken for this one's.
+pub(crate) fn can_keep(options: &Options) -> bool {
+    let Some(folder) = &options.keep else { return true };
+    let is_empty = fs::read_dir(folder).map_or(!folder.exists(), |mut files| files.next().is_none());
+    if !is_empty {
+        eprintln!("--keep {} is not an empty folder; name one that is, or that is not there yet", folder.display());
+    }
+    is_empty
+}
+
 /// Says whether nothing was wrong.
 pub(crate) fn run(channel: Channel, options: &Options) -> bool {
     let Options { seconds, seed, keep } = options;
@@ -37,9 +48,9 @@ pub(crate) fn run(channel: Channel, options: &Options) -> bool {
     if !cfg!(debug_assertions) {
         eprintln!("built without debug assertions: the ledgers are looked at in the end rather than at every change");
     }
-    let temporary = tempfile::tempdir().unwrap();
-    let folder = keep.as_deref().unwrap_or(temporary.path());
-    std::fs::create_dir_all(folder).unwrap();
+    let mut temporary = tempfile::tempdir().unwrap();
+    let folder = &keep.as_deref().unwrap_or(temporary.path()).join(name);
+    fs::create_dir_all(folder).unwrap();
     let again = "again: cargo test --features failpoints --test campaign --";
     let again = format!("{again} --channel {name} --seconds {seconds} --seed {seed}");
     let hung = again.clone();
@@ -61,10 +72,16 @@ pub(crate) fn run(channel: Channel, options: &Options) -> bool {
         world.violations.push(format!("the campaign could not go on; see above\n{}", lives.join("\n")));
     }
     eprintln!("an agent's most memory: {} MiB; all took {:.0} s", world.peak_memory >> 10, begin.elapsed().as_secs_f64());
-    if world.violations.is_empty() {
+    let well = world.violations.is_empty();
+    if keep.is_some() || !well {
+        world.queue.keep(folder);
+    }
+    if well {
         eprintln!("nothing lost, nothing doubled");
         return true;
     }
+    temporary.disable_cleanup(true);
+    eprintln!("what is needed to understand it is in {}", folder.display());
     for violation in &world.violations {
         eprintln!("violation: {violation}");
     }
