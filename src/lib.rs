@@ -22,7 +22,7 @@
 //!
 //! Around them: [`config`] turns files and the environment into valid [`config::Settings`], or says everything that is
 //! wrong at once; [`observe`] is what the agent says of itself; [`client`] queues messages from Rust; [`backoff`] is
-//! how long everybody pauses before trying again; [`cli`] is the command line.
+//! how long everybody pauses before trying again; `connect` makes every connection to a server; [`cli`] is the command line.
 //!
 //! Dependencies point one way: `metrics` <- `channel`, `publisher` <- `agent` <- `cli`. Decisions (when is a batch
 //! due, what does this answer mean, may this child restart) are pure functions, tested without actors, servers or clocks.
@@ -33,6 +33,7 @@ pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod connect;
 mod duration;
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]

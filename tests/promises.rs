@@ -18,6 +18,8 @@ mod channel_redis;
 mod cli;
 #[path = "configuration.rs"]
 mod configuration;
+#[path = "connections.rs"]
+mod connections;
 #[path = "corpus.rs"]
 mod corpus;
 #[path = "herd.rs"]

@@ -33,9 +33,16 @@ pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     small_disk: Option<u64>,
     descriptors: Option<(u64, u64)>,
+    hosts: Option<PathBuf>,
 }
 
 impl Builder {
+    /// Where this file, or named pipe, is /etc/hosts.
+    pub(crate) fn with_hosts(mut self, hosts: &Path) -> Self {
+        self.hosts = Some(hosts.to_owned());
+        self
+    }
+
     /// On a disk where no file can have more bytes than this, until [`Agent::make_room`].
     pub(crate) fn on_a_disk_of(mut self, bytes: u64) -> Self {
         self.small_disk = Some(bytes);
@@ -59,10 +66,11 @@ impl Builder {
         let config = folder.path().join("kadabra.toml");
         let log = folder.path().join("log");
         fs::write(&config, self.config).unwrap();
-        let mut command = match (self.small_disk, self.descriptors) {
-            (Some(bytes), _) => kadabra_on_a_disk_of(bytes),
-            (None, Some((soft, hard))) => kadabra_with_descriptors(soft, hard),
-            (None, None) => kadabra(),
+        let mut command = match (self.small_disk, self.descriptors, self.hosts) {
+            (Some(bytes), _, _) => kadabra_on_a_disk_of(bytes),
+            (None, Some((soft, hard)), _) => kadabra_with_descriptors(soft, hard),
+            (None, None, Some(hosts)) => kadabra_with_hosts(&hosts),
+            (None, None, None) => kadabra(),
         };
         command.arg("run").arg("--config").arg(&config).envs(self.variables);
         let start = if self.small_disk.is_some() { Process::start_heard } else { Process::start };
@@ -78,7 +86,7 @@ impl Agent {
 
     /// Prepares an agent with this configuration.
     pub(crate) fn with(config: &str) -> Builder {
-        Builder { config: config.to_owned(), variables: Vec::new(), small_disk: None, descriptors: None }
+        Builder { config: config.to_owned(), variables: Vec::new(), small_disk: None, descriptors: None, hosts: None }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -193,6 +201,14 @@ fn kadabra_on_a_disk_of(bytes: u64) -> Command {
     unconfigured(command)
 }
 
+/// The same, where this file, or named pipe, is /etc/hosts, in a mount namespace of its own.
+pub(crate) fn kadabra_with_hosts(hosts: &Path) -> Command {
+    let mut command = process::command("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    command.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"").arg(hosts).arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
 /// The same, with a limit on how many file descriptors it has.
 fn kadabra_with_descriptors(soft: u64, hard: u64) -> Command {
     let mut command = process::command("prlimit");
@@ -210,6 +226,7 @@ pub(crate) fn kadabra_on_a_small_disk() -> Command {
 fn unconfigured(mut command: Command) -> Command {
     for (name, _) in env::vars_os() {
         let configures = name.to_string_lossy().starts_with("KADABRA") || name == "NOTIFY_SOCKET" || name == "FAILPOINTS";
+        let configures = configures || name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy");
         if configures {
             command.env_remove(name);
         }

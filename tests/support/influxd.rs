@@ -5,14 +5,16 @@ use std::{
     fs, iter,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::process::{Process, command, wait_for};
+use super::{
+    certificates::Certificate,
+    process::{Process, command, wait_for},
+};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -25,6 +27,10 @@ pub(crate) struct Options {
     pub(crate) max_body_size: Option<usize>,
     /// Whether it speaks https, with a certificate that nobody trusts yet.
     pub(crate) https: bool,
+    /// The certificate that it speaks https with, rather than one of its own.
+    pub(crate) certificate: Option<Certificate>,
+    /// The address that it listens on, rather than 127.0.0.1; as in a URL.
+    pub(crate) host: Option<&'static str>,
 }
 
 /// A running influxd; ends with its value.
@@ -82,10 +88,14 @@ impl Influxd {
             format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
             format!("[meta]\ndir = {:?}\n", folder.join("meta")),
             format!("[data]\ndir = {:?}\nwal-dir = {:?}\n", folder.join("data"), folder.join("wal")),
-            format!("[http]\nbind-address = \"127.0.0.1:{}\"\n", self.port),
+            format!("[http]\nbind-address = \"{}:{}\"\n", self.host(), self.port),
             format!("log-enabled = false\nauth-enabled = {}\n", options.admin.is_some()),
             options.max_body_size.map(|size| format!("max-body-size = {size}\n")).unwrap_or_default(),
-            if options.https { https(folder) } else { String::new() },
+            match &options.certificate {
+                Some(Certificate { certificate, key }) => https(certificate, key),
+                None if options.https => https_of_its_own(folder),
+                None => String::new(),
+            },
             "[monitor]\nstore-enabled = false\n".to_owned(),
         ];
         fs::write(folder.join("influxdb.conf"), config.concat()).unwrap();
@@ -138,7 +148,16 @@ impl Influxd {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}", if self.options.https { "https" } else { "http" }, self.port)
+        let Options { https, certificate, .. } = &self.options;
+        format!("{}://{}:{}", if *https || certificate.is_some() { "https" } else { "http" }, self.host(), self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn host(&self) -> &'static str {
+        self.options.host.unwrap_or("127.0.0.1")
     }
 
     /// The certificate that it speaks https with.
@@ -208,29 +227,15 @@ fn port() -> u16 {
 }
 
 /// Makes a certificate in a folder, and the configuration that speaks https with it.
-fn https(folder: &Path) -> String {
-    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=influxd",
-    ]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1"]);
-    let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert).output();
-    let made = made.unwrap_or_else(|error| panic!("cannot start openssl: {error}; run tests/run"));
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    format!("https-enabled = true\nhttps-certificate = {cert:?}\nhttps-private-key = {key:?}\n")
+fn https_of_its_own(folder: &Path) -> String {
+    let extensions = ["basicConstraints=critical,CA:FALSE", "subjectAltName=IP:127.0.0.1"];
+    let Certificate { certificate, key } = Certificate::self_signed(folder, "cert", &extensions);
+    https(&certificate, &key)
 }
 
+fn https(certificate: &Path, key: &Path) -> String {
+    format!("https-enabled = true\nhttps-certificate = {certificate:?}\nhttps-private-key = {key:?}\n")
+}
 fn points_of(measurement: &str, series: &Value) -> Vec<Value> {
     let tags: BTreeMap<String, String> = serde_json::from_value(series["tags"].clone()).unwrap_or_default();
     let tags: BTreeMap<String, String> = tags.into_iter().filter(|(_, value)| !value.is_empty()).collect();

@@ -3,8 +3,10 @@
 #![allow(dead_code)]
 
 pub(crate) mod agent;
+pub(crate) mod certificates;
 pub(crate) mod influxd;
 pub(crate) mod machine;
+pub(crate) mod names;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;

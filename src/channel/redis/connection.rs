@@ -30,7 +30,7 @@ use super::{
     resp::Excess,
     stream, target,
 };
-use crate::{channel::ChannelError, config, duration::for_people};
+use crate::{channel::ChannelError, config, connect, duration::for_people};
 
 /// The way to one Redis.
 pub(super) struct Link {
@@ -57,8 +57,6 @@ struct Shared {
 
 impl Link {
     pub(super) fn new(settings: &config::Redis, pattern: String) -> Result<Self, ChannelError> {
-        // rustls needs to be told which cryptography to use. Whoever was first has decided; both parties here want ring.
-        drop(rustls::crypto::ring::default_provider().install_default());
         let (info, target) = target::parse(settings)?;
         Ok(Self {
             info,
@@ -166,7 +164,9 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let stream = stream::connect(&self.info).await.map_err(Failure::Redis)?;
+        // A little less than the call has, which would say only that there was no answer.
+        let within = self.timeout - (self.timeout / 10).min(Duration::from_millis(100));
+        let stream = stream::connect(&self.info, within).await?;
         let traffic = Traffic::new(&self.limit);
         let guarded = Guarded::new(stream, Arc::clone(&traffic));
         // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
@@ -190,6 +190,10 @@ impl Link {
     fn explain(&self, doing: &str, failure: &Failure) -> ChannelError {
         match failure {
             Failure::Redis(error) => errors::sentence(doing, &self.target, &self.pattern, error),
+            Failure::Unreached(failure) => ChannelError::Unreachable {
+                what: format!("cannot {CONNECT} to {}", self.target),
+                why: [failure.to_string(), failure.remedy()].join(": "),
+            },
             Failure::Cut(excess) => errors::excess(doing, &self.target, *excess),
         }
     }
@@ -268,9 +272,11 @@ impl Drop for Driver {
 }
 
 /// Why there is no answer.
-enum Failure {
+pub(super) enum Failure {
     /// In the words of the client or of Redis.
     Redis(RedisError),
+    /// There was no connection.
+    Unreached(connect::Failure),
     /// More came than was asked for.
     Cut(Excess),
 }
@@ -285,7 +291,7 @@ impl Failure {
     fn is_for_good(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || errors::wants_new_connection(error),
-            Self::Cut(_) => true,
+            Self::Unreached(_) | Self::Cut(_) => true,
         }
     }
 }

@@ -150,21 +150,13 @@ fn answered(words: &str, target: &str, pattern: &str) -> Option<(String, String)
 
 /// What passes by itself or is on the way there, and what to look at when it does not.
 fn passing(words: &str, target: &str, error: &RedisError) -> Option<&'static str> {
-    let lower = words.to_ascii_lowercase();
     let code = |code: &str| has_code(words, code);
     Some(if code("LOADING") {
         "it has just started, wait until it has read its data"
     } else if code("MASTERDOWN") || code("CLUSTERDOWN") || code("TRYAGAIN") {
         "wait for the failover to end"
-    } else if lower.contains("certificate")
-        || lower.contains("tls")
-        || lower.contains("corrupt message")
-        || lower.contains("handshake")
-    {
-        "check that this port speaks TLS, that the certificate is for this host name and that the system trusts its issuer; \
-         redis:// connects without TLS"
-    } else if lower.contains("lookup") || lower.contains("name or service") || lower.contains("resolve") {
-        "check the host name in channel.redis.url and this machine's DNS"
+    } else if words.contains("alert: CertificateRequired") {
+        "it wants a certificate of its clients, and the agent has none: set tls-auth-clients to no or optional there"
     } else if error.is_timeout() && target.starts_with("rediss:") {
         "check that it is not stalled, that no firewall is in between, and that this port speaks TLS"
     } else if error.is_timeout() {

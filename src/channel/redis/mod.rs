@@ -68,8 +68,6 @@ impl RedisChannel {
     /// A channel that is not connected yet. `agent` goes into the leases' names; an in-progress list that no
     /// Python agent has touched for `threshold` is adopted.
     ///
-    /// Installs ring as the process's cryptography for rustls, if none is installed.
-    ///
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
     pub fn new(settings: &config::Redis, agent: &str, threshold: Duration) -> Result<Self, ChannelError> {

@@ -6,21 +6,32 @@ use std::{
     time::Duration,
 };
 
+use actix_service::fn_service;
+use actix_tls::connect::{ConnectInfo, Connection};
 use awc::{
     Client, ClientRequest, Connector,
     body::SizedStream,
     error::{ConnectError, SendRequestError},
-    http::header,
+    http::{Uri, header},
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt, stream};
-use rustls::{ClientConfig, RootCertStore};
+use url::Url;
 
 use super::verdict::Answer;
 use crate::{
     config::{Influxdb, Secret},
+    connect::{self, Security, Server, Service},
     duration::for_people,
+};
+
+/// InfluxDB in the sentences about a connection.
+const SERVICE: Service = Service {
+    name: "InfluxDB",
+    key: "publisher.influxdb.url",
+    place: "the host and port in publisher.influxdb.url",
+    plain: "http",
 };
 
 /// How much of an answer's body is read; the connection is closed when there is more.
@@ -49,34 +60,27 @@ pub(super) enum How {
 
 /// A server, spoken to with one connection that is kept.
 pub(super) struct Transport {
+    server: Server,
+    /// The URL as the HTTP client is told it: with http, since the connection is encrypted beneath it, and with a port.
     url: String,
     /// The value of the `Authorization` header.
     authorization: Option<String>,
     password: Option<Secret>,
     timeout: Duration,
     gzip: bool,
-    tls: Option<Arc<ClientConfig>>,
     client: Client,
 }
 
 impl Transport {
     /// Connects with the first request.
     pub(super) fn new(config: &Influxdb) -> Self {
-        let tls = config.url.starts_with("https:").then(tls);
-        let client = client(config.timeout, tls.as_ref());
+        let (server, url) = server(&config.url);
+        let client = client(config.timeout, &server);
         let authorization = config.username.as_ref().and_then(|username| {
             let request = client.post("").basic_auth(username, config.password.as_ref().map_or("", Secret::expose));
             Some(request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.to_owned())
         });
-        Self {
-            url: config.url.clone(),
-            authorization,
-            password: config.password.clone(),
-            timeout: config.timeout,
-            gzip: config.gzip,
-            tls,
-            client,
-        }
+        Self { server, url, authorization, password: config.password.clone(), timeout: config.timeout, gzip: config.gzip, client }
     }
 
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
@@ -102,7 +106,7 @@ impl Transport {
         let answer = answer?;
         if answer.status < 200 {
             // The final answer is still to come on this connection, and would be taken for that of the next request.
-            self.client = client(self.timeout, self.tls.as_ref());
+            self.client = client(self.timeout, &self.server);
         }
         Ok(answer)
     }
@@ -149,10 +153,7 @@ async fn exchange(request: ClientRequest, body: Bytes) -> Result<Answer, NoAnswe
 fn no_answer(error: SendRequestError) -> NoAnswer {
     let (how, why) = match error {
         SendRequestError::Connect(error) => match error {
-            ConnectError::Io(error) => (How::Unreachable, ["cannot connect: ", &error.to_string(), hint(&error)].concat()),
-            ConnectError::Timeout => (How::Unreachable, "cannot connect in time".to_owned()),
-            ConnectError::Resolver(error) => (How::Unreachable, ["cannot find the host: ", &error.to_string()].concat()),
-            ConnectError::NoRecords => (How::Unreachable, "cannot find the host: its name has no address".to_owned()),
+            ConnectError::Io(error) => (How::Unreachable, not_connected(&error)),
             ConnectError::Disconnected => (How::Cut, "the connection was closed before an answer came".to_owned()),
             error => (How::Unreachable, ["cannot connect: ", &error.to_string()].concat()),
         },
@@ -164,15 +165,11 @@ fn no_answer(error: SendRequestError) -> NoAnswer {
     NoAnswer { why, how }
 }
 
-/// What to look at.
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            "; check that InfluxDB is running there, and the host and port in publisher.influxdb.url"
-        }
-        // What rustls says of an answer that is not TLS.
-        io::ErrorKind::InvalidData => "; check whether that port speaks TLS, and https or http in publisher.influxdb.url",
-        _ => "",
+/// Why there is no connection, and what to look at.
+fn not_connected(error: &io::Error) -> String {
+    match error.get_ref().and_then(|error| error.downcast_ref::<connect::Failure>()) {
+        Some(failure) => format!("cannot connect: {failure}; {}", failure.remedy()),
+        None => format!("cannot connect: {error}"),
     }
 }
 
@@ -183,26 +180,33 @@ fn gzip(body: &[u8]) -> Bytes {
     encoder.finish().unwrap_or_default().into()
 }
 
-fn client(timeout: Duration, tls: Option<&Arc<ClientConfig>>) -> Client {
-    let mut connector = Connector::new().timeout(timeout).handshake_timeout(timeout);
-    if let Some(tls) = tls {
-        connector = connector.rustls_0_23(Arc::clone(tls));
-    }
+/// Where a URL that was checked leads, and the URL for the HTTP client.
+fn server(url: &str) -> (Server, String) {
+    let parsed = Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
+    let path = parsed.as_ref().map_or("", Url::path).trim_end_matches('/');
+    let security = if url.starts_with("https:") { Security::Tls(Some("http/1.1")) } else { Security::Plain };
+    (Server::new(&SERVICE, host, port, security), format!("http://{host}:{port}{path}"))
+}
+
+fn client(timeout: Duration, server: &Server) -> Client {
+    // A little less than the request has, which would say only that there was no answer.
+    let within = timeout - (timeout / 10).min(Duration::from_millis(100));
+    let server = Arc::new(server.clone());
+    let connect = move |request: ConnectInfo<Uri>| {
+        let server = Arc::clone(&server);
+        async move {
+            match server.connect(within).await {
+                Ok(stream) => Ok(Connection::new(request.request().clone(), stream)),
+                Err(failure) => Err(actix_tls::connect::ConnectError::Io(io::Error::other(failure))),
+            }
+        }
+    };
     Client::builder()
-        .connector(connector)
+        .connector(Connector::new().connector(fn_service(connect)).timeout(timeout))
         .disable_timeout()
         .disable_redirects()
         .add_default_header((header::USER_AGENT, concat!("kadabra/", env!("CARGO_PKG_VERSION"))))
         .finish()
-}
-
-/// TLS that trusts what the system trusts. Without any certificate every server is refused, and the error says so.
-fn tls() -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    // Whoever is first installs it for the whole process; it is the same one everywhere.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
 }

@@ -1,0 +1,246 @@
+//! Why there is no connection, in sentences for the person who must act.
+
+use std::{fmt, io, net::SocketAddr, time::Duration};
+
+use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
+
+use super::{Security, Server, Service, tls};
+use crate::{duration::for_people, quote::quote};
+
+/// Why an address was not connected to.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// There was no connection.
+    Tcp(io::Error),
+    /// There was one, and it could not be encrypted.
+    Tls(io::Error),
+    /// It said nothing in time.
+    Late,
+}
+
+/// How far it came.
+#[derive(Debug)]
+pub(super) enum Unreached {
+    /// The name was not found; in the resolver's words.
+    Name(String),
+    /// The resolver said nothing in time.
+    NameLate,
+    /// TLS cannot be spoken with anybody, or not with a host of this name.
+    Unsafe(String),
+    /// Of each address why.
+    Addresses(Vec<(SocketAddr, Why)>),
+}
+
+/// Why a server was not reached. Prints what happened; [`Failure::remedy`] says what to do.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    service: &'static Service,
+    host: String,
+    security: Security,
+    within: Duration,
+    unreached: Unreached,
+}
+
+impl std::error::Error for Failure {}
+
+impl Failure {
+    /// `within`: the time that all of it had.
+    pub(super) fn new(server: &Server, within: Duration, unreached: Unreached) -> Self {
+        let Server { service, host, security, .. } = server;
+        Self { service, host: host.clone(), security: *security, within, unreached }
+    }
+
+    /// Whether a certificate was refused.
+    pub(super) fn is_about_a_certificate(&self) -> bool {
+        let Unreached::Addresses(attempts) = &self.unreached else { return false };
+        attempts.iter().any(|(_, why)| matches!(why.rustls(), Some(rustls::Error::InvalidCertificate(_))))
+    }
+
+    /// What to look at.
+    pub(crate) fn remedy(&self) -> String {
+        let Service { name, key, place, plain } = self.service;
+        match &self.unreached {
+            Unreached::Name(_) | Unreached::NameLate => format!("check the host name in {key} and this machine's DNS"),
+            // It says itself what to do.
+            Unreached::Unsafe(_) => format!("{plain}:// in {key} connects without TLS"),
+            Unreached::Addresses(attempts) => {
+                // What got furthest says most.
+                let furthest = attempts.iter().map(|(_, why)| why).max_by_key(|why| why.furthest());
+                match furthest {
+                    Some(why @ Why::Tls(_)) => self.remedy_of_tls(why.rustls()),
+                    Some(Why::Tcp(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        format!("check that {name} is running there, and {place}")
+                    }
+                    Some(Why::Late) if self.security != Security::Plain => {
+                        "check that it is not stalled, that no firewall is in between, and that this port speaks TLS".to_owned()
+                    }
+                    Some(Why::Late) => "check that it is not stalled, and that no firewall is in between".to_owned(),
+                    _ => format!("check {place}, and this machine's network"),
+                }
+            }
+        }
+    }
+
+    fn remedy_of_tls(&self, error: Option<&rustls::Error>) -> String {
+        let Service { key, plain, .. } = self.service;
+        let host = &self.host;
+        match error {
+            Some(rustls::Error::InvalidCertificate(why)) => match why {
+                why if is_by_another(why) => trust_it("its issuer's, or its own"),
+                why if tls::is_an_authority(why) => format!(
+                    "{}, or make one that is a server's: openssl req -x509 with -addext basicConstraints=critical,CA:FALSE",
+                    trust_it("this very one")
+                ),
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "renew it there; should it be new, check this machine's clock".to_owned()
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "check this machine's clock, and that of who made it".to_owned()
+                }
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    format!("write a host that it is for into {key}, or {}", make_one(host))
+                }
+                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                    "make one with extendedKeyUsage=serverAuth, or without extendedKeyUsage".to_owned()
+                }
+                _ => make_one(host),
+            },
+            Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) | rustls::Error::PeerIncompatible(_)) => {
+                "enable TLS 1.2 or 1.3 there".to_owned()
+            }
+            Some(rustls::Error::AlertReceived(_)) => {
+                "look into the log there; if it wants a certificate of its clients, have it ask for none, since the agent has none"
+                    .to_owned()
+            }
+            _ => format!("check whether that port speaks TLS; {plain}:// in {key} connects without"),
+        }
+    }
+}
+
+/// Whether nobody whom the system trusts has issued it: nobody of the name that it gives its issuer, or somebody with another
+/// key.
+fn is_by_another(why: &CertificateError) -> bool {
+    matches!(
+        why,
+        CertificateError::UnknownIssuer
+            | CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+    )
+}
+
+/// `what`: which certificate.
+fn trust_it(what: &str) -> String {
+    format!(
+        "put {what} among the certificates that this system trusts (Debian: copy it to /usr/local/share/ca-certificates/NAME.crt \
+         and run update-ca-certificates), or into a file that the environment variable SSL_CERT_FILE names"
+    )
+}
+
+fn make_one(host: &str) -> String {
+    let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+    format!("make one that is for this host: openssl req -x509 … -addext subjectAltName={kind}:{host}")
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.unreached {
+            Unreached::Name(why) => write!(f, "cannot find the host {}: {why}", self.host),
+            Unreached::NameLate => {
+                write!(f, "cannot find the host {}: no answer of the resolver within {}", self.host, for_people(self.within))
+            }
+            Unreached::Unsafe(why) => write!(f, "TLS: {why}"),
+            Unreached::Addresses(attempts) => {
+                let is_an_address = self.host.parse::<std::net::IpAddr>().is_ok();
+                for (index, (address, why)) in attempts.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str(", ")?;
+                    }
+                    if is_an_address {
+                        write!(f, "{}", Said(why, self))?;
+                    } else {
+                        write!(f, "{address}: {}", Said(why, self))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why an address was not connected to, in words.
+struct Said<'a>(&'a Why, &'a Failure);
+
+impl Why {
+    /// The later something fails, the more it says.
+    fn furthest(&self) -> u8 {
+        match self {
+            Self::Tls(_) => 3,
+            Self::Tcp(error) if error.kind() == io::ErrorKind::ConnectionRefused => 2,
+            Self::Late => 1,
+            Self::Tcp(_) => 0,
+        }
+    }
+
+    fn rustls(&self) -> Option<&rustls::Error> {
+        match self {
+            Self::Tls(error) => error.get_ref()?.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(why, Failure { host, within, .. }) = self;
+        match (why, why.rustls()) {
+            (_, Some(rustls::Error::InvalidCertificate(why))) => refused(f, why, host),
+            (_, Some(rustls::Error::InvalidMessage(_))) => f.write_str("what answers does not speak TLS"),
+            (Why::Tls(error), None) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the connection was closed before it was encrypted")
+            }
+            (Why::Tcp(error), _) => write!(f, "{error}"),
+            (Why::Tls(error), _) => write!(f, "TLS: {error}"),
+            (Why::Late, _) => write!(f, "no answer within {}", for_people(*within)),
+        }
+    }
+}
+
+/// Why a certificate was refused.
+fn refused(f: &mut fmt::Formatter<'_>, why: &CertificateError, host: &str) -> fmt::Result {
+    match why {
+        CertificateError::UnknownIssuer => f.write_str("its certificate was issued by nobody whom this system trusts"),
+        why if is_by_another(why) => {
+            f.write_str("its certificate was not issued by whom this system trusts under the name of its issuer")
+        }
+        why if tls::is_an_authority(why) => f.write_str(
+            "its certificate is an authority's (CA:TRUE, as openssl req -x509 makes them), and itself not among those that this \
+             system trusts",
+        ),
+        CertificateError::ExpiredContext { not_after, .. } => write!(f, "its certificate has expired, at {}", time(*not_after)),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            write!(f, "its certificate is not valid yet, before {}", time(*not_before))
+        }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            f.write_str("its certificate names no host (it has no subjectAltName, and CN alone does not count)")
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            write!(f, "its certificate is for {}, not for {host}", quote(&names.join(", ")))
+        }
+        why => match tls::webpki_error(why) {
+            Some(webpki::Error::UnsupportedCertVersion) => f.write_str("its certificate is not of X.509 version 3"),
+            _ => write!(f, "its certificate cannot be used: {why}"),
+        },
+    }
+}
+
+/// `DnsName("host")` as `host`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
+
+fn time(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("second {seconds}"), |time| time.to_string())
+}
