@@ -133,11 +133,22 @@ impl RedisChannel {
                 Err(ChannelError::Refused { what, mend })
             }
             Err(ChannelError::Refused { what, mend }) if what.contains("can't run this command or subcommand") => {
-                check::permissions(self).await?;
+                let what = match check::permissions(self).await {
+                    Err(ChannelError::Refused { what: tried, .. }) => with_the_command(&what, &tried),
+                    _ => what,
+                };
                 Err(ChannelError::Refused { what, mend })
             }
             other => other,
         }
+    }
+}
+
+/// What could not be done, from one sentence, and the command that is not allowed, from that of the trial of each.
+fn with_the_command(refused: &str, tried: &str) -> String {
+    match (refused.split_once(": "), tried.split_once(": ")) {
+        (Some((what, _)), Some((_, why))) => format!("{what}: {why}"),
+        _ => refused.to_owned(),
     }
 }
 
