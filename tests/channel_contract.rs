@@ -259,7 +259,7 @@ pub(crate) async fn letters_are_parked_with_all_that_is_needed_to_look_into_them
     assert_eq!(dead[1].refused, r#"[{"metric":"cpu","reason":"\"field type\" conflict"}]"#);
     assert!(dead[1].time.starts_with("20") && dead[1].time.ends_with('Z'));
     assert_eq!(channel.depth().await.unwrap().dead, 2);
-    assert_eq!(channel.book().tally(), Tally { received: 4, published: 2, parked: 2, ..Tally::default() });
+    assert_eq!(channel.book().tally(), Tally { leased: 4, published: 2, parked: 2, ..Tally::default() });
     settled(&*channel).await;
 }
 
@@ -338,7 +338,7 @@ pub(crate) async fn whoever_slept_past_the_expiry_can_settle_nothing<H: Home>() 
     drop(three);
     assert_eq!(sleeper.complete(&mut four, &[]).await.unwrap().lost, 1);
     assert_eq!(sleeper.give_back().await.unwrap(), 0);
-    assert_eq!(sleeper.book().tally(), Tally { received: 4, given_back: 4, lost: 4, ..Tally::default() });
+    assert_eq!(sleeper.book().tally(), Tally { leased: 4, given_back: 4, lost: 4, ..Tally::default() });
     let depth = other.depth().await.unwrap();
     assert_eq!((depth.dead, depth.queued), (0, 0));
     assert_eq!(other.complete(&mut vec![theirs], &[]).await.unwrap().messages, 4);

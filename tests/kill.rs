@@ -9,10 +9,10 @@ use super::support::{
 
 /// The sums that the agent says at its end.
 fn ledger(lines: &[serde_json::Value]) -> (u64, u64) {
-    let line = lines.iter().rfind(|line| line.get("received").is_some()).expect("the agent says its ledger at the end");
+    let line = lines.iter().rfind(|line| line.get("leased").is_some()).expect("the agent says its ledger at the end");
     let count = |key: &str| line[key].as_u64().unwrap_or_else(|| panic!("{key} in {line}"));
     let accounted = count("published") + count("parked") + count("given_back") + count("in_flight");
-    (count("received"), accounted)
+    (count("leased"), accounted)
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn an_agent_killed_while_it_drains_loses_and_doubles_nothing() {
     let mut agent = pipeline.agent().env(small.0, small.1).start();
     pipeline.assert_all_written(0..MESSAGES);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
-    let (received, accounted) = ledger(&agent.log_lines());
-    assert_eq!(received, accounted, "the ledger balances");
+    let (leased, accounted) = ledger(&agent.log_lines());
+    assert_eq!(leased, accounted, "the ledger balances");
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn redis_killed_while_the_agent_drains_loses_and_doubles_nothing() {
     pipeline.redis.restart();
     pipeline.assert_all_written(0..MESSAGES);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
-    let (received, accounted) = ledger(&agent.log_lines());
-    assert_eq!(received, accounted, "the ledger balances");
+    let (leased, accounted) = ledger(&agent.log_lines());
+    assert_eq!(leased, accounted, "the ledger balances");
 }
 
 #[test]

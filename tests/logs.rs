@@ -33,7 +33,7 @@ fn at_info_there_is_no_line_per_message() {
             assert!(line[key].is_string(), "{key} in {line}");
         }
     }
-    let ledger = lines.iter().find(|line| line.get("received").is_some()).unwrap();
+    let ledger = lines.iter().find(|line| line.get("balances").is_some()).unwrap();
     assert_eq!((&ledger["published"], &ledger["parked"], &ledger["in_flight"]), (&2000.into(), &1.into(), &0.into()));
 }
 

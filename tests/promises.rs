@@ -6,6 +6,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "backlog.rs"]
+mod backlog;
 #[path = "bounds.rs"]
 mod bounds;
 #[path = "channel_contract.rs"]

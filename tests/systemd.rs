@@ -5,9 +5,9 @@ use std::{io::ErrorKind, os::unix::net::UnixDatagram, path::PathBuf, time::Durat
 use tempfile::TempDir;
 
 use super::support::{
-    agent::Builder,
-    pipeline::{PATIENCE, Pipeline},
-    process::wait_for,
+    agent::{Agent, Builder},
+    pipeline::{PATIENCE, Pipeline, config_of, numbered},
+    process::{free_port, wait_for},
 };
 
 /// systemd's end of the socket.
@@ -100,4 +100,25 @@ fn the_watchdog_is_not_fed_while_an_actor_makes_no_progress() {
     assert_eq!(agent.wait(Duration::from_secs(30)), Some(71));
     let heard = systemd.heard();
     assert!(!heard.iter().any(|message| message.contains("WATCHDOG=1")), "{heard:?}");
+}
+
+#[test]
+fn the_status_has_what_waits_and_what_is_refused_to_clients() {
+    let systemd = Systemd::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, port) = (folder.path().join("queue.db"), free_port());
+    let channel = format!("[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {path:?}\nlisten = \"127.0.0.1:{port}\"");
+    // Nobody is there.
+    let agent = Agent::with(&config_of(&channel, "http://127.0.0.1:1"));
+    let mut agent = systemd.starts(agent).start();
+    systemd.wait("READY=1");
+    let mut client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap().get_connection().unwrap();
+    let push = |client: &mut redis::Connection, list: &str| {
+        redis::cmd("LPUSH").arg(list).arg(numbered(1)).arg(numbered(2)).query::<u64>(client)
+    };
+    push(&mut client, "kadabra_queue").unwrap();
+    systemd.wait("2 accepted, 0 published, 0 parked, 2 in flight, 2 messages wait, 2 of them in hand, the oldest for ");
+    push(&mut client, "typo").unwrap_err();
+    systemd.wait("pushes are refused, since they are to another list than queue_key in [channel.embedded]");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

@@ -98,6 +98,9 @@ use crate::{
 /// How long giving back what is left may take at the end, beyond the shutdown time-out.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long counting what waits may take at the end.
+const COUNT_WITHIN: Duration = Duration::from_millis(500);
+
 /// How long to wait at the end for the threads.
 const JOIN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -137,7 +140,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
 
     let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut stop).await;
     if let Some(exit) = exit {
-        say_end(&exit, &channel.book().tally(), &log);
+        say_end(&exit, &channel.tally(), &log);
         return exit;
     }
 
@@ -271,12 +274,18 @@ async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger
             Err(why) => not_given_back(&why, exit, log),
         }
     };
+    let depth = tokio::time::timeout(COUNT_WITHIN, channel.depth());
+    let backlog = if joined && exit != Exit::NotGivenBack {
+        depth.await.ok().and_then(Result::ok).map(|depth| depth.backlog())
+    } else {
+        None
+    };
     // It is as safe without that, and only less tidy. A thread that hangs may keep it from coming.
     if joined && let Ok(Err(why)) = tokio::time::timeout(REST_WITHIN, channel.rest()).await {
         warn!(log, "the channel could not be tidied up"; "why" => %why);
     }
-    let tally = book.tally();
-    Ledger(tally).say(log);
+    let tally = channel.tally();
+    Ledger(tally, backlog).say(log);
     say_end(&exit, &tally, log);
     exit
 }

@@ -31,8 +31,13 @@ struct Recover;
 #[rtype(result = "()")]
 struct Look;
 
-/// How the channel stands is asked for no more often than this, however often leases are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How the channel stands is asked for no more often than this, however often leases are looked for, and no less often than that.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// A warning comes in time, and what is said of the backlog is true.
+fn look_every(environment: &Environment) -> Duration {
+    environment.recover_every.min(environment.patience.age / 2).clamp(LOOK_EVERY.0, LOOK_EVERY.1)
+}
 
 /// The actor.
 pub(super) struct Nanny {
@@ -159,7 +164,7 @@ impl Actor for Nanny {
         // Three chances before a lease runs out.
         ctx.run_interval((self.environment.lease / 3).max(Duration::from_millis(10)), |_, ctx| ctx.notify(Renew));
         ctx.run_interval(self.environment.recover_every, |_, ctx| ctx.notify(Recover));
-        ctx.run_interval(self.environment.recover_every.max(LOOK_EVERY), |_, ctx| ctx.notify(Look));
+        ctx.run_interval(look_every(&self.environment), |_, ctx| ctx.notify(Look));
         let channel = Arc::clone(&self.environment.channel);
         let address = ctx.address();
         ctx.spawn(

@@ -46,8 +46,11 @@ impl Status {
     }
 
     fn sentence(&self) -> String {
-        let tally = self.channel.book().tally();
-        let counts = format!("{} published, {} parked, {} in flight", tally.published, tally.parked, tally.in_flight);
+        let tally = self.channel.tally();
+        let accepted = tally.accepted.map(|accepted| format!("{} accepted, ", accepted.all)).unwrap_or_default();
+        let waiting = self.channel.backlog().map(|backlog| format!(", {backlog}")).unwrap_or_default();
+        let counts =
+            format!("{accepted}{} published, {} parked, {} in flight{waiting}", tally.published, tally.parked, tally.in_flight);
         if self.stopping {
             return format!("stopping; {counts}");
         }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -15,8 +16,8 @@ pub struct LeaseId(pub String);
 /// What has happened to messages since the process started, in messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
-    /// Leased from the channel, or set aside by it as too large to be leased.
-    pub received: u64,
+    /// Leased from the channel, each time anew, or set aside by it as too large to be leased.
+    pub leased: u64,
     /// Completed, in full or in part, and not parked.
     pub published: u64,
     /// Completed by becoming a dead letter.
@@ -30,13 +31,46 @@ pub struct Tally {
     /// Dead letters, of whichever agent, that this process dropped to make room for newer ones. They were parked
     /// before, so they are no part of the balance; a drop whose answer was lost is not in it.
     pub letters_dropped: u64,
+    /// Where messages are pushed to this process, what has become of all that it has accepted.
+    pub accepted: Option<Accepted>,
+}
+
+/// What a queue that is part of this process has accepted since it was opened, in messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Accepted {
+    /// Those whose push was answered, and those that were found: an earlier process had accepted them.
+    pub all: u64,
+    /// Of those: found.
+    pub found: u64,
+    /// Neither published nor parked nor dropped: what is in hand, too.
+    pub waiting: u64,
+    /// Deleted by somebody, as by `DEL`, before they were published.
+    pub dropped: u64,
 }
 
 impl Tally {
-    /// Whether every received message is accounted for.
+    /// Whether every message is accounted for: what was accepted, where this process accepts messages, and what was leased
+    /// otherwise, since others lease from there, too.
     #[must_use]
     pub fn balances(&self) -> bool {
-        self.received == self.published + self.parked + self.given_back + self.in_flight
+        self.due() == self.accounted_for()
+    }
+
+    /// How many messages there are to be accounted for.
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        self.accepted.map_or(self.leased, |accepted| accepted.all)
+    }
+
+    /// How many messages are.
+    #[must_use]
+    pub fn accounted_for(&self) -> u64 {
+        let done = self.published.saturating_add(self.parked);
+        let rest = match self.accepted {
+            Some(Accepted { waiting, dropped, .. }) => waiting.saturating_add(dropped),
+            None => self.given_back.saturating_add(self.in_flight),
+        };
+        done.saturating_add(rest)
     }
 
     fn count(&mut self, messages: u64, how: Settlement) {
@@ -84,6 +118,8 @@ struct Entry {
     filled: bool,
     /// It was found to have expired and to be somebody else's; its holder does not know yet.
     struck: bool,
+    /// When it got its messages.
+    since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +200,13 @@ impl LeaseBook {
         pages.open.iter().filter(|(_, entry)| entry.filled && !entry.struck).map(|(id, _)| id.clone()).collect()
     }
 
+    /// For how long the open lease has been open that has been so longest.
+    #[must_use]
+    pub fn longest_open(&self) -> Option<Duration> {
+        let pages = self.pages();
+        pages.open.values().filter(|entry| entry.messages > 0).filter_map(|entry| entry.since).min().map(|since| since.elapsed())
+    }
+
     /// Strikes open leases that are not ours any more, so that they are not renewed. They are counted, as lost,
     /// when their holders come to settle or drop them.
     pub fn strike(&self, ids: &[LeaseId]) {
@@ -212,7 +255,7 @@ impl LeaseBook {
     /// Counts messages that the channel set aside by itself.
     pub fn set_aside(&self, messages: u64) {
         let mut pages = self.pages();
-        pages.tally.received += messages;
+        pages.tally.leased += messages;
         pages.tally.parked += messages;
         pages.unsaid += messages;
     }
@@ -252,14 +295,14 @@ impl Lease {
         self.messages.iter().map(Vec::len).sum()
     }
 
-    /// Puts the messages in that the channel answered with, and counts them as received.
+    /// Puts the messages in that the channel answered with, and counts them as leased.
     pub fn fill(&mut self, messages: Vec<Vec<u8>>, adopted: bool) {
         let count = messages.len();
         self.messages = messages;
         self.adopted = adopted;
         let mut pages = self.book.change();
-        pages.open.insert(self.id.clone(), Entry { messages: count, filled: true, struck: false });
-        pages.tally.received += count as u64;
+        pages.open.insert(self.id.clone(), Entry { messages: count, filled: true, struck: false, since: Some(Instant::now()) });
+        pages.tally.leased += count as u64;
         pages.tally.in_flight += count as u64;
     }
 
@@ -318,7 +361,7 @@ mod tests {
         assert!(tally.balances());
         assert_eq!(
             tally,
-            Tally { received: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7, letters_dropped: 0 }
+            Tally { leased: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7, ..Tally::default() }
         );
         assert_eq!(book.dropped(), [LeaseId("d".into())]);
     }
@@ -331,7 +374,7 @@ mod tests {
         };
         assert!(!panics(|_| {}));
         assert!(panics(|pages| pages.tally.published = 1));
-        assert!(panics(|pages| pages.tally = Tally { received: 1, in_flight: 1, ..Tally::default() }));
+        assert!(panics(|pages| pages.tally = Tally { leased: 1, in_flight: 1, ..Tally::default() }));
     }
 
     #[test]
@@ -343,7 +386,7 @@ mod tests {
         assert_eq!(book.dropped(), [LeaseId("a".into())]);
         held.settle(Settlement::Completed { parked: 0 });
         drop(struck);
-        assert_eq!(book.tally(), Tally { received: 7, given_back: 7, lost: 4, ..Tally::default() });
+        assert_eq!(book.tally(), Tally { leased: 7, given_back: 7, lost: 4, ..Tally::default() });
         assert_eq!(book.dropped(), [LeaseId("a".into())]);
     }
 
@@ -366,7 +409,7 @@ mod tests {
         book.ended(&LeaseId("b".into()), Settlement::Lost);
         book.ended(&LeaseId("b".into()), Settlement::Lost);
         assert!(book.dropped().is_empty() && book.tally().balances());
-        assert_eq!(book.tally(), Tally { received: 7, published: 2, parked: 1, given_back: 4, lost: 4, ..Tally::default() });
+        assert_eq!(book.tally(), Tally { leased: 7, published: 2, parked: 1, given_back: 4, lost: 4, ..Tally::default() });
     }
 
     #[test]
@@ -378,7 +421,7 @@ mod tests {
         assert_eq!(book.tally().in_flight, 5);
         settled.settle(Settlement::Lost);
         drop(dropped);
-        assert_eq!(book.tally(), Tally { received: 5, given_back: 5, lost: 5, ..Tally::default() });
+        assert_eq!(book.tally(), Tally { leased: 5, given_back: 5, lost: 5, ..Tally::default() });
         assert!(book.dropped().is_empty());
     }
 }

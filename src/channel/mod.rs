@@ -8,15 +8,18 @@ pub mod embedded;
 mod pressure;
 pub mod redis;
 
-pub use book::{Lease, LeaseBook, LeaseId, Settlement, Tally};
+pub use book::{Accepted, Lease, LeaseBook, LeaseId, Settlement, Tally};
 pub use pressure::{Patience, Pressure, Refused, Threat, Warning};
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slog::Logger;
 
-use crate::config::{self, Settings};
+use crate::{
+    config::{self, Settings},
+    duration::for_people,
+};
 
 /// How many more messages somebody downstream has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +80,53 @@ pub struct Recovered {
 /// What a channel holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages waiting.
+    /// Messages that nobody has leased.
     pub queued: u64,
+    /// Messages under a lease, of all agents.
+    pub leased: u64,
     /// Open leases, of all agents.
     pub leases: u64,
     /// Dead letters.
     pub dead: u64,
     /// Messages in the Python agent's in-progress list.
     pub inprogress: u64,
+    /// For how long the oldest of all those has been there, as far as that is known: see [`Backlog::age`].
+    pub age: Option<Duration>,
+}
+
+impl Depth {
+    /// What waits.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let waiting = self.queued.saturating_add(self.leased).saturating_add(self.inprogress);
+        Backlog { waiting, in_hand: self.leased, age: self.age }
+    }
+}
+
+/// What waits in a channel: everything that was accepted and is not done, leased or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Backlog {
+    /// Messages.
+    pub waiting: u64,
+    /// Of those: under a lease, in some agent's hands.
+    pub in_hand: u64,
+    /// For how long the oldest waits. Where messages are pushed to this process, since it was accepted. In a Redis, which does not
+    /// tell that, since it was queued by the clock of its client, if it says so; and at least since this process has it in hand.
+    pub age: Option<Duration>,
+}
+
+impl fmt::Display for Backlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { waiting, in_hand, age } = self;
+        write!(f, "{waiting} {}", if *waiting == 1 { "message waits" } else { "messages wait" })?;
+        if *in_hand > 0 {
+            write!(f, ", {in_hand} of them in hand")?;
+        }
+        match age {
+            Some(age) if *waiting > 0 => write!(f, ", the oldest for {}", for_people(Duration::from_secs(age.as_secs()))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why a channel did not do what it was asked.
@@ -172,6 +214,16 @@ pub trait Channel: Send + Sync {
 
     /// Counts what the channel holds.
     async fn depth(&self) -> Result<Depth, ChannelError>;
+
+    /// What has happened to messages since the process started.
+    fn tally(&self) -> Tally {
+        self.book().tally()
+    }
+
+    /// What waits, without asking anybody: as it is now, or was when it was last counted. `None` while nobody knows.
+    fn backlog(&self) -> Option<Backlog> {
+        None
+    }
 
     /// What clients push to, where that is part of this process: somebody must serve them then.
     fn front(&self) -> Option<Arc<dyn Front>> {

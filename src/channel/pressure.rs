@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use super::Backlog;
 use crate::config;
 
 /// In which way waiting messages are in danger, or waiting too long.
@@ -92,6 +93,14 @@ pub struct Patience {
     pub age: Duration,
     /// More messages than this wait.
     pub messages: u64,
+}
+
+impl Backlog {
+    /// Whether so much waits, or for so long, that it is worth a warning.
+    #[must_use]
+    pub fn is_long(&self, patience: &Patience) -> bool {
+        self.waiting > patience.messages || self.age.is_some_and(|age| age > patience.age)
+    }
 }
 
 impl From<&config::Nanny> for Patience {

@@ -77,11 +77,9 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded) -> bool {
     let shown = embedded.path.display();
     match described.await {
         Ok(info) => {
-            let (Standing { waiting, dead, .. }, pressure) =
+            let (Standing { backlog, dead, .. }, pressure) =
                 of_a_running_agent(&info, embedded, &Patience::from(&settings.nanny));
-            say(format_args!(
-                "ok: channel: an agent is running on the queue in {shown}, where {waiting} messages wait, {dead} dead letters"
-            ));
+            say(format_args!("ok: channel: an agent is running on the queue in {shown}, where {backlog}; {dead} dead letters"));
             warn(&pressure);
             true
         }
@@ -97,8 +95,11 @@ async fn open(settings: &Settings) -> Result<(String, String, Pressure), Channel
     let reached = channel.open().await?;
     let depth = channel.depth().await?;
     let waiting = format!(
-        "{} messages wait, {} leases are open, {} dead letters, {} in a Python agent's in-progress list",
-        depth.queued, depth.leases, depth.dead, depth.inprogress
+        "{}; {} leases are open, {} dead letters, {} in a Python agent's in-progress list",
+        depth.backlog(),
+        depth.leases,
+        depth.dead,
+        depth.inprogress
     );
     Ok((reached, waiting, channel.pressure(&Patience::from(&settings.nanny)).await?))
 }

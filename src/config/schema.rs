@@ -421,7 +421,7 @@ pub static KEYS: &[Key] = &[
         path: "nanny.frequency",
         kind: Kind::Duration { min: millis(100), max: secs(HOUR) },
         default: Fallback::Is("30s"),
-        doc: "How often to look for messages that no living agent works on, and how the channel stands (that at most once a second).",
+        doc: "How often to look for messages that no living agent works on, and how the channel stands (that every second at most, and at least every 5 seconds and twice in warn_age).",
     },
     Key {
         path: "nanny.threshold",
@@ -433,7 +433,7 @@ pub static KEYS: &[Key] = &[
         path: "nanny.warn_age",
         kind: Kind::Duration { min: secs(1), max: secs(24 * HOUR) },
         default: Fallback::Is("5m"),
-        doc: "How long the oldest message may wait before the log and check --online warn, by the clock of the client that queued it.",
+        doc: "How long the oldest message may wait before the log and check --online warn, in an agent's hands or not: since it was accepted or, in a Redis, was queued by the clock of its client.",
     },
     Key {
         path: "nanny.warn_messages",

@@ -245,7 +245,13 @@ impl Life {
         };
         let count = |key: &str| ledger[key].as_u64().ok_or_else(|| format!("no {key} in its ledger {ledger}"));
         let (published, parked) = (count("published")?, count("parked")?);
-        if ledger["balances"] != true {
+        // What an agent says of the sum is not all: it is reckoned here, too.
+        let due = if ledger.get("accepted").is_some() {
+            (count("accepted")?, published + parked + count("waiting")? + count("dropped")?)
+        } else {
+            (count("leased")?, published + parked + count("given_back")? + count("in_flight")?)
+        };
+        if ledger["balances"] != true || due.0 != due.1 {
             return Err(format!("its ledger does not balance: {ledger}"));
         }
         // A thread that has not ended goes on until the process does.

@@ -104,7 +104,7 @@ fn a_damaged_message_becomes_a_dead_letter_and_nobody_waits_for_it() {
         assert_eq!(lease.messages, [numbers(0..3), numbers(6..9)].concat());
         channel.complete(&mut vec![lease], &[]).await.unwrap();
         let tally = channel.book().tally();
-        assert_eq!((tally.received, tally.published, tally.parked), (9, 6, 3));
+        assert_eq!((tally.leased, tally.published, tally.parked), (9, 6, 3));
         let depth = channel.depth().await.unwrap();
         assert_eq!((depth.queued, depth.dead), (0, 1));
         let patience = kadabra::channel::Patience { age: Duration::MAX, messages: 100 };

@@ -103,7 +103,7 @@ fn a_backlog_is_told_of_by_its_age_and_by_its_length() {
     }
     push(&mut redis, (0..1000).map(|n| n.to_string()));
     let said = only(&server, Threat::Backlog);
-    assert!(said.contains("1008 wait;"), "{said}");
+    assert!(said.contains("1008 messages wait;"), "{said}");
 }
 
 #[test]
@@ -139,4 +139,55 @@ fn what_the_user_may_not_ask_is_left_out() {
     assert!(found.unknown.len() == 1 && found.unknown[0].contains("config"), "{found:?}");
     let _: () = redis::cmd("ACL").arg(&["SETUSER", "kadabra", "-info"]).query(&mut redis).unwrap();
     assert_eq!(pressure(&settings).unknown.len(), 3);
+}
+
+#[test]
+fn what_any_agent_has_in_hand_waits_as_long_as_its_oldest() {
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    let queued = |before: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(before);
+        let at = at.strftime(&DEFAULT_TIMESTAMP_FORMAT.replace("%f", "%6f")).to_string();
+        format!(r#"{{"counters": [], "timestamp_format": "{DEFAULT_TIMESTAMP_FORMAT}", "serialized_at": "{at}"}}"#)
+    };
+    let (settings, other) = (settings(&server.url()), settings(&server.url()));
+    run(async {
+        let (here, there) =
+            (RedisChannel::new(&settings, "here", LONG).unwrap(), RedisChannel::new(&other, "there", LONG).unwrap());
+        assert_eq!(here.backlog(), None, "it has not been counted");
+        assert_eq!(here.depth().await.unwrap().backlog(), kadabra::channel::Backlog::default());
+        push(&mut redis, [queued(900), queued(800), queued(700), queued(600)]);
+        let _: usize = redis.lpush("kadabra_inprogress", queued(500)).unwrap();
+        let held = receive(&there, 1, 1000).await.unwrap();
+        let mut mine = vec![receive(&here, 1, 1000).await.unwrap()];
+        let told = async |channel: &RedisChannel| {
+            let backlog = channel.depth().await.unwrap().backlog();
+            assert_eq!(channel.backlog().unwrap().waiting, backlog.waiting);
+            (backlog.waiting, backlog.in_hand, backlog.age.unwrap().as_secs() / 10 * 10)
+        };
+        assert_eq!(told(&here).await, (5, 2, 900), "another agent's, too");
+        there.complete(&mut vec![held], &[]).await.unwrap();
+        assert_eq!(told(&here).await, (4, 1, 800));
+        here.complete(&mut mine, &[]).await.unwrap();
+        assert_eq!(told(&there).await, (3, 0, 700));
+        let _: () = redis.del(Q).unwrap();
+        assert_eq!(told(&there).await, (1, 0, 500), "what a Python agent had in progress");
+    });
+}
+
+#[test]
+fn more_leases_than_are_looked_at_at_once_are_all_counted() {
+    let server = RedisServer::start();
+    push(&mut server.connection(), (0..1001).map(|n| n.to_string()));
+    let settings = settings(&server.url());
+    run(async {
+        let channel = RedisChannel::new(&settings, "here", LONG).unwrap();
+        let mut leases = Vec::new();
+        while let Some(lease) = receive(&channel, 1, 100).await {
+            leases.push(lease);
+        }
+        let depth = channel.depth().await.unwrap();
+        assert_eq!((depth.leases, depth.leased, depth.backlog().waiting), (1001, 1001, 1001));
+        channel.release(&mut leases).await.unwrap();
+    });
 }

@@ -48,7 +48,7 @@ const SCRIPTS: &[(&str, &str, &[Act])] = &[
     ("snapshot", include_str!("../../src/channel/redis/lua/snapshot.lua"), &[Act::Adopt]),
     ("adopt", include_str!("../../src/channel/redis/lua/adopt.lua"), &[Act::Adopt, Act::AdoptToOthers]),
     ("sweep", include_str!("../../src/channel/redis/lua/sweep.lua"), &[Act::Sweep, Act::SweepTried]),
-    ("oldest", include_str!("../../src/channel/redis/lua/oldest.lua"), &[Act::Look]),
+    ("backlog", include_str!("../../src/channel/redis/lua/backlog.lua"), &[Act::Look]),
     ("set_apart", include_str!("../../src/channel/redis/lua/set_apart.lua"), &[Act::SetApart, Act::SetApartTooLarge]),
     ("take_over", include_str!("../../src/channel/redis/lua/take_over.lua"), &[Act::TakeOver]),
     ("forget_portion", include_str!("../../src/channel/redis/lua/forget_portion.lua"), &[Act::Forget]),

@@ -30,7 +30,7 @@ fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
         );
         assert_eq!(field(1, "refused"), r#"[{"metric":"cpu","reason":"\"field type\" conflict"}]"#);
         assert!(field(1, "time").starts_with("20") && field(1, "time").ends_with('Z'));
-        assert_eq!(channel.book().tally(), Tally { received: 4, published: 2, parked: 2, ..Tally::default() });
+        assert_eq!(channel.book().tally(), Tally { leased: 4, published: 2, parked: 2, ..Tally::default() });
         settled(&channel, &mut redis);
     });
 }
@@ -123,7 +123,7 @@ fn whoever_slept_past_the_expiry_can_settle_nothing() {
         drop(three);
         assert_eq!(sleeper.complete(&mut four, &[]).await.unwrap().lost, 1);
         assert_eq!(sleeper.recover().await.unwrap().dropped, 0);
-        assert_eq!(sleeper.book().tally(), Tally { received: 4, given_back: 4, lost: 4, ..Tally::default() });
+        assert_eq!(sleeper.book().tally(), Tally { leased: 4, given_back: 4, lost: 4, ..Tally::default() });
         assert_eq!(other.depth().await.unwrap().dead, 0);
         assert_eq!(other.depth().await.unwrap().queued, 0);
         let keys: Vec<String> = redis.keys("{kadabra_queue}:lease:*").unwrap();
@@ -264,7 +264,7 @@ fn a_lease_dropped_after_a_settlement_without_answer_is_counted_as_it_ended() {
         channel.complete(&mut leases, &letters).await.unwrap_err();
         drop(leases);
         assert_eq!(channel.recover().await.unwrap().dropped, 0);
-        assert_eq!(channel.book().tally(), Tally { received: 3, published: 2, parked: 1, ..Tally::default() });
+        assert_eq!(channel.book().tally(), Tally { leased: 3, published: 2, parked: 1, ..Tally::default() });
         settled(&channel, &mut redis);
     });
 }
@@ -297,7 +297,7 @@ fn what_was_given_back_after_a_completion_that_failed_is_not_counted_as_done() {
             }
         }
         let tally = channel.book().tally();
-        assert_eq!((tally.received, tally.published, tally.parked, tally.given_back), (8, 0, 0, 8));
+        assert_eq!((tally.leased, tally.published, tally.parked, tally.given_back), (8, 0, 0, 8));
         settled(&channel, &mut redis);
     });
 }

@@ -107,7 +107,7 @@ impl Agent {
         self.work == Work::Idle && self.work_wire.is_none() && self.nanny_wire.is_none() && self.dropped.is_empty()
     }
 
-    /// What it has received and not accounted for is what it holds.
+    /// What it has leased and not accounted for is what it holds.
     pub(super) fn balances(&self) -> bool {
         let held = if let Work::Held(lease) = &self.work { lease.count() } else { 0 };
         self.tally.open == held

@@ -362,7 +362,7 @@ pub(super) const ONE_PLACE: &str = "every message is in exactly one place";
 pub(super) const WRITTEN: &str = "a message is done only if it was written";
 pub(super) const PARKED_ONCE: &str = "no message is parked twice";
 pub(super) const FENCED: &str = "a lease that was settled or taken back is not settled again";
-pub(super) const BALANCES: &str = "what an agent has received and not accounted for is what it holds";
+pub(super) const BALANCES: &str = "what an agent has leased and not accounted for is what it holds";
 pub(super) const TRUE: &str = "an agent counts as done what it has done: no more, and in the end no less";
 pub(super) const ENDS: &str = "when nothing goes on any more, everything is done";
 

@@ -289,6 +289,10 @@ fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_
             let refused = line(&mut client);
             assert!(refused.starts_with("-MISCONF cannot ") && refused.contains("make room on the disk that "), "{refused}");
         }
+        let refused = agent.wait_log("what clients push is refused");
+        // The small disk is a limit on files.
+        assert_eq!(refused["reason"], "file_size_limit", "{refused}");
+        assert!(refused["why"].as_str().unwrap().contains("make room on the disk that "), "{refused}");
         agent.make_room();
         let answer = wait_for("a push to be taken", PATIENCE, || {
             client.write_all(&push(3)).unwrap();
@@ -297,6 +301,8 @@ fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_
         });
         assert!(answer.starts_with(':'), "{answer}");
         agent.wait_log("channel works again");
+        let taken = agent.wait_log("what clients push is taken again, after ");
+        assert_eq!(taken["reason"], "file_size_limit", "{taken}");
         let numbers: BTreeSet<u64> = before.into_iter().chain([3]).collect();
         house.assert_stored(&numbers, &numbers);
         assert_eq!(agent.logged(what).len(), 1, "said more than once");

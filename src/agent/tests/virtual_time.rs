@@ -42,7 +42,7 @@ fn ten_minutes_of_503_cost_few_attempts_few_lines_and_no_message() {
                 agent.until(Duration::from_secs(second)).await;
                 agent.push(1);
                 let tally = agent.memory.book.tally();
-                assert_eq!((tally.received, tally.in_flight), (20, 20), "nothing is leased that nobody can write");
+                assert_eq!((tally.leased, tally.in_flight), (20, 20), "nothing is leased that nobody can write");
             }
             agent.until(10 * MINUTE).await;
 

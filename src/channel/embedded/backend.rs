@@ -1,11 +1,10 @@
 //! What whoever speaks with clients asks of the queue. It knows neither leases nor files.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::cause::Cause;
+use crate::channel::Backlog;
 
 /// The queue as a Redis list.
 ///
@@ -28,7 +27,7 @@ pub trait Backend: Send + Sync {
     /// More than a client should be sent at once is an error.
     async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError>;
 
-    /// How the queue stands. May be as it was a second ago, but for how many wait.
+    /// How the queue stands. May be as it was a second ago, but for what waits.
     async fn standing(&self) -> Result<Standing, BackendError>;
 
     /// Deletes what waits; what is under a lease and what was adopted stays. Returns whether there was anything.
@@ -38,10 +37,8 @@ pub trait Backend: Send + Sync {
 /// How a queue stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// How many messages wait.
-    pub waiting: u64,
-    /// For how long the oldest has, by its client's clock.
-    pub age: Option<Duration>,
+    /// What waits, under a lease or not.
+    pub backlog: Backlog,
     /// Bytes of the file that are in use.
     pub used: u64,
     /// `channel.embedded.max_bytes`.

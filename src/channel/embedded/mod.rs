@@ -40,8 +40,8 @@ use self::{
     store::{Letter, Store},
 };
 use super::{
-    Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure, Recovered,
-    Settlement, redis::StoredLetter,
+    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure,
+    Recovered, Settlement, Tally, redis::StoredLetter,
 };
 use crate::config;
 
@@ -260,7 +260,17 @@ impl Channel for EmbeddedChannel {
     async fn depth(&self) -> Result<Depth, ChannelError> {
         let stand = self.store.stand().await?;
         let (queued, leases) = self.store.counts()?;
-        Ok(Depth { queued, leases, dead: stand.dead, inprogress: 0 })
+        let Backlog { in_hand: leased, age, .. } = self.store.backlog().unwrap_or_default();
+        Ok(Depth { queued, leased, leases, dead: stand.dead, inprogress: 0, age })
+    }
+
+    fn tally(&self) -> Tally {
+        let (accepted, published, parked) = self.store.tally();
+        Tally { published, parked, accepted: Some(accepted), ..self.book.tally() }
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.store.backlog()
     }
 
     async fn rest(&self) -> Result<(), ChannelError> {

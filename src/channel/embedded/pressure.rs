@@ -10,8 +10,8 @@ use super::{
     server,
 };
 use crate::{
-    channel::{Channel, ChannelError, Patience, Pressure, Threat, Warning},
-    config, metrics,
+    channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
+    config,
     quote::quote,
 };
 
@@ -37,8 +37,11 @@ pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patien
     let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
     let text = |name: &str| field(name).map(quote);
     let standing = Standing {
-        waiting: number("queue_length").unwrap_or(0),
-        age: number("oldest_message_seconds").map(Duration::from_secs),
+        backlog: Backlog {
+            waiting: number("queue_length").unwrap_or(0),
+            in_hand: number("queue_in_hand").unwrap_or(0),
+            age: number("oldest_message_seconds").map(Duration::from_secs),
+        },
         used: number("used_bytes").unwrap_or(0),
         // What an agent does not say threatens nobody.
         max_bytes: number("max_bytes").unwrap_or(u64::MAX),
@@ -78,30 +81,6 @@ fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: L
         now,
         mend: why.filter(|_| lasts).unwrap_or_else(|| format!("the agent's log says when, why and to whom (reason {cause})")),
     }
-}
-
-/// For how long a message has waited by now, if its beginning or its end says when it was queued.
-pub(super) fn age_now(glance: &[u8]) -> Option<Duration> {
-    age(glance, jiff::Timestamp::now().as_second())
-}
-
-/// For how long a message has waited, if its beginning or its end says when it was queued.
-fn age(glance: &[u8], now: i64) -> Option<Duration> {
-    let text = String::from_utf8_lossy(glance);
-    let queued = metrics::queued_at(field(&text, "serialized_at")?, field(&text, "timestamp_format")?)?;
-    // A client whose clock is ahead has queued it just now.
-    Some(Duration::from_secs(u64::try_from(now.saturating_sub(queued)).unwrap_or(0)))
-}
-
-/// The first text of that name, unless it has an escape in it.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let key = format!("\"{name}\"");
-    let values = text.match_indices(&key).filter_map(|(at, _)| {
-        let value = text.get(at + key.len()..)?.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
-        let value = value.split('"').next()?;
-        (!value.is_empty() && !value.contains('\\')).then_some(value)
-    });
-    values.into_iter().next()
 }
 
 /// What is known of it.
@@ -151,16 +130,11 @@ impl Facts {
     }
 
     fn backlog(&self, patience: &Patience) -> Option<Warning> {
-        let Standing { waiting, age, .. } = self.standing;
-        let old = age.filter(|age| *age > patience.age);
-        if old.is_none() && waiting <= patience.messages {
-            return None;
-        }
-        let age = age.map(|age| format!(", the oldest for {} by its client's clock", humantime::format_duration(age)));
-        Some(Warning {
+        let backlog = self.standing.backlog;
+        backlog.is_long(patience).then(|| Warning {
             threat: Threat::Backlog,
             what: format!("messages wait long in {}", self.path),
-            now: format!("{waiting} wait{}", age.unwrap_or_default()),
+            now: backlog.to_string(),
             mend: "see why they are not published sooner: a database that is away or slow is said apart; otherwise raise \
                    publisher.workers. nanny.warn_age and nanny.warn_messages say what is long"
                 .to_owned(),
@@ -195,10 +169,13 @@ mod tests {
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
 
+    fn backlog(waiting: u64, age: Option<u64>) -> Backlog {
+        Backlog { waiting, in_hand: 0, age: age.map(Duration::from_secs) }
+    }
+
     fn well() -> Standing {
         Standing {
-            waiting: 1000,
-            age: Some(Duration::from_secs(300)),
+            backlog: backlog(1000, Some(300)),
             used: 799,
             max_bytes: 1000,
             dead: 9,
@@ -216,9 +193,9 @@ mod tests {
             facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(well()), []);
-        assert_eq!(threats(Standing { age: None, ..well() }), []);
-        assert_eq!(threats(Standing { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Standing { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(Standing { backlog: backlog(1000, None), ..well() }), []);
+        assert_eq!(threats(Standing { backlog: backlog(1000, Some(301)), ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(Standing { backlog: backlog(1001, None), ..well() }), [Threat::Backlog]);
         assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Memory]);
         assert_eq!(threats(Standing { dead: 10, ..well() }), [Threat::DeadLetters]);
         assert_eq!(threats(Standing { damaged: 1, ..well() }), [Threat::Persistence]);
@@ -252,17 +229,5 @@ mod tests {
         assert_eq!(full.what, "the agent refuses what clients push (disk_full)");
         assert_eq!(password.now, "once since it started, and not any more");
         assert!(password.what.starts_with("pushes are refused, since their clients have not said the password"));
-    }
-
-    #[test]
-    fn a_message_says_when_it_was_queued_at_either_end() {
-        let text = r#"{"timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ", "serialized_at": "2026-03-01T12:00:00.000000Z", "x": 1}"#;
-        let at = metrics::queued_at("2026-03-01T12:00:00.000000Z", "%Y-%m-%dT%H:%M:%S.%fZ").unwrap();
-        assert_eq!(age(text.as_bytes(), at + 90), Some(Duration::from_secs(90)));
-        assert_eq!(age(text.as_bytes(), at - 90), Some(Duration::ZERO));
-        for odd in ["", "{}", r#""serialized_at": "x", "timestamp_format": "%Y""#, r#""serialized_at""#, r#""serialized_at": 5"#]
-        {
-            assert_eq!(age(odd.as_bytes(), at), None, "{odd}");
-        }
     }
 }

@@ -20,7 +20,10 @@ use super::{
     cause::Cause,
     server::{Refusals, Server, Settings},
 };
-use crate::{channel::ChannelError, config::Secret};
+use crate::{
+    channel::{Backlog, ChannelError},
+    config::Secret,
+};
 
 /// How the queue behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -265,7 +268,8 @@ impl Backend for Queue {
         self.works().await?;
         let inside = lock(&self.inside);
         let used = inside.messages.iter().map(|message| message.len() as u64).sum();
-        Ok(Standing { waiting: inside.messages.len() as u64, used, max_bytes: 1 << 30, ..Standing::default() })
+        let backlog = Backlog { waiting: inside.messages.len() as u64, ..Backlog::default() };
+        Ok(Standing { backlog, used, max_bytes: 1 << 30, ..Standing::default() })
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {

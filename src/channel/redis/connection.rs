@@ -16,8 +16,7 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, ScriptInvocation, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, RedisError, ScriptInvocation, Value, aio::MultiplexedConnection,
 };
 use tokio::{
     task::JoinHandle,
@@ -84,11 +83,6 @@ impl Link {
     /// Runs a command.
     pub(super) async fn command(&self, doing: &str, command: &Cmd) -> Result<Value, ChannelError> {
         self.run(doing, Request::Command(command)).await
-    }
-
-    /// Runs commands in one round trip.
-    pub(super) async fn pipeline(&self, doing: &str, pipeline: &Pipeline) -> Result<Value, ChannelError> {
-        self.run(doing, Request::Pipeline(pipeline)).await
     }
 
     /// Runs a script by its hash, and loads it first when Redis has forgotten it.
@@ -216,7 +210,6 @@ const CONNECT: &str = "connect";
 
 enum Request<'a> {
     Command(&'a Cmd),
-    Pipeline(&'a Pipeline),
     /// One that Redis refuses for its time-out, if not for anything else.
     Refused(&'a Cmd),
     Script(&'a ScriptInvocation<'a>),
@@ -234,7 +227,6 @@ impl Connection {
     async fn ask(&mut self, request: Request<'_>) -> Result<Value, Failure> {
         let answer = match request {
             Request::Command(command) => command.query_async(&mut self.client).await,
-            Request::Pipeline(pipeline) => pipeline.query_async(&mut self.client).await,
             Request::Refused(command) => match command.query_async(&mut self.client).await {
                 Err(error) if errors::is_of_the_time_out(&error) => Ok(Value::Okay),
                 other => other,

@@ -8,6 +8,7 @@
 mod adoption;
 mod answers;
 mod attempts;
+mod backlog;
 mod check;
 mod connection;
 mod errors;
@@ -33,14 +34,16 @@ pub(crate) use fuzzing::redis as fuzz_redis;
 pub use export::{PortionName, StoredLetter};
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Patience, Pressure, Recovered};
+use super::{
+    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Patience, Pressure, Recovered,
+};
 use crate::config;
 
 /// A Redis list as a channel. See the module for what it keeps where.
@@ -60,6 +63,7 @@ pub struct RedisChannel {
     swept: sweep::Progress,
     /// Whether it is emptied into another channel, which takes more rights.
     exporting: bool,
+    counted: Mutex<Option<backlog::Counted>>,
     /// Wakes receives that wait, since adopted messages do not come by the queue.
     adopted: Notify,
 }
@@ -86,6 +90,7 @@ impl RedisChannel {
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
             swept: sweep::Progress::default(),
             exporting: false,
+            counted: Mutex::default(),
             adopted: Notify::new(),
         })
     }
@@ -117,6 +122,11 @@ impl RedisChannel {
         const ASK: &str = "ask how it stands";
         let mut info = redis::cmd("INFO");
         answers::text(self.link.command(ASK, info.arg(section)).await?).ok_or_else(|| self.link.garbled(ASK))
+    }
+
+    /// What waited when it was counted last.
+    fn counted(&self) -> MutexGuard<'_, Option<backlog::Counted>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lease's duration in ms, for Redis.
@@ -199,20 +209,11 @@ impl Channel for RedisChannel {
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {
-        let keys = &self.keys;
-        let mut counts = redis::pipe();
-        counts.cmd("LLEN").arg(&keys.queue).cmd("LLEN").arg(&keys.adopted).cmd("ZCARD").arg(&keys.leases);
-        counts.cmd("XLEN").arg(&keys.dead).cmd("LLEN").arg(&keys.inprogress);
-        let doing = "count messages";
-        let answer = self.named(self.link.pipeline(doing, &counts).await).await?;
-        let counts = answers::integers(&answer).unwrap_or_default();
-        let counts: Vec<u64> = counts.into_iter().filter_map(|count| u64::try_from(count).ok()).collect();
-        match counts.as_slice() {
-            &[queued, adopted, leases, dead, inprogress] => {
-                Ok(Depth { queued: queued.saturating_add(adopted), leases, dead, inprogress })
-            }
-            _ => Err(self.link.garbled(doing)),
-        }
+        backlog::depth(self).await
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.counted().map(backlog::Counted::now)
     }
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {

@@ -3,16 +3,11 @@
 //! Facts are asked for with commands that cost Redis nothing to speak of; what they mean is a pure decision. What the
 //! user may not ask, or what the Redis does not know (a managed one has no CONFIG), is left out.
 
-use std::time::Duration;
-
 use bytesize::ByteSize;
 use redis::{Cmd, Value};
 
 use super::{RedisChannel, answers, check::field};
-use crate::{
-    channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning},
-    metrics,
-};
+use crate::channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning};
 
 /// The share of the memory in use from which on it is short, in per cent.
 const SHORT_OF_MEMORY: u64 = 80;
@@ -30,7 +25,6 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
         memory: memory.as_deref().and_then(Memory::read),
         disk: disk.as_deref().and_then(|info| Disk::read(info, save_points)),
         depth: channel.depth().await?,
-        age: oldest(channel).await?,
         max_dead_letters: channel.max_dead_letters as u64,
         letters_dropped: channel.book.tally().letters_dropped,
     };
@@ -67,24 +61,11 @@ async fn save_points(channel: &RedisChannel) -> Result<Option<bool>, ChannelErro
     Ok(points.and_then(answers::text).map(|points| !points.is_empty()))
 }
 
-/// For how long the oldest message has waited, if it says when it was queued.
-async fn oldest(channel: &RedisChannel) -> Result<Option<Duration>, ChannelError> {
-    let mut script = channel.scripts.oldest.prepare_invoke();
-    let answer = channel.link.script(LOOK, script.key(&channel.keys.queue)).await?;
-    let texts = answers::messages(answer).unwrap_or_default();
-    let texts: Vec<&str> = texts.iter().filter_map(|text| std::str::from_utf8(text).ok()).collect();
-    let &[now, queued, format] = texts.as_slice() else { return Ok(None) };
-    let age = now.parse::<i64>().ok().zip(metrics::queued_at(queued, format)).map(|(now, queued)| now.saturating_sub(queued));
-    // A client whose clock is ahead has queued it just now.
-    Ok(age.map(|age| Duration::from_secs(u64::try_from(age).unwrap_or(0))))
-}
-
 /// What of it is known.
 struct Facts {
     memory: Option<Memory>,
     disk: Option<Disk>,
     depth: Depth,
-    age: Option<Duration>,
     max_dead_letters: u64,
     letters_dropped: u64,
 }
@@ -158,16 +139,11 @@ impl Facts {
     }
 
     fn backlog(&self, names: &Names<'_>, patience: &Patience) -> Option<Warning> {
-        let queued = self.depth.queued;
-        let old = self.age.filter(|age| *age > patience.age);
-        if old.is_none() && queued <= patience.messages {
-            return None;
-        }
-        let age = self.age.map(|age| format!(", the oldest for {} by its client's clock", humantime::format_duration(age)));
-        Some(Warning {
+        let backlog = self.depth.backlog();
+        backlog.is_long(patience).then(|| Warning {
             threat: Threat::Backlog,
             what: format!("messages wait long in {} at {}", names.queue, names.target),
-            now: format!("{queued} wait{}", age.unwrap_or_default()),
+            now: backlog.to_string(),
             mend: "see why they are not published sooner: a database that is away or slow is said apart; otherwise raise \
                    publisher.workers or run another agent. nanny.warn_age and nanny.warn_messages say what is long"
                 .to_owned(),
@@ -246,10 +222,16 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
     const NAMES: Names<'_> = Names { target: "redis://host/0", queue: "q", dead: "{q}:dead" };
+
+    fn depth(queued: u64, age: Option<u64>, dead: u64) -> Depth {
+        Depth { queued, dead, age: age.map(Duration::from_secs), ..Depth::default() }
+    }
 
     fn well() -> Facts {
         let memory = "used_memory:1000\r\ntotal_system_memory:100000\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n";
@@ -257,8 +239,7 @@ mod tests {
         Facts {
             memory: Memory::read(memory),
             disk: Disk::read(disk, Some(false)),
-            depth: Depth { queued: 1000, dead: 9, ..Depth::default() },
-            age: Some(Duration::from_secs(300)),
+            depth: depth(1000, Some(300), 9),
             max_dead_letters: 10,
             letters_dropped: 0,
         }
@@ -271,7 +252,7 @@ mod tests {
     #[test]
     fn a_redis_that_is_well_gets_no_warning() {
         assert_eq!(threats(&well()), []);
-        let unknown = Facts { memory: None, disk: None, age: None, ..well() };
+        let unknown = Facts { memory: None, disk: None, depth: depth(1000, None, 9), ..well() };
         assert_eq!(threats(&unknown), []);
     }
 
@@ -288,18 +269,19 @@ mod tests {
         assert_eq!(threats(&Facts { disk: disk(false, Some(true), false), ..well() }), []);
         assert_eq!(threats(&Facts { disk: disk(false, None, false), ..well() }), [], "nobody said so");
         assert_eq!(threats(&Facts { disk: disk(true, None, true), ..well() }), [Threat::Persistence]);
-        assert_eq!(threats(&Facts { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
-        let depth = |queued, dead| Depth { queued, dead, ..Depth::default() };
-        assert_eq!(threats(&Facts { age: None, depth: depth(1001, 0), ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(&Facts { depth: depth(0, 10), ..well() }), [Threat::DeadLetters]);
+        assert_eq!(threats(&Facts { depth: depth(1000, Some(301), 9), ..well() }), [Threat::Backlog]);
+        let leased = Depth { queued: 500, leased: 400, inprogress: 101, ..Depth::default() };
+        assert_eq!(threats(&Facts { depth: leased, ..well() }), [Threat::Backlog], "what is in hand waits too");
+        assert_eq!(threats(&Facts { depth: depth(1001, None, 0), ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(&Facts { depth: depth(0, None, 10), ..well() }), [Threat::DeadLetters]);
     }
 
     #[test]
     fn the_numbers_are_apart_from_the_words_that_last() {
-        let some = Facts { age: Some(Duration::from_secs(400)), ..well() }.warnings(&NAMES, &PATIENCE);
-        let more = Facts { age: Some(Duration::from_secs(500)), ..well() }.warnings(&NAMES, &PATIENCE);
+        let some = Facts { depth: depth(1000, Some(400), 9), ..well() }.warnings(&NAMES, &PATIENCE);
+        let more = Facts { depth: depth(1000, Some(500), 9), ..well() }.warnings(&NAMES, &PATIENCE);
         assert_eq!(some[0].what, more[0].what);
-        assert_eq!(some[0].now, "1000 wait, the oldest for 6m 40s by its client's clock");
+        assert_eq!(some[0].now, "1000 messages wait, the oldest for 6m 40s");
         assert_ne!(some[0].now, more[0].now);
     }
 }

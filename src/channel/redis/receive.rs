@@ -108,7 +108,7 @@ async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, Channel
 /// and which is taken back when it expires; a later slice finds the lease gone and does nothing. Either way nobody
 /// reads that answer, so nothing is doubled.
 ///
-/// A message that is too large never comes here: Redis sets it aside, and it is counted as received and parked.
+/// A message that is too large never comes here: Redis sets it aside, and it is counted as leased and parked.
 async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_first: bool) -> Result<Taken, ChannelError> {
     let keys = &channel.keys;
     let mut lease = channel.book.enter(keys.new_lease(adopted));

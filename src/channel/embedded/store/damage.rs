@@ -100,7 +100,7 @@ impl Shared {
             return;
         }
         let mut shelf = self.shelf();
-        let messages = shelf.take(&parts);
+        let messages = shelf.set_aside(&parts);
         parts.iter().for_each(|part| shelf.keep(part.chunk));
         drop(shelf);
         self.damage.set_aside.fetch_add(messages, Ordering::Relaxed);

@@ -55,6 +55,10 @@ const SCHEMA: [&str; 7] = [
     "CREATE TABLE identity (id TEXT NOT NULL)",
 ];
 
+/// When the chunks from this one on were accepted, in ms since 1970. Not among the others: files of older versions lack it, and
+/// those versions do not mind it.
+const ACCEPTED: &str = "CREATE TABLE IF NOT EXISTS accepted (chunk INTEGER PRIMARY KEY, time INTEGER NOT NULL)";
+
 /// The file, ours alone for as long as this is kept. To be dropped after every connection: who closes a file gives up all
 /// locks that its process has on it, SQLite's too.
 #[derive(Debug)]
@@ -266,7 +270,9 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
         "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA cache_size = -{CACHE_KIB};"
     );
     connection.execute_batch(&settings).map_err(trouble)?;
-    let found = find(&connection).map_err(trouble)?;
+    let mut found = find(&connection).map_err(trouble)?;
+    // Without it, ages begin with this process.
+    found.accepted = accepted(&connection, &found).unwrap_or_default();
     Ok((connection, found))
 }
 
@@ -301,6 +307,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA synchronous = EXTRA; BEGIN EXCLUSIVE;"))?;
     connection.execute_batch(&SCHEMA.join(";"))?;
+    connection.execute_batch(ACCEPTED)?;
     connection.execute("INSERT INTO identity (id) VALUES (lower(hex(randomblob(8))))", [])?;
     connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"))
 }
@@ -318,7 +325,23 @@ fn find(connection: &Connection) -> rusqlite::Result<Found> {
     let ((adopted, old), (regular, new)) = (ends("<")?, ends(">=")?);
     let (adopted, regular) = (wider(adopted, in_table(connection, "<")?), wider(regular, in_table(connection, ">=")?));
     let identity = connection.query_row("SELECT min(id) FROM identity", [], |row| row.get::<_, Option<String>>(0))?;
-    Ok(Found { identity: identity.unwrap_or_default(), adopted, regular, messages: old + new, done })
+    Ok(Found { identity: identity.unwrap_or_default(), adopted, regular, messages: old + new, done, accepted: Vec::new() })
+}
+
+/// Reads how many ms ago chunks were accepted, by this machine's clock then and now. What is said of chunks that are not there is
+/// forgotten, since their numbers are given anew. Files of older versions have no such table.
+fn accepted(connection: &Connection, found: &Found) -> rusqlite::Result<Vec<(i64, u64)>> {
+    connection.execute_batch(ACCEPTED)?;
+    let last_adopted = found.adopted.map_or(i64::MIN, |(_, last)| last);
+    let (first, last) = found.regular.unwrap_or((1, ADOPTED_BELOW - 1));
+    connection.execute(
+        "DELETE FROM accepted WHERE CASE WHEN chunk < ?1 THEN chunk > ?2 ELSE chunk > ?3 OR (chunk <= 0 AND chunk < ?4) END",
+        (ADOPTED_BELOW, last_adopted, last, first),
+    )?;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut marks = connection.prepare("SELECT chunk, time FROM accepted")?;
+    let ago = |time: i64| now.saturating_sub(time).max(0).unsigned_abs();
+    marks.query_map([], |row| Ok((row.get(0)?, ago(row.get(1)?))))?.collect()
 }
 
 /// The first and the last chunk that the table has, where it can be read: its index may have lost them.

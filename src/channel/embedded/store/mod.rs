@@ -6,6 +6,7 @@
 //! when it is opened anew. Three threads are [`running`], each with a connection of its own: the [`writer`]'s, the [`reader`]'s, and the
 //! [`keeper`]'s of the log. A usual push wakes none of them: it is committed at the writer's [`desk`] by whoever brings it.
 
+mod accepted;
 mod answers;
 mod body;
 mod damage;
@@ -52,7 +53,7 @@ use self::{
 };
 use super::{Backend, BackendError, Cause, End, PushError, Standing};
 use crate::{
-    channel::{self, ChannelError, Demand, LeaseId},
+    channel::{self, Accepted, Backlog, ChannelError, Demand, LeaseId},
     config::{self, Durability},
 };
 
@@ -329,10 +330,20 @@ impl Store {
         Ok(messages)
     }
 
-    /// How many messages wait, and how many leases there are.
+    /// How many messages wait for a lease, and how many leases there are.
     pub(super) fn counts(&self) -> Result<(u64, u64), ChannelError> {
         let shelf = self.shared()?.shelf();
         Ok((shelf.messages(), shelf.leases() as u64))
+    }
+
+    /// What waits, leased or not; `None` while the file is not open.
+    pub(super) fn backlog(&self) -> Option<Backlog> {
+        Some(self.running.get()?.shared.shelf().backlog(Instant::now()))
+    }
+
+    /// What has become of all that was accepted, with how many were published and parked.
+    pub(super) fn tally(&self) -> (Accepted, u64, u64) {
+        self.running.get().map(|running| running.shared.shelf().tally()).unwrap_or_default()
     }
 
     pub(super) fn settings(&self) -> &config::Embedded {

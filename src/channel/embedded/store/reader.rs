@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
@@ -28,8 +28,6 @@ const LARGEST_RANGE: usize = 4 << 20;
 const LARGEST_KEPT: usize = 1 << 20;
 /// In so many spans a lease may be at most; released messages may lie in many.
 const SPANS: usize = 1000;
-/// How much of the oldest message is looked at.
-pub(super) const GLANCE: usize = 500;
 
 /// What the reader is asked.
 #[derive(Debug)]
@@ -52,8 +50,6 @@ pub(in crate::channel::embedded) struct Stand {
     pub(in crate::channel::embedded) dead: u64,
     /// Bytes of it that are in use.
     pub(in crate::channel::embedded) used: u64,
-    /// The oldest message's beginning and end.
-    pub(in crate::channel::embedded) oldest: Option<Vec<u8>>,
 }
 
 /// See the module.
@@ -311,28 +307,7 @@ impl Reader {
         let dead = "SELECT count(*) FROM dead INDEXED BY letters";
         let dead = self.connection.query_row(dead, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
         let used = Pages::of(&self.connection)?.used * super::file::PAGE;
-        Ok(Stand { dead, used, oldest: self.oldest()? })
-    }
-
-    /// A glance at the oldest message. A large one's beginning and end are enough.
-    fn oldest(&self) -> rusqlite::Result<Option<Vec<u8>>> {
-        let Some(&(at, _)) = self.shared.shelf().oldest(1).0.first() else { return Ok(None) };
-        let body = "SELECT id, body FROM chunks WHERE id >= ?1 ORDER BY id LIMIT 1";
-        let glance = |row: &rusqlite::Row<'_>| {
-            let place = if row.get::<_, i64>(0)? == at.chunk { at.message } else { 0 };
-            let body = row.get_ref(1)?.as_blob()?;
-            let message = checked(body).ok().and_then(|checked| messages(checked, place..place + 1).next());
-            Ok(message.map(|message| {
-                let head = message.get(..GLANCE).unwrap_or(message);
-                let tail = message.get(message.len().saturating_sub(GLANCE)..).unwrap_or_default();
-                [head, b"\n", tail].concat()
-            }))
-        };
-        match self.connection.query_row(body, [at.chunk], glance).optional() {
-            // It is set aside as soon as it would be taken.
-            Err(why) if is_damage(&why) => Ok(None),
-            oldest => oldest.map(Option::flatten),
-        }
+        Ok(Stand { dead, used })
     }
 
     fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {

@@ -5,8 +5,11 @@ use std::{
     time::Instant,
 };
 
-use super::spans::{Part, Place, Spans};
-use crate::channel::{LeaseId, Settlement};
+use super::{
+    accepted::{self, Accepted, Mark},
+    spans::{Part, Place, Spans},
+};
+use crate::channel::{self, Backlog, LeaseId, Settlement};
 
 /// Chunks below this hold adopted messages: older than all others, and leased apart from them.
 pub(super) const ADOPTED_BELOW: i64 = -(1 << 62);
@@ -25,6 +28,8 @@ pub(super) struct Found {
     pub(super) messages: u64,
     /// What is done of chunks that are not done as a whole.
     pub(super) done: Vec<Part>,
+    /// How many ms ago chunks were accepted.
+    pub(super) accepted: Vec<(i64, u64)>,
 }
 
 /// A lease.
@@ -78,9 +83,13 @@ pub(super) enum Rest {
 #[derive(Debug)]
 pub(super) struct Shelf {
     waiting: Spans,
-    /// How many messages wait.
+    /// How many messages wait for a lease.
     messages: u64,
     leases: HashMap<LeaseId, Held>,
+    /// How many messages those have.
+    leased: u64,
+    accepted: Accepted,
+    counted: Counted,
     /// Ranges that are done, of chunks that are not done as a whole.
     done: BTreeMap<i64, Vec<(u32, u32)>>,
     /// Chunks that are not to be deleted: what a damaged one names as its own may be another's.
@@ -94,6 +103,16 @@ pub(super) struct Shelf {
     newest: i64,
     oldest: i64,
     adopted: i64,
+}
+
+/// What has become of messages, in messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    found: u64,
+    stored: u64,
+    published: u64,
+    parked: u64,
+    dropped: u64,
 }
 
 impl Shelf {
@@ -113,6 +132,9 @@ impl Shelf {
             waiting,
             messages,
             leases: HashMap::new(),
+            leased: 0,
+            accepted: Accepted::new(Instant::now(), &found.accepted),
+            counted: Counted { found: messages, ..Counted::default() },
             done,
             damaged: BTreeSet::new(),
             keeps_all: false,
@@ -124,9 +146,51 @@ impl Shelf {
         }
     }
 
-    /// How many messages wait.
+    /// How many messages wait for a lease.
     pub(super) fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// What waits, leased or not.
+    pub(super) fn backlog(&self, now: Instant) -> Backlog {
+        let waiting = self.messages + self.leased;
+        let regions = [Region::Newest, Region::Oldest, Region::Adopted];
+        let ages = regions.into_iter().filter_map(|region| self.longest_here(region)).map(|chunk| self.accepted.age(chunk, now));
+        Backlog { waiting, in_hand: self.leased, age: ages.max().filter(|_| waiting > 0) }
+    }
+
+    /// The chunk of a region that has been here longest, of those of which something waits or is leased.
+    fn longest_here(&self, region: Region) -> Option<i64> {
+        let leased = self.leases.values().flat_map(|held| &held.parts).map(|part| part.chunk);
+        let leased = leased.filter(|chunk| accepted::region(*chunk) == region);
+        match region {
+            Region::Newest => self.waiting.first_from(1).into_iter().chain(leased).min(),
+            Region::Oldest => self.waiting.last_before(1).filter(|chunk| *chunk >= ADOPTED_BELOW).into_iter().chain(leased).max(),
+            Region::Adopted => {
+                self.waiting.first_from(i64::MIN).filter(|chunk| *chunk < ADOPTED_BELOW).into_iter().chain(leased).min()
+            }
+        }
+    }
+
+    /// What has become of all that was accepted, with how many were published and parked.
+    pub(super) fn tally(&self) -> (channel::Accepted, u64, u64) {
+        let Counted { found, stored, published, parked, dropped } = self.counted;
+        (channel::Accepted { all: found + stored, found, waiting: self.messages + self.leased, dropped }, published, parked)
+    }
+
+    /// In test builds, whether every message is accounted for, on the spot rather than with a sum at the end that nobody can take
+    /// apart.
+    fn audit(&self) {
+        let Counted { found, stored, published, parked, dropped } = self.counted;
+        debug_assert_eq!(
+            found + stored,
+            published + parked + dropped + self.messages + self.leased,
+            "the queue's tally does not balance: {:?}, {} wait, {} are leased",
+            self.counted,
+            self.messages,
+            self.leased
+        );
+        debug_assert_eq!(self.leased, self.leases.values().map(|held| held.messages).sum::<u64>(), "what leases hold");
     }
 
     /// Whether anything may wait. A damaged file may have counted wrong.
@@ -148,8 +212,20 @@ impl Shelf {
         }
     }
 
-    /// Chunks were stored under the numbers that were asked for.
-    pub(super) fn stored(&mut self, region: Region, chunks: i64, messages: u64) {
+    /// The mark of their time that so many chunks need which come now, if they do: to be written with them.
+    pub(super) fn mark(&self, region: Region, chunks: i64, now: Instant) -> Option<Mark> {
+        if !self.accepted.may_be_due(region, now) {
+            return None;
+        }
+        let first = self.numbers(region, chunks);
+        self.accepted.due(region, (first, first + chunks - 1), self.longest_here(region), now)
+    }
+
+    /// Chunks were stored under the numbers that were asked for, and their mark.
+    pub(super) fn stored(&mut self, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) {
+        if let Some(mark) = mark {
+            self.accepted.set(mark);
+        }
         let first = self.numbers(region, chunks);
         match region {
             Region::Newest => self.newest += chunks,
@@ -158,6 +234,8 @@ impl Shelf {
         }
         self.waiting.insert(Place::start(first), Place::start(first + chunks));
         self.messages += messages;
+        self.counted.stored += messages;
+        self.audit();
     }
 
     /// Where the oldest messages wait, in at most so many spans, and a mark that [`Shelf::lease`] wants to see again.
@@ -176,14 +254,26 @@ impl Shelf {
             return false;
         }
         let messages = self.take(&parts);
+        self.leased += messages;
         self.leases.insert(id, Held { parts, messages, expires, settling: false });
+        self.audit();
         true
     }
 
-    /// Takes parts off what waits, for good or for a lease.
-    pub(super) fn take(&mut self, parts: &[Part]) -> u64 {
+    /// Parts that cannot be read are set aside.
+    pub(super) fn set_aside(&mut self, parts: &[Part]) -> u64 {
+        let messages = self.take(parts);
+        self.counted.parked += messages;
+        self.audit();
+        messages
+    }
+
+    /// Takes parts off what waits.
+    fn take(&mut self, parts: &[Part]) -> u64 {
         parts.iter().for_each(|part| self.waiting.remove(part.start(), part.end()));
-        let messages = parts.iter().map(Part::count).sum();
+        let messages: u64 = parts.iter().map(Part::count).sum();
+        // A damaged file may have counted wrong when it was opened.
+        self.counted.found += messages.saturating_sub(self.messages);
         self.messages = self.messages.saturating_sub(messages);
         messages
     }
@@ -193,8 +283,9 @@ impl Shelf {
         if mark == self.clears {
             self.waiting.remove(from, to);
             if self.waiting.iter().next().is_none() {
-                self.messages = 0;
+                self.counted.dropped += std::mem::take(&mut self.messages);
             }
+            self.audit();
         }
     }
 
@@ -254,6 +345,8 @@ impl Shelf {
         let Some(held) = self.leases.remove(id) else { return 0 };
         held.parts.iter().for_each(|part| self.waiting.insert(part.start(), part.end()));
         self.messages += held.messages;
+        self.leased -= held.messages;
+        self.audit();
         held.messages
     }
 
@@ -281,8 +374,14 @@ impl Shelf {
 
     /// It was completed.
     pub(super) fn settled(&mut self, id: &LeaseId, parked: usize) {
-        self.leases.remove(id);
+        if let Some(Held { messages, .. }) = self.leases.remove(id) {
+            let parked = (parked as u64).min(messages);
+            self.leased -= messages;
+            self.counted.parked += parked;
+            self.counted.published += messages - parked;
+        }
         self.ended.insert(id.clone(), Settlement::Completed { parked });
+        self.audit();
     }
 
     /// How a lease ended, for its holder; it is forgotten by that.
@@ -325,7 +424,10 @@ impl Shelf {
 
     /// So many messages were deleted with [`Shelf::clear`].
     pub(super) fn cleared(&mut self, messages: u64) {
-        self.messages = self.messages.saturating_sub(messages);
+        let messages = messages.min(self.messages);
+        self.messages -= messages;
+        self.counted.dropped += messages;
+        self.audit();
     }
 
     /// They could not be deleted.
@@ -382,7 +484,7 @@ mod tests {
     #[test]
     fn what_was_read_before_a_clear_is_not_leased_after_it() {
         let mut shelf = Shelf::new(&Found::default());
-        shelf.stored(Region::Newest, 1, 10);
+        shelf.stored(Region::Newest, 1, 10, None);
         let (_, mark) = shelf.oldest(1);
         let part = Part { chunk: 1, from: 0, to: 10, of: 10 };
         let spans = shelf.clear();
@@ -392,10 +494,44 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_everything_that_is_not_done_and_as_old_as_its_oldest() {
+        let start = Instant::now();
+        let at = |second| start + std::time::Duration::from_secs(second);
+        let mut shelf = Shelf::new(&Found::default());
+        let push = |shelf: &mut Shelf, region, second| {
+            let mark = shelf.mark(region, 1, at(second));
+            shelf.stored(region, 1, 10, mark);
+        };
+        assert_eq!(shelf.backlog(at(0)), Backlog::default());
+        push(&mut shelf, Region::Newest, 10);
+        push(&mut shelf, Region::Newest, 20);
+        push(&mut shelf, Region::Oldest, 30);
+        let told = |shelf: &Shelf| {
+            let Backlog { waiting, in_hand, age } = shelf.backlog(at(100));
+            (waiting, in_hand, age.map(|age| age.as_secs()))
+        };
+        assert_eq!(told(&shelf), (30, 0, Some(90)));
+        let lease = |shelf: &mut Shelf, id: &str, chunk, to| {
+            assert!(shelf.lease(LeaseId(id.into()), vec![Part { chunk, from: 0, to, of: 10 }], at(200), 0));
+        };
+        lease(&mut shelf, "a", 1, 10);
+        lease(&mut shelf, "b", 2, 4);
+        assert_eq!((told(&shelf), shelf.messages()), ((30, 14, Some(90)), 16));
+        shelf.settled(&LeaseId("a".into()), 3);
+        assert_eq!(told(&shelf), (20, 4, Some(80)));
+        assert!(shelf.clear().len() == 2);
+        shelf.cleared(16);
+        assert_eq!(told(&shelf), (4, 4, Some(80)));
+        let (accepted, published, parked) = shelf.tally();
+        assert_eq!(accepted, channel::Accepted { all: 30, found: 0, waiting: 4, dropped: 16 });
+        assert_eq!((published, parked), (7, 3));
+    }
+
+    #[test]
     fn what_is_being_settled_is_neither_given_back_nor_taken_back() {
         let mut shelf = Shelf::new(&Found::default());
         let (id, now) = (LeaseId("a".into()), Instant::now());
-        shelf.stored(Region::Newest, 1, 10);
+        shelf.stored(Region::Newest, 1, 10, None);
         assert!(shelf.lease(id.clone(), vec![Part { chunk: 1, from: 0, to: 4, of: 10 }], now, 0));
         assert!(matches!(shelf.begin_settling(&id), Settling::Begun(_)));
         assert_eq!((shelf.give_back(&id), shelf.expire(&[], now)), (GivenBack::Settling, 0));

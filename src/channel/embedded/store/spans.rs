@@ -89,6 +89,21 @@ impl Spans {
         }
     }
 
+    /// The first chunk from this one on of which something is in.
+    pub(super) fn first_from(&self, chunk: i64) -> Option<i64> {
+        let from = Place::start(chunk);
+        let over = self.0.range(..from).next_back().is_some_and(|(_, &end)| end > from);
+        if over { Some(chunk) } else { self.0.range(from..).next().map(|(start, _)| start.chunk) }
+    }
+
+    /// The last chunk before this one of which something is in.
+    pub(super) fn last_before(&self, chunk: i64) -> Option<i64> {
+        let before = Place::start(chunk);
+        let (_, &end) = self.0.range(..before).next_back()?;
+        let end = end.min(before);
+        Some(if end.message > 0 { end.chunk } else { end.chunk.saturating_sub(1) })
+    }
+
     /// The spans from the oldest on.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Place, Place)> + '_ {
         self.0.iter().map(|(&from, &to)| (from, to))
@@ -120,6 +135,11 @@ mod tests {
                 prop_assert_eq!(all, set.iter().copied().collect::<Vec<_>>());
                 prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(|(one, next)| one.1 < next.0));
                 prop_assert!(spans.iter().all(|(from, to)| from < to));
+                let there: BTreeSet<i64> = spans.iter().flat_map(|(from, to)| from.chunk..to.chunk + i64::from(to.message > 0)).collect();
+                for chunk in 0..4 {
+                    prop_assert_eq!(spans.first_from(chunk), there.range(chunk..).next().copied());
+                    prop_assert_eq!(spans.last_before(chunk), there.range(..chunk).next_back().copied());
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{KnownDamage, Stand, Store, errors::Trouble, reader::Question};
 use crate::channel::{
     ChannelError,
-    embedded::{Backend as _, BackendError, Standing, pressure},
+    embedded::{Backend as _, BackendError, Standing},
 };
 
 /// For how long what was said of it holds.
@@ -24,8 +24,7 @@ impl Store {
         let stand = self.stand().await?;
         let damage = self.damage();
         Ok(Standing {
-            waiting: self.counts()?.0,
-            age: stand.oldest.as_deref().and_then(pressure::age_now),
+            backlog: self.backlog().unwrap_or_default(),
             used: stand.used,
             max_bytes: self.settings.max_bytes,
             dead: stand.dead,
@@ -55,10 +54,11 @@ impl Store {
 
     /// How it stands, or stood a moment ago.
     pub(super) async fn standing_lately(&self) -> Result<Standing, BackendError> {
-        let waiting = self.length().await?;
+        self.length().await?;
+        let backlog = self.backlog().unwrap_or_default();
         let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, standing)) = lately.filter(|(when, _)| when.elapsed() < LATELY) {
-            return Ok(Standing { waiting, ..standing });
+            return Ok(Standing { backlog, ..standing });
         }
         let standing = self.standing_now().await.map_err(|why| BackendError(why.to_string()))?;
         *self.lately.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));

@@ -1,6 +1,9 @@
 //! What comes in: pushes, and what is imported.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use rusqlite::{ErrorCode, MAIN_DB, blob::ZeroBlob, params};
@@ -11,8 +14,10 @@ use crate::{
         PushError,
         store::{
             Shared,
+            accepted::Mark,
             answers::{Push, answer, refuse},
             body::{self, Body, PER_MESSAGE},
+            errors::is_damage,
             extent::{Extent, cover},
             file::PAGE,
             letters::Letter,
@@ -148,7 +153,7 @@ impl Writer {
         if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
             return Ok(Some(false));
         }
-        let Written { chunks, .. } = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
+        let Written { chunks, mark, .. } = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
         if !letters.is_empty() && book.keep(&transaction, &shared, &letters)? > 0 {
             return Ok(None);
         }
@@ -156,7 +161,7 @@ impl Writer {
         transaction.commit()?;
         self.letters = book;
         if chunks > 0 {
-            shared.shelf().stored(region, chunks, messages.len() as u64);
+            shared.shelf().stored(region, chunks, messages.len() as u64, mark);
             shared.arrived.notify_waiters();
         }
         Ok(Some(true))
@@ -164,11 +169,12 @@ impl Writer {
 }
 
 /// Messages that were written, but not committed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Written {
     chunks: i64,
     /// With what the chunks take besides.
     bytes: u64,
+    mark: Option<Mark>,
 }
 
 /// Writes messages into chunks of a region.
@@ -181,6 +187,10 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
     let ends = packed(messages);
     let chunks = ends.len() as i64;
     let first = shared.shelf().numbers(region, chunks);
+    let mark = shared.shelf().mark(region, chunks, Instant::now());
+    if let Some(mark) = &mark {
+        write_mark(transaction, mark)?;
+    }
     let mut bytes = 0;
     let mut rest = messages;
     for (id, count) in (first..).zip(ends) {
@@ -202,7 +212,22 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
         insert.execute(params![id, count, body])?;
         bytes += body.len() as u64;
     }
-    Ok(Written { chunks, bytes })
+    Ok(Written { chunks, bytes, mark })
+}
+
+/// Writes down when messages were accepted. What cannot be, since that table is damaged or missing, is known until the end only.
+fn write_mark(transaction: &Transaction<'_>, mark: &Mark) -> rusqlite::Result<()> {
+    let write = || {
+        let mut delete = transaction.prepare_cached("DELETE FROM accepted WHERE chunk = ?1")?;
+        mark.superfluous.iter().try_for_each(|chunk| delete.execute([chunk]).map(drop))?;
+        let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO accepted (chunk, time) VALUES (?1, ?2)")?;
+        insert.execute((mark.chunk, jiff::Timestamp::now().as_millisecond())).map(drop)
+    };
+    match write() {
+        // Neither undoes the transaction.
+        Err(why) if is_damage(&why) || why.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(()),
+        written => written,
+    }
 }
 
 /// Writes pushes down, and says so to the shelf. Returns how many messages waited before.
@@ -210,21 +235,26 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
 /// Nothing may come between the commit and the shelf: what is in the file and not on the shelf is found by nobody before the
 /// next start, and its numbers would be given again.
 fn write(transaction: Transaction<'_>, shared: &Shared, extent: &mut Extent, pushes: &[Push]) -> rusqlite::Result<u64> {
-    let mut stored = [(Region::Adopted, 0, 0), (Region::Oldest, 0, 0), (Region::Newest, 0, 0)];
+    let mut stored = [Region::Adopted, Region::Oldest, Region::Newest].map(|region| (region, Written::default(), 0));
     let mut bytes = 0;
-    for (region, chunks, count) in &mut stored {
+    let mut rows = 0;
+    for (region, written, count) in &mut stored {
         let messages = in_order(pushes, *region);
-        let written = insert(&transaction, shared, *region, &messages)?;
+        *written = insert(&transaction, shared, *region, &messages)?;
         bytes += written.bytes;
-        *chunks = written.chunks;
+        rows += written.chunks.unsigned_abs() + u64::from(written.mark.is_some());
         *count = messages.len() as u64;
     }
-    extent.cover(&transaction, shared, stored.iter().map(|(_, chunks, _)| chunks.unsigned_abs()).sum(), bytes)?;
+    extent.cover(&transaction, shared, rows, bytes)?;
     fail_point!("queue.push");
     transaction.commit()?;
     let mut shelf = shared.shelf();
     let before = shelf.messages();
-    stored.into_iter().for_each(|(region, chunks, count)| shelf.stored(region, chunks, count));
+    for (region, Written { chunks, mark, .. }, count) in stored {
+        if chunks > 0 {
+            shelf.stored(region, chunks, count, mark);
+        }
+    }
     drop(shelf);
     shared.arrived.notify_waiters();
     Ok(before)
