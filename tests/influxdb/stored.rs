@@ -103,6 +103,17 @@ async fn whatever_a_name_is_made_of_it_is_stored_as_it_was_meant_or_refused() {
 }
 
 #[actix_rt::test]
+async fn names_that_are_stored_as_the_same_name_are_one_and_the_last_wins() {
+    let (influxd, mut publisher) = ready();
+    let tags = [("a\nb", "first"), ("a\\nb", "last"), ("ends\\", "first"), ("ends\\ ", "last")];
+    let set = set_of(&[message(&tags, vec![counter("c", 1, json!({ "k\nl": 1, "k\\nl": 2 }))])]);
+    assert_eq!(publish(&mut publisher, &set).await, all_written());
+    let stored = influxd.points("kadabra");
+    assert_eq!(stored[0]["tags"], json!({ "a\\nb": "last", "ends\\ ": "last" }));
+    assert_eq!(stored[0]["fields"], json!({ "value": 1, "k\\nl": 2 }));
+}
+
+#[actix_rt::test]
 async fn times_below_a_microsecond_are_exact() {
     let (influxd, mut publisher) = ready();
     let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());

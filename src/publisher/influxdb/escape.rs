@@ -36,6 +36,11 @@ pub(super) fn string(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
 }
 
+/// Whether a tag's or a field's key is stored in another form, which may be another key's.
+pub(super) fn has_another_form(key: &str) -> bool {
+    has_any(key.as_bytes(), *b"\n") || key.ends_with('\\')
+}
+
 /// Whether a metric's name or a field's key cannot be written: InfluxDB reads the backslash as an escape, and
 /// stores the name so that no query finds it, or refuses the line.
 pub(super) fn is_unreadable(name: &str) -> bool {

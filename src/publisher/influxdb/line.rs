@@ -3,7 +3,10 @@
 //! A line repeats the dimensions of its message, so a message of 100 kB may become 50 MB of lines. Therefore a batch is
 //! encoded a [`WINDOW`] at a time, and memory does not depend on what a client puts into a message.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use bytes::Bytes;
 
@@ -194,17 +197,34 @@ impl Encoder {
     fn tags(&mut self, set: &MessageSet, message: &Message<'_>) -> bool {
         let dimensions = message.dimensions();
         let name = |index: usize| dimensions.get(index).map_or("", |dimension| set.text(dimension.name));
-        self.tags.clear();
         self.order.clear();
         self.order.extend(0..dimensions.len());
         self.order.sort_unstable_by(|a, b| name(*a).cmp(name(*b)).then(a.cmp(b)));
-        let mut look_closer = false;
+        let (look_closer, may_be_equal) = self.tags_in_order(set, message, None);
+        if !may_be_equal {
+            return look_closer;
+        }
+        let last =
+            last_of_each(dimensions.iter().map(|dimension| set.text(dimension.name)), |key, name| _ = escape::tag(key, name));
+        self.tags_in_order(set, message, Some(&last)).0
+    }
+
+    /// Encodes the tags of these dimensions, or of all. Returns whether somebody must look closer at the line, and whether two
+    /// names may have become equal.
+    fn tags_in_order(&mut self, set: &MessageSet, message: &Message<'_>, these: Option<&BTreeSet<usize>>) -> (bool, bool) {
+        let dimensions = message.dimensions();
+        let name = |index: usize| dimensions.get(index).map_or("", |dimension| set.text(dimension.name));
+        self.tags.clear();
+        let (mut look_closer, mut may_be_equal) = (false, false);
         let mut order = self.order.iter().copied().peekable();
         while let Some(index) = order.next() {
             let key = name(index);
             fail_point!("encoder.tags", key);
             let value = dimensions.get(index).map_or("", |dimension| set.text(dimension.value));
-            if value.is_empty() || order.peek().is_some_and(|next| name(*next) == key) {
+            let is_repeated = order.peek().is_some_and(|next| name(*next) == key);
+            // An empty value, too, takes the place of those before it.
+            may_be_equal |= escape::has_another_form(key);
+            if value.is_empty() || is_repeated || these.is_some_and(|these| !these.contains(&index)) {
                 continue;
             }
             self.tags.push(b',');
@@ -212,7 +232,7 @@ impl Encoder {
             self.tags.push(b'=');
             look_closer |= escape::tag(&mut self.tags, value);
         }
-        look_closer
+        (look_closer, may_be_equal)
     }
 
     /// Appends one line without its newline. Returns what had to be left out of it, or why it cannot be one.
@@ -243,7 +263,13 @@ impl Encoder {
             false
         };
         let mut note = None;
-        for field in set.fields(point) {
+        let fields = set.fields(point);
+        let names = || fields.iter().map(|field| set.text(field.name));
+        let last = names().any(escape::has_another_form).then(|| last_of_each(names(), escape::key));
+        for (index, field) in fields.iter().enumerate() {
+            if last.as_ref().is_some_and(|last| !last.contains(&index)) {
+                continue;
+            }
             match set.text(field.name) {
                 // The metric's own, as in Kadabra.
                 "value" => {}
@@ -277,6 +303,17 @@ impl Encoder {
         }
         Ok(())
     }
+}
+
+/// Of names that are equal once they are escaped, each time the last.
+fn last_of_each<'a>(names: impl Iterator<Item = &'a str>, escape: impl Fn(&mut Vec<u8>, &str)) -> BTreeSet<usize> {
+    let mut last = BTreeMap::new();
+    for (index, name) in names.enumerate() {
+        let mut escaped = Vec::new();
+        escape(&mut escaped, name);
+        last.insert(escaped, index);
+    }
+    last.into_values().collect()
 }
 
 const ENCODING: &str = "writing it as line protocol";

@@ -69,6 +69,21 @@ fn the_last_of_a_repeated_dimension_wins_even_when_it_is_empty() {
 }
 
 #[test]
+fn names_that_are_stored_as_the_same_name_are_one_and_the_last_wins() {
+    let mut set = MessageSet::new();
+    set.push_message(&pairs(&[("a\nb", "1"), ("c", "x"), ("a\\nb", "2")]), &[counter("c")]);
+    set.push_message(&pairs(&[("a\\nb", "2"), ("a\nb", "1")]), &[counter("c")]);
+    set.push_message(&pairs(&[("a\\nb", "2"), ("a\nb", "")]), &[counter("c")]);
+    set.push_message(&pairs(&[("d\\", "1"), ("d\\ ", "2")]), &[counter("c")]);
+    let metadata = ["k\nl", "k\\nl", "m"].iter().zip(1..).map(|(key, value)| ((*key).to_owned(), Value::Int(value))).collect();
+    set.push_message(&[], &[Metric { metadata, ..counter("c") }]);
+    assert_eq!(
+        text(&encode(&set)),
+        "c,a\\nb=2,c=x value=1.0 1\nc,a\\nb=1 value=1.0 1\nc value=1.0 1\nc,d\\\\ =2 value=1.0 1\nc value=1.0,k\\nl=2i,m=3i 1\n"
+    );
+}
+
+#[test]
 fn numbers_are_the_shortest_that_read_back_the_same() {
     for (value, expected) in [
         (0.1, "0.1"),
@@ -256,6 +271,8 @@ impl Reader<'_> {
 fn nasty() -> impl Strategy<Value = String> {
     prop_oneof![
         r#"[a ,="\\\n#\t]{1,8}"#,
+        // Of which many are stored alike.
+        r"a(\n|\\n){1,2}\\? ?",
         "\\PC{1,12}",
         "[a-z]{1,5}",
         any::<String>().prop_filter("not empty", |text| !text.is_empty())
@@ -286,11 +303,20 @@ fn stored(text: &str, is_measurement: bool) -> String {
 
 fn meant(dimensions: &[(String, String)], metric: &Metric) -> Read {
     let tag = |text: &String| stored(text, false) + if text.ends_with('\\') { " " } else { "" };
-    let last: std::collections::BTreeMap<_, _> = dimensions.iter().cloned().collect();
+    // Of what is stored under one name the last, in the order of the names as they were.
+    let is_last = |index: usize, name: &String| !dimensions.iter().skip(index + 1).any(|(other, _)| tag(other) == tag(name));
+    let mut last: Vec<_> =
+        dimensions.iter().enumerate().filter(|(index, (name, _))| is_last(*index, name)).map(|(_, pair)| pair).collect();
+    last.sort();
     let tags = last.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (tag(name), tag(value))).collect();
     let mut fields = vec![("value".to_owned(), Value::Float(metric.value))];
     fields.extend(metric.unit.clone().map(|unit| ("unit".to_owned(), Value::Text(unit))));
-    fields.extend(metric.metadata.iter().map(|(key, value)| (stored(key, false), value.clone())));
+    for (index, (key, value)) in metric.metadata.iter().enumerate() {
+        let mut later = metric.metadata.iter().skip(index + 1);
+        if !later.any(|(other, _)| stored(other, false) == stored(key, false)) {
+            fields.push((stored(key, false), value.clone()));
+        }
+    }
     (stored(&metric.name, true), tags, fields, metric.time)
 }
 
@@ -333,6 +359,12 @@ proptest! {
         let mut read = Vec::new();
         while reader.0.peek().is_some() {
             read.push(reader.line());
+        }
+        for (_, tags, fields, _) in &read {
+            let names: std::collections::BTreeSet<_> = tags.iter().map(|(name, _)| name).collect();
+            prop_assert_eq!(names.len(), tags.len(), "one tag twice in {}", text);
+            let names: std::collections::BTreeSet<_> = fields.iter().map(|(name, _)| name).collect();
+            prop_assert_eq!(names.len(), fields.len(), "one field twice in {}", text);
         }
         prop_assert_eq!(read, expected);
     }

@@ -149,12 +149,16 @@ fn names(key: &[u8]) -> Result<(String, Tags), &'static str> {
 }
 
 fn fields(text: &[u8]) -> Result<Vec<(String, Value)>, &'static str> {
-    let mut fields = Vec::new();
+    let mut fields: Vec<(String, Value)> = Vec::new();
     let mut at = 0;
     while at < text.len() {
         let equals = until(text, at, b'=');
         let name = pairs(part(text, at, equals), b",\" =")?;
         let end = value_end(text, equals + 1);
+        // InfluxDB takes the last; InfluxDB 3 refuses the line.
+        if fields.iter().any(|(known, _)| *known == name) {
+            return Err("one field twice");
+        }
         fields.push((name, value(part(text, equals + 1, end))?));
         at = end + 1;
     }
