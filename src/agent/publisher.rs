@@ -173,7 +173,11 @@ struct Written {
     slowest: Duration,
 }
 
-/// Writes until it is written; `None` when the agent closes first, or too many wait for a destination that is away.
+/// After how many failures a batch of which nothing can be told without others goes back to them.
+const ALONE: u32 = 8;
+
+/// Writes until it is written; `None` when the agent closes first, too many wait for a destination that is away, or the batch is
+/// better written together with others.
 async fn write(
     destination: &mut dyn Destination,
     worker: usize,
@@ -182,7 +186,7 @@ async fn write(
 ) -> Option<Written> {
     let conditions = &environment.conditions;
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
-    let (mut holding, mut at_once, mut slowest) = (false, true, Duration::ZERO);
+    let (mut holding, mut at_once, mut slowest, mut failures) = (false, true, Duration::ZERO, 0_u32);
     loop {
         let turn = environment.slow_start.turn(&environment.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
@@ -238,6 +242,10 @@ async fn write(
         slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),
             "next_attempt_in" => for_people(pause));
         environment.closing.begun_within(pause).await;
+        failures += 1;
+        if failures >= ALONE && destination.needs_others() {
+            return None;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod influxdb;
 pub(crate) use influxdb::fuzzing::{answer as fuzz_answer, line as fuzz_line};
 
 pub use debug::{DebugPublisher, Form};
+use influxdb::Evidence;
 pub use influxdb::InfluxdbPublisher;
 
 use std::{sync::Arc, time::Duration};
@@ -76,6 +77,12 @@ pub trait Publisher {
     /// Whether a write could work now, without writing anything: `Written` with nothing refused when it could.
     async fn probe(&mut self) -> Outcome;
 
+    /// Whether it would take other messages beside those that are loaded to find out what is wrong with them: then they are
+    /// better off in the channel, from where they come back together with what waits there.
+    fn needs_others(&self) -> bool {
+        false
+    }
+
     /// Forgets the batch that was written and gives back the memory that is kept for the next one, since none has come for
     /// a while. Where nothing is kept, nothing is to be done.
     fn shrink(&mut self) {}
@@ -97,6 +104,9 @@ pub fn factory(settings: &Settings, log: &KeptLog) -> PublisherFactory {
             };
             Arc::new(move || Box::new(DebugPublisher::new(log.clone(), form)))
         }
-        PublisherKind::Influxdb(influxdb) => Arc::new(move || Box::new(InfluxdbPublisher::new(&influxdb))),
+        PublisherKind::Influxdb(influxdb) => {
+            let evidence = Evidence::default();
+            Arc::new(move || Box::new(InfluxdbPublisher::new(&influxdb).sharing(&evidence)))
+        }
     }
 }

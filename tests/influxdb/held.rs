@@ -17,9 +17,13 @@ async fn a_missing_database_is_held_until_it_is_created() {
     let mut publisher = InfluxdbPublisher::new(&config(&influxd.url()));
     let (what, mend) = held(publish(&mut publisher, &one()).await);
     assert_eq!(what, format!("influxdb at {} has no database \"kadabra\": 404 database not found: \"kadabra\"", influxd.url()));
+    let port = influxd.url().rsplit(':').next().unwrap().to_owned();
     assert_eq!(
         mend,
-        "create it with: influx -execute 'CREATE DATABASE \"kadabra\"', or set publisher.influxdb.create_database = true"
+        format!(
+            "create it with: influx -host 127.0.0.1 -port {port} -execute 'CREATE DATABASE \"kadabra\"', or set \
+             publisher.influxdb.create_database = true"
+        )
     );
     assert_eq!(held(publisher.probe().await), (what, mend));
     influxd.create_database("kadabra");

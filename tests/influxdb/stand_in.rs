@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{PASSWORD, all_written, config, held, many, one, publish, retried, wait_for_written, write_on};
 use crate::support::{
     influxd::{Influxd, Options},
-    stand_in::{Reply, StandIn},
+    stand_in::{Reply, StandIn, answer},
 };
 
 /// What the publisher makes of one reply, and how long that took.
@@ -24,10 +24,6 @@ async fn outcome_of(reply: Reply) -> (Outcome, Duration) {
     (outcome, begin.elapsed())
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> Reply {
-    Reply::Bytes(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
-}
-
 #[actix_rt::test]
 async fn throttling_is_waited_for_as_long_as_the_server_asks() {
     for (status, header, expected) in [
@@ -36,6 +32,7 @@ async fn throttling_is_waited_for_as_long_as_the_server_asks() {
         ("503 Busy", "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n", Some(0)),
         ("503 Busy", "", None),
         ("502 Bad Gateway", "", None),
+        ("408 Request Timeout", "", None),
     ] {
         let (outcome, _) = outcome_of(answer(status, header, "busy\u{1b}[31m")).await;
         let (after, why) = retried(outcome);
@@ -65,7 +62,8 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = StandIn::start(vec![answer("204 No Content", "", "")]);
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let (outcome, _) = outcome_of(answer(status, &format!("Location: {}/write\r\n", elsewhere.url()), "")).await;
-        held(outcome);
+        let (what, _) = held(outcome);
+        assert!(what.ends_with(&format!(": {} to {}/write", &status[..3], elsewhere.url())), "{what}");
     }
     assert_eq!(elsewhere.requests(), Vec::<String>::new());
 }
@@ -79,7 +77,7 @@ async fn garbage_silence_and_floods_are_retried_in_bounded_time() {
         (Reply::Endless(b"HTTP/1.1 500 No\r\nContent-Length: 100000000000\r\n\r\n".to_vec()), true),
         (Reply::Endless(b"HTTP/1.1 204 No Content\r\nX: ".to_vec()), true),
         (Reply::Endless(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()), true),
-        (Reply::Trickle(b"HTTP/1.1 500 No\r\nContent-Length: 1000000\r\n\r\n".to_vec()), false),
+        (Reply::Trickle(b"HTTP/1.1 500 No\r\nContent-Length: 1000000\r\n\r\n".to_vec()), true),
         (Reply::Trickle(b"HTTP/1.1 204 No Content\r\nX: ".to_vec()), false),
         (Reply::Bytes(Vec::new()), false),
         (Reply::Last(b"HTTP/1.1 500 No\r\nContent-Length: 50\r\n\r\ncut".to_vec()), true),
@@ -91,6 +89,24 @@ async fn garbage_silence_and_floods_are_retried_in_bounded_time() {
         assert_eq!(!why.contains("no answer within"), in_time, "{name}: {why}");
         assert!(why.starts_with("cannot write to influxdb at http://127.0.0.1:") && why.len() < 600, "{name}: {why}");
     }
+}
+
+#[actix_rt::test]
+async fn a_kept_connection_that_is_reset_is_called_that() {
+    let server = StandIn::start(vec![answer("204 No Content", "", ""), Reply::Hang]);
+    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    assert_eq!(publish(&mut publisher, &one()).await, all_written());
+    // The body is not read, so that closing resets.
+    let (_, why) = retried(publish(&mut publisher, &many(300)).await);
+    assert!(why.contains("the connection ") && !why.contains("HTTP"), "{why}");
+}
+
+#[actix_rt::test]
+async fn an_answer_whose_body_is_late_counts_by_its_status() {
+    let slow = Reply::Trickle(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 1000000\r\n\r\nbusy ".to_vec());
+    let (after, why) = retried(outcome_of(slow).await.0);
+    assert_eq!(after, Some(Duration::from_secs(7)));
+    assert!(why.contains(": 503 busy xxx"), "{why}");
 }
 
 #[actix_rt::test]

@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) admin: Option<(&'static str, &'static str)>,
     /// The largest body that it takes, in bytes.
     pub(crate) max_body_size: Option<usize>,
+    /// More lines of the section `[data]`.
+    pub(crate) data: String,
     /// Whether it speaks https, with a certificate that nobody trusts yet.
     pub(crate) https: bool,
     /// The certificate that it speaks https with, rather than one of its own.
@@ -77,6 +79,12 @@ impl Influxd {
         self.write_configuration();
     }
 
+    /// Has these lines in the section `[data]` once it is started again.
+    pub(crate) fn configure_data(&mut self, data: &str) {
+        data.clone_into(&mut self.options.data);
+        self.write_configuration();
+    }
+
     fn configure(&mut self) {
         self.port = port();
         self.write_configuration();
@@ -88,6 +96,7 @@ impl Influxd {
             format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
             format!("[meta]\ndir = {:?}\n", folder.join("meta")),
             format!("[data]\ndir = {:?}\nwal-dir = {:?}\n", folder.join("data"), folder.join("wal")),
+            format!("{}\n", options.data),
             format!("[http]\nbind-address = \"{}:{}\"\n", self.host(), self.port),
             format!("log-enabled = false\nauth-enabled = {}\n", options.admin.is_some()),
             options.max_body_size.map(|size| format!("max-body-size = {size}\n")).unwrap_or_default(),

@@ -25,7 +25,10 @@ pub(crate) enum Reply {
     Hang,
 }
 
-/// Answers the n-th request with the n-th reply, over any number of connections; the last one over and over.
+/// What it answers to a request, given its head and body.
+type Answers = dyn Fn(&str) -> Reply + Send + Sync;
+
+/// Answers requests over any number of connections.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     port: u16,
@@ -34,7 +37,30 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
+    /// Answers the n-th request with the n-th reply; the last one over and over.
     pub(crate) fn start(replies: Vec<Reply>) -> Self {
+        let next = AtomicUsize::new(0);
+        let reads = {
+            let replies = replies.clone();
+            move |count: usize| !matches!(replies.get(count).or(replies.last()), Some(Reply::Hang))
+        };
+        Self::serving(reads, move |_| {
+            let reply = replies.get(next.fetch_add(1, Ordering::SeqCst)).or(replies.last());
+            reply.cloned().unwrap_or(Reply::Hang)
+        })
+    }
+
+    /// Answers each request with what this makes of it.
+    pub(crate) fn answering(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serving(|_| true, answers)
+    }
+
+    /// `reads`: whether the body of the request after that many is read.
+    fn serving(
+        reads: impl Fn(usize) -> bool + Send + Sync + 'static,
+        answers: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let (reads, answers): (Arc<dyn Fn(usize) -> bool + Send + Sync>, Arc<Answers>) = (Arc::new(reads), Arc::new(answers));
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -44,8 +70,8 @@ impl StandIn {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let (seen, replies) = (Arc::clone(&seen), replies.clone());
-                thread::spawn(move || serve(stream, &seen, &replies));
+                let (seen, reads, answers) = (Arc::clone(&seen), Arc::clone(&reads), Arc::clone(&answers));
+                thread::spawn(move || serve(stream, &seen, &*reads, &*answers));
             }
         });
         Self { port, requests, connections }
@@ -66,20 +92,36 @@ impl StandIn {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, replies: &[Reply]) -> Option<()> {
+/// An answer of HTTP.
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Reply {
+    Reply::Bytes(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+}
+
+/// What the server at `url` answers to a request; closes without an answer when there is none.
+pub(crate) fn forward(request: &str, url: &str) -> Reply {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let path = head.split(' ').nth(1).unwrap();
+    let forwarded = ureq::post([url, path].concat()).config().http_status_as_error(false).build().send(body);
+    let Ok(mut answered) = forwarded else { return Reply::Last(Vec::new()) };
+    let body = answered.body_mut().read_to_string().unwrap();
+    answer(&answered.status().to_string(), "", &body)
+}
+
+fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, reads: &dyn Fn(usize) -> bool, answers: &Answers) -> Option<()> {
     loop {
         let (mut request, length) = read_head(&mut stream)?;
-        let reply = {
+        let before = {
             let mut seen = seen.lock().unwrap();
             seen.push(request.clone());
-            replies.get(seen.len() - 1).or(replies.last())?.clone()
+            seen.len() - 1
         };
-        if !matches!(reply, Reply::Hang) {
+        if reads(before) {
             let mut body = vec![0; length];
             stream.read_exact(&mut body).ok()?;
             request.push_str(&String::from_utf8_lossy(&body));
-            *seen.lock().unwrap().last_mut()? = request;
+            seen.lock().unwrap()[before].clone_from(&request);
         }
+        let reply = answers(&request);
         match reply {
             Reply::Bytes(bytes) => stream.write_all(&bytes).ok()?,
             Reply::Last(bytes) => return stream.write_all(&bytes).ok(),

@@ -1,13 +1,14 @@
 //! What no name, no value and no answer can do; see [`crate::fuzzing`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
 use super::{
-    Outcome, hold,
-    isolate::Work,
+    InfluxdbPublisher, Outcome,
+    evidence::Evidence,
+    isolate::Next,
     line::{Encoder, Lines, Place},
     reader::{self, Read},
     verdict::{self, Answer, Cause, MAX_RETRY_AFTER, Verdict},
@@ -114,17 +115,25 @@ fn fields(metric: &Metric) -> impl Iterator<Item = &(String, Value)> {
 fn mean(dimensions: &[(String, String)], metric: &Metric) -> Read {
     let stored = |text: &str| text.replace('\n', "\\n");
     let tag = |text: &str| stored(text) + if text.ends_with('\\') { " " } else { "" };
-    let last: BTreeMap<_, _> = dimensions.iter().cloned().collect();
+    // Of what is stored under one name the last, in the order of the names as they were.
+    let last = |names: &mut dyn Iterator<Item = String>| -> BTreeSet<usize> {
+        names.enumerate().map(|(index, name)| (name, index)).collect::<BTreeMap<_, _>>().into_values().collect()
+    };
+    let kept = last(&mut dimensions.iter().map(|(name, _)| tag(name)));
+    let mut tags: Vec<_> = kept.into_iter().filter_map(|index| dimensions.get(index)).collect();
+    tags.sort_by_key(|(name, _)| name);
     let mut measurement = stored(&metric.name);
     if metric.name.starts_with(['#', '\t', '\0']) {
         measurement.insert(0, '\\');
     }
     let mut said = vec![("value".to_owned(), Value::Float(metric.value))];
     said.extend(metric.unit.clone().map(|unit| ("unit".to_owned(), Value::Text(unit))));
-    said.extend(fields(metric).filter(|(name, _)| name != "time").map(|(name, value)| (stored(name), value.clone())));
+    let metadata: Vec<_> = fields(metric).filter(|(name, _)| name != "time").collect();
+    let kept = last(&mut metadata.iter().map(|(name, _)| stored(name)));
+    said.extend(kept.into_iter().filter_map(|index| metadata.get(index)).map(|(name, value)| (stored(name), value.clone())));
     Read {
         measurement,
-        tags: last.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (tag(name), tag(value))).collect(),
+        tags: tags.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (tag(name), tag(value))).collect(),
         fields: said,
         time: metric.time,
     }
@@ -186,19 +195,19 @@ impl Source<'_> {
 /// A password that no server may bring into a log.
 const SECRET: &str = "hunter2";
 
-/// A status, and a quote of 400 characters of up to four bytes.
-const LONGEST_WORDS: usize = 5 + 1 + 4 * 400;
+/// A sentence, with a status and a quote of 400 characters of up to four bytes.
+const LONGEST_WORDS: usize = 200 + 4 * 400;
 
 pub(crate) fn answer(bytes: &[u8]) {
     let mut parts = bytes.splitn(3, |byte| *byte == b'\n');
     let mut next = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let Ok(status) = next().trim().parse() else { return };
     let retry_after = Some(next()).filter(|header| !header.is_empty());
-    let answer = Answer { status, retry_after, body: next() };
+    let answer = Answer { status, retry_after, body: next(), location: None };
     let hide = |text: String| text.replace(SECRET, "***");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let verdict = verdict::verdict(&answer, now, hide);
-    assert_eq!(verdict, verdict::verdict(&answer, now, hide));
+    let verdict = verdict::verdict(&answer, SENT, now, hide);
+    assert_eq!(verdict, verdict::verdict(&answer, SENT, now, hide));
 
     let executed = verdict::is_executed(&answer);
     assert!(!executed || (status == 200 && answer.body.contains("results")));
@@ -206,6 +215,9 @@ pub(crate) fn answer(bytes: &[u8]) {
     allowed(&answer, &verdict);
     settles(&verdict);
 }
+
+/// What was sent when that was the answer.
+const SENT: &[u8] = b"c value=1 1\nbad\n";
 
 /// What may follow from a status, whatever is said beside it.
 fn allowed(answer: &Answer, verdict: &Verdict) {
@@ -218,54 +230,65 @@ fn allowed(answer: &Answer, verdict: &Verdict) {
             assert!(is_json_object, "points were condemned by what is not InfluxDB");
             assert!(refused.is_none_or(|count| count > 0 && body.contains("partial write")));
         }
-        (400, Verdict::Retry { after, .. }) => assert!(is_json_object && after.is_none()),
+        (400, Verdict::Limited { .. }) => assert!(is_json_object && body.contains("limit exceeded")),
+        (400, Verdict::Retry { after, .. }) => {
+            assert!(is_json_object && (after.is_none() || answer.retry_after.is_some()));
+        }
         (400, Verdict::Hold { cause, .. }) => assert_eq!(*cause, Cause::NotInfluxdb),
         (404 | 500, Verdict::Hold { cause: Cause::NoDatabase, .. }) => assert!(is_json_object),
         (500, Verdict::Hold { cause: Cause::NoRetentionPolicy, .. }) => assert!(is_json_object),
-        (429 | 500..=599, Verdict::Retry { after, .. }) => {
+        (408 | 425 | 429 | 499 | 500..=599, Verdict::Retry { after, .. }) => {
             assert!(after.is_none_or(|after| answer.retry_after.is_some() && after <= MAX_RETRY_AFTER));
         }
         (status, Verdict::Hold { cause: Cause::NotInfluxdb, .. }) => {
-            assert!(!matches!(status, 204 | 401 | 403 | 413 | 429 | 500..=599), "{verdict:?}");
+            assert!(!matches!(status, 204 | 401 | 403 | 408 | 413 | 425 | 429 | 499 | 500..=599), "{verdict:?}");
         }
         _ => unreachable!("{verdict:?} of {}", answer.status),
     }
 }
 
-/// A verdict is told in printable lines, and a batch ends by it: every line is written, refused, or still there.
+/// A verdict is told in printable lines, and a batch ends by it: every line is written, refused, or still there. Only what InfluxDB says
+/// of points condemns any where nothing else was taken.
 fn settles(verdict: &Verdict) {
     const LINES: usize = 9;
-    let mut work = Work::default();
-    work.load(LINES);
+    let evidence = Evidence::default();
+    let mut publisher = InfluxdbPublisher::new(&config());
+    publisher.work.load(LINES);
     let mut steps = 0;
-    while let Some(range) = work.next(|range| range.len()) {
+    while let Some(next) = publisher.work.next(|range| range.len(), &evidence) {
         steps += 1;
-        assert!(steps <= 2 * LINES, "{verdict:?} has no end");
-        match verdict {
-            Verdict::Complete => work.accepted(),
-            Verdict::Isolate { words, refused } => {
+        assert!(steps <= 4 * LINES, "{verdict:?} has no end");
+        let failure = publisher.failure(verdict.clone(), LINES);
+        let work = &mut publisher.work;
+        let stopped = match (next, verdict) {
+            (Next::Blank, _) => {
+                work.proved();
+                continue;
+            }
+            (Next::Sample, _) => unreachable!("nothing was taken"),
+            (_, Verdict::Complete) => {
+                work.accepted();
+                continue;
+            }
+            (_, Verdict::Isolate { words, refused }) => {
                 printable(words);
                 work.isolate(words, *refused);
+                continue;
             }
-            Verdict::Split { words } => {
-                printable(words);
-                work.split(words, range.len());
+            (_, Verdict::Limited { refused, .. }) => work.limited(failure.clone(), *refused),
+            (_, Verdict::Split { .. }) => work.split(failure.clone(), LINES),
+            (_, Verdict::Retry { .. } | Verdict::Hold { .. }) => work.failed(failure.clone()),
+        };
+        printable(&failure.words);
+        if let Some(outcome) = stopped {
+            if let Outcome::Hold { what, mend } = outcome {
+                printable(&what);
+                assert!(!mend.is_empty());
             }
-            Verdict::Retry { words, .. } => {
-                printable(words);
-                return assert!(work.take_refused().is_empty());
-            }
-            Verdict::Hold { cause, words } => {
-                let Outcome::Hold { what, mend } = hold::hold(&config(), *cause, words) else {
-                    unreachable!("a hold is told as one")
-                };
-                assert!(what.ends_with(words.as_str()) && !mend.is_empty());
-                printable(words);
-                return assert!(work.take_refused().is_empty());
-            }
+            return assert!(work.take_refused().is_empty());
         }
     }
-    let refused: Vec<_> = work.take_refused().iter().map(|refused| refused.line).collect();
+    let refused: Vec<_> = publisher.work.take_refused().iter().map(|refused| refused.line).collect();
     assert_eq!(refused, if *verdict == Verdict::Complete { vec![] } else { (0..LINES).collect() });
 }
 

@@ -1,5 +1,7 @@
 //! What an operator is told when only an operator can mend it.
 
+use url::Url;
+
 use super::verdict::Cause;
 use crate::{config::Influxdb, publisher::Outcome};
 
@@ -8,18 +10,20 @@ pub(super) fn hold(config: &Influxdb, cause: Cause, words: &str) -> Outcome {
     let (url, database) = (&config.url, quoted(&config.database));
     let policy = quoted(config.retention_policy.as_deref().unwrap_or_default());
     let user = quoted(config.username.as_deref().unwrap_or_default());
+    let influx = |statement: String| influx(config, &statement);
     let (what, mend) = match cause {
         Cause::NoDatabase => (
             format!("influxdb at {url} has no database {database}: {words}"),
             format!(
-                "create it with: influx -execute 'CREATE DATABASE {database}', or set publisher.influxdb.create_database = true"
+                "create it with: {}, or set publisher.influxdb.create_database = true",
+                influx(format!("CREATE DATABASE {database}"))
             ),
         ),
         Cause::NoRetentionPolicy => (
             format!("influxdb at {url} has no retention policy {policy} on database {database}: {words}"),
             format!(
-                "create it with: influx -execute 'CREATE RETENTION POLICY {policy} ON {database} DURATION INF REPLICATION 1', or \
-                 correct publisher.influxdb.retention_policy"
+                "create it with: {}, or correct publisher.influxdb.retention_policy",
+                influx(format!("CREATE RETENTION POLICY {policy} ON {database} DURATION INF REPLICATION 1"))
             ),
         ),
         Cause::Unauthenticated if config.username.is_none() => (
@@ -33,10 +37,21 @@ pub(super) fn hold(config: &Influxdb, cause: Cause, words: &str) -> Outcome {
         Cause::Forbidden => (
             format!("influxdb at {url} does not let us write to database {database}: {words}"),
             if config.username.is_some() {
-                format!("let the user write with: influx -execute 'GRANT WRITE ON {database} TO {user}'")
+                format!("let the user write with: {}", influx(format!("GRANT WRITE ON {database} TO {user}")))
             } else {
                 "set publisher.influxdb.username, and password_file or password, to those of a user who may write".to_owned()
             },
+        ),
+        Cause::Limit => (
+            format!("influxdb at {url} takes no new series, tag values or points: {words}"),
+            "raise that limit in the section [data] of InfluxDB's configuration (0 is none) and restart it, or drop series that \
+             nobody needs; what it takes is written meanwhile"
+                .to_owned(),
+        ),
+        Cause::TooLarge { size } => (
+            format!("influxdb at {url} refuses a point of {size} bytes as too large: {words}"),
+            "raise max-body-size in the section [http] of InfluxDB's configuration, or the same of the proxy that answers there"
+                .to_owned(),
         ),
         Cause::NotInfluxdb => (
             format!("what answers at {url} is not the write API of InfluxDB 1.x: {words}"),
@@ -51,8 +66,20 @@ pub(super) fn not_created(config: &Influxdb, words: &str) -> Outcome {
     let (url, database) = (&config.url, quoted(&config.database));
     Outcome::Hold {
         what: format!("influxdb at {url} has no database {database}, and creating it failed: {words}"),
-        mend: format!("create it as an administrator with: influx -execute 'CREATE DATABASE {database}'"),
+        mend: format!("create it with: {}", influx(config, &format!("CREATE DATABASE {database}"))),
     }
+}
+
+/// The command for a shell that executes a statement at the server of the configuration. Where a login is wanted the statement wants
+/// an administrator's, whom only the operator knows; `influx` asks for the password.
+fn influx(config: &Influxdb, statement: &str) -> String {
+    let url = Url::parse(&config.url).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or("localhost");
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or(8086);
+    let ssl = if config.url.starts_with("https:") { " -ssl" } else { "" };
+    let login = if config.username.is_some() { " -username ADMINISTRATOR -password ''" } else { "" };
+    format!("influx{ssl} -host {host} -port {port}{login} -execute '{}'", statement.replace('\'', r"'\''"))
 }
 
 /// A name as an identifier of InfluxQL.
@@ -74,6 +101,33 @@ pub(super) fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_remedy_reaches_the_server_of_the_configuration() {
+        let config = |url: &str, username: Option<&str>| Influxdb {
+            url: url.to_owned(),
+            database: "it's".to_owned(),
+            username: username.map(str::to_owned),
+            password: None,
+            retention_policy: None,
+            create_database: false,
+            timeout: std::time::Duration::from_secs(5),
+            gzip: false,
+            unique_timestamps: true,
+        };
+        let mend = |config: &Influxdb| {
+            let Outcome::Hold { mend, .. } = not_created(config, "") else { panic!() };
+            mend
+        };
+        assert_eq!(
+            mend(&config("http://db:18086", None)),
+            r#"create it with: influx -host db -port 18086 -execute 'CREATE DATABASE "it'\''s"'"#
+        );
+        assert_eq!(
+            mend(&config("https://[::1]/influx", Some("me"))),
+            r#"create it with: influx -ssl -host ::1 -port 443 -username ADMINISTRATOR -password '' -execute 'CREATE DATABASE "it'\''s"'"#
+        );
+    }
 
     #[test]
     fn a_name_cannot_break_out_of_its_statement() {

@@ -1,9 +1,19 @@
 //! What is left of a batch to write, and which of its lines were refused. Pure: it never sends anything.
 //!
 //! Writing a line twice changes nothing, so a request of which InfluxDB refused something is halved until every
-//! refused line stands alone. A refused line costs at most two requests for each halving.
+//! refused line stands alone. A refused line costs at most two requests for each halving. Nothing is refused for good before
+//! a blank line was taken after it: whoever refuses that, too, does not refuse because of a line.
+//!
+//! A request that fails again and again without InfluxDB's words, while a blank line is taken, is halved as well, and what
+//! still fails alone becomes a [suspect](super::suspects).
 
 use std::ops::Range;
+
+use super::{
+    evidence::Evidence,
+    suspects::{Failure, Suspects, Trial},
+};
+use crate::publisher::Outcome;
 
 /// How many lines go in one request at most.
 pub(super) const MAX_LINES: usize = 10_000;
@@ -14,6 +24,15 @@ const MAX_BYTES: usize = 8 << 20;
 /// What is never split just because an answer was late or a request was too large: below it, it is not the size.
 const SMALL: usize = 64 << 10;
 
+/// How often the same request may fail, without InfluxDB's words, before it is looked for a line that is to blame.
+const TRIES: u32 = 3;
+
+/// How many suspects there may be before anything was taken.
+const MOST_SUSPECTS: usize = 8;
+
+/// Of how many lines one at most is a suspect: when it is more, the server is what is wrong.
+const SHARE: usize = 4;
+
 /// A line that was refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefusedLine {
@@ -21,11 +40,31 @@ pub(super) struct RefusedLine {
     pub(super) reason: String,
 }
 
+/// What is to be sent next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Lines(Range<usize>),
+    /// A blank line, to be answered with [`Work::proved`] or [`Work::disproved`].
+    Blank,
+    /// A line that was taken before, to be answered with [`Work::sample_taken`] or [`Work::sample_failed`].
+    Sample,
+}
+
 /// The work list: ranges of lines, the next one last.
 #[derive(Debug)]
 pub(super) struct Work {
     pending: Vec<Range<usize>>,
+    /// Lines that fail alone. They wait for everything else.
+    suspects: Suspects,
     refused: Vec<RefusedLine>,
+    /// How many of those were refused before a blank line was taken.
+    proved: usize,
+    /// How often the next range has failed without InfluxDB's words.
+    tries: u32,
+    /// Whether what fails like that is halved.
+    searching: bool,
+    /// How many lines were written.
+    written: usize,
     max_bytes: usize,
     /// One in so many of the lines and bytes that a request could have goes in one.
     divisor: usize,
@@ -33,15 +72,24 @@ pub(super) struct Work {
 
 impl Default for Work {
     fn default() -> Self {
-        Self { pending: Vec::new(), refused: Vec::new(), max_bytes: MAX_BYTES, divisor: 1 }
+        Self {
+            pending: Vec::new(),
+            suspects: Suspects::default(),
+            refused: Vec::new(),
+            proved: 0,
+            tries: 0,
+            searching: false,
+            written: 0,
+            max_bytes: MAX_BYTES,
+            divisor: 1,
+        }
     }
 }
 
 impl Work {
     /// Starts over with `lines` lines. What a server refused as too large before is not tried again.
     pub(super) fn load(&mut self, lines: usize) {
-        self.pending.clear();
-        self.refused.clear();
+        *self = Self { max_bytes: self.max_bytes, divisor: self.divisor, ..Self::default() };
         if lines > 0 {
             self.pending.push(0..lines);
         }
@@ -52,8 +100,29 @@ impl Work {
         self.divisor = divisor.max(1);
     }
 
-    /// The lines of the next request; the same ones until they are settled. `size` tells how large a range is in bytes.
-    pub(super) fn next(&mut self, size: impl Fn(&Range<usize>) -> usize) -> Option<Range<usize>> {
+    /// What is to be sent next; the same until it is answered. `size` tells how large a range is in bytes.
+    pub(super) fn next(&mut self, size: impl Fn(&Range<usize>) -> usize, evidence: &Evidence) -> Option<Next> {
+        // With the first that is refused, and whenever there are twice as many.
+        if self.tries >= TRIES || self.refused.len() > 2 * self.proved {
+            return Some(Next::Blank);
+        }
+        if let Some(range) = self.next_range(size) {
+            return Some(Next::Lines(range));
+        }
+        loop {
+            match self.suspects.next(evidence) {
+                Some(Trial::Line(line)) => return Some(Next::Lines(line..line + 1)),
+                Some(Trial::Sample) => return Some(Next::Sample),
+                Some(Trial::Condemned) => {
+                    let condemned = self.suspects.pop();
+                    self.refused.extend(condemned.map(|(line, failure)| RefusedLine { line, reason: failure.words }));
+                }
+                None => return (self.refused.len() > self.proved).then_some(Next::Blank),
+            }
+        }
+    }
+
+    fn next_range(&mut self, size: impl Fn(&Range<usize>) -> usize) -> Option<Range<usize>> {
         loop {
             let range = self.pending.last()?.clone();
             let max_lines = (MAX_LINES / self.divisor).max(1);
@@ -69,50 +138,149 @@ impl Work {
 
     /// Whether every line is settled.
     pub(super) fn is_done(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.suspects.is_empty() && self.proved == self.refused.len()
+    }
+
+    /// Whether it takes other lines than these to find out what is wrong with them.
+    pub(super) fn needs_others(&self) -> bool {
+        self.suspects.is_stuck()
     }
 
     /// All of it was written.
     pub(super) fn accepted(&mut self) {
-        self.pending.pop();
+        self.tries = 0;
+        if let Some(range) = self.pending.pop() {
+            self.written += range.len();
+        } else {
+            self.written += 1;
+            if self.suspects.pop().is_some_and(|(_, failure)| !failure.condemns) {
+                // What an operator had to mend is mended.
+                self.acquit();
+            }
+        }
     }
 
-    /// Some of it was refused: all of it where that many were `refused`, else the culprits are looked for.
+    /// InfluxDB refused some of it: all of it where that many were `refused`, else the culprits are looked for.
     pub(super) fn isolate(&mut self, words: &str, refused: Option<usize>) {
-        let Some(range) = self.pending.last() else { return };
-        if range.len() == 1 || refused == Some(range.len()) {
-            self.refuse(words);
-        } else {
-            self.halve();
+        self.tries = 0;
+        let refuse = |line| RefusedLine { line, reason: words.to_owned() };
+        match self.pending.last().map(Range::len) {
+            None => self.refused.extend(self.suspects.pop().map(|(line, _)| refuse(line))),
+            Some(lines) if lines == 1 || refused == Some(lines) => {
+                self.refused.extend(self.pending.pop().unwrap_or_default().map(refuse));
+            }
+            Some(_) => self.halve(),
         }
+    }
+
+    /// InfluxDB takes some of it only when an operator has mended something: all of it where that many were `refused`.
+    pub(super) fn limited(&mut self, failure: Failure, refused: Option<usize>) -> Option<Outcome> {
+        if let Some(range) = self.pending.pop_if(|range| range.len() == 1 || refused == Some(range.len())) {
+            self.tries = 0;
+            range.for_each(|line| self.suspects.push(line, failure.clone()));
+            return None;
+        }
+        self.alone(failure)
     }
 
     /// It was too large for the server, `size` bytes: halves it, and keeps to that size from now on.
-    pub(super) fn split(&mut self, words: &str, size: usize) {
-        if self.pending.last().is_none_or(|range| range.len() == 1) {
-            self.refuse(words);
-        } else {
+    pub(super) fn split(&mut self, failure: Failure, size: usize) -> Option<Outcome> {
+        if self.pending.last().is_some_and(|range| range.len() > 1) {
             self.max_bytes = self.max_bytes.min((size / 2).max(SMALL));
+        }
+        self.alone(failure)
+    }
+
+    /// No answer came in time for `size` bytes: less at once has a better chance. Whether there was more than one line.
+    pub(super) fn shrink(&mut self, size: usize) -> bool {
+        let can = size > SMALL && self.pending.last().is_some_and(|range| range.len() > 1);
+        if can {
+            self.tries = 0;
             self.halve();
+        }
+        can
+    }
+
+    /// It failed, and nobody knows whose fault that is. What is to be done, if it cannot go on.
+    pub(super) fn failed(&mut self, failure: Failure) -> Option<Outcome> {
+        if self.searching || self.pending.is_empty() {
+            return self.alone(failure);
+        }
+        self.tries += 1;
+        Some(failure.outcome)
+    }
+
+    /// Halves it, or puts it aside where it is one line.
+    fn alone(&mut self, failure: Failure) -> Option<Outcome> {
+        self.tries = 0;
+        match self.pending.last() {
+            None => self.suspects.failed(failure),
+            Some(range) if range.len() > 1 => {
+                self.halve();
+                None
+            }
+            Some(range) => {
+                let (line, outcome) = (range.start, failure.outcome.clone());
+                self.pending.pop();
+                self.suspects.push(line, failure);
+                let too_many = self.suspects.len() > MOST_SUSPECTS.max(self.written / SHARE);
+                too_many.then(|| {
+                    self.acquit();
+                    outcome
+                })
+            }
         }
     }
 
-    /// No answer came in time for `size` bytes: less at once has a better chance.
-    pub(super) fn shrink(&mut self, size: usize) {
-        if size > SMALL && self.pending.last().is_some_and(|range| range.len() > 1) {
-            self.halve();
+    /// A blank line was taken.
+    pub(super) fn proved(&mut self) {
+        self.proved = self.refused.len();
+        if self.tries >= TRIES {
+            self.tries = 0;
+            self.searching = true;
         }
     }
 
-    /// The lines that were refused, in order. Given once.
+    /// A blank line was not taken either, so that what was refused since the last one may not have been the lines' fault.
+    pub(super) fn disproved(&mut self) {
+        self.tries = 0;
+        let refused = self.refused.split_off(self.proved);
+        self.again(refused.into_iter().map(|refused| refused.line).collect());
+    }
+
+    /// The sample was taken.
+    pub(super) fn sample_taken(&mut self) {
+        self.suspects.sample_taken();
+    }
+
+    /// It was not: the suspects are not to blame.
+    pub(super) fn sample_failed(&mut self) {
+        self.acquit();
+    }
+
+    /// The lines that were refused. Given once.
     pub(super) fn take_refused(&mut self) -> Vec<RefusedLine> {
+        self.proved = 0;
         std::mem::take(&mut self.refused)
     }
 
-    // Ranges are settled from the front, so this keeps the order.
-    fn refuse(&mut self, words: &str) {
-        let Some(range) = self.pending.pop() else { return };
-        self.refused.extend(range.map(|line| RefusedLine { line, reason: words.to_owned() }));
+    /// All suspects wait to be written like all other lines.
+    fn acquit(&mut self) {
+        self.searching = false;
+        self.tries = 0;
+        self.max_bytes = MAX_BYTES;
+        let lines = self.suspects.acquit();
+        self.again(lines);
+    }
+
+    /// Puts lines back, those that are neighbours as one range.
+    fn again(&mut self, mut lines: Vec<usize>) {
+        lines.sort_unstable();
+        for range in lines.chunk_by(|one, next| one + 1 == *next) {
+            if let (Some(first), Some(last)) = (range.first(), range.last()) {
+                self.pending.push(*first..last + 1);
+            }
+        }
     }
 
     fn halve(&mut self) {
@@ -141,35 +309,76 @@ mod tests {
         range.len() * LINE
     }
 
-    /// A server with lines that it refuses, that takes only so much, and fails now and then.
+    /// The lines of the next request.
+    fn lines(work: &mut Work) -> Option<Range<usize>> {
+        match work.next(size, &Evidence::default())? {
+            Next::Lines(range) => Some(range),
+            next => panic!("{next:?}"),
+        }
+    }
+
+    fn failure(words: &str, condemns: bool) -> Failure {
+        Failure { words: words.to_owned(), outcome: Outcome::Retry { after: None, why: words.to_owned() }, condemns }
+    }
+
+    /// A server with lines that it refuses, lines on which it closes the connection, lines for which a limit must be raised first,
+    /// and that takes only so much and fails now and then.
     struct Server {
         bad: BTreeSet<usize>,
+        deadly: BTreeSet<usize>,
+        limited: BTreeSet<usize>,
         counts: bool,
         max_bytes: usize,
         written: BTreeSet<usize>,
         requests: usize,
         failures: usize,
+        evidence: Evidence,
     }
 
     impl Server {
-        fn take(&mut self, range: &Range<usize>, work: &mut Work, rng: &mut fastrand::Rng) {
-            if self.failures > 0 && rng.bool() {
-                self.failures -= 1;
-                // Whether it was written or not: nobody knows.
-                if rng.bool() {
-                    self.written.extend(range.clone().filter(|line| !self.bad.contains(line)));
-                }
-                return work.shrink(size(range));
-            }
+        fn fails(&mut self, rng: &mut fastrand::Rng) -> bool {
+            let fails = self.failures > 0 && rng.bool();
+            self.failures -= usize::from(fails);
+            fails
+        }
+
+        /// Takes a request. Returns whether the agent would pause now.
+        fn take(&mut self, next: &Next, work: &mut Work, rng: &mut fastrand::Rng) -> bool {
             self.requests += 1;
-            if size(range) > self.max_bytes {
-                return work.split("413", size(range));
+            let fails = self.fails(rng);
+            let range = match next {
+                Next::Lines(range) => range,
+                Next::Blank if fails => return [work.disproved()].len() == 1,
+                Next::Sample if fails => return [work.sample_failed()].len() == 1,
+                Next::Blank => return [work.proved()].is_empty(),
+                Next::Sample => return [work.sample_taken()].is_empty(),
+            };
+            let is_good = |line: &usize| ![&self.bad, &self.deadly, &self.limited].iter().any(|lines| lines.contains(line));
+            let count = |lines: &BTreeSet<usize>| lines.range(range.clone()).count();
+            // Whether it was written or not: nobody knows.
+            let good: Vec<usize> = range.clone().filter(is_good).collect();
+            let (bad, deadly, limited) = (count(&self.bad), count(&self.deadly), count(&self.limited));
+            if fails || deadly > 0 {
+                if rng.bool() {
+                    self.written.extend(good);
+                }
+                return !work.shrink(size(range)) && work.failed(failure("closed", true)).is_some();
             }
-            self.written.extend(range.clone().filter(|line| !self.bad.contains(line)));
-            match self.bad.range(range.clone()).count() {
-                0 => work.accepted(),
+            if size(range) > self.max_bytes {
+                return work.split(failure("413", true), size(range)).is_some();
+            }
+            if limited > 0 {
+                return work.limited(failure("limit", false), self.counts.then_some(limited)).is_some();
+            }
+            self.written.extend(good);
+            match bad {
+                0 => {
+                    work.accepted();
+                    self.evidence.taken(range.len(), b"c value=1 1");
+                }
                 bad => work.isolate("400", self.counts.then_some(bad)),
             }
+            false
         }
     }
 
@@ -178,36 +387,156 @@ mod tests {
         #[test]
         fn exactly_the_bad_lines_are_refused_in_bounded_requests(
             lines in 0usize..25_000, bad in prop::collection::btree_set(0usize..25_000, 0..60),
+            deadly in prop::collection::btree_set(0usize..25_000, 0..8), limited in prop::collection::btree_set(0usize..25_000, 0..8),
             counts: bool, failures in 0usize..20, seed: u64, max_kib in 70usize..2_000,
         ) {
-            let bad: BTreeSet<usize> = bad.into_iter().filter(|line| *line < lines).collect();
+            let deadly: BTreeSet<usize> = deadly.into_iter().filter(|line| *line < lines / 4).collect();
+            let limited: BTreeSet<usize> = limited.into_iter().filter(|line| *line < lines && !deadly.contains(line)).collect();
+            let bad: BTreeSet<usize> =
+                bad.into_iter().filter(|line| *line < lines && !deadly.contains(line) && !limited.contains(line)).collect();
             let mut rng = fastrand::Rng::with_seed(seed);
             let mut server = Server {
-                bad: bad.clone(), counts, max_bytes: max_kib << 10, written: BTreeSet::new(), requests: 0, failures,
+                bad: bad.clone(), deadly: deadly.clone(), limited, counts, max_bytes: max_kib << 10, written: BTreeSet::new(),
+                requests: 0, failures, evidence: Evidence::default(),
             };
             let mut work = Work::default();
             work.load(lines);
-            while let Some(range) = work.next(size) {
-                prop_assert!(range.len() <= MAX_LINES && !range.is_empty());
-                server.take(&range, &mut work, &mut rng);
+            let mut pauses = 0;
+            while let Some(next) = work.next(size, &server.evidence.clone()) {
+                if let Next::Lines(range) = &next {
+                    prop_assert!(range.len() <= MAX_LINES && !range.is_empty());
+                }
+                pauses += usize::from(server.take(&next, &mut work, &mut rng));
+                if pauses > 2_000 {
+                    // Somebody raises the limit.
+                    server.limited.clear();
+                }
+                prop_assert!(pauses < 4_000, "it has no end");
             }
-            let refused: Vec<usize> = work.refused.iter().map(|refused| refused.line).collect();
-            prop_assert_eq!(refused, bad.iter().copied().collect::<Vec<_>>());
-            prop_assert_eq!(server.written, (0..lines).filter(|line| !bad.contains(line)).collect::<BTreeSet<_>>());
-            // Whole requests, those that were too large, a halving for each failure, and two for each halving of a refusal.
-            let whole = lines * LINE / (32 << 10) + 2;
-            let bound = whole + 16 + failures + bad.len() * 2 * 15;
-            prop_assert!(server.requests <= bound, "{} requests, at most {bound}", server.requests);
+            let refused: BTreeSet<usize> = work.refused.iter().map(|refused| refused.line).collect();
+            prop_assert_eq!(refused.len(), work.refused.len());
+            prop_assert_eq!(refused, bad.union(&deadly).copied().collect::<BTreeSet<_>>());
+            let written: BTreeSet<usize> = (0..lines).filter(|line| !bad.contains(line) && !deadly.contains(line)).collect();
+            prop_assert_eq!(server.written, written);
+            if deadly.is_empty() && pauses < 2_000 {
+                // Whole requests, those that were too large, a halving for each failure, two for each halving of a refusal, and
+                // the blank ones. What a blank line did not prove is looked for again.
+                let whole = lines * LINE / (32 << 10) + 2;
+                let bound = whole + 16 + 2 * failures + 16 + (1 + failures) * bad.len() * 2 * 15;
+                prop_assert!(server.requests <= bound, "{} requests, at most {bound}", server.requests);
+            }
         }
+    }
+
+    /// What becomes of lines of which a server fails on some, and how many requests it took; `None` if that has no end.
+    fn settle(lines: usize, evidence: &Evidence, mut fails: impl FnMut(&Next) -> bool) -> Option<(Vec<usize>, usize)> {
+        let mut work = Work::default();
+        work.load(lines);
+        let mut requests = 0;
+        while let Some(next) = work.next(size, evidence) {
+            requests += 1;
+            if requests > 10_000 {
+                return None;
+            }
+            let failed = fails(&next);
+            match (next, failed) {
+                (Next::Lines(_), true) => _ = work.failed(failure("closed", true)),
+                (Next::Blank, true) => work.disproved(),
+                (Next::Sample, true) => work.sample_failed(),
+                (Next::Blank, false) => work.proved(),
+                (Next::Sample, false) => work.sample_taken(),
+                (Next::Lines(range), false) => {
+                    work.accepted();
+                    evidence.taken(range.len(), b"c value=1 1");
+                }
+            }
+        }
+        Some((work.take_refused().into_iter().map(|refused| refused.line).collect(), requests))
+    }
+
+    fn has(next: &Next, bad: &[usize]) -> bool {
+        matches!(next, Next::Lines(range) if bad.iter().any(|line| range.contains(line)))
+    }
+
+    #[test]
+    fn lines_on_which_a_server_fails_each_time_are_refused_and_the_others_are_not() {
+        let bad = [3, 4, 40];
+        let (mut refused, requests) = settle(42, &Evidence::default(), |next| has(next, &bad)).unwrap();
+        refused.sort_unstable();
+        assert_eq!(refused, bad);
+        assert!(requests < 150, "{requests}");
+    }
+
+    #[test]
+    fn a_server_that_fails_on_everything_but_blank_lines_condemns_none() {
+        let before = Evidence::default();
+        before.taken(1_000, b"c value=1 1");
+        for evidence in [Evidence::default(), before] {
+            for lines in [1, 2, 42, 1_000] {
+                assert_eq!(settle(lines, &evidence, |next| *next != Next::Blank), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_fails_on_many_lines_condemns_none() {
+        assert_eq!(
+            settle(
+                1_000,
+                &Evidence::default(),
+                |next| matches!(next, Next::Lines(range) if range.clone().any(|line| line % 2 == 0))
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn a_server_that_fails_now_and_then_or_by_turns_condemns_none() {
+        for seed in 0..100 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            assert_eq!(settle(200, &Evidence::default(), |_| rng.bool()).unwrap().0, [0; 0], "{seed}");
+            let mut turn = 0;
+            let every = 2 + (seed as usize) % 3;
+            let by_turns = settle(200, &Evidence::default(), |_| {
+                turn += 1;
+                turn % every == 0
+            });
+            assert_eq!(by_turns.unwrap().0, [0; 0], "{every}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_alone_with_its_failure_waits_for_others_to_be_taken() {
+        let evidence = Evidence::default();
+        assert_eq!(settle(1, &evidence, |next| has(next, &[0])), None);
+        evidence.taken(2, b"c value=1 1");
+        assert_eq!(settle(1, &evidence, |next| has(next, &[0])), None, "too few");
+        evidence.taken(10, b"c value=1 1");
+        assert_eq!(settle(1, &evidence, |next| has(next, &[0])).unwrap().0, [0]);
+    }
+
+    #[test]
+    fn what_was_refused_before_a_blank_line_was_refused_too_is_written_after_all() {
+        let mut work = Work::default();
+        work.load(100);
+        work.isolate("400", Some(100));
+        assert_eq!(work.next(size, &Evidence::default()), Some(Next::Blank));
+        assert!(!work.is_done());
+        work.disproved();
+        assert_eq!(lines(&mut work), Some(0..100));
+        work.accepted();
+        assert!(work.is_done());
+        assert_eq!(work.take_refused(), []);
     }
 
     #[test]
     fn a_backlog_that_is_refused_whole_costs_one_request() {
         let mut work = Work::default();
         work.load(9_000);
-        assert_eq!(work.next(size), Some(0..9_000));
+        assert_eq!(lines(&mut work), Some(0..9_000));
         work.isolate("beyond retention", Some(9_000));
-        assert_eq!(work.next(size), None);
+        work.proved();
+        assert_eq!(lines(&mut work), None);
         assert_eq!(work.refused.len(), 9_000);
     }
 
@@ -216,26 +545,17 @@ mod tests {
         let mut work = Work::default();
         work.load(4);
         work.isolate("conflict", Some(3));
-        assert_eq!(work.next(size), Some(0..2));
+        assert_eq!(lines(&mut work), Some(0..2));
         assert!(work.refused.is_empty());
-    }
-
-    #[test]
-    fn a_single_line_that_is_too_large_is_refused() {
-        let mut work = Work::default();
-        work.load(1);
-        work.split("413 Request Entity Too Large", 30_000_000);
-        assert_eq!(work.next(size), None);
-        assert_eq!(work.refused, [RefusedLine { line: 0, reason: "413 Request Entity Too Large".to_owned() }]);
     }
 
     #[test]
     fn what_a_server_took_too_large_is_not_tried_again_with_the_next_batch() {
         let mut work = Work::default();
         work.load(8_000);
-        work.split("413", 800_000);
+        work.split(failure("413", true), 800_000);
         work.load(8_000);
-        assert_eq!(work.next(size), Some(0..4_000));
+        assert_eq!(lines(&mut work), Some(0..4_000));
     }
 
     #[test]
@@ -243,23 +563,23 @@ mod tests {
         let mut work = Work::default();
         work.load(8_000);
         for _ in 0..100 {
-            let range = work.next(size).unwrap();
+            let range = lines(&mut work).unwrap();
             work.shrink(size(&range));
         }
-        assert_eq!(work.next(size), Some(0..500));
+        assert_eq!(lines(&mut work), Some(0..500));
     }
 
     #[test]
     fn what_is_divided_goes_in_small_requests_that_grow_with_the_next_divisor_and_nothing_is_left_out() {
         let mut work = Work::default();
         work.load(25_000);
-        let mut lines = 0;
+        let mut end = 0;
         let mut sent = Vec::new();
         for divisor in [64, 64, 32, 1, 1, 1, 1] {
             work.divide(divisor);
-            let Some(range) = work.next(size) else { break };
-            assert_eq!(range.start, lines);
-            (lines, _) = (range.end, sent.push(range.len()));
+            let Some(range) = lines(&mut work) else { break };
+            assert_eq!(range.start, end);
+            (end, _) = (range.end, sent.push(range.len()));
             work.accepted();
         }
         assert_eq!(sent, [156, 156, 312, 10_000, 10_000, 4_376]);
@@ -271,13 +591,13 @@ mod tests {
         let mut work = Work::default();
         work.load(100);
         work.divide(64);
-        assert_eq!(work.next(|range| range.len() * (64 << 10)), Some(0..1));
+        assert_eq!(work.next(|range| range.len() * (64 << 10), &Evidence::default()), Some(Next::Lines(0..1)));
     }
 
     #[test]
     fn nothing_to_do_asks_for_nothing() {
         let mut work = Work::default();
         work.load(0);
-        assert_eq!(work.next(size), None);
+        assert_eq!(lines(&mut work), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Writes to InfluxDB 1.x by line protocol. [`verdict`] says what an answer means, [`isolate`] what to send next.
 
 mod escape;
+mod evidence;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 mod hold;
@@ -8,6 +9,7 @@ mod isolate;
 mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod reader;
+mod suspects;
 mod transport;
 mod verdict;
 
@@ -17,11 +19,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use url::form_urlencoded::byte_serialize;
 
+pub(super) use self::evidence::Evidence;
 use self::{
-    isolate::{RefusedLine, Work},
+    isolate::{Next, RefusedLine, Work},
     line::{Encoder, Lines, Place},
+    suspects::Failure,
     transport::{How, NoAnswer, Transport},
-    verdict::{Cause, Verdict, verdict},
+    verdict::{Cause, Fault, Verdict, verdict},
 };
 use super::{Outcome, Publisher, RefusedAt};
 use crate::{config::Influxdb, metrics::MessageSet};
@@ -41,18 +45,14 @@ pub struct InfluxdbPublisher {
     /// The window that is being written.
     lines: Lines,
     work: Work,
+    /// What all publishers to this destination have written lately.
+    evidence: Evidence,
     /// What was refused of the windows before.
     refused: Vec<RefusedAt>,
     /// Whether the last request's connection broke, which is also how a server refuses what is too large.
     ask_first: bool,
     /// Whether the database was created just now, so that it is not tried for ever.
     created: bool,
-}
-
-/// How one request went.
-enum Step {
-    Done,
-    Stop(Outcome),
 }
 
 impl InfluxdbPublisher {
@@ -67,65 +67,155 @@ impl InfluxdbPublisher {
             rest: None,
             lines: Lines::default(),
             work: Work::default(),
+            evidence: Evidence::default(),
             refused: Vec::new(),
             ask_first: false,
             created: false,
         }
     }
 
-    /// Sends the next lines and takes the answer in.
-    async fn step(&mut self, range: std::ops::Range<usize>) -> Step {
-        let size = self.lines.size(&range);
-        let body = self.lines.slice(&range);
-        let verdict = self.ask(body).await;
-        if !matches!(verdict, Ok(Verdict::Hold { .. })) {
-            self.created = false;
-        }
-        match verdict {
-            Ok(Verdict::Complete) => self.work.accepted(),
-            Ok(Verdict::Isolate { words, refused }) => self.work.isolate(&words, refused),
-            Ok(Verdict::Split { words }) => self.work.split(&words, size),
-            Ok(Verdict::Retry { after, words }) => return Step::Stop(self.retry(after, &words)),
-            Ok(Verdict::Hold { cause, words }) => return self.mend(cause, &words).await,
-            Err(NoAnswer { why, how }) => {
-                if how == How::Late {
-                    self.work.shrink(size);
+    /// With what others have written to the same destination, and they with what this one has.
+    #[must_use]
+    pub(super) fn sharing(self, evidence: &Evidence) -> Self {
+        Self { evidence: evidence.clone(), ..self }
+    }
+
+    /// Sends what is next and takes the answer in. What is to be done, if it cannot go on.
+    async fn step(&mut self, next: Next) -> Option<Outcome> {
+        match next {
+            Next::Lines(range) => self.send(range).await,
+            Next::Blank => {
+                let stopped = self.blank().await.err();
+                match stopped {
+                    Some(_) => self.work.disproved(),
+                    None => self.work.proved(),
                 }
-                return Step::Stop(self.retry(None, &why));
+                stopped
+            }
+            Next::Sample => {
+                let sample = self.evidence.sample().unwrap_or_else(|| Bytes::from_static(BLANK));
+                let failed = match self.ask(&sample).await {
+                    Ok(Verdict::Complete) => {
+                        self.work.sample_taken();
+                        return None;
+                    }
+                    Ok(Verdict::Isolate { words, .. }) => {
+                        // It may be too old by now.
+                        self.evidence.forget_sample();
+                        self.retry(None, &words)
+                    }
+                    Ok(verdict) => self.failure(verdict, sample.len()).outcome,
+                    Err(error) => self.retry(None, &error.why),
+                };
+                self.work.sample_failed();
+                Some(failed)
             }
         }
-        Step::Done
+    }
+
+    /// Sends lines and takes the answer in.
+    async fn send(&mut self, range: std::ops::Range<usize>) -> Option<Outcome> {
+        let body = self.lines.slice(&range);
+        let size = body.len();
+        let verdict = match self.ask(&body).await {
+            Ok(verdict) => verdict,
+            Err(NoAnswer { how: How::Late, why }) if self.work.shrink(size) => return Some(self.retry(None, &why)),
+            Err(NoAnswer { how: How::Unreachable, why }) => return Some(self.retry(None, &why)),
+            Err(NoAnswer { how: How::Cut | How::Late, why }) => Verdict::Retry { after: None, words: why, fault: Fault::Unknown },
+        };
+        match verdict {
+            Verdict::Complete => {
+                self.work.accepted();
+                self.evidence.taken(range.len(), &self.lines.slice(&(range.start..range.start + 1)));
+                None
+            }
+            Verdict::Isolate { words, refused } => {
+                self.work.isolate(&["InfluxDB refused it: ", &words].concat(), refused);
+                None
+            }
+            Verdict::Hold { cause: Cause::NoDatabase, words, .. } if self.config.create_database => {
+                self.create_database(&words).await.err()
+            }
+            Verdict::Limited { refused, .. } => self.work.limited(self.failure(verdict, size), refused),
+            Verdict::Split { .. } => self.work.split(self.failure(verdict, size), size),
+            Verdict::Retry { fault: Fault::Busy, .. } => Some(self.failure(verdict, size).outcome),
+            verdict => self.work.failed(self.failure(verdict, size)),
+        }
     }
 
     /// One write request and what its answer means.
-    async fn ask(&mut self, body: Bytes) -> Result<Verdict, NoAnswer> {
-        let answer = self.transport.post(&self.write_path, body, self.ask_first).await;
+    async fn ask(&mut self, body: &Bytes) -> Result<Verdict, NoAnswer> {
+        let answer = self.transport.post(&self.write_path, body.clone(), self.ask_first).await;
         self.ask_first = answer.as_ref().is_err_and(|error| error.how == How::Cut);
-        Ok(verdict(&answer?, SystemTime::now(), |text| self.transport.hide_secrets(text)))
+        let verdict = verdict(&answer?, body, SystemTime::now(), |text| self.transport.hide_secrets(text));
+        if !matches!(verdict, Verdict::Hold { .. }) {
+            self.created = false;
+        }
+        Ok(verdict)
     }
 
-    /// Creates the database where that is what is missing and we were told to; else says what to mend.
-    async fn mend(&mut self, cause: Cause, words: &str) -> Step {
-        if cause != Cause::NoDatabase || !self.config.create_database {
-            return Step::Stop(hold::hold(&self.config, cause, words));
+    /// Whether a write could work now, without writing anything; else what is to be done.
+    async fn blank(&mut self) -> Result<(), Outcome> {
+        match self.ask(&Bytes::from_static(BLANK)).await {
+            Ok(Verdict::Complete) => Ok(()),
+            Ok(Verdict::Hold { cause: Cause::NoDatabase, words, .. }) if self.config.create_database => {
+                self.create_database(&words).await
+            }
+            Ok(verdict) => Err(self.failure(verdict, BLANK.len()).outcome),
+            Err(error) => Err(self.retry(None, &error.why)),
         }
+    }
+
+    /// A request of that many bytes was not answered as one that was written.
+    fn failure(&self, verdict: Verdict, size: usize) -> Failure {
+        let hold = |cause, words| hold::hold(&self.config, cause, words);
+        let (words, outcome, condemns) = match verdict {
+            Verdict::Retry { after, words, fault } => {
+                let outcome = self.retry(after, &words);
+                (words, outcome, fault == Fault::Unknown)
+            }
+            Verdict::Hold { cause, words, fault, .. } => {
+                let outcome = hold(cause, &words);
+                (words, outcome, fault == Fault::Unknown)
+            }
+            Verdict::Limited { words, .. } => {
+                let outcome = hold(Cause::Limit, &words);
+                (words, outcome, false)
+            }
+            Verdict::Split { words } => {
+                let outcome = hold(Cause::TooLarge { size }, &words);
+                (words, outcome, true)
+            }
+            // Of a blank line, which is no point.
+            Verdict::Isolate { words, .. } => {
+                let outcome = hold(Cause::NotInfluxdb, &words);
+                (words, outcome, false)
+            }
+            Verdict::Complete => (String::new(), self.retry(None, ""), false),
+        };
+        let words = ["it fails whenever it is sent alone, while other points are written: ", &words].concat();
+        Failure { words, outcome, condemns }
+    }
+
+    /// Creates the database that InfluxDB says there is not, in these `words`.
+    async fn create_database(&mut self, words: &str) -> Result<(), Outcome> {
         if self.created {
-            return Step::Stop(hold::not_created(&self.config, words));
+            return Err(hold::not_created(&self.config, words));
         }
         let statement = ["CREATE DATABASE ", &hold::quoted(&self.config.database)].concat();
         let path = ["/query?q=", &encoded(&statement)].concat();
         let answer = match self.transport.post(&path, Bytes::new(), false).await {
             Ok(answer) => answer,
-            Err(error) => return Step::Stop(self.retry(None, &error.why)),
+            Err(error) => return Err(self.retry(None, &error.why)),
         };
         let words = verdict::words(&answer, |text| self.transport.hide_secrets(text));
         match answer.status {
             _ if verdict::is_executed(&answer) => {
                 self.created = true;
-                Step::Done
+                Ok(())
             }
-            429 | 500..=599 => Step::Stop(self.retry(None, &words)),
-            _ => Step::Stop(hold::not_created(&self.config, &words)),
+            429 | 500..=599 => Err(self.retry(None, &words)),
+            _ => Err(hold::not_created(&self.config, &words)),
         }
     }
 
@@ -146,7 +236,6 @@ impl InfluxdbPublisher {
     fn note_refused(&mut self) {
         let mut refused = self.lines.take_refused();
         for RefusedLine { line, reason } in self.work.take_refused() {
-            let reason = ["InfluxDB refused it: ", &reason].concat();
             refused.extend(self.lines.refusal(line, &reason));
         }
         refused.sort_by_key(|(place, _)| *place);
@@ -171,37 +260,32 @@ impl Publisher for InfluxdbPublisher {
     }
 
     async fn write(&mut self) -> Outcome {
-        let range = loop {
-            if let Some(range) = self.work.next(|range| self.lines.size(range)) {
-                break range;
+        let next = loop {
+            if let Some(next) = self.work.next(|range| self.lines.size(range), &self.evidence) {
+                break next;
             }
             self.note_refused();
             if !self.encode() {
                 return Outcome::Written { refused: self.refused.clone() };
             }
         };
-        match self.step(range).await {
-            Step::Stop(outcome) => outcome,
-            Step::Done if self.work.is_done() && self.rest.is_none() => {
+        match self.step(next).await {
+            Some(outcome) => outcome,
+            None if self.work.is_done() && self.rest.is_none() => {
                 self.note_refused();
                 Outcome::Written { refused: self.refused.clone() }
             }
-            Step::Done => Outcome::Progressed,
+            None => Outcome::Progressed,
         }
     }
 
     async fn probe(&mut self) -> Outcome {
         self.created = false;
-        match self.ask(Bytes::from_static(BLANK)).await {
-            Ok(Verdict::Complete) => Outcome::Written { refused: Vec::new() },
-            Ok(Verdict::Retry { after, words }) => self.retry(after, &words),
-            Ok(Verdict::Hold { cause, words }) => match self.mend(cause, &words).await {
-                Step::Done => Outcome::Written { refused: Vec::new() },
-                Step::Stop(outcome) => outcome,
-            },
-            Ok(Verdict::Isolate { words, .. } | Verdict::Split { words }) => hold::hold(&self.config, Cause::NotInfluxdb, &words),
-            Err(error) => self.retry(None, &error.why),
-        }
+        self.blank().await.err().unwrap_or(Outcome::Written { refused: Vec::new() })
+    }
+
+    fn needs_others(&self) -> bool {
+        self.work.needs_others()
     }
 
     fn shrink(&mut self) {

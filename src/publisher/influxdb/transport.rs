@@ -1,6 +1,7 @@
 //! One POST and its answer, whatever the server does: bounded in time and size, no redirects, no secrets in errors.
 
 use std::{
+    error::Error as _,
     io::{self, Write},
     sync::Arc,
     time::Duration,
@@ -17,6 +18,7 @@ use awc::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::verdict::Answer;
@@ -90,7 +92,8 @@ impl Transport {
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((header::AUTHORIZATION, authorization.as_str()));
         }
-        if ask_first {
+        // A small body is on its way before an answer could come.
+        if ask_first && body.len() > CHUNK {
             request = request.insert_header((header::EXPECT, "100-continue"));
         }
         let body = if self.gzip {
@@ -99,11 +102,7 @@ impl Transport {
         } else {
             body
         };
-        let Ok(answer) = tokio::time::timeout(self.timeout, exchange(request, body)).await else {
-            let why = ["no answer within ", &for_people(self.timeout)].concat();
-            return Err(NoAnswer { why, how: How::Late });
-        };
-        let answer = answer?;
+        let answer = exchange(request, body, self.timeout).await?;
         if answer.status < 200 {
             // The final answer is still to come on this connection, and would be taken for that of the next request.
             self.client = client(self.timeout, &self.server);
@@ -123,21 +122,29 @@ impl Transport {
     }
 }
 
-async fn exchange(request: ClientRequest, body: Bytes) -> Result<Answer, NoAnswer> {
+async fn exchange(request: ClientRequest, body: Bytes, within: Duration) -> Result<Answer, NoAnswer> {
+    let deadline = Instant::now() + within;
     let chunks = stream::iter((0..body.len()).step_by(CHUNK).map({
         let body = body.clone();
         move |start| Ok::<_, std::io::Error>(body.slice(start..body.len().min(start + CHUNK)))
     }));
     let sized = SizedStream::new(body.len() as u64, chunks);
-    let mut response = request.send_body(sized).await.map_err(no_answer)?;
+    let Ok(response) = timeout_at(deadline, request.send_body(sized)).await else {
+        let why = ["no answer within ", &for_people(within)].concat();
+        return Err(NoAnswer { why, how: How::Late });
+    };
+    let mut response = response.map_err(no_answer)?;
+    let text_of = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let mut answer = Answer {
         status: response.status().as_u16(),
-        retry_after: response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned),
+        retry_after: text_of(header::RETRY_AFTER),
+        location: text_of(header::LOCATION),
         body: String::new(),
     };
     let mut read = Vec::new();
     while read.len() < MAX_ANSWER {
-        match response.next().await {
+        // The status is an answer, though the rest of it is late: then the connection is not used again.
+        match timeout_at(deadline, response.next()).await.unwrap_or(None) {
             Some(Ok(chunk)) => read.extend(chunk.iter().take(MAX_ANSWER - read.len())),
             Some(Err(error)) => {
                 let why = ["the connection broke in the middle of an answer: ", &error.to_string()].concat();
@@ -158,6 +165,9 @@ fn no_answer(error: SendRequestError) -> NoAnswer {
             error => (How::Unreachable, ["cannot connect: ", &error.to_string()].concat()),
         },
         SendRequestError::Send(error) => (How::Cut, ["the connection broke: ", &error.to_string()].concat()),
+        SendRequestError::Response(error) if error.source().is_some_and(|cause| cause.is::<io::Error>()) => {
+            (How::Cut, ["the connection broke before an answer came: ", &error.to_string()].concat())
+        }
         SendRequestError::Response(error) => (How::Cut, ["what answered does not speak HTTP: ", &error.to_string()].concat()),
         SendRequestError::Url(error) => (How::Unreachable, ["its URL cannot be used: ", &error.to_string()].concat()),
         error => (How::Cut, ["the request failed: ", &error.to_string()].concat()),

@@ -15,6 +15,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// The `Retry-After` header, as it was sent.
     pub(super) retry_after: Option<String>,
+    /// The `Location` header, as it was sent.
+    pub(super) location: Option<String>,
     /// The body, or its beginning.
     pub(super) body: String,
 }
@@ -30,12 +32,29 @@ pub(super) enum Verdict {
         /// How many points were refused, where InfluxDB's count can be trusted.
         refused: Option<usize>,
     },
+    /// A limit in InfluxDB's configuration is reached: there are points that it takes no more, and others that it takes.
+    Limited {
+        words: String,
+        /// How many points were refused, at least.
+        refused: Option<usize>,
+    },
     /// Too much at once.
     Split { words: String },
     /// Later.
-    Retry { after: Option<Duration>, words: String },
+    Retry { after: Option<Duration>, words: String, fault: Fault },
     /// An operator must mend this first.
-    Hold { cause: Cause, words: String },
+    Hold { cause: Cause, words: String, fault: Fault },
+}
+
+/// Whose fault a failure is, as far as the answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The server is throttled, or was not reached: whatever had been sent, the answer would be the same.
+    Busy,
+    /// InfluxDB names what is wrong with itself. It may concern some points only, but an operator can mend it.
+    Server,
+    /// Nothing tells whether it is the server, something in between, or what was sent.
+    Unknown,
 }
 
 /// What an operator must mend.
@@ -45,44 +64,82 @@ pub(super) enum Cause {
     NoRetentionPolicy,
     Unauthenticated,
     Forbidden,
+    Limit,
+    /// One point of `size` bytes is refused as too large.
+    TooLarge {
+        size: usize,
+    },
     /// Whatever answers is not the write API of InfluxDB 1.x.
     NotInfluxdb,
 }
 
-/// Reads an answer to a write. `now` is for a `Retry-After` that is a date; `hide` takes secrets out of what is quoted.
-pub(super) fn verdict(answer: &Answer, now: SystemTime, hide: impl Fn(String) -> String) -> Verdict {
+/// Reads an answer to a write of `body`. `now` is for a `Retry-After` that is a date; `hide` takes secrets out of what is
+/// quoted.
+pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: impl Fn(String) -> String) -> Verdict {
     let words = words(answer, hide);
-    let hold = |cause, words| Verdict::Hold { cause, words };
+    let said = error(&answer.body);
+    let mentions = |what: &[&str]| said.as_deref().is_some_and(|said| what.iter().any(|what| said.contains(what)));
+    let hold = |cause, fault| Verdict::Hold { cause, words: words.clone(), fault };
+    let retry = |fault| {
+        let after = answer.retry_after.as_deref().and_then(|header| retry_after(header, now));
+        Verdict::Retry { after, words: words.clone(), fault }
+    };
     match answer.status {
         204 => Verdict::Complete,
-        400 => match error(&answer.body) {
-            Some(error) if is_about_the_request(&error) => Verdict::Retry { after: None, words },
-            Some(error) => Verdict::Isolate { refused: trusted_count(&error), words },
-            // A proxy's page. Isolating on its word would park everything.
-            None => hold(Cause::NotInfluxdb, words),
+        400 => match said.as_deref() {
+            Some(said) if is_about_the_request(said) => retry(Fault::Unknown),
+            Some(said) if is_a_limit(said) => Verdict::Limited { refused: dropped(said), words },
+            Some(said) if is_about_points(said, body) => Verdict::Isolate { refused: trusted_count(said), words },
+            // Of something in between. Isolating on its word would park everything.
+            _ => hold(Cause::NotInfluxdb, Fault::Unknown),
         },
-        401 => hold(Cause::Unauthenticated, words),
-        403 => hold(Cause::Forbidden, words),
-        404 if mentions(answer, "database not found") => hold(Cause::NoDatabase, words),
+        401 => hold(Cause::Unauthenticated, Fault::Server),
+        403 if mentions(&["authorized to write", "user is required"]) => hold(Cause::Forbidden, Fault::Server),
+        403 => hold(Cause::Forbidden, Fault::Unknown),
+        404 | 500 if mentions(&["database not found"]) => hold(Cause::NoDatabase, Fault::Server),
+        500 if mentions(&["retention policy not found"]) => hold(Cause::NoRetentionPolicy, Fault::Server),
         413 => Verdict::Split { words },
-        500 if mentions(answer, "retention policy not found") => hold(Cause::NoRetentionPolicy, words),
-        500 if mentions(answer, "database not found") => hold(Cause::NoDatabase, words),
-        429 | 500..=599 => {
-            let after = answer.retry_after.as_deref().and_then(|header| retry_after(header, now));
-            Verdict::Retry { after, words }
-        }
-        _ => hold(Cause::NotInfluxdb, words),
+        429 | 503 => retry(Fault::Busy),
+        500 if mentions(&OWN_FAULTS) => retry(Fault::Server),
+        // Of a server that waited too long for the request, or fears that it was replayed.
+        408 | 425 | 499 | 500..=599 => retry(Fault::Unknown),
+        _ => hold(Cause::NotInfluxdb, Fault::Unknown),
     }
 }
+
+/// What InfluxDB 1.x says in a 500 of itself and of its disk.
+const OWN_FAULTS: [&str; 12] = [
+    "timeout",
+    "write failed",
+    "engine",
+    "shard",
+    "hinted handoff",
+    "cache-max-memory-size",
+    "no space left",
+    "too many open files",
+    "input/output error",
+    "read-only file system",
+    "permission denied",
+    "cannot allocate memory",
+];
 
 /// What InfluxDB says in its JSON, if it is InfluxDB's JSON; of a statement's results the first error.
 fn error(body: &str) -> Option<String> {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
-        // InfluxDB repeats lines that it could not parse, however long, and only the beginning of an answer is read.
-        return body.strip_prefix("{\"error\":\"").map(str::to_owned);
+        return beginning_of_error(body);
     };
     let of_result = || json.get("results")?.as_array()?.iter().find_map(|result| result.get("error"));
     Some(json.get("error").or_else(of_result)?.as_str()?.to_owned())
+}
+
+/// The same of a text whose end is missing: InfluxDB repeats lines that it could not parse, however long, and only the beginning of an
+/// answer is read.
+fn beginning_of_error(body: &str) -> Option<String> {
+    /// The longest escape of JSON, a pair of surrogates.
+    const LONGEST_ESCAPE: usize = 12;
+    let text = body.strip_prefix("{\"error\":\"")?;
+    let ends = (0..=LONGEST_ESCAPE).filter_map(|missing| text.get(..text.len().checked_sub(missing)?));
+    ends.filter_map(|text| serde_json::from_str(&["\"", text, "\""].concat()).ok()).next()
 }
 
 /// Whether a statement was executed: InfluxDB answers 200 and puts an error of the statement among its results.
@@ -94,12 +151,11 @@ pub(super) fn is_executed(answer: &Answer) -> bool {
 /// The status and the words, one printable line, bounded.
 pub(super) fn words(answer: &Answer, hide: impl Fn(String) -> String) -> String {
     let said = quote(&hide(error(&answer.body).unwrap_or_else(|| answer.body.clone())));
-    let status = answer.status.to_string();
-    if said.is_empty() { status } else { [status.as_str(), said.as_str()].join(" ") }
-}
-
-fn mentions(answer: &Answer, what: &str) -> bool {
-    error(&answer.body).is_some_and(|error| error.contains(what))
+    let mut words = answer.status.to_string();
+    if let Some(location) = answer.location.as_ref().filter(|_| (300..400).contains(&answer.status)) {
+        words = [&words, " to ", &quote(&hide(location.clone()))].concat();
+    }
+    if said.is_empty() { words } else { [&words, " ", &said].concat() }
 }
 
 /// A 400 that is not about any line: the body did not arrive whole. The whole of the error or its beginning is
@@ -111,6 +167,36 @@ fn is_about_the_request(error: &str) -> bool {
         || error.starts_with("http:")
 }
 
+/// A 400 that is about points, in the words of InfluxDB 1.6 to 1.12, as a whole or of a `partial write`. Where it repeats a
+/// line, that line must have been sent: a gateway also is "unable to parse" things.
+fn is_about_points(error: &str, body: &[u8]) -> bool {
+    let reason = error.strip_prefix(PARTIAL).unwrap_or(error);
+    if let Some(quoted) = reason.strip_prefix("unable to parse '") {
+        // Where the quote ends is not known, since a line may have such quotes itself.
+        let begin = quoted.split(['\'', char::REPLACEMENT_CHARACTER]).next().unwrap_or_default();
+        return !begin.is_empty() && String::from_utf8_lossy(body).contains(begin);
+    }
+    let of_points = [
+        "field type conflict",
+        "points beyond retention policy",
+        "invalid field name: ",
+        "invalid tag key: ",
+        "key contains invalid unicode",
+    ];
+    let is_too_long = || reason.starts_with("input field \"") && reason.contains("is too long");
+    let is_too_old = || reason.starts_with("dropped ") && reason.contains("outside retention policy");
+    of_points.iter().any(|of| reason.starts_with(of)) || is_too_long() || is_too_old()
+}
+
+const PARTIAL: &str = "partial write: ";
+
+/// A limit that an operator has set in InfluxDB's configuration. (1.6.7 then says that it dropped what is beyond it, and drops as many
+/// of the other points, too.)
+fn is_a_limit(error: &str) -> bool {
+    let reason = error.strip_prefix(PARTIAL).unwrap_or(error);
+    ["max-series-per-database limit exceeded", "max-values-per-tag limit exceeded"].iter().any(|limit| reason.starts_with(limit))
+}
+
 /// The number after `dropped=`, for the refusals in which 1.6.7 was seen to count each refused point once. It says
 /// 0 for lines that it could not parse, and counts one shard only where several refuse, so it is a lower bound.
 fn trusted_count(error: &str) -> Option<usize> {
@@ -119,8 +205,13 @@ fn trusted_count(error: &str) -> Option<usize> {
     if !counted.iter().any(|reason| rest.starts_with(reason)) || rest.contains("unable to parse") {
         return None;
     }
-    let (_, count) = rest.rsplit_once(" dropped=")?;
-    count.trim().parse().ok().filter(|count| *count > 0)
+    dropped(rest)
+}
+
+/// The number after `dropped=`, behind which 1.12 names the database.
+fn dropped(error: &str) -> Option<usize> {
+    let (_, count) = error.rsplit_once(" dropped=")?;
+    count.split(' ').next()?.parse().ok().filter(|count| *count > 0)
 }
 
 /// Seconds or a date, at most [`MAX_RETRY_AFTER`].
@@ -141,23 +232,35 @@ mod tests {
     use crate::quote::MAX_QUOTE;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, body: body.to_owned() }
+        Answer { status, body: body.to_owned(), ..Answer::default() }
     }
 
     fn json(error: &str) -> String {
         serde_json::json!({ "error": error }).to_string()
     }
 
+    /// What was sent: InfluxDB repeats some of it.
+    const SENT: &[u8] = b"good value=1 1\nbad\nxxx\nit's\n";
+
     fn of(status: u16, body: &str) -> Verdict {
-        verdict(&answer(status, body), SystemTime::UNIX_EPOCH, |text| text)
+        verdict(&answer(status, body), SENT, SystemTime::UNIX_EPOCH, |text| text)
     }
 
     fn hold(cause: Cause, words: &str) -> Verdict {
-        Verdict::Hold { cause, words: words.to_owned() }
+        Verdict::Hold { cause, words: words.to_owned(), fault: Fault::Server }
     }
 
-    fn retry(words: &str) -> Verdict {
-        Verdict::Retry { after: None, words: words.to_owned() }
+    /// Of whoever it is.
+    fn doubtful(cause: Cause, words: &str) -> Verdict {
+        Verdict::Hold { cause, words: words.to_owned(), fault: Fault::Unknown }
+    }
+
+    fn retry(words: &str, fault: Fault) -> Verdict {
+        Verdict::Retry { after: None, words: words.to_owned(), fault }
+    }
+
+    fn limited(words: &str, refused: Option<usize>) -> Verdict {
+        Verdict::Limited { words: words.to_owned(), refused }
     }
 
     fn isolate(words: &str, refused: Option<usize>) -> Verdict {
@@ -171,10 +274,11 @@ mod tests {
             match status {
                 204 => assert_eq!(verdict, Verdict::Complete),
                 401 => assert_eq!(verdict, hold(Cause::Unauthenticated, "401")),
-                403 => assert_eq!(verdict, hold(Cause::Forbidden, "403")),
+                403 => assert_eq!(verdict, doubtful(Cause::Forbidden, "403")),
                 413 => assert_eq!(verdict, Verdict::Split { words: "413".to_owned() }),
-                429 | 500..=599 => assert_eq!(verdict, retry(&status.to_string())),
-                _ => assert_eq!(verdict, hold(Cause::NotInfluxdb, &status.to_string())),
+                429 | 503 => assert_eq!(verdict, retry(&status.to_string(), Fault::Busy)),
+                408 | 425 | 499 | 500..=599 => assert_eq!(verdict, retry(&status.to_string(), Fault::Unknown)),
+                _ => assert_eq!(verdict, doubtful(Cause::NotInfluxdb, &status.to_string())),
             }
         }
     }
@@ -200,11 +304,77 @@ mod tests {
             (404, "database not found: \"d\"", hold(Cause::NoDatabase, "404 database not found: \"d\"")),
             (500, "retention policy not found: r", hold(Cause::NoRetentionPolicy, "500 retention policy not found: r")),
             (500, "database not found: d", hold(Cause::NoDatabase, "500 database not found: d")),
-            (500, "timeout", retry("500 timeout")),
+            (500, "timeout", retry("500 timeout", Fault::Server)),
+            (
+                400,
+                "partial write: max-series-per-database limit exceeded: (8) dropped=2",
+                limited("400 partial write: max-series-per-database limit exceeded: (8) dropped=2", Some(2)),
+            ),
+            (
+                400,
+                "partial write: max-values-per-tag limit exceeded (3/3): measurement=\"m\" tag=\"h\" value=\"d\" dropped=1",
+                limited(
+                    "400 partial write: max-values-per-tag limit exceeded (3/3): measurement=\"m\" tag=\"h\" value=\"d\" dropped=1",
+                    Some(1),
+                ),
+            ),
         ] {
             assert_eq!(of(status, &json(error)), expected);
         }
-        assert_eq!(of(404, "404 page not found\n"), hold(Cause::NotInfluxdb, "404 404 page not found"));
+        assert_eq!(of(404, "404 page not found\n"), doubtful(Cause::NotInfluxdb, "404 404 page not found"));
+    }
+
+    #[test]
+    fn what_influxdb_1_12_4_says_besides_is_understood() {
+        let behind = "for database: k for retention policy: r";
+        for (error, refused) in [
+            ("partial write: dropped 2 points outside retention policy of duration 1h0m0s - oldest point m at T dropped=2", None),
+            (
+                "partial write: field type conflict: input field \"v\" on measurement \"m\" is type string, already exists as type float dropped=3",
+                Some(3),
+            ),
+            ("partial write: input field \"v\" on measurement \"m\" is too long, 1048577 > 1048576 dropped=1", None),
+            (
+                "partial write: invalid field name: input field \"time\" on measurement \"m\" is invalid. Field \"time\" has been stripped from point. dropped=0",
+                None,
+            ),
+        ] {
+            let error = [error, behind].join(" ");
+            let words = ["400 ", &error].concat();
+            assert_eq!(of(400, &json(&error)), isolate(&words, refused));
+        }
+    }
+
+    #[test]
+    fn what_influxdb_cannot_have_said_condemns_no_line() {
+        for body in [
+            json("invalid API key format"),
+            json("unable to parse request"),
+            json("unable to parse 'Authorization'"),
+            json("unable to parse ''"),
+            json("partial write: unable to parse 'other value=1': missing fields dropped=0"),
+            json("you may not cause a field type conflict"),
+            json("database is required"),
+            r#"{"message":"field type conflict"}"#.to_owned(),
+            r#"{"error":{"code":"unable to parse 'bad'"}}"#.to_owned(),
+            "unable to parse 'bad': missing fields".to_owned(),
+            String::new(),
+        ] {
+            let verdict = of(400, &body);
+            assert!(
+                matches!(verdict, Verdict::Hold { cause: Cause::NotInfluxdb, fault: Fault::Unknown, .. }),
+                "{body}: {verdict:?}"
+            );
+        }
+        for said in ["unable to parse 'bad': missing fields", "unable to parse 'it's': missing fields"] {
+            assert!(matches!(of(400, &json(said)), Verdict::Isolate { .. }), "{said}");
+        }
+    }
+
+    #[test]
+    fn where_a_redirect_points_to_is_said() {
+        let moved = Answer { location: Some("https://db/\nwrite".to_owned()), ..answer(301, "<html>") };
+        assert_eq!(words(&moved, |text| text), "301 to https://db/ write <html>");
     }
 
     #[test]
@@ -212,7 +382,6 @@ mod tests {
         for error in [
             "partial write: unable to parse 'x': missing fields dropped=0",
             "partial write: unable to parse 'x dropped=7': missing fields",
-            "partial write: max-values-per-tag limit exceeded (2/2): measurement=\"m\" tag=\"t\" value=\"3\" dropped=2",
             "partial write: field type conflict dropped=0",
             "partial write: field type conflict dropped=many",
             "points beyond retention policy dropped=4",
@@ -223,22 +392,24 @@ mod tests {
 
     #[test]
     fn a_body_that_arrived_broken_condemns_no_line() {
-        assert_eq!(of(400, &json("unexpected EOF")), retry("400 unexpected EOF"));
-        assert_eq!(of(400, &json("gzip: invalid header")), retry("400 gzip: invalid header"));
+        assert_eq!(of(400, &json("unexpected EOF")), retry("400 unexpected EOF", Fault::Unknown));
+        assert_eq!(of(400, &json("gzip: invalid header")), retry("400 gzip: invalid header", Fault::Unknown));
         let conflict = "partial write: field type conflict: input field \"EOF\" on measurement \"unexpected EOF\" is type string";
         assert!(matches!(of(400, &json(conflict)), Verdict::Isolate { .. }));
     }
 
     #[test]
     fn an_answer_that_was_too_long_to_read_is_still_influxdbs() {
-        let cut = "{\"error\":\"unable to parse 'xxx";
-        assert_eq!(of(400, cut), isolate("400 unable to parse 'xxx", None));
+        for end in ["", "\\", "\\u", "\\u00", "\\ud83d\\ude0"] {
+            let cut = ["{\"error\":\"unable to parse 'xxx", end].concat();
+            assert_eq!(of(400, &cut), isolate("400 unable to parse 'xxx", None));
+        }
     }
 
     #[test]
     fn a_proxys_bad_request_condemns_no_line() {
         let page = "<html>\r\n<head><title>400 Bad Request</title></head>\r\n</html>";
-        assert_eq!(of(400, page), hold(Cause::NotInfluxdb, "400 <html> <head><title>400 Bad Request</title></head> </html>"));
+        assert_eq!(of(400, page), doubtful(Cause::NotInfluxdb, "400 <html> <head><title>400 Bad Request</title></head> </html>"));
     }
 
     #[test]
@@ -271,10 +442,10 @@ mod tests {
             ("soon", None),
         ] {
             assert_eq!(retry_after(header, now), expected.map(Duration::from_secs), "{header}");
-            for status in [429, 500, 503] {
-                let answer = Answer { status, retry_after: Some(header.to_owned()), body: String::new() };
-                let expected = Verdict::Retry { after: expected.map(Duration::from_secs), words: status.to_string() };
-                assert_eq!(verdict(&answer, now, |text| text), expected);
+            for (status, fault) in [(429, Fault::Busy), (500, Fault::Unknown), (503, Fault::Busy)] {
+                let answer = Answer { status, retry_after: Some(header.to_owned()), ..Answer::default() };
+                let expected = Verdict::Retry { after: expected.map(Duration::from_secs), words: status.to_string(), fault };
+                assert_eq!(verdict(&answer, SENT, now, |text| text), expected);
             }
         }
     }
@@ -283,8 +454,8 @@ mod tests {
     fn secrets_are_hidden_before_a_quote_is_cut_and_after_the_verdict() {
         let said = answer(404, &json(&format!("database not found: {}\"se cret\"", "x".repeat(MAX_QUOTE))));
         let verdict =
-            verdict(&said, SystemTime::UNIX_EPOCH, |text| text.replace("\"se cret\"", "***").replace("database", "***"));
-        let Verdict::Hold { cause: Cause::NoDatabase, words } = verdict else { panic!("{verdict:?}") };
+            verdict(&said, SENT, SystemTime::UNIX_EPOCH, |text| text.replace("\"se cret\"", "***").replace("database", "***"));
+        let Verdict::Hold { cause: Cause::NoDatabase, words, .. } = verdict else { panic!("{verdict:?}") };
         assert!(words.starts_with("404 *** not found: xxx") && words.ends_with("xxx***"), "{words}");
     }
 }
