@@ -48,7 +48,7 @@ async fn what_is_not_influxdb_is_held_and_nothing_is_refused() {
         (answer("400 Bad Request", "", "<html>nginx</html>"), "400 <html>nginx</html>"),
         (answer("405 Not Allowed", "", ""), "405"),
         (answer("404 Not Found", "", "404 page not found\n"), "404 404 page not found"),
-        (Reply::Bytes(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec()), "103"),
+        (Reply::Bytes(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec()), "101"),
     ] {
         let (outcome, _) = outcome_of(reply).await;
         let (what, mend) = held(outcome);
@@ -110,9 +110,24 @@ async fn an_answer_whose_body_is_late_counts_by_its_status() {
 }
 
 #[actix_rt::test]
-async fn a_connection_with_an_answer_to_come_is_not_used_again() {
-    let interim = Reply::Bytes(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
-    let server = StandIn::start(vec![interim.clone(), interim, Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]);
+async fn informational_answers_before_the_final_one_are_skipped() {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n";
+    let written = Reply::Bytes([interim, "HTTP/1.1 204 No Content\r\n\r\n"].concat().into_bytes());
+    let busy = Reply::Bytes([interim, "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"].concat().into_bytes());
+    let server = StandIn::start(vec![written.clone(), busy, written]);
+    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    assert_eq!(publish(&mut publisher, &one()).await, all_written());
+    let (_, why) = retried(publish(&mut publisher, &one()).await);
+    assert!(why.ends_with(": 503 busy"), "{why}");
+    assert_eq!(write_on(&mut publisher).await, all_written());
+    assert_eq!(publisher.probe().await, all_written());
+    assert_eq!(server.connections(), 1);
+}
+
+#[actix_rt::test]
+async fn a_connection_that_speaks_another_protocol_is_not_used_again() {
+    let switched = Reply::Bytes(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec());
+    let server = StandIn::start(vec![switched.clone(), switched, Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]);
     let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
     held(publish(&mut publisher, &one()).await);
     held(write_on(&mut publisher).await);

@@ -5,6 +5,7 @@ mod evidence;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 mod hold;
+mod interim;
 mod isolate;
 mod line;
 #[cfg(any(test, feature = "fuzzing"))]

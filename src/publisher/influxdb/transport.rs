@@ -3,7 +3,10 @@
 use std::{
     error::Error as _,
     io::{self, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +24,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::verdict::Answer;
+use super::{interim::Final, verdict::Answer};
 use crate::{
     config::{Influxdb, Secret},
     connect::{self, Security, Server, Service},
@@ -70,6 +73,8 @@ pub(super) struct Transport {
     password: Option<Secret>,
     timeout: Duration,
     gzip: bool,
+    /// Whether the server is asked before the body is sent.
+    asked: Arc<AtomicBool>,
     client: Client,
 }
 
@@ -77,12 +82,22 @@ impl Transport {
     /// Connects with the first request.
     pub(super) fn new(config: &Influxdb) -> Self {
         let (server, url) = server(&config.url);
-        let client = client(config.timeout, &server);
+        let asked = Arc::new(AtomicBool::new(false));
+        let client = client(config.timeout, &server, &asked);
         let authorization = config.username.as_ref().and_then(|username| {
             let request = client.post("").basic_auth(username, config.password.as_ref().map_or("", Secret::expose));
             Some(request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.to_owned())
         });
-        Self { server, url, authorization, password: config.password.clone(), timeout: config.timeout, gzip: config.gzip, client }
+        Self {
+            server,
+            url,
+            authorization,
+            password: config.password.clone(),
+            timeout: config.timeout,
+            gzip: config.gzip,
+            asked,
+            client,
+        }
     }
 
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
@@ -93,7 +108,9 @@ impl Transport {
             request = request.insert_header((header::AUTHORIZATION, authorization.as_str()));
         }
         // A small body is on its way before an answer could come.
-        if ask_first && body.len() > CHUNK {
+        let ask_first = ask_first && body.len() > CHUNK;
+        self.asked.store(ask_first, Ordering::Relaxed);
+        if ask_first {
             request = request.insert_header((header::EXPECT, "100-continue"));
         }
         let body = if self.gzip {
@@ -104,8 +121,8 @@ impl Transport {
         };
         let answer = exchange(request, body, self.timeout).await?;
         if answer.status < 200 {
-            // The final answer is still to come on this connection, and would be taken for that of the next request.
-            self.client = client(self.timeout, &self.server);
+            // Another protocol, which nobody has asked for, is spoken on this connection from now on.
+            self.client = client(self.timeout, &self.server, &self.asked);
         }
         Ok(answer)
     }
@@ -200,15 +217,15 @@ fn server(url: &str) -> (Server, String) {
     (Server::new(&SERVICE, host, port, security), format!("http://{host}:{port}{path}"))
 }
 
-fn client(timeout: Duration, server: &Server) -> Client {
+fn client(timeout: Duration, server: &Server, asked: &Arc<AtomicBool>) -> Client {
     // A little less than the request has, which would say only that there was no answer.
     let within = timeout - (timeout / 10).min(Duration::from_millis(100));
-    let server = Arc::new(server.clone());
+    let (server, asked) = (Arc::new(server.clone()), Arc::clone(asked));
     let connect = move |request: ConnectInfo<Uri>| {
-        let server = Arc::clone(&server);
+        let (server, asked) = (Arc::clone(&server), Arc::clone(&asked));
         async move {
             match server.connect(within).await {
-                Ok(stream) => Ok(Connection::new(request.request().clone(), stream)),
+                Ok(stream) => Ok(Connection::new(request.request().clone(), Final::new(stream, asked))),
                 Err(failure) => Err(actix_tls::connect::ConnectError::Io(io::Error::other(failure))),
             }
         }
