@@ -102,9 +102,6 @@ fn among_many_other_keys_they_are_looked_for_a_step_at_a_time() {
             assert_eq!(calls(&mut redis, "scan"), steps);
             assert!(steps < 40, "10,000 keys have been gone through");
         }
-        // Found or not, the next round begins after this one.
-        let longest: String = redis::cmd("INFO").arg("commandstats").query(&mut redis).unwrap();
-        assert!(longest.contains("cmdstat_scan:"), "{longest}");
     });
 }
 

@@ -89,7 +89,7 @@ fn an_opening_that_is_cut_before_any_of_its_answers_leaves_nothing_in_redis() {
             let opened = channel.open().await;
             let cut = proxy.has_cut();
             proxy.cut_before_answer(0);
-            // What was sent may still be on its way: it is through once another command of that connection's server is.
+            // Redis had run the command whose answer was cut off, and nothing was sent after it.
             let keys: Vec<String> = redis.keys("*").unwrap();
             assert!(keys.is_empty(), "cut before its answer {answer}, it leaves {keys:?}");
             if !cut {
