@@ -18,6 +18,8 @@ use super::support::{
 
 #[path = "connections/addresses.rs"]
 mod addresses;
+#[path = "connections/passwords.rs"]
+mod passwords;
 #[path = "connections/stops.rs"]
 mod stops;
 #[path = "connections/tls.rs"]

@@ -114,6 +114,12 @@ fn warn(pressure: &Pressure) {
 async fn try_publisher(settings: &Settings) -> bool {
     let mut publisher = publisher::factory(settings, &KeptLog::at_once(Logger::root(Discard, o!())))();
     let destination = publisher.destination();
+    if let Some(variable) = publisher::ignored_proxy(settings) {
+        complain(format_args!(
+            "warning: {variable} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy\n  \
+             to mend it: let this machine reach it directly, and put its host into no_proxy"
+        ));
+    }
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {
             say(format_args!("ok: publisher: {destination}"));

@@ -53,6 +53,10 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
     };
     slog::info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
         "config" => loaded.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
+    if let Some(variable) = publisher::ignored_proxy(&settings) {
+        slog::warn!(logger, "{} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy", variable;
+            "mend" => "let this machine reach it directly, and put its host into no_proxy");
+    }
     let parts = Parts {
         channel,
         publishers: publisher::factory(&settings, &output.kept()),

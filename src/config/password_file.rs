@@ -1,8 +1,11 @@
 //! Passwords that are kept in files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use slog::{info, warn};
 
 use super::Secret;
 use super::contradictions::about;
@@ -16,7 +19,7 @@ const LONGEST: u64 = 4096;
 pub(super) fn read(values: &Values, path: &str, problems: &mut Vec<Problem>) -> Option<Secret> {
     let file: String = values.get(path)?;
     match content(&file) {
-        Ok(password) => Some(Secret::new(password)),
+        Ok(password) => Some(Secret::in_file(&file, password)),
         Err(sentence) => {
             problems.extend(values.found(path).map(|found| about(found, sentence)));
             None
@@ -31,7 +34,54 @@ pub(super) fn read(values: &Values, path: &str, problems: &mut Vec<Problem>) -> 
 pub fn password_in(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let path = path.to_str().ok_or_else(|| format!("{shown}: expected a path that is UTF-8 text"))?;
-    content(path).map(Secret::new).map_err(|sentence| format!("{shown}: {sentence}"))
+    content(path).map(|password| Secret::in_file(path, password)).map_err(|sentence| format!("{shown}: {sentence}"))
+}
+
+/// A password file that may change, and what was read from it last.
+pub(super) struct PasswordFile {
+    path: String,
+    last: Mutex<Last>,
+}
+
+struct Last {
+    password: String,
+    /// Why it could not be read since, once that is said.
+    trouble: Option<String>,
+}
+
+impl PasswordFile {
+    pub(super) fn new(path: &str, password: &str) -> Self {
+        Self { path: path.to_owned(), last: Mutex::new(Last { password: password.to_owned(), trouble: None }) }
+    }
+
+    /// The password in the file now. Where there is none, the one before, which is said once.
+    pub(super) fn password(&self) -> String {
+        // Every change is whole before anything that could panic.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is in a pipe can be read once.
+        if fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
+            return last.password.clone();
+        }
+        match content(&self.path) {
+            Ok(password) => {
+                let mended = last.trouble.take().is_some();
+                if password != last.password {
+                    info!(slog_scope::logger(), "a password file has changed and was read again"; "file" => &self.path);
+                    last.password = password;
+                } else if mended {
+                    info!(slog_scope::logger(), "a password file can be read again, and has not changed"; "file" => &self.path);
+                }
+            }
+            Err(why) => {
+                if last.trouble.as_ref() != Some(&why) {
+                    warn!(slog_scope::logger(), "a password file has no password any more, and the one that it had is used";
+                        "file" => &self.path, "why" => &why, "mend" => "write the password into it, in a file that the agent may read");
+                    last.trouble = Some(why);
+                }
+            }
+        }
+        last.password.clone()
+    }
 }
 
 fn content(path: &str) -> Result<String, String> {
@@ -66,6 +116,36 @@ mod tests {
             std::fs::write(&path, written).unwrap();
             assert_eq!(content(path.to_str().unwrap()).as_deref(), Ok(read), "{written:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_what_its_file_has_now_or_had_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        fs::write(&path, "one\n").unwrap();
+        let secret = password_in(&path).unwrap();
+        let copy = secret.clone();
+        for (written, now) in
+            [(&b"two\n"[..], "two"), (b"", "two"), (b"\xff", "two"), (&[b'x'; 5000], "two"), (b"three", "three")]
+        {
+            fs::write(&path, written).unwrap();
+            assert_eq!((secret.now().as_ref(), copy.now().as_ref()), (now, now));
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(secret.now(), "three");
+        assert_eq!((secret.expose(), format!("{secret:?}")), ("one", "***".to_owned()));
+        fs::write(&path, "four").unwrap();
+        assert_eq!(copy.now(), "four");
+    }
+
+    #[test]
+    fn a_password_that_came_through_a_pipe_is_kept_and_the_pipe_left_alone() {
+        let (read, mut write) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut write, b"secret\n").unwrap();
+        drop(write);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&read));
+        let secret = password_in(Path::new(&path)).unwrap();
+        assert_eq!((secret.now(), secret.now()), ("secret".into(), "secret".into()));
     }
 
     #[test]

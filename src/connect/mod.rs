@@ -2,6 +2,7 @@
 //! is reached by TCP. Knows nothing of what is spoken over a connection.
 
 mod failure;
+mod proxy;
 mod race;
 mod resolve;
 mod stream;
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::failure::{Unreached, Why};
-pub(crate) use self::{failure::Failure, stream::Stream};
+pub(crate) use self::{failure::Failure, proxy::ignored as ignored_proxy, stream::Stream};
 
 /// A server as people know it, for sentences.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{DebugFormat, PublisherKind, Settings},
+    connect,
     metrics::MessageSet,
     observe::log::{KeptLog, is_for_people},
 };
@@ -107,6 +108,17 @@ pub fn factory(settings: &Settings, log: &KeptLog) -> PublisherFactory {
         PublisherKind::Influxdb(influxdb) => {
             let evidence = Evidence::default();
             Arc::new(move || Box::new(InfluxdbPublisher::new(&influxdb).sharing(&evidence)))
+        }
+    }
+}
+
+/// The variable of the environment by which other programs would go to the destination through a proxy, which the agent does
+/// not.
+pub(crate) fn ignored_proxy(settings: &Settings) -> Option<&'static str> {
+    match &settings.publisher.kind {
+        PublisherKind::Debug(_) => None,
+        PublisherKind::Influxdb(influxdb) => {
+            connect::ignored_proxy(&influxdb.url, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
         }
     }
 }

@@ -29,11 +29,18 @@ use super::{
     resp::Excess,
     stream, target,
 };
-use crate::{channel::ChannelError, config, connect, duration::for_people};
+use crate::{
+    channel::ChannelError,
+    config::{self, Secret},
+    connect,
+    duration::for_people,
+};
 
 /// The way to one Redis.
 pub(super) struct Link {
     info: ConnectionInfo,
+    /// It takes the place of one in the URL.
+    password: Option<Secret>,
     /// The URL without its secrets.
     pub(super) target: String,
     /// The key pattern that an ACL must allow.
@@ -59,6 +66,7 @@ impl Link {
         let (info, target) = target::parse(settings)?;
         Ok(Self {
             info,
+            password: settings.password.clone(),
             target,
             pattern,
             timeout: settings.timeout,
@@ -165,7 +173,12 @@ impl Link {
         let guarded = Guarded::new(stream, Arc::clone(&traffic));
         // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let made = MultiplexedConnection::new_with_config(self.info.redis_settings(), guarded, config).await;
+        let login = self.info.redis_settings().clone();
+        let login = match &self.password {
+            Some(password) => login.set_password(&*password.now()),
+            None => login,
+        };
+        let made = MultiplexedConnection::new_with_config(&login, guarded, config).await;
         let (client, driver) = made.map_err(|error| Failure::new(error, &traffic))?;
         let mut connection = Connection { client, traffic, _driver: Arc::new(Driver(tokio::spawn(driver))) };
         // For whoever looks at CLIENT LIST. An ACL may forbid it, and nothing depends on it.

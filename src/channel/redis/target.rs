@@ -15,13 +15,6 @@ pub(super) fn parse(settings: &config::Redis) -> Result<(ConnectionInfo, String)
     // The parsers' own words are left out: they may quote the URL.
     let url = Url::parse(settings.url.expose()).map_err(|_| unusable("channel.redis.url is not a URL"))?;
     let info = url.clone().into_connection_info().map_err(|_| unusable("channel.redis.url is not the URL of a Redis"))?;
-    let info = match &settings.password {
-        Some(password) => {
-            let redis = info.redis_settings().clone().set_password(password.expose());
-            info.set_redis_settings(redis)
-        }
-        None => info,
-    };
     Ok((info, printable(&url)))
 }
 
@@ -38,10 +31,10 @@ mod tests {
     use super::*;
     use crate::config::Secret;
 
-    fn settings(url: &str, password: Option<&str>) -> config::Redis {
+    fn settings(url: &str) -> config::Redis {
         config::Redis {
             url: Secret::new(url),
-            password: password.map(Secret::new),
+            password: None,
             queue_key: "q".into(),
             inprogress_key: "p".into(),
             lease: Duration::from_secs(60),
@@ -58,19 +51,11 @@ mod tests {
             ("rediss://:hunter2@[::1]/0?password=hunter2", "rediss://[::1]/0"),
             ("unix:///run/redis.sock?pass=hunter2&user=u&db=2", "unix:///run/redis.sock"),
         ] {
-            assert_eq!(parse(&settings(url, None)).unwrap().1, printed);
+            assert_eq!(parse(&settings(url)).unwrap().1, printed);
         }
         for wrong in ["hunter2", "http://u:hunter2@host/", "redis://u:hunter2@host/hunter2", "redis://u:hunter2@host:99999999"] {
-            let said = parse(&settings(wrong, None)).unwrap_err().to_string();
+            let said = parse(&settings(wrong)).unwrap_err().to_string();
             assert!(!said.contains("hunter2") && said.contains("channel.redis.url"), "{said}");
         }
-    }
-
-    #[test]
-    fn the_password_file_wins() {
-        let (info, _) = parse(&settings("redis://user:old@host/1", Some("new"))).unwrap();
-        assert_eq!(info.redis_settings().password(), Some("new"));
-        assert_eq!(info.redis_settings().username(), Some("user"));
-        assert_eq!(info.redis_settings().db(), 1);
     }
 }

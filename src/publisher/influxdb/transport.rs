@@ -68,9 +68,10 @@ pub(super) struct Transport {
     server: Server,
     /// The URL as the HTTP client is told it: with http, since the connection is encrypted beneath it, and with a port.
     url: String,
-    /// The value of the `Authorization` header.
-    authorization: Option<String>,
+    username: Option<String>,
     password: Option<Secret>,
+    /// The password that was sent last, and the value of the `Authorization` header with it.
+    login: Option<(String, String)>,
     timeout: Duration,
     gzip: bool,
     /// Whether the server is asked before the body is sent.
@@ -84,15 +85,12 @@ impl Transport {
         let (server, url) = server(&config.url);
         let asked = Arc::new(AtomicBool::new(false));
         let client = client(config.timeout, &server, &asked);
-        let authorization = config.username.as_ref().and_then(|username| {
-            let request = client.post("").basic_auth(username, config.password.as_ref().map_or("", Secret::expose));
-            Some(request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.to_owned())
-        });
         Self {
             server,
             url,
-            authorization,
+            username: config.username.clone(),
             password: config.password.clone(),
+            login: None,
             timeout: config.timeout,
             gzip: config.gzip,
             asked,
@@ -103,8 +101,9 @@ impl Transport {
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
     /// that it would read it, so that its answer is not lost when it does not.
     pub(super) async fn post(&mut self, path: &str, body: Bytes, ask_first: bool) -> Result<Answer, NoAnswer> {
+        self.log_in();
         let mut request = self.client.post([self.url.as_str(), path].concat()).content_type("text/plain; charset=utf-8");
-        if let Some(authorization) = &self.authorization {
+        if let Some((_, authorization)) = &self.login {
             request = request.insert_header((header::AUTHORIZATION, authorization.as_str()));
         }
         // A small body is on its way before an answer could come.
@@ -127,10 +126,21 @@ impl Transport {
         Ok(answer)
     }
 
+    /// Takes the password as it is now: it may have been mended since it was refused, or changed.
+    fn log_in(&mut self) {
+        let Some(username) = &self.username else { return };
+        let password = self.password.as_ref().map(Secret::now).unwrap_or_default();
+        if self.login.as_ref().is_none_or(|(sent, _)| *sent != password) {
+            let request = self.client.post("").basic_auth(username, password.as_ref());
+            let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+            self.login = value.map(|value| (password.into_owned(), value.to_owned()));
+        }
+    }
+
     /// Takes the password out of a text: a server may send back what it was sent.
     pub(super) fn hide_secrets(&self, mut text: String) -> String {
-        let login = self.authorization.as_deref().and_then(|value| value.strip_prefix("Basic "));
-        for secret in [login, self.password.as_ref().map(Secret::expose)].into_iter().flatten() {
+        let Some((password, authorization)) = &self.login else { return text };
+        for secret in [authorization.trim_start_matches("Basic "), password.as_str()] {
             if !secret.is_empty() && text.contains(secret) {
                 text = text.replace(secret, "***");
             }
