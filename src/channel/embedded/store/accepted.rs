@@ -1,9 +1,9 @@
 //! When what waits was accepted: marks, few of them however much waits. Pure; the clock is the caller's.
 //!
 //! The chunks of a region are accepted in the order of their numbers, so a mark at the first of them that came within some time
-//! says it for all of those. That time grows with how long messages wait: an age is told to a quarter of a second, or to a 128th
-//! of it. The marks are in the file too, with the time of this machine's clock, so that an age outlives the process; within
-//! a process it is counted by a clock that does not jump.
+//! tells the age of all of those. That time grows with how long messages wait: an age is right to a quarter of a second, or to a
+//! 512th of the longest there was when the chunk came. The marks are in the file too, by this machine's clock, so that an age
+//! outlives the process; within a process it is counted by a clock that does not jump.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::shelf::{ADOPTED_BELOW, Region};
 /// The least time between two marks, in ms.
 const SHORTEST: i64 = 250;
 /// The part of the longest age that is between two marks.
-const PART: i64 = 128;
+const PART: i64 = 512;
 
 /// See the module.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_week_of_an_outage_needs_few_marks_and_its_ages_are_right_to_a_hundredth() {
+    fn a_week_of_an_outage_needs_few_marks_and_its_ages_are_right_to_a_part_of_it() {
         let start = Instant::now();
         let mut accepted = Accepted::new(start, &[]);
         let at = |chunk: i64| start + seconds(chunk.unsigned_abs());
@@ -162,10 +162,10 @@ mod tests {
                 accepted.set(mark);
             }
         }
-        assert!(accepted.marks.len() < 2000, "{}", accepted.marks.len());
+        assert!(accepted.marks.len() < 6000, "{}", accepted.marks.len());
         for chunk in (1..=WEEK).step_by(1000) {
             let (told, is) = (accepted.age(chunk, at(WEEK)).as_secs_f64(), (WEEK - chunk) as f64);
-            assert!(told >= is && told - is <= WEEK as f64 / 100.0, "{chunk}: {told} and not {is}");
+            assert!(told >= is && told - is <= WEEK as f64 / 500.0, "{chunk}: {told} and not {is}");
         }
     }
 
