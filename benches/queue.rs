@@ -40,6 +40,7 @@ fn settings(path: &Path, durability: Durability) -> Embedded {
         allow_delete: false,
         max_connections: 1000,
         idle_timeout: None,
+        tcp_keepalive: None,
         max_waiting_bytes: 8 << 20,
     }
 }

@@ -34,6 +34,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 mod connect;
+mod descriptors;
 mod duration;
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -47,6 +47,7 @@ fn settings(path: &Path) -> Embedded {
         allow_delete: false,
         max_connections: 10,
         idle_timeout: None,
+        tcp_keepalive: None,
         max_waiting_bytes: 8 << 20,
     }
 }

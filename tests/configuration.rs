@@ -204,6 +204,8 @@ fn the_embedded_channels_keys_mean_what_they_say() {
     let set = embedded(folder.path(), "unix_socket_mode = \"777\"\nidle_timeout = \"1m\"\ndurability = \"fsync\"");
     assert_eq!((set.unix_socket_mode, set.idle_timeout), (0o777, Some(Duration::from_secs(60))));
     assert_eq!(set.durability, kadabra::config::Durability::Fsync);
+    assert_eq!(defaults.tcp_keepalive, Some(Duration::from_secs(300)));
+    assert_eq!(embedded(folder.path(), "tcp_keepalive = \"0s\"").tcp_keepalive, None);
 }
 
 #[test]

@@ -12,6 +12,10 @@ mod commands;
 mod like_redis;
 #[path = "listener/limits.rs"]
 mod limits;
+#[path = "listener/memory.rs"]
+mod memory;
+#[path = "listener/passwords.rs"]
+mod passwords;
 #[path = "listener/refusals.rs"]
 mod refusals;
 #[path = "listener/sockets.rs"]

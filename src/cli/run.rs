@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{complain, load};
 use crate::{
     agent::{self, Parts, code},
-    channel,
+    channel, descriptors,
     observe::{log, systemd::Notifier},
     publisher,
 };
@@ -25,6 +25,11 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         Err(code) => return code,
     };
     let settings = loaded.settings;
+    // Without them even the rest of the start fails, and with sentences about something else.
+    if let Err(sentence) = descriptors::enough() {
+        complain(sentence);
+        return code::CONFIGURATION;
+    }
     let output = match log::Output::start(settings.log) {
         Ok(output) => output,
         Err(error) => {

@@ -119,6 +119,8 @@ pub struct Embedded {
     pub max_connections: usize,
     /// `idle_timeout`: how long a client may be silent; for ever when absent.
     pub idle_timeout: Option<Duration>,
+    /// `tcp_keepalive`: how long a client may be silent before it is asked whether it is there; for ever when absent.
+    pub tcp_keepalive: Option<Duration>,
     /// `max_waiting_bytes`: of messages that were read from clients and are not stored yet.
     pub max_waiting_bytes: usize,
 }

@@ -247,10 +247,16 @@ pub static KEYS: &[Key] = &[
         doc: "How long a client may be silent before its connection is closed; 0s is for ever, since clients keep connections for their next message.",
     },
     Key {
+        path: "channel.embedded.tcp_keepalive",
+        kind: Kind::Duration { min: Duration::ZERO, max: secs(9 * HOUR) },
+        default: Fallback::Is("300s"),
+        doc: "How long a client may be silent before the system asks its machine whether it is still there; without an answer for as long again its connection is closed, so that a client that vanished does not keep its place. 0s is never. Rounded down to seconds.",
+    },
+    Key {
         path: "channel.embedded.max_waiting_bytes",
         kind: Kind::Size { min: KIB, max: 1024 * MIB },
         default: Fallback::Is("8MiB"),
-        doc: "How many bytes of commands, answers and open transactions the agent keeps in memory, over all clients, besides the first 16 KiB each way of each. A client whose command finds no room waits for it 5 s; then the command is refused, the client has to try again later, and its connection is closed. At least max_message_bytes.",
+        doc: "How many bytes of commands, answers and open transactions the agent keeps in memory, over all clients, besides the first 16 KiB each way of each. A client whose command finds no room waits until it is its turn, up to 30 s; then the command is refused, the client has to try again later, and its connection is closed. So is that of a client that has room for which others wait, and sends less than 256KiB in 3 s. At least max_message_bytes.",
     },
     Key {
         path: "channel.redis.url",

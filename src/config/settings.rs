@@ -100,6 +100,9 @@ fn embedded(values: &Values, password: Option<Secret>) -> Option<Embedded> {
         idle_timeout: values
             .get::<Duration>("channel.embedded.idle_timeout")
             .map(|long| Some(long).filter(|long| !long.is_zero()))?,
+        tcp_keepalive: values
+            .get::<Duration>("channel.embedded.tcp_keepalive")
+            .map(|long| Some(long).filter(|long| long.as_secs() > 0))?,
         max_waiting_bytes: values.get("channel.embedded.max_waiting_bytes")?,
     })
 }

@@ -404,3 +404,73 @@ fn a_low_limit_on_file_descriptors_is_raised_as_far_as_it_may_be_for_as_many_cli
     assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1192", "4096"]);
     assert!(agent.logged("clients can be connected at once").is_empty());
 }
+
+#[test]
+fn with_few_file_descriptors_as_many_clients_are_served_as_are_announced_and_the_others_are_told() {
+    let house = House::new();
+    let agent = house.agent().with_descriptors(64, 64).start();
+    agent.wait_log("publishing");
+    let said = agent.wait_log("clients can be connected at once");
+    let said = said["msg"].as_str().unwrap();
+    assert!(said.starts_with("only 8 clients ") && said.contains("56 of which it keeps for itself"), "{said}");
+    let mut clients: Vec<_> = (0..8).map(|_| connect(house.address)).collect();
+    for (client, number) in clients.iter_mut().zip(1..) {
+        client.write_all(&push(number)).unwrap();
+        assert!(line(client).starts_with(':'));
+    }
+    for _ in 0..50 {
+        assert_eq!(line(&mut connect(house.address)), "-ERR max number of clients reached");
+    }
+    let all = (1..=8).collect();
+    house.assert_stored(&all, &all);
+    assert!(!agent.log_text().contains("Too many open files"), "{}", agent.log_text());
+}
+
+#[test]
+fn without_any_file_descriptor_left_clients_are_told_rather_than_left_waiting() {
+    let house = House::new();
+    let mut agent = house.agent().start();
+    agent.wait_log("publishing");
+    let open = || fs::read_dir(format!("/proc/{}/fd", agent.id())).unwrap().map(|file| file.unwrap().file_name());
+    let last: u64 = open().map(|file| file.to_str().unwrap().parse().unwrap()).max().unwrap();
+    let limit = |files: u64| {
+        let mut prlimit = crate::support::process::command("prlimit");
+        let status = prlimit.args([format!("--pid={}", agent.id()), format!("--nofile={files}:1192")]).status().unwrap();
+        assert!(status.success());
+    };
+    limit(last + 1);
+    // There may be some between those that are open.
+    let mut taken = Vec::new();
+    let told = wait_for("the last file descriptor to be taken", PATIENCE, || {
+        let mut client = connect(house.address);
+        client.write_all(b"PING\r\n").unwrap();
+        let told = line(&mut client);
+        taken.push(client);
+        told.starts_with('-').then_some(told)
+    });
+    assert_eq!(told, "-ERR max number of clients reached");
+    for _ in 0..5 {
+        assert_eq!(line(&mut connect(house.address)), "-ERR max number of clients reached");
+    }
+    limit(1192);
+    let mut client = connect(house.address);
+    client.write_all(&push(1)).unwrap();
+    assert_eq!(line(&mut client), ":1");
+    house.assert_stored(&BTreeSet::from([1]), &BTreeSet::from([1]));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_limit_on_file_descriptors_that_is_too_low_to_work_with_is_said_at_the_start() {
+    for limit in [8, 16, 32, 63] {
+        let house = House::new();
+        let mut agent = house.agent().with_descriptors(limit, limit).start();
+        assert_eq!(agent.wait(PATIENCE), Some(78), "{limit}");
+        let said = agent.log_text();
+        assert!(
+            said.contains(&format!("no more than {limit} files and connections open, and the agent needs 64 at least"))
+                && said.contains("LimitNOFILE"),
+            "{said}"
+        );
+    }
+}

@@ -267,3 +267,48 @@ fn what_a_client_says_of_itself_is_taken_and_shown_in_one_pipeline() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_queued_in_a_transaction_ends_it() {
+    let listener = listener();
+    for wrong in ["CLIENT NONSENSE", "COMMAND NONSENSE", "NONSENSE", "CLIENT SETINFO lib-name", "LPUSH"] {
+        let talk = format!("MULTI\r\n{wrong}\r\nLPUSH {Q} a\r\nEXEC\r\nLLEN {Q}\r\nQUIT\r\n");
+        let answers = super::said(address(&listener), talk.as_bytes());
+        let lines: Vec<_> = answers.lines().collect();
+        assert!(lines[1].starts_with("-ERR "), "{answers}");
+        let rest = ["+QUEUED", "-EXECABORT Transaction discarded because of previous errors.", ":0", "+OK"];
+        assert_eq!(lines[2..], rest, "{wrong}");
+    }
+}
+
+/// As a Redis does for a client that keeps copies of what it has read, which nobody has of a queue.
+#[test]
+fn tracking_is_accepted_as_long_as_nothing_is_tracked() {
+    let listener = listener();
+    let mut connection = connection(&listener);
+    let _: () = redis::cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN").query(&mut connection).unwrap();
+    for command in ["CLIENT TRACKING ON", "CLIENT TRACKING ON OPTIN BCAST", "CLIENT TRACKING ON OPTOUT", "CLIENT CACHING YES"] {
+        let error = refused::<Value>(&mut connection, command);
+        assert!(error.contains("which tells no client that a key has changed"), "{command}: {error}");
+    }
+}
+
+/// What clients look for before they push, such as redis-py's own tests.
+#[test]
+fn info_says_what_clients_look_for() {
+    let listener = listener();
+    let info: String = redis::cmd("INFO").query(&mut connection(&listener)).unwrap();
+    let port = format!("tcp_port:{}", address(&listener).port());
+    for field in ["redis_version:7", "redis_mode:standalone", "role:master", "loading:0", "cluster_enabled:0", &port] {
+        assert!(info.lines().any(|line| line.starts_with(field)), "{field} is not in {info}");
+    }
+}
+
+/// A Redis does not answer it either, but leaves the connection open.
+#[test]
+fn who_wants_no_answers_gets_none_to_what_is_no_command_either() {
+    let listener = listener();
+    for talk in ["CLIENT REPLY OFF\r\nPING\r\n*1\r\n:5\r\n", "CLIENT REPLY SKIP\r\n*1\r\n:5\r\n"] {
+        assert_eq!(super::said(address(&listener), talk.as_bytes()), "", "{talk}");
+    }
+}

@@ -61,6 +61,9 @@ fn commands_are_answered_as_by_redis() {
             "CLIENT REPLY SKIP\r\nPING\r\nPING 1\r\nCLIENT REPLY OFF\r\nPING 2\r\nCLIENT REPLY ON\r\nPING 3\r\nCLIENT REPLY x\r\n",
             "CLIENT REPLY SKIP\r\nLPUSH $Q a\r\nLPUSH $Q b\r\n",
             "CLIENT NO-EVICT on\r\nCLIENT NO-EVICT x\r\n",
+            "CLIENT REPLY OFF\r\nNONSENSE\r\nLPUSH\r\nLPUSH $Q a\r\nCLIENT SETNAME\r\nCLIENT REPLY x\r\nSELECT a\r\n",
+            "CLIENT REPLY SKIP\r\nNONSENSE\r\nPING\r\n",
+            "CLIENT TRACKING OFF\r\nCLIENT TRACKING\r\nCLIENT TRACKING maybe\r\nCLIENT CACHING\r\n",
             "RESET\r\nQUIT now\r\nPING\r\n",
             "HELLO 2 SETNAME me\r\nCLIENT GETNAME\r\nHELLO 9\r\nHELLO x\r\nHELLO 3 NOPE\r\nHELLO 3 AUTH a\r\nHELLO 2 SETNAME \"a b\"\r\n"
                 .trim_start_matches("HELLO 2 SETNAME me\r\n"),
@@ -84,6 +87,11 @@ fn transactions_are_answered_as_by_redis() {
             "MULTI\r\nSELECT 0\r\nECHO a\r\nTYPE $Q\r\nEXEC\r\n",
             "MULTI\r\nPING\r\nQUIT\r\n",
             "CLIENT REPLY SKIP\r\nMULTI\r\nPING\r\nEXEC\r\n",
+            "MULTI\r\nCLIENT SETNAME\r\nLPUSH $Q a\r\nEXEC\r\nLLEN $Q\r\n",
+            "MULTI\r\nCLIENT GETNAME x\r\nPING\r\nEXEC\r\n",
+            "MULTI\r\nCLIENT\r\nLPUSH $Q a\r\nEXEC\r\nLLEN $Q\r\n",
+            "MULTI\r\nCOMMAND COUNT x\r\nLPUSH $Q a\r\nEXEC\r\nLLEN $Q\r\n",
+            "MULTI\r\nCLIENT REPLY OFF\r\nLPUSH $Q a\r\nEXEC\r\nPING\r\nCLIENT REPLY ON\r\n",
         ]),
         None,
     );
@@ -181,6 +189,7 @@ fn who_speaks_resp3_is_answered_as_by_redis() {
         "CLIENT GETNAME\r\nCLIENT SETNAME me\r\nCLIENT GETNAME\r\nAUTH a b c\r\nLRANGE $Q x y\r\n",
         "MULTI\r\nLPUSH $Q a\r\nCLIENT GETNAME\r\nEXEC\r\nMULTI\r\nLPUSH $Q\r\nEXEC\r\nDISCARD\r\n",
         "RESET\r\nCLIENT GETNAME\r\nLLEN $Q\r\n",
+        "CLIENT TRACKING ON OPTIN\r\nCLIENT TRACKING OFF\r\nclient tracking on noloop optin\r\nLPUSH $Q a\r\nLRANGE $Q 0 -1\r\n",
     ]);
     let cases: Vec<_> = cases.iter().map(|case| [b"HELLO 3\r\nECHO mark\r\n", case.as_slice()].concat()).collect();
     for (sent, theirs, ours) in both(&cases, None) {

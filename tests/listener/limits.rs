@@ -8,12 +8,12 @@ use std::{
 
 use kadabra::channel::embedded::rehearsal::{Mood, Rehearsal};
 
-use super::{Q, address, command, connect, line, listener, read, rest, said, with};
+use super::{Q, address, command, connect, listener, read, rest, said, with};
 use crate::support::process::wait_for;
 
 const SOON: Duration = Duration::from_millis(100);
 
-fn works(listener: &Rehearsal) {
+pub(super) fn works(listener: &Rehearsal) {
     let push = [command(&["LPUSH", Q, "honest"]), command(&["QUIT"])].concat();
     let answer = said(address(listener), &push);
     assert!(answer.starts_with(':') && answer.ends_with("\r\n+OK\r\n"), "{answer}");
@@ -37,7 +37,7 @@ fn said_of(listener: &Rehearsal, words: &str) -> Vec<u64> {
         .collect()
 }
 
-fn assert_said(listener: &Rehearsal, words: &str, clients: u64) {
+pub(super) fn assert_said(listener: &Rehearsal, words: &str, clients: u64) {
     assert_eq!(said_of(listener, words), [clients], "{}", listener.log());
 }
 
@@ -92,32 +92,6 @@ fn what_is_announced_or_half_sent_takes_little_memory_and_nobody_honest_waits_fo
     assert!(grown < 48 << 20, "{} MB more", grown >> 20);
     drop(senders);
     works(&listener);
-}
-
-#[test]
-fn who_gets_no_memory_in_time_is_told_so() {
-    let listener = with(|options| {
-        (options.patience, options.max_waiting_bytes, options.max_message_bytes) = (SOON, 1 << 20, 1 << 20);
-    });
-    let head = format!("*3\r\n$5\r\nLPUSH\r\n${}\r\n{Q}\r\n$900000\r\n", Q.len());
-    let body = vec![b'x'; 800_000];
-    let mut first = connect(address(&listener));
-    first.write_all(&[head.as_bytes(), &body].concat()).unwrap();
-    let info = [command(&["INFO", "memory"]), command(&["QUIT"])].concat();
-    wait_for("the first to have its memory", super::PATIENCE, || {
-        let info = said(address(&listener), &info);
-        let used = info.lines().find_map(|line| line.strip_prefix("listener_used_bytes:"))?;
-        (used.parse::<usize>().unwrap() > 700_000).then_some(())
-    });
-    let mut second = connect(address(&listener));
-    drop(second.write_all(&[head.as_bytes(), &body].concat()));
-    let told = rest(&mut second);
-    assert!(told.contains("has no memory for such a large command now"), "{told}");
-    assert_said(&listener, "no memory left for it", 1);
-    works(&listener);
-    // The first was not disturbed.
-    first.write_all(&[&vec![b'x'; 100_000][..], b"\r\n"].concat()).unwrap();
-    assert!(read(&mut first, 4).starts_with(':'));
 }
 
 #[test]
@@ -237,43 +211,6 @@ fn http_is_cut_off_and_logged() {
 }
 
 #[test]
-fn a_wrong_password_takes_its_time_and_a_right_one_does_not() {
-    let listener = with(|options| {
-        options.password = Some("right".to_owned());
-        options.wrong_password_pause = Duration::from_millis(700);
-    });
-    let mut guessing = connect(address(&listener));
-    let begun = std::time::Instant::now();
-    guessing.write_all(b"AUTH wrong\r\n").unwrap();
-    let mut knowing = connect(address(&listener));
-    knowing.write_all(b"AUTH right\r\n").unwrap();
-    assert_eq!(read(&mut knowing, 5), "+OK\r\n");
-    assert!(read(&mut guessing, 10).starts_with("-WRONGPASS"));
-    assert!(begun.elapsed() >= Duration::from_millis(700));
-}
-
-#[test]
-fn guesses_over_many_connections_take_as_long_as_over_one_and_the_right_password_does_not() {
-    let listener = with(|options| {
-        options.password = Some("right".to_owned());
-        options.wrong_password_pause = Duration::from_millis(400);
-    });
-    let begun = std::time::Instant::now();
-    let mut guessing: Vec<_> = (0..6).map(|_| connect(address(&listener))).collect();
-    for client in &mut guessing {
-        client.write_all(b"AUTH wrong\r\n").unwrap();
-    }
-    let mut knowing = connect(address(&listener));
-    knowing.write_all(b"AUTH right\r\n").unwrap();
-    assert_eq!(read(&mut knowing, 5), "+OK\r\n");
-    assert!(begun.elapsed() < Duration::from_millis(6 * 400));
-    for client in &mut guessing {
-        assert!(line(client).starts_with("-WRONGPASS"));
-    }
-    assert!(begun.elapsed() >= Duration::from_millis(6 * 400), "{:?}", begun.elapsed());
-}
-
-#[test]
 fn who_does_not_know_the_password_keeps_no_place_from_who_does() {
     let listener = with(|options| {
         options.password = Some("right".to_owned());
@@ -310,46 +247,6 @@ fn who_was_cut_off_is_said_with_how_many_and_none_is_forgotten() {
     assert_eq!(said_of(&listener, "wrong password"), [1]);
     assert!(listener.end());
     assert_eq!(said_of(&listener, "wrong password"), [1, 19]);
-}
-
-#[test]
-fn an_open_transaction_gives_its_memory_back_in_time_and_one_without_commands_may_stay() {
-    let listener = with(|options| {
-        (options.max_waiting_bytes, options.max_message_bytes) = (1 << 20, 1 << 20);
-        options.patience = SOON;
-        options.timeout = Duration::from_secs(1);
-    });
-    let mut empty = connect(address(&listener));
-    empty.write_all(b"MULTI\r\n").unwrap();
-    assert_eq!(line(&mut empty), "+OK");
-    let mut open = connect(address(&listener));
-    open.write_all(b"MULTI\r\n").unwrap();
-    assert_eq!(line(&mut open), "+OK");
-    for _ in 0..15 {
-        open.write_all(&command(&["LPUSH", Q, &"x".repeat(60_000)])).unwrap();
-        assert_eq!(line(&mut open), "+QUEUED");
-    }
-    let large = command(&["LPUSH", Q, &"x".repeat(300_000)]);
-    let mut refused = connect(address(&listener));
-    drop(refused.write_all(&large));
-    assert!(rest(&mut refused).contains("has no memory for such a large command now"));
-    // However it drips: it is the beginning that counts.
-    let ended = wait_for("the end of the transaction", super::PATIENCE, || {
-        drop(open.write_all(b"PING\r\n"));
-        open.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        match open.read(&mut [0; 10]) {
-            Ok(1..) => None,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => None,
-            other => Some(other),
-        }
-    });
-    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
-    assert_said(&listener, "the EXEC of a transaction had not come 1s after its first command", 1);
-    let mut next = connect(address(&listener));
-    next.write_all(&large).unwrap();
-    assert_eq!(line(&mut next), ":1");
-    empty.write_all(b"EXEC\r\n").unwrap();
-    assert_eq!(line(&mut empty), "*0");
 }
 
 #[test]

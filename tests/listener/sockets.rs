@@ -109,6 +109,91 @@ fn an_address_that_this_machine_has_not_is_said() {
 }
 
 #[test]
+fn an_address_that_the_system_refuses_is_said_with_the_key_and_what_to_do() {
+    for (address, remedy) in [("[fe80::1]:6379", "listen on another"), ("[ff02::1]:6379", "such as 127.0.0.1")] {
+        let said = refused(|options| {
+            options.listen = vec![address.parse().unwrap()];
+            options.allow_remote = true;
+        });
+        assert!(said.contains(&format!("cannot listen for clients on {address}: ")) && said.contains(remedy), "{said}");
+    }
+}
+
+#[test]
+fn a_client_that_is_silent_is_asked_whether_it_is_still_there() {
+    for (after, asked) in [(Some(Duration::from_secs(300)), true), (None, false)] {
+        let listener = with(|options| options.tcp_keepalive = after);
+        let mut client = super::connect(address(&listener));
+        client.write_all(b"PING\r\n").unwrap();
+        assert_eq!(super::line(&mut client), "+PONG");
+        let mut ss = crate::support::process::command("ss");
+        let output = ss.args(["-tnoH", "state", "established", "src", &address(&listener).to_string()]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.contains("timer:(keepalive,"), asked, "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!asked || said.contains("(keepalive,4min") || said.contains("(keepalive,5min"), "{said}");
+    }
+}
+
+/// Two network namespaces with a cable between them, which ends with it.
+struct Cable {
+    namespace: String,
+    link: String,
+}
+
+impl Cable {
+    fn new() -> Self {
+        let id = std::process::id();
+        let cable = Self { namespace: format!("kadabra-{id}"), link: format!("kdb{id}") };
+        let (namespace, link) = (&cable.namespace, &cable.link);
+        Self::ip(&format!("netns add {namespace}"));
+        Self::ip(&format!("link add {link} type veth peer name there netns {namespace}"));
+        Self::ip(&format!("address add 198.18.77.1/30 dev {link}"));
+        Self::ip(&format!("link set {link} up"));
+        Self::ip(&format!("-n {namespace} address add 198.18.77.2/30 dev there"));
+        Self::ip(&format!("-n {namespace} link set there up"));
+        cable
+    }
+
+    fn ip(arguments: &str) {
+        let status = crate::support::process::command("ip").args(arguments.split(' ')).status().unwrap();
+        assert!(status.success(), "ip {arguments}: run as root, with iproute2 from tests/run");
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        drop(crate::support::process::command("ip").args(["netns", "delete", &self.namespace]).status());
+        drop(crate::support::process::command("ip").args(["link", "delete", &self.link]).output());
+    }
+}
+
+#[test]
+fn a_client_that_vanished_without_a_word_loses_its_place() {
+    let cable = Cable::new();
+    let listener = with(|options| {
+        options.listen = vec!["198.18.77.1:0".parse().unwrap()];
+        options.allow_remote = true;
+        options.max_connections = 1;
+        options.tcp_keepalive = Some(Duration::from_secs(1));
+    });
+    let (host, port) = (address(&listener).ip(), address(&listener).port());
+    let mut client = crate::support::process::command("ip");
+    let talk = format!("exec 3<>/dev/tcp/{host}/{port} && printf 'PING\\r\\n' >&3 && head -c 7 <&3 && exec sleep 1000");
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    client.args(["netns", "exec", &cable.namespace, "bash", "-c", &talk]);
+    let _client = crate::support::process::Process::start("a client", client, &log);
+    let answered = || fs::read_to_string(&log).unwrap().contains("+PONG");
+    crate::support::process::wait_for("the client to be connected", super::PATIENCE, || answered().then_some(()));
+    let ping = || said(address(&listener), b"PING\r\nQUIT\r\n");
+    assert_eq!(ping(), "-ERR max number of clients reached\r\n");
+    Cable::ip(&format!("-n {} link set there down", cable.namespace));
+    crate::support::process::wait_for("the place of who is gone", super::PATIENCE, || {
+        (ping() == "+PONG\r\n+OK\r\n").then_some(())
+    });
+}
+
+#[test]
 fn a_socket_in_the_file_system_is_for_whom_its_mode_says_and_goes_with_the_agent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kadabra.sock");

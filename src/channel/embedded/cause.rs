@@ -54,6 +54,8 @@ pub enum Cause {
     Http,
     /// What arrived is not the protocol.
     Garbage,
+    /// A large command hardly went on, for whose memory others waited.
+    TooSlow,
     /// A command did not arrive whole in time.
     SlowCommand,
     /// The EXEC of a transaction did not come in time.
@@ -79,7 +81,7 @@ impl From<&Settings> for Limits {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Full,
         Self::DiskFull,
         Self::FileSizeLimit,
@@ -103,6 +105,7 @@ impl Cause {
         Self::Crowded,
         Self::Http,
         Self::Garbage,
+        Self::TooSlow,
         Self::SlowCommand,
         Self::OpenTransaction,
         Self::SlowReader,
@@ -136,6 +139,7 @@ impl Cause {
             Self::Crowded => "crowded_out",
             Self::Http => "http",
             Self::Garbage => "protocol_error",
+            Self::TooSlow => "kept_others_waiting",
             Self::SlowCommand => "slow_command",
             Self::OpenTransaction => "open_transaction",
             Self::SlowReader => "slow_reader",
@@ -205,6 +209,10 @@ impl Cause {
                            so; they were cut off"
                 .to_owned(),
             Self::Garbage => "clients were cut off, since they sent what a Redis does not understand either".to_owned(),
+            Self::TooSlow => {
+                "clients were cut off, since they went on too slowly with large commands for whose memory others waited"
+                    .to_owned()
+            }
             Self::SlowCommand => {
                 format!("clients were cut off, since a command of theirs had not arrived whole after {timeout}")
             }

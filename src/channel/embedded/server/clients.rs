@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -38,6 +39,11 @@ struct Said {
 impl Client {
     pub(super) fn heard(&self) {
         self.heard.store(self.since.elapsed().as_secs(), Relaxed);
+    }
+
+    /// To which port it has connected; 0 when to none.
+    pub(super) fn port(&self) -> u16 {
+        self.local.parse::<SocketAddr>().map_or(0, |address| address.port())
     }
 
     pub(super) fn name(&self) -> String {

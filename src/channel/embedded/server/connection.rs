@@ -12,12 +12,12 @@ use std::{
 use futures_util::poll;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     clients::Client,
-    session::{Conversation, Flow},
+    session::{Conversation, Flow, Room},
     shared::Shared,
 };
 use crate::channel::embedded::cause::Cause;
@@ -26,6 +26,9 @@ use crate::channel::embedded::cause::Cause;
 const LINGER: Duration = Duration::from_secs(1);
 /// How much it may still send.
 const LINGER_BYTES: usize = 64 << 20;
+
+/// How much of a command must arrive within the patience of others who wait for its memory.
+const PROGRESS: usize = 256 << 10;
 
 /// Serves a client until it goes, must go, or `closing` comes.
 pub(super) async fn serve<S>(stream: &mut S, shared: Arc<Shared>, client: &Arc<Client>, closing: impl Future<Output = ()>)
@@ -45,12 +48,14 @@ where
     let mut stranger = Some(Instant::now());
     let mut heard;
     let mut waiting: Option<(u64, Instant)> = None;
+    // What it has sent since when, while it has memory for which others may wait.
+    let mut progress: Option<(Instant, usize)> = None;
     loop {
         let flow = conversation.answer().await;
         if flow == Flow::Cut {
             return cut(Cause::Http);
         }
-        if let Err(error) = send(stream, &mut conversation, request_timeout).await {
+        if let Err(error) = send(stream, &mut conversation, request_timeout, patience).await {
             if error.kind() == io::ErrorKind::TimedOut {
                 cut(Cause::SlowReader);
             }
@@ -69,14 +74,17 @@ where
                 return linger(stream).await;
             }
         }
-        if !conversation.room(patience).await {
-            conversation.no_room();
-            cut(Cause::NoMemory);
-            if send(stream, &mut conversation, request_timeout).await.is_ok() {
-                linger(stream).await;
+        match conversation.room().await {
+            Room::AtOnce => {}
+            // Its own time begins now.
+            Room::Later => (heard, waiting, progress) = (Instant::now(), None, None),
+            Room::None => {
+                cut(Cause::NoMemory);
+                conversation.no_room();
+                return take_leave(stream, &mut conversation, request_timeout, patience).await;
             }
-            return;
         }
+        progress = conversation.holds().then(|| progress.unwrap_or((heard, 0)));
         waiting = match (conversation.partial(), waiting) {
             (None, _) => None,
             (Some(request), Some((same, since))) if request == same => Some((same, since)),
@@ -99,6 +107,7 @@ where
                 waiting.map(|(_, since)| (since + request_timeout, Cause::SlowCommand)),
                 // What waits for EXEC takes memory that others lack, as a command does that has not arrived whole.
                 conversation.transaction_since().map(|since| (since + request_timeout, Cause::OpenTransaction)),
+                progress.map(|(since, _)| (since + patience, Cause::TooSlow)),
                 idle_timeout.map(|idle| (heard + idle, Cause::Idle)),
                 // Whoever does not know the password has no reason to stay.
                 stranger.map(|since| (since + request_timeout, Cause::NoPassword)),
@@ -113,7 +122,12 @@ where
             tokio::select! {
                 biased;
                 read = stream.read_buf(conversation.buffer()) => match read {
-                    Ok(read) if read > 0 => break,
+                    Ok(read) if read > 0 => {
+                        if let Some((_, bytes)) = &mut progress {
+                            *bytes += read;
+                        }
+                        break;
+                    }
                     _ => return,
                 },
                 () = &mut closing, if !closed => {
@@ -128,8 +142,18 @@ where
                 }
                 () = &mut alarm, if alarmed => {
                     alarmed = false;
-                    if let Some((_, cause)) = next.filter(|(deadline, _)| *deadline <= Instant::now()) {
-                        return cut(cause);
+                    let now = Instant::now();
+                    match next.filter(|(deadline, _)| *deadline <= now) {
+                        Some((_, Cause::TooSlow)) if is_fine(progress) || !conversation.keeps_others_waiting() => {
+                            progress = Some((now, 0));
+                        }
+                        Some((_, Cause::TooSlow)) => {
+                            cut(Cause::TooSlow);
+                            conversation.too_slow();
+                            return take_leave(stream, &mut conversation, request_timeout, patience).await;
+                        }
+                        Some((_, cause)) => return cut(cause),
+                        None => {}
                     }
                 }
             }
@@ -138,8 +162,19 @@ where
     }
 }
 
-/// Sends the answers that wait, to a client that reads them.
-async fn send<S: AsyncWrite + Unpin>(stream: &mut S, conversation: &mut Conversation, patience: Duration) -> io::Result<()> {
+/// Whether a client goes on quickly enough with a command for whose memory others wait.
+fn is_fine(progress: Option<(Instant, usize)>) -> bool {
+    progress.is_some_and(|(_, bytes)| bytes >= PROGRESS)
+}
+
+/// Sends the answers that wait, to a client that reads them. It may take `limit` for that, but not longer than the patience of
+/// those who wait for memory that it has.
+async fn send<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    conversation: &mut Conversation,
+    limit: Duration,
+    patience: Duration,
+) -> io::Result<()> {
     let answers = conversation.answers();
     if answers.is_empty() {
         return Ok(());
@@ -148,10 +183,31 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, conversation: &mut Conversa
     // Most are sent at once, without a look at the clock.
     match poll!(sending.as_mut()) {
         Poll::Ready(sent) => sent?,
-        Poll::Pending => timeout(patience, sending).await??,
+        Poll::Pending => {
+            let end = Instant::now() + limit;
+            loop {
+                match timeout_at(end.min(Instant::now() + patience), sending.as_mut()).await {
+                    Ok(sent) => break sent?,
+                    Err(elapsed) if Instant::now() >= end || conversation.keeps_others_waiting() => return Err(elapsed.into()),
+                    Err(_) => {}
+                }
+            }
+        }
     }
     conversation.sent();
     Ok(())
+}
+
+/// Sends the last answer and closes so that the client can read it, although it is still sending. What it has of the memory
+/// is given back before.
+async fn take_leave<S>(stream: &mut S, conversation: &mut Conversation, limit: Duration, patience: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    conversation.forget();
+    if send(stream, conversation, limit, patience).await.is_ok() {
+        linger(stream).await;
+    }
 }
 
 /// Reads what has arrived, without waiting.

@@ -10,6 +10,7 @@ use bytes::{Buf, BytesMut};
 
 use super::{
     inline,
+    memory::OWN,
     request::{ARGUMENT_BYTES, Arrived, Malformed, Oversized, Request, integer},
 };
 
@@ -19,12 +20,23 @@ const MAX_LINE: usize = 64 << 10;
 const MAX_ARRAY: i64 = 1 << 20;
 /// The longest bulk string, as in Redis.
 const MAX_BULK: i64 = 512 << 20;
+/// The longest head of an argument that makes sense, and then some.
+const MAX_HEADER: usize = 64;
+
 /// What is kept of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) argument_bytes: usize,
     pub(super) arguments: usize,
     pub(super) request_bytes: usize,
+}
+
+/// How large a request is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) bytes: usize,
+    /// Whether that is all of it.
+    pub(super) is_known: bool,
 }
 
 /// Bytes that arrived, and how far they have been read.
@@ -57,21 +69,26 @@ impl Decoder {
         !self.buffer.is_empty() || self.missing > 0
     }
 
-    /// How many bytes to make room for: what is missing when only the last argument is, and otherwise, since nobody knows
-    /// how much there will be, in proportion to what there is.
-    pub(super) fn wants(&self) -> usize {
-        match self.length {
-            Some(length) => {
-                let lacks = (self.position + length + 2).saturating_sub(self.buffer.len());
-                if self.missing == 1 { lacks } else { lacks.max(self.buffer.len() / 2) }
+    /// How large the buffer must be for the request of which a part is there: all of it, when only the last argument is
+    /// missing; otherwise, since nobody knows how much there will be, in proportion to what is there, and all of an argument
+    /// that is announced.
+    pub(super) fn size(&self, limits: &Limits) -> Size {
+        let argument = self.length.map(|length| self.position + length + 2);
+        match argument {
+            Some(bytes) if self.missing == 1 => Size { bytes, is_known: true },
+            _ => {
+                let here = self.buffer.len();
+                let books = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
+                // No more than a request may have, but room for what says that it has more.
+                let most = limits.request_bytes.saturating_sub(books).max(here) + MAX_HEADER;
+                Size { bytes: argument.unwrap_or(0).max(most.min(here * 3 / 2 + 1)), is_known: false }
             }
-            None => (self.buffer.len() / 2).max(1),
         }
     }
 
     /// How much memory the books on the request take.
     pub(super) fn books(&self) -> usize {
-        self.arguments.len() * ARGUMENT_BYTES
+        (self.arguments.len() + usize::from(self.length.is_some())) * ARGUMENT_BYTES
     }
 
     /// A request's books, for the next one.
@@ -89,7 +106,7 @@ impl Decoder {
                 let begun = match self.buffer.first() {
                     None => return Ok(None),
                     Some(b'*') => self.array(limits, authenticated)?,
-                    Some(_) => match self.line()? {
+                    Some(_) => match self.line(authenticated)? {
                         Line::Incomplete => return Ok(None),
                         Line::Empty => continue,
                         Line::Request(request) => return Ok(Some(Arrived::Request(request))),
@@ -124,7 +141,7 @@ impl Decoder {
 
     /// Reads `*<count>`; whether it was there.
     fn array(&mut self, limits: &Limits, authenticated: bool) -> Result<bool, Malformed> {
-        let Some(count) = self.number(Malformed::ArrayLine)? else {
+        let Some(count) = self.number(Malformed::ArrayLine, authenticated)? else {
             return Ok(false);
         };
         let count = count.filter(|count| *count <= MAX_ARRAY).ok_or(Malformed::ArrayLength)?;
@@ -141,6 +158,8 @@ impl Decoder {
 
     /// Reads an argument; whether it was there as a whole.
     fn argument(&mut self, limits: &Limits, authenticated: bool) -> Result<bool, Malformed> {
+        // Whoever has not said the password gets no memory that others could want.
+        let request_bytes = if authenticated { limits.request_bytes } else { limits.request_bytes.min(OWN - 2 * MAX_HEADER) };
         if self.skip > 0 {
             let skipped = self.skip.min(self.buffer.len());
             self.buffer.advance(skipped);
@@ -162,7 +181,7 @@ impl Decoder {
             let books = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
             if length > limits.argument_bytes {
                 self.skip_request(Oversized::Argument(length));
-            } else if self.position + length + books > limits.request_bytes {
+            } else if self.position + length + books > request_bytes {
                 self.skip_request(Oversized::Request);
             }
         }
@@ -186,7 +205,7 @@ impl Decoder {
     /// Reads `$<length>`, if it is there.
     fn bulk_length(&mut self, authenticated: bool) -> Result<Option<usize>, Malformed> {
         let start = self.position;
-        let Some(line) = self.header(Malformed::BulkLine)? else {
+        let Some(line) = self.header(Malformed::BulkLine, authenticated)? else {
             return Ok(None);
         };
         match self.buffer.get(start) {
@@ -209,14 +228,14 @@ impl Decoder {
     }
 
     /// The number in a header, if the header is there; `None` inside when it is not a number.
-    fn number(&mut self, too_long: Malformed) -> Result<Option<Option<i64>>, Malformed> {
-        let line = self.header(too_long)?;
+    fn number(&mut self, too_long: Malformed, authenticated: bool) -> Result<Option<Option<i64>>, Malformed> {
+        let line = self.header(too_long, authenticated)?;
         Ok(line.map(|line| self.buffer.get(line).and_then(integer)))
     }
 
     /// Reads a line that ends with CR LF, if it is there; what it says after its first byte. Redis does not look whether
     /// the second byte of the end is an LF.
-    fn header(&mut self, too_long: Malformed) -> Result<Option<Range<usize>>, Malformed> {
+    fn header(&mut self, too_long: Malformed, authenticated: bool) -> Result<Option<Range<usize>>, Malformed> {
         let start = self.position;
         let from = self.searched.max(start);
         let found = self.buffer.get(from..).and_then(|rest| rest.iter().position(|byte| *byte == b'\r'));
@@ -232,22 +251,24 @@ impl Decoder {
             }
             None => {
                 self.searched = self.buffer.len();
-                if self.searched - start > MAX_LINE { Err(too_long) } else { Ok(None) }
+                let line = if authenticated { self.searched - start } else { self.searched };
+                if line > max_line(authenticated) { Err(too_long) } else { Ok(None) }
             }
         }
     }
 
     /// Reads a line of words that ends with LF, if it is there.
-    fn line(&mut self) -> Result<Line, Malformed> {
+    fn line(&mut self, authenticated: bool) -> Result<Line, Malformed> {
+        let max_line = max_line(authenticated);
         let found = self.buffer.get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
         self.position = match found {
             Some(found) => self.searched + found + 1,
             None => {
                 self.searched = self.buffer.len();
-                return if self.searched > MAX_LINE { Err(Malformed::Line) } else { Ok(Line::Incomplete) };
+                return if self.searched > max_line { Err(Malformed::Line) } else { Ok(Line::Incomplete) };
             }
         };
-        if self.position > MAX_LINE + 1 {
+        if self.position > max_line + 1 {
             return Err(Malformed::Line);
         }
         let line = self.consume();
@@ -256,6 +277,11 @@ impl Decoder {
         let words = inline::split(line).ok_or(Malformed::Quotes)?;
         if words.is_empty() { Ok(Line::Empty) } else { Ok(Line::Request(Request::of_words(&words))) }
     }
+}
+
+/// Whoever has not said the password gets no memory that others could want.
+fn max_line(authenticated: bool) -> usize {
+    if authenticated { MAX_LINE } else { OWN - MAX_HEADER }
 }
 
 enum Line {

@@ -10,9 +10,10 @@ use super::{
     clients::Clients,
     memory::OWN,
     refusals::Refusals,
-    session::{Conversation, Flow},
+    session::{Conversation, Flow, Room},
     settings::Settings,
     shared::Shared,
+    strangers::Origin,
 };
 use crate::{channel::embedded::rehearsal::Queue, config::Secret};
 
@@ -60,14 +61,14 @@ pub(super) fn talk<'a>(settings: Settings, pieces: impl IntoIterator<Item = &'a 
     let silence = Logger::root(Discard, o!());
     let refusals = Arc::new(Refusals::new(&settings, &silence));
     let shared = Arc::new(Shared::new(settings, Arc::clone(&queue) as Arc<_>, refusals, silence));
-    let connected = Arc::new(Clients::default()).welcome("peer".to_owned(), None, "here".to_owned());
+    let connected = Arc::new(Clients::default()).welcome("peer".to_owned(), Origin::Others, "here".to_owned());
     let mut conversation = Conversation::new(Arc::clone(&shared), Arc::clone(&connected.client));
     let mut answers = Vec::new();
     let mut end = Flow::Read;
     'all: for mut piece in pieces {
         while !piece.is_empty() {
             // Alone, it never has to wait for memory.
-            if conversation.room(Duration::ZERO).now_or_never() != Some(true) {
+            if matches!(conversation.room().now_or_never(), None | Some(Room::None)) {
                 conversation.no_room();
                 end = Flow::Linger;
             } else {

@@ -8,15 +8,30 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::occupant;
 use crate::channel::ChannelError;
 
 /// How many connections wait to be accepted, as in Redis.
 const BACKLOG: i32 = 511;
+
+/// After how many probes without an answer a client is gone, as in Redis; each comes a third of the time after the one before.
+const PROBES: u32 = 3;
+
+/// Has the system ask a client that is silent for so long whether it is still there, and end its connection if it is not: one
+/// that vanished without a word would keep its place for ever. `None` is never.
+pub(super) fn keep_alive(stream: &tokio::net::TcpStream, after: Option<Duration>) {
+    if let Some(after) = after {
+        let interval = (after / PROBES).max(Duration::from_secs(1));
+        let times = TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(PROBES);
+        // Where that cannot be set, a client is served all the same.
+        drop(SockRef::from(stream).set_tcp_keepalive(&times));
+    }
+}
 
 /// Listens on an address; `None` when this machine has no such address, but could: IPv6 is switched off.
 pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, ChannelError> {
@@ -40,11 +55,21 @@ pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, 
             mend: match error.kind() {
                 io::ErrorKind::PermissionDenied => "listen on a port from 1024 on",
                 io::ErrorKind::AddrNotAvailable => "listen on an address that this machine has, such as 127.0.0.1",
+                _ if is_local_to_a_link(address) => {
+                    "an address that begins with fe80 is one of each network; listen on another, or on [::] and set a password"
+                }
+                io::ErrorKind::InvalidInput => {
+                    "listen on an address of this machine alone, such as 127.0.0.1, and see listen in [channel.embedded]"
+                }
                 _ => "see listen in [channel.embedded]",
             }
             .to_owned(),
         }),
     }
+}
+
+fn is_local_to_a_link(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
 fn is_absent(error: &io::Error) -> bool {

@@ -4,13 +4,12 @@
 //! From the outside in: [`listen`] has the sockets and `occupant` says who has the port already; [`connection`] moves bytes and
 //! keeps the time; [`session`] is the conversation without the connection, its requests read by [`decoder`], run by
 //! [`commands`] and answered by [`replies`]. All of it is one thread's work, and what it may take is bounded by [`memory`] and
-//! `descriptors`, of who does not know the password by `strangers`; who was refused or cut off is counted and said by `refusals`.
+//! [`crate::descriptors`], of who does not know the password by `strangers`; who was refused or cut off is counted and said by `refusals`.
 
 mod clients;
 mod commands;
 mod connection;
 mod decoder;
-mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod inline;
@@ -35,6 +34,7 @@ pub(crate) use settings::{Settings, exposed};
 pub(super) use refusals::Refusals;
 
 use std::{
+    fs::File,
     future::{Future, poll_fn},
     io::{self, Write as _},
     net::SocketAddr,
@@ -56,6 +56,7 @@ use super::{backend::Backend, cause::Cause};
 use crate::channel::ChannelError;
 
 use shared::Shared;
+use strangers::Origin;
 
 /// The Redis whose commands and words these are. Clients decide by it what they send.
 const REDIS_VERSION: &str = "7.2.0";
@@ -104,7 +105,7 @@ impl Server {
                 mend: "set listen or unix_socket in [channel.embedded]".to_owned(),
             });
         }
-        settings.max_connections = descriptors::places(settings.max_connections, &log);
+        settings.max_connections = crate::descriptors::places(settings.max_connections, &log);
         Ok(Self { shared: Arc::new(Shared::new(settings, backend, refusals, log)), tcp, unix })
     }
 
@@ -133,6 +134,7 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut closing = pin!(closing);
         let mut saying = pin!(shared.refusals.say_the_rest_in_time());
+        let mut spare = Spare::new();
         loop {
             tokio::select! {
                 biased;
@@ -146,7 +148,9 @@ impl Server {
                     Ok(stream) => admit(stream, &shared, &mut connections, &closed),
                     Err(error) => {
                         shared.refusals.note(Cause::NotAccepted, &error.to_string());
-                        tokio::time::sleep(BREATHER).await;
+                        if !spare.turn_one_away(&listeners).await {
+                            tokio::time::sleep(BREATHER).await;
+                        }
                     }
                 },
                 never = &mut saying => match never {},
@@ -169,6 +173,31 @@ enum Listener {
     Unix(UnixListener, PathBuf),
 }
 
+/// A file that is open for nothing but to be closed when no more can be: then one who waits can be accepted, and told so.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Whether somebody was turned away. Nobody is when nothing was kept for that, or nobody waits any more.
+    async fn turn_one_away(&mut self, listeners: &[Listener]) -> bool {
+        let kept = self.0.take().is_some();
+        let accepted = poll_fn(|context| match pin!(accept(listeners)).poll(context) {
+            Poll::Ready(Ok(stream)) => Poll::Ready(Some(stream)),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
+        });
+        let stream = if kept { accepted.await } else { None };
+        let accepted = stream.is_some();
+        if let Some(stream) = stream {
+            stream.turn_away();
+        }
+        *self = Self::new();
+        accepted
+    }
+}
+
 /// Somebody who has connected.
 enum Stream {
     Tcp(TcpStream, SocketAddr),
@@ -177,6 +206,14 @@ enum Stream {
 }
 
 impl Stream {
+    /// Tells them that there is no place for them.
+    fn turn_away(self) {
+        drop(match self {
+            Self::Tcp(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
+            Self::Unix(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
+        });
+    }
+
     fn peer(&self) -> String {
         match self {
             Self::Tcp(_, peer) => peer.to_string(),
@@ -218,10 +255,7 @@ fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, cl
     if shared.clients.len() >= shared.settings.max_connections {
         shared.stats.turned_away();
         shared.refusals.note(Cause::NoPlace, &stream.peer());
-        return drop(match stream {
-            Stream::Tcp(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
-            Stream::Unix(stream, _) => stream.into_std().and_then(|mut stream| stream.write(TURNED_AWAY)),
-        });
+        return stream.turn_away();
     }
     let closing = async move {
         // When the sender is gone, the server is, too.
@@ -231,10 +265,14 @@ fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, cl
         Stream::Tcp(stream, peer) => {
             // An answer waits for nothing. Where that cannot be set, it still comes.
             drop(stream.set_nodelay(true));
+            listen::keep_alive(stream, shared.settings.tcp_keepalive);
             let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
-            (peer.to_string(), strangers::origin(peer.ip()), local)
+            (peer.to_string(), Origin::of(peer.ip()), local)
         }
-        Stream::Unix(_, path) => (path.clone(), None, path.clone()),
+        Stream::Unix(stream, path) => {
+            let origin = stream.peer_cred().map_or(Origin::Others, |who| Origin::User(who.uid()));
+            (path.clone(), origin, path.clone())
+        }
     };
     let connected = shared.clients.welcome(peer, origin, local);
     let stranger = asks.then(|| shared.strangers.enter(connected.client.id));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub(super) const ARGUMENT_BYTES: usize = 48;
 
 /// A command with its arguments.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Request {
     pub(super) frame: Bytes,
     pub(super) arguments: Vec<Range<usize>>,

@@ -1,6 +1,6 @@
 //! A client's conversation, without the connection it goes over: bytes in, answers out.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     clients::Client,
     commands::{self, Pushes, Transaction},
-    decoder::{Decoder, Limits},
+    decoder::{Decoder, Limits, Size},
     memory::{Claim, OWN},
     replies::{Protocol, Replies},
     request::{Arrived, Oversized, Request},
@@ -55,6 +55,8 @@ pub(super) struct Session {
     claim: Claim,
     /// What has arrived takes so much memory.
     incoming: usize,
+    /// Whether that is hardly more than this command, whose bytes may then be kept where they are.
+    pub(super) alone: bool,
     /// Where the answer to this command begins.
     begun: usize,
 }
@@ -74,6 +76,7 @@ impl Session {
             replay_silent: false,
             claim: shared.memory.claim(),
             incoming: 0,
+            alone: false,
             begun: 0,
             shared,
             client,
@@ -106,10 +109,28 @@ impl Session {
         Flow::Continue
     }
 
-    /// Whether there is memory for so many bytes more.
+    /// Whether there is memory for so many bytes more, for an answer.
     pub(super) fn afford(&mut self, more: usize) -> bool {
         let held = self.held();
         self.claim.cover(held + more)
+    }
+
+    /// Whether there is memory for so many bytes more in a transaction, once it is its turn.
+    pub(super) async fn grow(&mut self, more: usize) -> bool {
+        let held = self.held();
+        let patience = self.shared.settings.timeout;
+        self.claim.in_turn(held + more, patience).await
+    }
+
+    /// Gives back what it needs no more.
+    fn give_back(&mut self) {
+        let held = self.held();
+        self.claim.suffices(held);
+    }
+
+    /// Has a transaction keep a command as it came, with all the memory that this takes.
+    pub(super) fn keep(&mut self, request: &Request) -> (Request, usize) {
+        (request.clone(), std::mem::take(&mut self.incoming))
     }
 
     /// Something was refused since there is no memory for it.
@@ -120,6 +141,13 @@ impl Session {
     /// Something was refused to this client.
     pub(super) fn note(&self, cause: Cause) {
         self.shared.refusals.note(cause, &self.client.peer);
+    }
+
+    /// Answers an error that ends the connection, unless the client has asked not to be answered.
+    fn error(&mut self, error: impl AsRef<[u8]>) {
+        if self.answers && !self.skip_next {
+            self.replies.error(error);
+        }
     }
 
     /// Whether this command is one of those that EXEC runs.
@@ -142,7 +170,9 @@ impl Session {
         if self.replies.capacity() > 2 * OWN && !self.afford(0) {
             self.replies.truncate(self.begun);
             self.lacks_memory();
-            self.replies.error("ERR the agent has no memory for this answer now; try again later");
+            if !self.silent {
+                self.replies.error("ERR the agent has no memory for this answer now; try again later");
+            }
         }
         flow
     }
@@ -150,6 +180,7 @@ impl Session {
     async fn refuse_oversized(&mut self, oversized: Oversized) -> Flow {
         let settings = &self.shared.settings;
         let sentence = match oversized {
+            _ if !self.authenticated => commands::NO_PASSWORD.to_owned(),
             Oversized::Argument(bytes) => format!(
                 "ERR {bytes} bytes are more than this Kadabra agent takes in one message, which is {}; see max_message_bytes in \
                  [channel.embedded]",
@@ -174,6 +205,15 @@ impl Session {
         }
         flow
     }
+}
+
+/// Whether there is room for what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    AtOnce,
+    /// After others had given memory back.
+    Later,
+    None,
 }
 
 /// A session and the bytes that arrive for it.
@@ -226,6 +266,7 @@ impl Conversation {
     /// They are sent.
     pub(super) fn sent(&mut self) {
         self.session.replies.sent(OWN);
+        self.session.give_back();
     }
 
     /// Answers what is there, up to where enough answers wait.
@@ -253,7 +294,7 @@ impl Conversation {
                         Ok(None) => Flow::Read,
                         Err(malformed) => {
                             self.session.settle().await;
-                            self.session.replies.error(malformed.error());
+                            self.session.error(malformed.error());
                             return Flow::Linger;
                         }
                     }
@@ -261,9 +302,19 @@ impl Conversation {
             };
             if flow != Flow::Continue {
                 self.session.settle().await;
+                self.give_back();
                 return flow;
             }
         }
+    }
+
+    /// Gives back what only the last command took, before others are kept waiting by a client that does not read its answer.
+    fn give_back(&mut self) {
+        if self.allocated > OWN && self.decoder.buffer().len() < OWN {
+            self.reallocate(OWN);
+        }
+        self.session.incoming = self.allocated + self.decoder.books();
+        self.session.give_back();
     }
 
     async fn take(&mut self, arrived: Arrived) -> Flow {
@@ -272,44 +323,103 @@ impl Conversation {
         match arrived {
             Arrived::Request(request) => {
                 self.session.incoming = self.allocated + request.books();
+                self.session.alone = self.allocated > OWN && request.frame.len() * 8 >= self.allocated * 7;
                 let flow = self.session.run(&request, false).await;
                 self.decoder.reuse(request);
+                if self.session.incoming == 0 {
+                    let here = self.decoder.buffer().len();
+                    self.reallocate(OWN.max(here));
+                }
                 flow
             }
             Arrived::Oversized(oversized) => self.session.refuse_oversized(oversized).await,
         }
     }
 
-    /// Makes room for what comes next: as much as is needed, but no more than as much again as is already there, since what
-    /// is announced need not come. False when there is no memory for it, for as long as may be waited.
-    pub(super) async fn room(&mut self, patience: Duration) -> bool {
-        let wants = self.decoder.wants();
+    /// Makes room for what comes next. What is announced need not come, so nothing is claimed for it before as much has
+    /// arrived as takes no memory of others; then all that the command takes, if that is known, and otherwise in steps.
+    pub(super) async fn room(&mut self) -> Room {
+        let size = self.decoder.size(&self.limits);
         let buffer = self.decoder.buffer();
         let here = buffer.len();
-        let target = (here + wants).min(here * 2).max(OWN);
-        let large = self.allocated > OWN && here <= OWN / 2;
-        if large || (buffer.capacity() < target && !buffer.try_reclaim(target - here)) {
-            if !self.cover(target, patience).await {
-                return false;
+        if here < OWN {
+            let large = self.allocated > OWN;
+            if large || (buffer.capacity() < OWN && !buffer.try_reclaim(OWN - here)) {
+                self.reallocate(OWN);
             }
-            let mut new = BytesMut::with_capacity(target);
-            new.extend_from_slice(self.decoder.buffer());
-            *self.decoder.buffer() = new;
-            self.allocated = target;
-            return true;
+            return self.cover(self.allocated, false).await;
         }
-        self.cover(self.allocated, patience).await
+        if here < buffer.capacity() {
+            return self.cover(self.allocated, false).await;
+        }
+        let Size { bytes, is_known } = size;
+        if buffer.try_reclaim(bytes - here) {
+            return self.cover(self.allocated, false).await;
+        }
+        let room = self.cover(bytes, is_known).await;
+        if room != Room::None {
+            self.reallocate(bytes);
+        }
+        room
     }
 
-    async fn cover(&mut self, buffer: usize, patience: Duration) -> bool {
-        self.session.incoming = buffer + self.decoder.books();
-        let held = self.session.held();
-        self.session.claim.cover_within(held, patience).await
+    fn reallocate(&mut self, bytes: usize) {
+        let mut new = BytesMut::with_capacity(bytes);
+        new.extend_from_slice(self.decoder.buffer());
+        *self.decoder.buffer() = new;
+        self.allocated = bytes;
+    }
+
+    /// Claims what there will be with a buffer of so many bytes, in which a command is whole or not.
+    async fn cover(&mut self, buffer: usize, is_whole: bool) -> Room {
+        let session = &mut self.session;
+        session.incoming = buffer + self.decoder.books();
+        let held = session.held();
+        if session.claim.suffices(held) {
+            return Room::AtOnce;
+        }
+        let patience = session.shared.settings.timeout;
+        if !session.claim.may_have(held)
+            && let Some(transaction) = &mut session.transaction
+        {
+            transaction.outgrow();
+        }
+        let held = session.held();
+        let had = match session.transaction {
+            None if is_whole => session.claim.whole(held, patience).await,
+            _ => session.claim.in_turn(held, patience).await,
+        };
+        if had { Room::Later } else { Room::None }
     }
 
     /// Says that there was no room.
     pub(super) fn no_room(&mut self) {
         let error = "ERR this Kadabra agent has no memory for such a large command now, since others have it; try again later";
-        self.session.replies.error(error);
+        self.session.error(error);
+    }
+
+    /// Says that others got its memory.
+    pub(super) fn too_slow(&mut self) {
+        let error =
+            "ERR this Kadabra agent gave the memory for this command to others, since hardly any more of it came; send it again";
+        self.session.error(error);
+    }
+
+    /// Forgets what has arrived, since the connection ends, and gives its memory back.
+    pub(super) fn forget(&mut self) {
+        self.decoder = Decoder::default();
+        self.session.transaction = None;
+        self.allocated = 0;
+        self.give_back();
+    }
+
+    /// Whether others may have to wait for memory that this client has.
+    pub(super) fn holds(&self) -> bool {
+        self.session.claim.holds()
+    }
+
+    /// Whether others wait for memory that this client has.
+    pub(super) fn keeps_others_waiting(&self) -> bool {
+        self.session.claim.holds() && self.session.shared.memory.is_wanted()
     }
 }

@@ -29,14 +29,17 @@ pub(crate) struct Settings {
     pub(crate) max_waiting_bytes: usize,
     /// How long a client may be silent; `None` is for ever.
     pub(crate) idle_timeout: Option<Duration>,
+    /// How long a client that is not on this machine's file system may be silent before it is asked whether it is still there;
+    /// `None` is for ever.
+    pub(crate) tcp_keepalive: Option<Duration>,
     /// How many arguments a command may have.
     pub(crate) max_arguments: usize,
-    /// How long a request may take to arrive, and a transaction from its first command to its EXEC; and how long a client may
-    /// take to read its answers, and to say the password.
+    /// How long a request may take to arrive, and a transaction from its first command to its EXEC; how long it waits for memory
+    /// that other requests have; and how long a client may take to read its answers, and to say the password.
     pub(crate) timeout: Duration,
-    /// How long a request waits for memory that other requests have.
+    /// How long a client may hardly go on while others wait for memory that it has.
     pub(crate) patience: Duration,
-    /// How long a wrong password takes to be answered, from one address all one after the other.
+    /// How long after a wrong password from an address the next one from there is looked at.
     pub(crate) wrong_password_pause: Duration,
 }
 
@@ -54,6 +57,7 @@ impl From<&config::Embedded> for Settings {
             max_message_bytes: settings.max_message_bytes,
             max_waiting_bytes: settings.max_waiting_bytes,
             idle_timeout: settings.idle_timeout,
+            tcp_keepalive: settings.tcp_keepalive,
             ..Self::default()
         }
     }
@@ -73,9 +77,10 @@ impl Default for Settings {
             max_message_bytes: 4 << 20,
             max_waiting_bytes: 8 << 20,
             idle_timeout: None,
+            tcp_keepalive: Some(Duration::from_secs(300)),
             max_arguments: 1 << 16,
             timeout: Duration::from_secs(30),
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(3),
             wrong_password_pause: Duration::from_secs(1),
         }
     }

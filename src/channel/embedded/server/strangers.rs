@@ -1,9 +1,14 @@
 //! Who has not said the password: how many of them may be connected, and how quickly they may guess.
 //!
-//! The right password is answered at once, wherever it comes from, so that nobody who guesses keeps those out who know it.
+//! A wrong password is answered at once, so that a person reads what is wrong. The *next* one from the same origin is looked at a
+//! pause later, those after it one a pause each, over however many connections they come; so a right one tells nothing earlier
+//! than a wrong one does. Nobody is made to wait longer than clients do ([`LONGEST`]): what cannot be looked at by then is
+//! refused without a look, right or wrong. A password that is known to be wrong, as a client with a mistake in its configuration
+//! says it again and again, tells nothing new and so delays nobody; the same password said by many at once is looked at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,17 +25,29 @@ const GRACE: Duration = Duration::from_secs(1);
 const SHARE: usize = 4;
 /// Of how many origins it is known that they guess; all others are then taken for one.
 const MOST_ORIGINS: usize = 4096;
+/// How long a password may wait to be looked at: clients wait 5 s for an answer and longer.
+const LONGEST: Duration = Duration::from_secs(4);
+/// How many passwords of an origin are remembered as wrong.
+const REMEMBERED: usize = 8;
 
-/// From where somebody connects: an address, of IPv6 the network, since who has one address of it has them all; `None` for
-/// the socket in the file system.
-pub(super) type Origin = Option<IpAddr>;
+/// From where somebody connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// An address; of IPv6 the network, since who has one address of it has them all.
+    Address(IpAddr),
+    /// A user of this machine, by the socket in the file system.
+    User(u32),
+    /// Nobody knows, or there are too many to tell them apart.
+    Others,
+}
 
-/// The origin of whoever has this address.
-pub(super) fn origin(address: IpAddr) -> Origin {
-    Some(match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
-    })
+impl Origin {
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+            address => address,
+        })
+    }
 }
 
 /// Those that are connected, and those that guess.
@@ -39,7 +56,7 @@ pub(super) struct Strangers {
     /// How many may stay.
     most: usize,
     pause: Duration,
-    longest_pause: Duration,
+    hasher: RandomState,
     /// By the number of their connection: the first has been there longest.
     connected: Mutex<BTreeMap<u64, Stranger>>,
     guesses: Mutex<Guesses>,
@@ -47,10 +64,28 @@ pub(super) struct Strangers {
 
 #[derive(Debug, Default)]
 struct Guesses {
-    /// When the last wrong guess from there is answered.
-    answered: BTreeMap<Origin, Instant>,
-    /// When those that are answered were last forgotten.
+    by: BTreeMap<Origin, Guesser>,
+    /// When those that have not guessed lately were last forgotten.
     tidied: Option<Instant>,
+}
+
+/// Passwords that came from an origin after a wrong one. They are kept as numbers that mean nothing elsewhere.
+#[derive(Debug)]
+struct Guesser {
+    /// When the next one is looked at.
+    next: Instant,
+    /// Those that wait, and when they are looked at.
+    line: VecDeque<(u64, Instant)>,
+    wrong: VecDeque<u64>,
+}
+
+/// When a password is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Now,
+    At(Instant),
+    /// Never; it is to be refused then.
+    RefusedAt(Instant),
 }
 
 #[derive(Debug)]
@@ -64,7 +99,7 @@ impl Strangers {
         Self {
             most: (settings.max_connections / SHARE).max(1),
             pause: settings.wrong_password_pause,
-            longest_pause: settings.timeout.max(settings.wrong_password_pause),
+            hasher: RandomState::new(),
             connected: Mutex::default(),
             guesses: Mutex::default(),
         }
@@ -94,23 +129,73 @@ impl Strangers {
         lock(&self.connected).remove(&id);
     }
 
-    /// Somebody has guessed wrong: when they are to be told. The guesses from one origin wait for each other, over whatever
-    /// connections they come.
-    pub(super) fn guessed(&self, origin: Origin) -> Option<Instant> {
+    /// Somebody says a password: when it is looked at.
+    pub(super) fn says(&self, origin: Origin, login: (&[u8], &[u8])) -> Look {
+        let now = Instant::now();
+        let number = self.hasher.hash_one(login);
+        let mut guesses = lock(&self.guesses);
+        let Some(guesser) = guesses.of(origin) else { return Look::Now };
+        guesser.line.retain(|(_, due)| *due > now);
+        if guesser.wrong.contains(&number) {
+            return Look::Now;
+        }
+        if let Some((_, due)) = guesser.line.iter().find(|(waiting, _)| *waiting == number) {
+            return Look::At(*due);
+        }
+        let due = guesser.next;
+        if due <= now {
+            // A wrong one has the next ones wait.
+            return Look::Now;
+        }
+        if due > now + LONGEST {
+            return Look::RefusedAt(now + LONGEST);
+        }
+        guesser.next = due + self.pause;
+        guesser.line.push_back((number, due));
+        Look::At(due)
+    }
+
+    /// It was looked at, and is wrong.
+    pub(super) fn was_wrong(&self, origin: Origin, login: (&[u8], &[u8])) {
         if self.pause.is_zero() {
-            return None;
+            return;
         }
         let now = Instant::now();
+        let number = self.hasher.hash_one(login);
         let mut guesses = lock(&self.guesses);
-        // Not with each guess of a flood, which takes a look at all of them.
-        if guesses.answered.len() >= MOST_ORIGINS && guesses.tidied.is_none_or(|tidied| now - tidied >= self.pause) {
-            guesses.answered.retain(|_, answered| *answered > now);
-            guesses.tidied = Some(now);
+        guesses.tidy(now, self.pause);
+        let known = guesses.by.len() < MOST_ORIGINS || guesses.by.contains_key(&origin);
+        let guesser = guesses.by.entry(if known { origin } else { Origin::Others }).or_insert_with(|| Guesser::new(now));
+        if guesser.wrong.contains(&number) {
+            return;
         }
-        let known = guesses.answered.len() < MOST_ORIGINS || guesses.answered.contains_key(&origin);
-        let answered = guesses.answered.entry(if known { origin } else { None }).or_insert(now);
-        *answered = ((*answered).max(now) + self.pause).min(now + self.longest_pause);
-        Some(*answered)
+        if guesser.wrong.len() >= REMEMBERED {
+            guesser.wrong.pop_front();
+        }
+        guesser.wrong.push_back(number);
+        // Whoever waited for this look has made the next ones wait already.
+        guesser.next = guesser.next.max(now + self.pause);
+    }
+}
+
+impl Guesses {
+    fn of(&mut self, origin: Origin) -> Option<&mut Guesser> {
+        let known = if self.by.len() < MOST_ORIGINS || self.by.contains_key(&origin) { origin } else { Origin::Others };
+        self.by.get_mut(&known)
+    }
+
+    /// Forgets who has not guessed lately. Not with each guess of a flood, which takes a look at all of them.
+    fn tidy(&mut self, now: Instant, pause: Duration) {
+        if self.by.len() >= MOST_ORIGINS && self.tidied.is_none_or(|tidied| now - tidied >= pause) {
+            self.by.retain(|_, guesser| guesser.next > now);
+            self.tidied = Some(now);
+        }
+    }
+}
+
+impl Guesser {
+    fn new(now: Instant) -> Self {
+        Self { next: now, line: VecDeque::new(), wrong: VecDeque::new() }
     }
 }
 
@@ -138,27 +223,60 @@ mod tests {
 
     #[test]
     fn an_origin_is_an_address_or_a_network_of_ipv6() {
-        let of = |address: &str| origin(address.parse().unwrap());
+        let of = |address: &str| Origin::of(address.parse().unwrap());
         assert_eq!(of("10.0.0.1"), of("::ffff:10.0.0.1"));
         assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:2:3:4:5"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
     }
 
+    fn from(address: u32) -> Origin {
+        Origin::of(IpAddr::V4(address.into()))
+    }
+
+    fn login(password: &str) -> (&'static [u8], &[u8]) {
+        (b"default", password.as_bytes())
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn guesses_from_one_origin_wait_for_each_other_but_not_for_ever_and_take_little_memory() {
+    async fn one_guess_a_second_is_looked_at_and_what_would_wait_long_never() {
         let strangers = Strangers::new(&Settings::default());
-        let now = Instant::now();
-        let guessed = |address: u32| strangers.guessed(origin(IpAddr::V4(address.into()))).unwrap() - now;
-        assert_eq!([guessed(1), guessed(1), guessed(2)], [1, 2, 1].map(Duration::from_secs));
-        assert!((0..100).all(|_| guessed(1) <= Duration::from_secs(30)));
+        let begun = Instant::now();
+        let second = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(strangers.says(from(1), login("a")), Look::Now);
+        strangers.was_wrong(from(1), login("a"));
+        let said: Vec<_> = (0..6).map(|number| strangers.says(from(1), login(&number.to_string()))).collect();
+        let at = |seconds| Look::At(second(seconds));
+        assert_eq!(said, [at(1), at(2), at(3), at(4), Look::RefusedAt(second(4)), Look::RefusedAt(second(4))]);
+        // Those who say the same wait for the same look, and what is known to be wrong for none.
+        assert_eq!(strangers.says(from(1), login("2")), at(3));
+        assert_eq!(strangers.says(from(1), login("a")), Look::Now);
+        // Nobody elsewhere waits.
+        assert_eq!(strangers.says(from(2), login("5")), Look::Now);
+        assert_eq!(strangers.says(Origin::User(1), login("5")), Look::Now);
+        tokio::time::sleep_until(second(4)).await;
+        assert_eq!(strangers.says(from(1), login("6")), at(5));
+        tokio::time::sleep_until(second(6)).await;
+        // What was right has nobody wait.
+        assert_eq!(strangers.says(from(1), login("right")), Look::Now);
+        assert_eq!(strangers.says(from(1), login("right")), Look::Now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_guesses_takes_little_memory_and_is_forgotten() {
+        let strangers = Strangers::new(&Settings::default());
         for address in 0..100_000 {
-            guessed(address);
+            strangers.was_wrong(from(address), login("x"));
         }
-        assert!(lock(&strangers.guesses).answered.len() <= MOST_ORIGINS + 1);
+        assert!(lock(&strangers.guesses).by.len() <= MOST_ORIGINS + 1);
+        // Those who are too many to be told apart are one.
+        assert_eq!(strangers.says(from(200_000), login("x")), Look::Now);
+        assert!(matches!(strangers.says(from(200_000), login("y")), Look::At(_)));
+        (0..1000).for_each(|number| strangers.was_wrong(from(1), login(&number.to_string())));
+        assert_eq!(lock(&strangers.guesses).by[&from(1)].wrong.len(), REMEMBERED);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        guessed(1);
-        assert_eq!(lock(&strangers.guesses).answered.len(), 1);
+        strangers.was_wrong(from(1), login("x"));
+        assert_eq!(lock(&strangers.guesses).by.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,29 +10,36 @@ pub(super) fn is_name(name: &[u8]) -> bool {
     name.len() <= 256 && name.iter().all(u8::is_ascii_graphic)
 }
 
+/// The subcommands, with how many words each has at least and at most.
+const SUBCOMMANDS: [(&str, usize, usize); 11] = [
+    ("id", 2, 2),
+    ("info", 2, 2),
+    ("list", 2, usize::MAX),
+    ("getname", 2, 2),
+    ("setname", 3, 3),
+    ("setinfo", 4, 4),
+    ("reply", 3, 3),
+    ("no-evict", 3, 3),
+    ("no-touch", 3, 3),
+    ("tracking", 3, usize::MAX),
+    ("caching", 3, 3),
+];
+
+/// What is wrong with its words, if it cannot even be queued in a transaction.
+pub(super) fn check(request: &Request) -> Result<(), Vec<u8>> {
+    let word = request.get(1).unwrap_or_default();
+    let Some((name, least, most)) = SUBCOMMANDS.iter().find(|(name, ..)| word.eq_ignore_ascii_case(name.as_bytes())) else {
+        let known = "'. Try ID, INFO, LIST, GETNAME, SETNAME, SETINFO, REPLY, TRACKING.";
+        return Err([b"ERR unknown subcommand '", words::cut(word, 128), known.as_bytes()].concat());
+    };
+    if request.len() < *least || request.len() > *most {
+        return Err(super::wrong_number(&format!("client|{name}")).into_bytes());
+    }
+    Ok(())
+}
+
 pub(super) fn client(session: &mut Session, request: &Request) {
     let word = request.get(1).unwrap_or_default().to_ascii_lowercase();
-    let count = request.len();
-    // How many words each has at least and at most.
-    let (least, most) = match word.as_slice() {
-        b"id" | b"info" | b"getname" => (2, 2),
-        b"setname" | b"reply" | b"no-evict" | b"no-touch" => (3, 3),
-        b"setinfo" => (4, 4),
-        b"list" => (2, usize::MAX),
-        _ => {
-            let error = [
-                b"ERR unknown subcommand '",
-                words::cut(&word, 128),
-                b"'. Try ID, INFO, LIST, GETNAME, SETNAME, SETINFO, REPLY.",
-            ];
-            session.replies.error(error.concat());
-            return;
-        }
-    };
-    if count < least || count > most {
-        session.replies.error(super::wrong_number(&format!("client|{}", words::shown(&word))));
-        return;
-    }
     let argument = request.get(2).unwrap_or_default();
     let replies = &mut session.replies;
     match word.as_slice() {
@@ -50,9 +57,32 @@ pub(super) fn client(session: &mut Session, request: &Request) {
         b"setname" => replies.error(BAD_NAME),
         b"setinfo" => set_info(session, argument, request.get(3).unwrap_or_default()),
         b"reply" => reply(session, argument),
+        b"tracking" => tracking(session, request),
+        b"caching" => session.replies.error(NOT_CACHED),
         _ if argument.eq_ignore_ascii_case(b"on") || argument.eq_ignore_ascii_case(b"off") => replies.simple("OK"),
         _ => replies.error(SYNTAX),
     }
+}
+
+const NOT_CACHED: &str = "ERR this is a Kadabra agent, which tells no client that a key has changed; have the client cache nothing, by \
+                          CLIENT TRACKING OFF, or ON with OPTIN and without CLIENT CACHING YES";
+
+/// Some clients ask for it when they connect. With OPTIN nothing is tracked before CLIENT CACHING YES, so that costs nothing.
+fn tracking(session: &mut Session, request: &Request) {
+    let says = |index: usize, word: &str| request.get(index).is_some_and(|said| said.eq_ignore_ascii_case(word.as_bytes()));
+    if says(2, "off") || (says(2, "on") && (3..request.len()).any(|index| says(index, "optin")) && request.from(3).all(is_opt_in))
+    {
+        session.replies.simple("OK");
+    } else if says(2, "on") {
+        session.replies.error(NOT_CACHED);
+    } else {
+        session.replies.error(SYNTAX);
+    }
+}
+
+/// Whether an option of CLIENT TRACKING asks for nothing as long as nothing is tracked.
+fn is_opt_in(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"optin") || option.eq_ignore_ascii_case(b"noloop")
 }
 
 fn list(session: &mut Session, request: &Request) {

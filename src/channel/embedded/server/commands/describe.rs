@@ -25,7 +25,8 @@ pub(super) fn time(session: &mut Session) {
     session.replies.bulk(now.subsec_micros().to_string().as_bytes());
 }
 
-const SECTIONS: [&str; 8] = ["server", "clients", "memory", "persistence", "stats", "replication", "keyspace", "kadabra"];
+const SECTIONS: [&str; 9] =
+    ["server", "clients", "memory", "persistence", "stats", "replication", "cluster", "keyspace", "kadabra"];
 
 pub(super) async fn info(session: &mut Session, request: &Request) {
     let wanted = |section: &str| {
@@ -70,6 +71,7 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
             ("os", std::env::consts::OS.to_owned()),
             ("arch_bits", usize::BITS.to_string()),
             ("process_id", std::process::id().to_string()),
+            ("tcp_port", session.client.port().to_string()),
             ("uptime_in_seconds", uptime.to_string()),
             ("uptime_in_days", (uptime / 86_400).to_string()),
             ("kadabra_version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -94,6 +96,7 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
         "persistence" => vec![("loading", "0".to_owned())],
         "stats" => shared.stats.fields(),
         "replication" => vec![("role", "master".to_owned()), ("connected_slaves", "0".to_owned())],
+        "cluster" => vec![("cluster_enabled", "0".to_owned())],
         "keyspace" => match standing {
             Some(standing) if standing.backlog.waiting > standing.backlog.in_hand => {
                 vec![("db0", "keys=1,expires=0,avg_ttl=0".to_owned())]
@@ -180,11 +183,18 @@ pub(super) fn command(session: &mut Session, request: &Request) {
                 }
             }
         }
-        (_, b"count" | b"list") => replies.error(super::wrong_number(&format!("command|{}", words::shown(&word)))),
-        _ => {
-            let error = [b"ERR unknown subcommand '", words::cut(&word, 128), b"'. Try COUNT, DOCS, INFO, LIST."].concat();
-            replies.error(error);
-        }
+        // Of which `check` has told already.
+        _ => replies.error(super::SYNTAX),
+    }
+}
+
+/// What is wrong with the words of COMMAND, if it cannot even be queued in a transaction.
+pub(super) fn check(request: &Request) -> Result<(), Vec<u8>> {
+    let word = request.get(1).unwrap_or_default().to_ascii_lowercase();
+    match (request.len(), word.as_slice()) {
+        (1, _) | (_, b"info" | b"docs") | (2, b"count" | b"list") => Ok(()),
+        (_, b"count" | b"list") => Err(super::wrong_number(&format!("command|{}", words::shown(&word))).into_bytes()),
+        _ => Err([b"ERR unknown subcommand '", words::cut(&word, 128), b"'. Try COUNT, DOCS, INFO, LIST."].concat()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who may do something, and which protocol is spoken: AUTH, HELLO and RESET.
 
 use subtle::ConstantTimeEq as _;
+use tokio::time::sleep_until;
 
 use super::SYNTAX;
 use crate::channel::embedded::{
@@ -10,11 +11,15 @@ use crate::channel::embedded::{
         replies::Protocol,
         request::{Request, integer},
         session::{Flow, Session},
+        strangers::Look,
         words,
     },
 };
 
 const WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+const NOT_LOOKED_AT: &str =
+    "WRONGPASS many wrong passwords come from your address, so this one was not looked at; try again in a few seconds";
 
 pub(super) async fn auth(session: &mut Session, request: &Request) -> Flow {
     let (user, password) = match (request.len(), request.get(1), request.get(2)) {
@@ -34,31 +39,44 @@ pub(super) async fn auth(session: &mut Session, request: &Request) -> Flow {
             return Flow::Continue;
         }
     };
-    if authenticate(session, user, password).await {
-        session.replies.simple("OK");
-    } else {
-        session.replies.error(WRONG);
+    match authenticate(session, user, password).await {
+        Ok(()) => session.replies.simple("OK"),
+        Err(refusal) => session.replies.error(refusal),
     }
     Flow::Continue
 }
 
-/// Compares without telling by the time it takes how much of it was right.
-async fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> bool {
-    let settings = &session.shared.settings;
-    let right = match &settings.password {
-        Some(expected) => bool::from(expected.now().as_bytes().ct_eq(password)),
-        None => true,
+/// Lets a client in, or says why not. A password that comes soon after a wrong one is looked at later, or never, which does not
+/// depend on whether it is right.
+async fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Result<(), &'static str> {
+    let shared = &session.shared;
+    let (origin, login) = (session.client.origin, (user, password));
+    let (looked_at, refusal) = match shared.strangers.says(origin, login) {
+        Look::Now => (true, WRONG),
+        Look::At(due) => {
+            sleep_until(due).await;
+            (true, WRONG)
+        }
+        Look::RefusedAt(due) => {
+            sleep_until(due).await;
+            (false, NOT_LOOKED_AT)
+        }
     };
-    if right && user == b"default" {
-        session.authenticated = true;
-        session.shared.strangers.forget(session.client.id);
-        return true;
+    if looked_at {
+        // Compared without telling by the time it takes how much of it was right.
+        let right = match &shared.settings.password {
+            Some(expected) => bool::from(expected.now().as_bytes().ct_eq(password)),
+            None => true,
+        };
+        if right && user == b"default" {
+            session.authenticated = true;
+            shared.strangers.forget(session.client.id);
+            return Ok(());
+        }
+        shared.strangers.was_wrong(origin, login);
     }
-    session.shared.refusals.note(Cause::WrongPassword, &session.client.peer);
-    if let Some(answered) = session.shared.strangers.guessed(session.client.origin) {
-        tokio::time::sleep_until(answered).await;
-    }
-    false
+    shared.refusals.note(Cause::WrongPassword, &session.client.peer);
+    Err(refusal)
 }
 
 pub(super) async fn hello(session: &mut Session, request: &Request) -> Flow {
@@ -98,9 +116,9 @@ pub(super) async fn hello(session: &mut Session, request: &Request) -> Flow {
         }
     }
     if let Some((user, password)) = login
-        && !authenticate(session, user, password).await
+        && let Err(refusal) = authenticate(session, user, password).await
     {
-        session.replies.error(WRONG);
+        session.replies.error(refusal);
         return Flow::Continue;
     }
     if !session.authenticated {

@@ -47,10 +47,18 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
         if pushes {
             session.note(Cause::NoAuth);
         }
-        return refuse(session, command.name, "NOAUTH Authentication required.").await;
+        return refuse(session, command.name, NO_PASSWORD).await;
+    }
+    let words = match command.name {
+        Name::Client => client::check(request),
+        Name::Command => describe::check(request),
+        _ => Ok(()),
+    };
+    if let Err(error) = words {
+        return session.refuse(error).await;
     }
     if session.transaction.is_some() && !matches!(command.name, Name::Exec | Name::Discard | Name::Multi | Name::Reset) {
-        transaction::queue(session, request);
+        transaction::queue(session, request).await;
         return Flow::Continue;
     }
     if pushes {
@@ -119,6 +127,7 @@ fn select(session: &mut Session, request: &Request) {
     }
 }
 
+pub(super) const NO_PASSWORD: &str = "NOAUTH Authentication required.";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
 

@@ -18,7 +18,17 @@ pub(in super::super) struct Transaction {
     bytes: usize,
     /// Since when there is one.
     since: Option<Instant>,
-    refused: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Good,
+    /// With the command that comes it takes more memory than there is, which its client is to be told.
+    TooLarge,
+    /// It must not run.
+    Refused,
 }
 
 impl Transaction {
@@ -34,7 +44,14 @@ impl Transaction {
 
     /// One of its commands could not be queued, so that it must not run.
     pub(in super::super) fn refuse(&mut self) {
-        *self = Self { refused: true, ..Self::default() };
+        *self = Self { state: State::Refused, ..Self::default() };
+    }
+
+    /// The command that comes does not fit into memory together with it. Does nothing to one that must not run anyway.
+    pub(in super::super) fn outgrow(&mut self) {
+        if self.state == State::Good {
+            *self = Self { state: State::TooLarge, ..Self::default() };
+        }
     }
 }
 
@@ -50,32 +67,40 @@ pub(super) fn multi(session: &mut Session) {
     session.replies.simple("OK");
 }
 
-pub(super) fn queue(session: &mut Session, request: &Request) {
-    let bytes = request.bytes() + COMMAND_BYTES;
-    let affordable = session.afford(bytes);
-    let Some(transaction) = &mut session.transaction else {
-        return;
-    };
-    if transaction.refused {
+pub(super) async fn queue(session: &mut Session, request: &Request) {
+    let Some(transaction) = &session.transaction else { return };
+    if transaction.state == State::Refused {
         // It will not run, and needs no memory for that.
         session.replies.simple("QUEUED");
-    } else if affordable {
+        return;
+    }
+    let too_large = transaction.state == State::TooLarge || {
         // What arrived with it does not stay in memory because of it.
-        transaction.commands.push_back(request.copied());
-        transaction.bytes += bytes;
-        transaction.since.get_or_insert_with(Instant::now);
-        session.replies.simple("QUEUED");
-    } else {
-        transaction.refuse();
+        let (kept, bytes) = if session.alone { session.keep(request) } else { (request.copied(), request.bytes()) };
+        let bytes = bytes + COMMAND_BYTES;
+        let affordable = session.grow(bytes).await;
+        if affordable && let Some(transaction) = &mut session.transaction {
+            transaction.commands.push_back(kept);
+            transaction.bytes += bytes;
+            transaction.since.get_or_insert_with(Instant::now);
+        }
+        !affordable
+    };
+    if too_large {
+        if let Some(transaction) = &mut session.transaction {
+            transaction.refuse();
+        }
         session.lacks_memory();
         session.replies.error("ERR the agent has no memory for such a large transaction; send fewer commands in one");
+    } else {
+        session.replies.simple("QUEUED");
     }
 }
 
 pub(super) fn exec(session: &mut Session) {
     match session.transaction.take() {
         None => session.replies.error("ERR EXEC without MULTI"),
-        Some(Transaction { refused: true, .. }) => {
+        Some(Transaction { state: State::Refused | State::TooLarge, .. }) => {
             session.note(Cause::Aborted);
             session.replies.error("EXECABORT Transaction discarded because of previous errors.");
         }
