@@ -40,6 +40,7 @@ mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod limits;
 pub mod metrics;
 pub mod observe;
 mod panics;

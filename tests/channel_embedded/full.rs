@@ -110,7 +110,7 @@ fn a_child_whose_disk_is_full() {
         let channel = open(&settings(&folder.join("q.db"))).await;
         let (pushed, why) = fill(&channel, 10_000).await;
         let PushError::Failed { why, .. } = why else { panic!("{why:?}") };
-        assert!(why.contains("q.db: ") && why.contains("the disk that "), "{why}");
+        assert!(why.contains("q.db: ") && why.contains("raise the limit on the size of a file, 20971520 bytes"), "{why}");
         assert!(pushed > 500, "{pushed}");
         assert_eq!(channel.depth().await.unwrap().queued, pushed);
         // The agent that publishes does not stop: the log has some room of its own.

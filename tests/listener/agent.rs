@@ -282,14 +282,17 @@ fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_
         let said = agent.wait_condition("channel");
         let (what, mend) = (said["msg"].as_str().unwrap(), said["mend"].as_str().unwrap());
         assert!(
-            what.contains("queue.db") && mend.starts_with("make room on the disk that ") && said["level"] == "ERROR",
+            what.contains("queue.db") && mend.starts_with("raise the limit on the size of a file, ") && said["level"] == "ERROR",
             "{said}"
         );
         let mut client = connect(house.address);
         for _ in 0..3 {
             client.write_all(&push(2)).unwrap();
             let refused = line(&mut client);
-            assert!(refused.starts_with("-MISCONF cannot ") && refused.contains("make room on the disk that "), "{refused}");
+            assert!(
+                refused.starts_with("-MISCONF cannot ") && refused.contains("raise the limit on the size of a file, "),
+                "{refused}"
+            );
         }
         let refused = agent.wait_log("what clients push is refused");
         // The small disk is a limit on files.

@@ -3,7 +3,6 @@
 use std::{fs, io, path::Path};
 
 use rusqlite::{Error, ErrorCode};
-use rustix::process::{Resource, getrlimit};
 
 use super::file::{beside, private};
 use crate::{
@@ -11,13 +10,12 @@ use crate::{
         ChannelError,
         embedded::{Cause, PushError},
     },
+    limits,
     quote::quote,
 };
 
 /// What a file must be able to grow by, or its disk counts as full: SQLite wants half as much beside it to open it.
 const ROOM: usize = 64 << 10;
-/// About as much as a file grows by at once: the largest messages, and their pages.
-const LARGEST: u64 = 8 << 20;
 
 /// A sentence: what cannot be done on which file and why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +55,16 @@ impl Trouble {
     pub(super) fn sqlite(doing: &str, path: &Path, error: &Error) -> Self {
         let shown = path.display();
         let what = format!("cannot {doing} in {shown}: {}", quote(&words(error)));
+        // SQLite has no word for the limit on the size of a file.
+        let limited = match error.sqlite_error_code() {
+            Some(ErrorCode::TooBig) => true,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+                limits::keeps_small([path, &beside(path, "-wal"), &beside(path, "-shm")], ROOM as u64)
+            }
+            _ => false,
+        };
         let mend = match error.sqlite_error_code() {
+            _ if limited => limits::file_size(),
             Some(ErrorCode::DiskFull) => make_room(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 format!("end the program that has {shown} open besides the agent, such as an sqlite3 in a transaction")
@@ -72,16 +79,16 @@ impl Trouble {
             _ => "see what the words say; a restart of the agent reads the file anew".to_owned(),
         };
         let disk = match error.sqlite_error_code() {
+            _ if limited => Disk::Full,
             Some(ErrorCode::DiskFull) => Disk::Full,
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Disk::Unclear,
             _ => Disk::NotToBlame,
         };
         let cause = match disk {
             _ if is_damage(error) => Cause::Damaged,
-            Disk::NotToBlame => Cause::Unwritable,
-            Disk::Full | Disk::Unclear if is_size_limit(path) => Cause::FileSizeLimit,
+            _ if limited => Cause::FileSizeLimit,
             Disk::Full => Cause::DiskFull,
-            Disk::Unclear => Cause::Unwritable,
+            Disk::Unclear | Disk::NotToBlame => Cause::Unwritable,
         };
         Self { what, mend, disk, cause }
     }
@@ -98,6 +105,9 @@ impl Trouble {
         let shown = path.display();
         let full = is_full(error);
         let mend = match error.kind() {
+            io::ErrorKind::FileTooLarge => limits::file_size(),
+            // No further thread.
+            io::ErrorKind::WouldBlock => limits::THREADS.to_owned(),
             _ if full => make_room(path),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 format!("let the agent's user write to {shown} and to its folder, or set channel.embedded.path to where it may")
@@ -147,13 +157,6 @@ impl Trouble {
 
 fn make_room(path: &Path) -> String {
     format!("make room on the disk that {} is on", path.display())
-}
-
-/// Whether the queue's files are about as large as this process may make one, so that this keeps them from growing.
-fn is_size_limit(path: &Path) -> bool {
-    let limit = getrlimit(Resource::Fsize).current;
-    let near = |path: &Path, limit| fs::metadata(path).is_ok_and(|file| file.len().saturating_add(LARGEST) >= limit);
-    limit.is_some_and(|limit| near(path, limit) || near(&beside(path, "-wal"), limit))
 }
 
 /// Whether a file cannot be made or written for want of room: on the disk, of the user's share of it, or of what a process may

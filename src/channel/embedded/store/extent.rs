@@ -3,6 +3,8 @@
 //! SQLite prepares that question anew each time it is asked, so it is not with every commit: what a push can add at most is
 //! counted, and the question asked only where that could make a difference.
 
+use std::io;
+
 use rusqlite::Connection;
 
 use super::{
@@ -85,9 +87,13 @@ fn at_most(chunks: u64, bytes: u64) -> u64 {
 /// has.
 pub(super) fn cover(connection: &Connection, shared: &Shared) -> rusqlite::Result<u64> {
     let all = page_count(connection)?;
-    shared.reserve().cover(all * PAGE).map_err(|why| {
-        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-        rusqlite::Error::SqliteFailure(full, Some(why.to_string()))
+    // SQLite makes the file larger only when none of its pages is free.
+    let grows = number(connection, "PRAGMA freelist_count")? == 0;
+    shared.reserve().cover(all * PAGE, grows).map_err(|why| {
+        // SQLite has no word for the limit on the size of a file, and nothing here that is too big otherwise.
+        let limited = why.kind() == io::ErrorKind::FileTooLarge;
+        let code = if limited { rusqlite::ffi::SQLITE_TOOBIG } else { rusqlite::ffi::SQLITE_FULL };
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(why.to_string()))
     })?;
     Ok(all)
 }

@@ -22,7 +22,7 @@ use super::{
     spans::Part,
     stepping::{Chunks, Count},
 };
-use crate::{channel::embedded::Cause, config::Durability};
+use crate::{channel::embedded::Cause, config::Durability, limits};
 
 /// What marks the file as a queue of Kadabra's: "Kdbr".
 const APPLICATION: i64 = 0x4b64_6272;
@@ -98,6 +98,9 @@ impl Owned {
         // Not before the file is ours: who closes a file gives up all locks that its process has on it.
         if exists {
             header(&path)?;
+        }
+        if limits::file_bytes() < LEAST {
+            return Err(Trouble::io("keep the queue in", &path, &io::ErrorKind::FileTooLarge.into()));
         }
         // What it makes itself, SQLite makes readable for all; what it makes beside it is as this.
         let file = private(&path).map_err(|why| Trouble::io("open", &path, &why))?;
@@ -276,12 +279,20 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
     Ok((connection, found))
 }
 
+/// How long the log may be: less than usual where no file can be as long.
+pub(super) fn log_room() -> u64 {
+    LOG_BYTES.min(limits::file_bytes())
+}
+
+/// Where no file can be longer than this, there is no queue: its log has to have room for what settling writes.
+const LEAST: u64 = 1 << 20;
+
 /// Gives the log, opened for appending, its room on the disk. SQLite takes what it has not written for the end of it, so zeros
 /// are as good as nothing, and what is appended never lies over what it has written. Without room for it, it grows as it can.
-pub(super) fn reserve_log(log: &mut File) -> io::Result<()> {
+pub(super) fn reserve_log(log: &mut File, room: u64) -> io::Result<()> {
     let zeros = [0; 64 << 10];
     let mut length = log.metadata()?.len();
-    while length < LOG_BYTES {
+    while length + zeros.len() as u64 <= room {
         log.write_all(&zeros)?;
         length += zeros.len() as u64;
     }

@@ -13,14 +13,14 @@ use rusqlite::Connection;
 use super::{
     Shared,
     errors::Trouble,
-    file::{LOG_BYTES, Opened, beside, reserve_log},
+    file::{Opened, beside, reserve_log},
 };
 use crate::{channel::embedded::Cause, failpoint::fail_point};
 
 /// What a power cut may take.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// The log is moved into the file from this length on.
-const LONG_LOG: u64 = LOG_BYTES / 4;
+/// The log is moved into the file from this part of its room on.
+const LONG_LOG: u64 = 4;
 /// So many pages are moved and synced in a millisecond or two.
 const FEW: u64 = 64;
 /// How often it is tried to come to an end with what comes meanwhile.
@@ -43,8 +43,10 @@ pub(super) struct Files {
 }
 
 /// What the writer and the keeper tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keeper {
+    /// The log is moved into the file from this length on.
+    long: u64,
     state: Mutex<State>,
     changed: Condvar,
     checkpointing: Mutex<()>,
@@ -62,6 +64,10 @@ struct State {
 }
 
 impl Keeper {
+    pub(super) fn new(log_room: u64) -> Self {
+        Self { long: log_room / LONG_LOG, state: Mutex::default(), changed: Condvar::new(), checkpointing: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,7 +77,7 @@ impl Keeper {
         let mut state = self.state();
         let first = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
-        let long = log >= LONG_LOG && state.log < LONG_LOG;
+        let long = log >= self.long && state.log < self.long;
         state.log = state.log.max(log);
         if first || long {
             self.changed.notify_one();
@@ -110,7 +116,7 @@ impl Keeper {
                 return None;
             }
             state = match state.since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed())) {
-                Some(left) if !left.is_zero() && (state.log < LONG_LOG || state.failed.is_some()) => {
+                Some(left) if !left.is_zero() && (state.log < self.long || state.failed.is_some()) => {
                     self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
                 Some(_) => {
@@ -125,7 +131,7 @@ impl Keeper {
     pub(super) fn run(&self, shared: &Shared, mut files: Files) {
         // Where that is not allowed, it goes on as the others.
         let _ = rustix::process::nice(GIVES_WAY);
-        drop(reserve_log(&mut files.log));
+        drop(reserve_log(&mut files.log, shared.log_room));
         while let Some(length) = self.due() {
             // A thread that ended would let pushes go on that nobody syncs.
             match catch_unwind(AssertUnwindSafe(|| files.opened.still_there().and(self.keep(shared, &files, length))))
@@ -139,7 +145,7 @@ impl Keeper {
 
     fn keep(&self, shared: &Shared, files: &Files, length: u64) -> Result<(), Trouble> {
         fail_point!("queue.sync");
-        let moved = if length >= LONG_LOG { self.empty(shared, files) } else { Ok(false) };
+        let moved = if length >= self.long { self.empty(shared, files) } else { Ok(false) };
         if !matches!(moved, Ok(true)) {
             files.log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why))?;
         }
@@ -237,7 +243,7 @@ mod tests {
             let shared = store.shared().unwrap();
             let push = async |bytes| store.add(End::Newest, vec![Bytes::from(vec![b'm'; bytes])]).await.unwrap();
             for _ in 0..3 {
-                while shared.log_bytes() < LONG_LOG {
+                while shared.log_bytes() < shared.keeper.long {
                     push(20_000).await;
                 }
                 // From here on slowly, so that the writer has no reason to do it.
@@ -245,7 +251,7 @@ mod tests {
                 while shared.log_bytes() >= length {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     push(1).await;
-                    assert!(shared.log_bytes() < LOG_BYTES / 2, "the keeper leaves the log as it is");
+                    assert!(shared.log_bytes() < shared.log_room / 2, "the keeper leaves the log as it is");
                 }
             }
         });

@@ -11,8 +11,13 @@ use rustix::{
     io::Errno,
 };
 
+use crate::limits;
+
 /// What is asked of the disk at once, where it has so much.
 const STEP: u64 = 1 << 20;
+
+/// What is left of the limit on the size of a file, where there is one, for what settling adds to the file.
+const SETTLING: u64 = 256 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -32,18 +37,24 @@ impl Reserve {
         bytes <= self.until
     }
 
-    /// Sees to it that the file can have so many bytes.
+    /// Sees to it that the file can have so many bytes, which are more than it had if it `grows`.
     ///
     /// # Errors
-    /// When the disk has no room for them.
-    pub(super) fn cover(&mut self, bytes: u64) -> io::Result<()> {
+    /// When the disk has no room for them, or no file can have as many.
+    pub(super) fn cover(&mut self, bytes: u64, grows: bool) -> io::Result<()> {
         if self.covers(bytes) {
             return Ok(());
+        }
+        // The system does not hold what is only reserved against the limit on the size of a file.
+        let limit = limits::file_bytes();
+        let most = limit.saturating_sub(SETTLING);
+        if bytes > if grows { most } else { limit } {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         // All of it, since there may be holes in the file: what was deleted before it was ever moved.
         let ask =
             |bytes| rustix::io::retry_on_intr(|| fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, bytes)).map(|()| bytes);
-        self.until = match ask(bytes.next_multiple_of(STEP)) {
+        self.until = match ask(bytes.next_multiple_of(STEP).min(most).max(bytes)) {
             Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ask(bytes)?,
             // Such a file system promises nothing.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => u64::MAX,

@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) arrived: Notify,
     /// Pages in the log.
     pub(super) log: Arc<AtomicU64>,
+    /// How many bytes the log may have.
+    pub(super) log_room: u64,
     pub(super) keeper: Keeper,
     pub(super) reserve: Mutex<Reserve>,
     pub(super) damage: Damage,
@@ -66,7 +68,8 @@ impl Shared {
             shelf: Mutex::new(Shelf::new(found)),
             arrived: Notify::new(),
             log,
-            keeper: Keeper::default(),
+            log_room: file::log_room(),
+            keeper: Keeper::new(file::log_room()),
             reserve: Mutex::new(Reserve::new(file)),
             damage: Damage::default(),
             writer: Inbox::new(),

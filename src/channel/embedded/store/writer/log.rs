@@ -10,12 +10,10 @@ use super::Writer;
 use crate::channel::embedded::store::{
     errors::Trouble,
     extent::Pages,
-    file::{LOG_BYTES, PAGE, PATIENCE},
+    file::{PAGE, PATIENCE},
     keeper::checkpoint,
 };
 
-/// A log longer than this is emptied before messages come in, however long that takes.
-const LONG_LOG: u64 = LOG_BYTES / 4 * 3;
 /// A file is made smaller when it has so many pages of which nearly none is in use.
 const LARGE: u64 = (64 << 20) / PAGE;
 const NEARLY_NONE: u64 = (16 << 20) / PAGE;
@@ -40,15 +38,20 @@ impl Writer {
         Ok(empty)
     }
 
+    /// Whether the log is so long that it is emptied before messages come in, however long that takes.
+    fn log_is_long(&self) -> bool {
+        self.shared.log_bytes() > self.shared.log_room / 4 * 3
+    }
+
     /// Whether a push waits for nothing: neither for the disk nor for a reader of the log.
     pub(in super::super) fn is_quick(&self) -> bool {
-        self.shared.log_bytes() <= LONG_LOG && self.shared.refusing().is_none()
+        !self.log_is_long() && self.shared.refusing().is_none()
     }
 
     /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
     /// disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
     pub(super) fn keep_log_short(&mut self) -> Result<(), Trouble> {
-        if self.shared.log_bytes() <= LONG_LOG || self.no_checkpoint_before > Instant::now() {
+        if !self.log_is_long() || self.no_checkpoint_before > Instant::now() {
             return Ok(());
         }
         self.empty_log().map_err(|why| {

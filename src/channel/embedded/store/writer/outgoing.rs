@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::Writer;
@@ -22,7 +23,13 @@ impl Writer {
         let (mut settlements, answers): (Vec<_>, Vec<_>) = settlements.into_iter().unzip();
         // If that fails, the rest of the log may do.
         drop(self.keep_log_short());
-        match self.finish(&mut settlements) {
+        let mut finished = self.finish(&mut settlements);
+        if finished.as_ref().is_err_and(|why| why.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)) && self.rest().is_ok()
+        {
+            // The log had no room left, where no file can be as long as it usually is.
+            finished = self.finish(&mut settlements);
+        }
+        match finished {
             Ok(dropped) => {
                 // Each is counted once.
                 let counts = std::iter::once(dropped).chain(std::iter::repeat(0));
