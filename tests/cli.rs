@@ -34,7 +34,7 @@ fn version_and_help_are_there_with_an_example_each() {
         assert!(out(&help).contains("Example:\n  kadabra "), "{}", out(&help));
     }
     let help = out(&cli(["--help"]));
-    for code in ["0 ", "2 ", "69", "70", "71", "75", "78", "130"] {
+    for code in ["0 ", "2 ", "69", "70", "71", "74", "75", "78", "130"] {
         assert!(help.contains(&format!("\n  {code} ")), "{code}: {help}");
     }
     assert_eq!(cli(["--nonsense"]).status.code(), Some(2));

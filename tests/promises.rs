@@ -36,6 +36,8 @@ mod influxdb;
 mod kill;
 #[path = "lease_model.rs"]
 mod lease_model;
+#[path = "limits.rs"]
+mod limits;
 #[cfg(feature = "failpoints")]
 #[path = "listener.rs"]
 mod listener;
@@ -51,6 +53,8 @@ mod pressure;
 mod python_client;
 #[path = "shutdown.rs"]
 mod shutdown;
+#[path = "signals.rs"]
+mod signals;
 #[path = "systemd.rs"]
 mod systemd;
 #[path = "systemd_boot.rs"]
@@ -59,3 +63,5 @@ mod systemd_boot;
 mod systemd_unit;
 #[path = "unread_log.rs"]
 mod unread_log;
+#[path = "unwritable_log.rs"]
+mod unwritable_log;

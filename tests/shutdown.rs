@@ -23,6 +23,7 @@ fn a_part_batch_is_flushed_on_sigterm_and_on_sigint() {
         assert_eq!(pipeline.written(), 0);
         agent.signal(signal);
         assert_eq!(agent.wait(PATIENCE), Some(0), "{signal}");
+        assert_eq!(agent.wait_log("stopping")["by"], format!("SIG{signal}"));
         assert_eq!(pipeline.left(), Left::NOTHING, "{signal}");
         pipeline.assert_written(0..100);
     }

@@ -118,6 +118,61 @@ fn a_wrong_configuration_is_said_and_not_started_again() {
     let end = ["ActiveState", "Result", "ExecMainStatus", "NRestarts"].map(|key| unit[key].as_str());
     assert_eq!(end, ["failed", "exit-code", "78", "0"]);
     machine.wait_journal("did you mean influxdb?");
+    let [said] = journal_of(&machine, "err").try_into().unwrap();
+    assert_eq!((&said["level"], &said["exit_code"]), (&"ERROR".into(), &78.into()), "{said}");
+}
+
+/// What the agent has said that is at least so important.
+fn journal_of(machine: &Machine, priority: &str) -> Vec<serde_json::Value> {
+    let only = ["journalctl", "--output=cat", "--unit=kadabra.service", "_COMM=kadabra"];
+    let text = machine.does([&only[..], &["--priority", priority]].concat());
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn journald_knows_how_important_each_line_is() {
+    let machine = installed();
+    push(&machine);
+    machine.wait_journal("cannot write to influxdb at http://localhost:8086");
+    let levels = |priority: &str| -> std::collections::BTreeSet<String> {
+        journal_of(&machine, priority).iter().map(|line| line["level"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(levels("info"), ["INFO", "WARNING"].map(str::to_owned).into());
+    assert_eq!(levels("warning"), ["WARNING"].map(str::to_owned).into());
+    assert_eq!(levels("err"), [].into());
+
+    // For people, several lines of one record are entries of their own.
+    machine.write(
+        CONFIGURATION,
+        "[publisher]\ntype = \"debug\"\n[publisher.debug]\nformat = \"text\"\n[log]\nformat = \"terminal\"\n",
+    );
+    machine.does(["systemctl", "restart", "kadabra"]);
+    machine.wait_journal("userSignup");
+    let important = machine.does(["journalctl", "--output=cat", "--unit=kadabra.service", "--priority=4"]);
+    assert!(important.contains("WARN metrics go to this log") && !important.contains("userSignup"), "{important}");
+    let all = machine.does(["journalctl", "--output=cat", "--unit=kadabra.service"]);
+    assert!(!all.lines().any(|line| line.starts_with('<')), "{all}");
+}
+
+#[test]
+fn sighup_ends_no_unit_and_the_end_says_which_signal_it_was() {
+    let machine = installed();
+    let agent = machine.agent();
+    machine.does(["systemctl", "kill", "--signal=HUP", "kadabra"]);
+    machine.wait_journal("told to read passwords, tokens and certificates again");
+    assert_eq!(machine.agent(), agent);
+    machine.does(["systemctl", "stop", "kadabra"]);
+    machine.wait_journal("\"by\":\"SIGTERM\"");
+}
+
+#[test]
+fn too_few_threads_are_said_with_what_to_raise() {
+    let machine = Machine::start();
+    machine.change_unit("TasksMax=6\nRestart=no");
+    machine.run(["systemctl", "start", "kadabra"]);
+    machine.wait_unit("that has failed", |unit| unit["ActiveState"] == "failed");
+    machine.wait_journal("TasksMax=");
+    assert!(!machine.does(["journalctl", "--output=cat", "--unit=kadabra.service"]).contains("panic"));
 }
 
 /// Says what of this can be done by whoever runs it.

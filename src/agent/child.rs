@@ -22,7 +22,7 @@ use super::{
     restart::RestartPolicy,
     supervisor::Supervisor,
 };
-use crate::panics;
+use crate::{limits::THREADS, panics};
 
 /// Which child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,8 @@ pub(super) enum Cause {
     Hung(&'static str),
     /// Its thread is gone.
     ThreadGone,
+    /// There can be no thread for it, for this reason.
+    NoThread(String),
 }
 
 /// A child's address, by its kind.
@@ -208,6 +210,7 @@ impl Cause {
             Self::Stopped => "stopped",
             Self::Hung(_) => "hung",
             Self::ThreadGone => "thread-gone",
+            Self::NoThread(_) => "no-thread",
         }
     }
 }
@@ -219,6 +222,7 @@ impl fmt::Display for Cause {
             Self::Stopped => f.write_str("stopped though nobody asked it to"),
             Self::Hung(at) => write!(f, "made no progress at {at}"),
             Self::ThreadGone => f.write_str("lost its thread"),
+            Self::NoThread(why) => write!(f, "could have no thread: {why}; {THREADS}"),
         }
     }
 }

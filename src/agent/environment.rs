@@ -11,6 +11,7 @@ use crate::{
     observe::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
+        log::Output,
     },
     publisher::PublisherFactory,
 };
@@ -29,8 +30,8 @@ pub(super) struct Environment {
     pub(super) dead_letters: DeadLetterSayings,
     /// The log.
     pub(super) log: slog::Logger,
-    /// Waits until what was logged is written.
-    pub(super) flush_log: Box<dyn Fn() + Send + Sync>,
+    /// What writes the log.
+    pub(super) output: Option<Output>,
     /// Whether the agent is closing.
     pub(super) closing: Closing,
     /// The supervisor's signs of life.

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use slog::warn;
+
 use super::{
     GIVE_BACK_WITHIN, JOIN_WITHIN,
     environment::Environment,
@@ -19,6 +21,7 @@ use super::{
     give_back,
     supervisor::ABORT_GRACE,
 };
+use crate::limits::THREADS;
 
 /// How often the beats are counted.
 const TICK: Duration = Duration::from_secs(1);
@@ -61,13 +64,20 @@ impl Pulse {
 /// Watches until the [`Watch`] is dropped. A thread without a beat for as long as any other may hang ends the process.
 pub(super) fn watch(environment: Arc<Environment>) -> Watch {
     let (watched, end) = mpsc::channel();
-    thread::spawn(move || {
+    let log = environment.log.clone();
+    let watches = thread::Builder::new().name("watch".to_owned()).spawn(move || {
         if hangs(&environment, &end) {
             let code = end_of(Arc::clone(&environment));
-            (environment.flush_log)();
+            if let Some(output) = &environment.output {
+                // There is a worse reason to end with.
+                drop(output.flush());
+            }
             process::exit(code.into());
         }
     });
+    if let Err(error) = watches {
+        warn!(log, "nobody watches whether the supervisor's thread hangs, since there is no thread for that: {}", error; "mend" => THREADS);
+    }
     Watch { _watched: watched }
 }
 
@@ -88,12 +98,15 @@ fn end_of(environment: Arc<Environment>) -> u8 {
     environment.closing.begin();
     let (ended, end) = mpsc::channel();
     // What the thread hangs at may be the log, and then this hangs there, too.
-    thread::spawn(move || {
+    let gives_back = thread::Builder::new().spawn(move || {
         let Ok(runtime) = actix_rt::Runtime::new() else { return };
         let exit = Exit::ThreadHung { child: "supervisor".to_owned() };
         let exit = runtime.block_on(give_back(environment.channel.as_ref(), exit, false, &environment.log));
         let _ = ended.send(exit.code());
     });
+    if gives_back.is_err() {
+        return code::HUNG;
+    }
     end.recv_timeout(GIVE_BACK_WITHIN + JOIN_WITHIN).unwrap_or(code::HUNG)
 }
 

@@ -89,10 +89,10 @@ use crate::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
         ledger::Ledger,
-        log::INDENTED_LINES,
+        log::{INDENTED_LINES, Output},
         systemd::Notifier,
     },
-    publisher::PublisherFactory,
+    publisher::{MAX_SHOWN_BATCH, PublisherFactory},
 };
 
 /// How long giving back what is left may take at the end, beyond the shutdown time-out.
@@ -115,12 +115,24 @@ pub struct Parts {
     pub publishers: PublisherFactory,
     /// The log.
     pub log: Logger,
-    /// Waits until what was logged is written, for whoever ends the process where it stands.
-    pub flush_log: Box<dyn Fn() + Send + Sync>,
+    /// What writes the log, where it can be asked whether it does.
+    pub output: Option<Output>,
     /// systemd, if it listens.
     pub notifier: Notifier,
-    /// Something arrives here when the agent shall stop.
-    pub stop: UnboundedReceiver<()>,
+    /// What the agent is told to do.
+    pub orders: UnboundedReceiver<Order>,
+}
+
+/// What the agent is told to do while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To stop: flush what can be flushed, give the rest back.
+    Stop {
+        /// Which signal says so.
+        by: &'static str,
+    },
+    /// To read passwords, tokens and certificates again.
+    ReadSecrets,
 }
 
 /// Runs the agent until it is told to stop, or until it cannot go on. Needs the thread for itself.
@@ -135,16 +147,21 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 
 /// The life of an agent, from top to bottom.
 async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
-    let Parts { channel, publishers, log, flush_log, notifier, mut stop } = parts;
+    let Parts { channel, publishers, log, output, notifier, mut orders } = parts;
     let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(&log)));
 
-    let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut stop).await;
+    let exit = open(channel.as_ref(), &conditions, &notifier, &log, &mut orders).await;
     if let Some(exit) = exit {
         say_end(&exit, &channel.tally(), &log);
         return exit;
     }
 
     let destination = publishers().destination();
+    // The log gets a batch whole or not at all.
+    let (unique_timestamps, max_bytes) = match &settings.publisher.kind {
+        PublisherKind::Debug(_) => (false, settings.batch.max_bytes.min(MAX_SHOWN_BATCH)),
+        PublisherKind::Influxdb(influxdb) => (influxdb.unique_timestamps, settings.batch.max_bytes),
+    };
     let environment = Arc::new(Environment {
         channel: Arc::clone(&channel),
         publishers,
@@ -153,19 +170,12 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         dead_letters: DeadLetterSayings::default(),
         log: log.clone(),
         closing: Closing::default(),
-        flush_log,
+        output: output.clone(),
         heartbeat: Heartbeat::default(),
-        limits: Limits {
-            interval: settings.batch.interval,
-            max_messages: settings.batch.max_messages,
-            max_bytes: settings.batch.max_bytes,
-        },
-        places: Arc::new(Places::new(settings.publisher.workers, settings.batch.max_bytes)),
+        limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
+        places: Arc::new(Places::new(settings.publisher.workers, max_bytes)),
         slow_start: SlowStart::default(),
-        unique_timestamps: match &settings.publisher.kind {
-            PublisherKind::Debug(_) => false,
-            PublisherKind::Influxdb(influxdb) => influxdb.unique_timestamps,
-        },
+        unique_timestamps,
         retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
         hang_timeout: settings.supervisor.hang_timeout,
         lease: channel.lease(),
@@ -180,7 +190,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         settings.supervisor.clone(),
         settings.agent.shutdown_timeout,
         settings.publisher.workers,
-        Status::new(Arc::clone(&notifier), conditions, Arc::clone(&channel), destination.clone()),
+        Status::new(Arc::clone(&notifier), conditions, Arc::clone(&channel), destination.clone(), output),
         ended,
     )
     .start();
@@ -190,10 +200,13 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
     }
     notifier.ready(&format!("publishing to {destination}"));
 
-    let stop_when_told = supervisor.clone();
+    let (told, said) = (supervisor.clone(), log.clone());
     actix_rt::spawn(async move {
-        if stop.recv().await.is_some() {
-            stop_when_told.do_send(Stop);
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Stop { by } => told.do_send(Stop { by }),
+                Order::ReadSecrets => read_secrets(&said),
+            }
         }
     });
 
@@ -209,13 +222,13 @@ async fn open(
     conditions: &Conditions,
     notifier: &Notifier,
     log: &Logger,
-    stop: &mut UnboundedReceiver<()>,
+    orders: &mut UnboundedReceiver<Order>,
 ) -> Option<Exit> {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let opened = tokio::select! {
             opened = failing("agent.open.error", channel.open()) => opened,
-            _ = stop.recv() => return Some(Exit::Clean),
+            () = stop(orders, log) => return Some(Exit::Clean),
         };
         match opened {
             Ok(reached) => {
@@ -229,26 +242,47 @@ async fn open(
                 notifier.status(&format!("waiting: {error}"));
             }
         }
-        if let Ok(Some(())) = tokio::time::timeout(backoff.next_pause(), stop.recv()).await {
+        if tokio::time::timeout(backoff.next_pause(), stop(orders, log)).await.is_ok() {
             return Some(Exit::Clean);
         }
     }
 }
 
+/// Completes when the agent is told to stop.
+async fn stop(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
+    loop {
+        match orders.recv().await {
+            Some(Order::Stop { by }) => {
+                info!(log, "stopping"; "by" => by);
+                return;
+            }
+            Some(Order::ReadSecrets) => read_secrets(log),
+            // Nobody is left to say so.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn read_secrets(log: &Logger) {
+    warn!(log, "told to read passwords, tokens and certificates again, which this version does only when it starts";
+        "mend" => "restart the agent if they have changed");
+}
+
 /// Ends the threads and waits for them, so that what their actors hold is dropped. Says whether all have ended.
 fn join(arbiters: Arbiters) -> bool {
     let (joined, all) = mpsc::channel();
-    // A hung thread would hang the join; then the wait for it ends first, and the process with it.
-    thread::spawn(move || {
-        for arbiter in &arbiters {
-            arbiter.stop();
-        }
+    for arbiter in &arbiters {
+        arbiter.stop();
+    }
+    // A hung thread would hang the join; then the wait for it ends first, and the process with it. Where there can be no thread
+    // for that, there is nothing to wait for.
+    let joins = thread::Builder::new().spawn(move || {
         for arbiter in arbiters {
             let _ = arbiter.join();
         }
         let _ = joined.send(());
     });
-    all.recv_timeout(JOIN_WITHIN).is_ok()
+    joins.is_ok() && all.recv_timeout(JOIN_WITHIN).is_ok()
 }
 
 /// Gives back every lease that is still open, and says how the books stand.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     channel::{Channel, Refused},
-    observe::{conditions::Conditions, systemd::Notifier},
+    observe::{conditions::Conditions, log::Output, systemd::Notifier},
 };
 
 /// Speaks for the agent.
@@ -13,6 +13,7 @@ pub(super) struct Status {
     conditions: Arc<Conditions>,
     channel: Arc<dyn Channel>,
     destination: String,
+    output: Option<Output>,
     stopping: bool,
 }
 
@@ -22,8 +23,9 @@ impl Status {
         conditions: Arc<Conditions>,
         channel: Arc<dyn Channel>,
         destination: String,
+        output: Option<Output>,
     ) -> Self {
-        Self { notifier, conditions, channel, destination, stopping: false }
+        Self { notifier, conditions, channel, destination, output, stopping: false }
     }
 
     /// How often the watchdog wants to be fed, if there is one.
@@ -55,8 +57,10 @@ impl Status {
             return format!("stopping; {counts}");
         }
         let (warnings, faults): (Vec<_>, Vec<_>) = self.conditions.active().into_iter().partition(|it| it.who.is_warning());
-        let warning = warnings.first().map(|warning| format!("; warning: {}", warning.what)).unwrap_or_default();
-        let warning = warning + &self.refusals();
+        // What the log cannot say is said first.
+        let log = self.output.as_ref().and_then(Output::refusal).map(|refusal| refusal.what);
+        let warning = log.as_ref().or_else(|| warnings.first().map(|warning| &warning.what));
+        let warning = warning.map(|what| format!("; warning: {what}")).unwrap_or_default() + &self.refusals();
         match faults.first() {
             Some(condition) => format!("waiting: {}; {counts}{warning}", condition.what),
             None => format!("publishing to {}; {counts}{warning}", self.destination),

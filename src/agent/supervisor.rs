@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -38,7 +40,10 @@ pub(super) const ABORT_GRACE: Duration = Duration::from_secs(5);
 /// Stop: flush what can be flushed, give the rest back.
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(super) struct Stop;
+pub(super) struct Stop {
+    /// Which signal says so.
+    pub(super) by: &'static str,
+}
 
 /// The arbiters, one for each thread that children live on.
 pub(super) type Arbiters = Vec<Arbiter>;
@@ -134,7 +139,14 @@ impl Supervisor {
         child.state = State::Starting;
         child.progress = Arc::new(Progress::default());
         let (life, progress, supervisor) = (child.life, Arc::clone(&child.progress), ctx.address());
-        let (environment, arbiter, reports) = (Arc::clone(&self.environment), self.arbiter(id), ctx.address());
+        let (environment, reports) = (Arc::clone(&self.environment), ctx.address());
+        let arbiter = match self.arbiter(id) {
+            Ok(arbiter) => arbiter,
+            Err(why) => {
+                reports.do_send(Down { id, life, cause: Cause::NoThread(why.to_string()) });
+                return;
+            }
+        };
         match id {
             ChildId::Receiver => child::start(
                 &arbiter,
@@ -166,16 +178,22 @@ impl Supervisor {
         }
     }
 
-    fn arbiter(&mut self, id: ChildId) -> ArbiterHandle {
+    /// The thread of a child.
+    fn arbiter(&mut self, id: ChildId) -> io::Result<ArbiterHandle> {
         let place = match self.environment.threads {
             Threads::Own => place(id),
             #[cfg(test)]
             Threads::One => Place::Here,
         };
         if place == Place::Here {
-            return Arbiter::current();
+            return Ok(Arbiter::current());
         }
-        self.arbiters.entry(place).or_insert_with(Arbiter::new).handle()
+        if !self.arbiters.contains_key(&place) {
+            // An arbiter panics where there can be no thread for it.
+            let tried = thread::Builder::new().spawn(|| ())?;
+            let _ = tried.join();
+        }
+        Ok(self.arbiters.entry(place).or_insert_with(Arbiter::new).handle())
     }
 
     fn addr(&self, id: ChildId) -> Option<&ChildAddr> {
@@ -233,18 +251,19 @@ impl Supervisor {
             Decision::GiveUp => {
                 slog::error!(log, "a child failed too often; the agent ends"; "child" => %id, "cause" => cause.label(), "why" => %cause);
                 child.state = State::Finished;
-                self.end(Exit::OutOfBudget { child: id.to_string(), cause: cause.to_string() }, ctx);
+                let exit = Exit::OutOfBudget { child: id.to_string(), cause: cause.to_string() };
+                self.end(exit, "the supervisor", ctx);
             }
         }
     }
 
-    /// Begins the end.
-    fn end(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+    /// Begins the end; `by` is the signal, or who else wants it.
+    fn end(&mut self, exit: Exit, by: &str, ctx: &mut Context<Self>) {
         if self.ending.is_some() {
             return;
         }
         slog::info!(self.environment.log, "stopping: flushing what can be flushed, giving the rest back";
-            "within" => for_people(self.shutdown_timeout));
+            "by" => by, "within" => for_people(self.shutdown_timeout));
         self.status.stopping();
         self.environment.closing.begin();
         for child in self.children.values_mut() {
@@ -444,9 +463,9 @@ impl Handler<Drained> for Supervisor {
 impl Handler<Stop> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+    fn handle(&mut self, Stop { by }: Stop, ctx: &mut Self::Context) {
         fail_point!("supervisor.stop");
-        self.end(Exit::Clean, ctx);
+        self.end(Exit::Clean, by, ctx);
     }
 }
 

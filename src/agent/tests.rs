@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Exit, Parts, run};
+use super::{Exit, Order, Parts, run};
 use crate::{
     channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
     config::{self, Settings},
@@ -232,7 +232,7 @@ impl Publisher for Scripted {
 struct Running {
     memory: Arc<Memory>,
     batches: Arc<Mutex<Vec<usize>>>,
-    stop: mpsc::UnboundedSender<()>,
+    stop: mpsc::UnboundedSender<Order>,
     end: Option<JoinHandle<Exit>>,
 }
 
@@ -265,8 +265,8 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
             }),
             notifier: Notifier::new(None, None, &log),
             log,
-            flush_log: Box::new(|| ()),
-            stop: stopped,
+            output: None,
+            orders: stopped,
         };
         run(&settings, parts)
     });
@@ -292,7 +292,7 @@ impl Running {
     }
 
     fn stop(&mut self) -> Exit {
-        self.stop.send(()).unwrap();
+        self.stop.send(Order::Stop { by: "SIGTERM" }).unwrap();
         self.end()
     }
 }

@@ -112,7 +112,7 @@ fn warn(pressure: &Pressure) {
 }
 
 async fn try_publisher(settings: &Settings) -> bool {
-    let mut publisher = publisher::factory(settings, &KeptLog::at_once(Logger::root(Discard, o!())))();
+    let mut publisher = publisher::factory(settings, || KeptLog::at_once(Logger::root(Discard, o!())))();
     let destination = publisher.destination();
     if let Some(variable) = publisher::ignored_proxy(settings) {
         complain(format_args!(

@@ -4,6 +4,7 @@ mod check;
 mod import;
 mod run;
 mod send;
+mod signals;
 
 use std::{
     ffi::OsString,
@@ -26,6 +27,7 @@ Exit codes:
   69   the channel cannot be used (run: its port is taken, its file is not usable, its Redis is too old; others: any reason)
   70   an actor failed more often than supervisor.max_restarts allows
   71   an actor's thread hung
+  74   all went well, but the log could not be written
   75   the stop took longer than agent.shutdown_timeout, or leases could not be given back; import: some are still held
   78   the configuration is wrong
   130  a second signal ended the agent at once
@@ -47,7 +49,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent until SIGINT, SIGTERM or SIGHUP
+    /// Run the agent until SIGINT or SIGTERM
     #[command(after_help = "Example:\n  kadabra run --config /etc/kadabra/kadabra.toml")]
     Run,
     /// Check the configuration and print the effective one, with secrets hidden
@@ -65,6 +67,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    signals::outlive_the_file_size_limit();
     let config = arguments.config.as_deref();
     let code = match arguments.command {
         None | Some(Command::Run) => run::run(config),

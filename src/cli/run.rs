@@ -1,90 +1,83 @@
 //! `kadabra run`: the agent.
 
-use std::{
-    path::Path,
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::path::Path;
 
+use slog::{Level, error, info};
 use tokio::sync::mpsc;
 
-use super::{complain, load};
+use super::signals;
 use crate::{
     agent::{self, Parts, code},
-    channel, descriptors,
+    channel,
+    config::{self, Loaded, Log, LogFormat},
+    descriptors,
+    limits::THREADS,
     observe::{log, systemd::Notifier},
     publisher,
 };
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
-    let loaded = match load(file, std::env::vars_os()) {
+    let loaded = match config::load(file, std::env::vars_os()) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(errors) => {
+            let log = log::at_once(Log { level: Level::Info, format: LogFormat::Auto });
+            for problem in errors.problems() {
+                error!(log, "{}", problem; "exit_code" => code::CONFIGURATION);
+            }
+            return code::CONFIGURATION;
+        }
     };
-    let settings = loaded.settings;
     // Without them even the rest of the start fails, and with sentences about something else.
     if let Err(sentence) = descriptors::enough() {
-        complain(sentence);
+        error!(log::at_once(loaded.settings.log), "{}", sentence; "exit_code" => code::CONFIGURATION);
         return code::CONFIGURATION;
     }
-    let output = match log::Output::start(settings.log) {
+    let output = match log::Output::start(loaded.settings.log) {
         Ok(output) => output,
         Err(error) => {
-            complain(format_args!("cannot start the thread that writes the log: {error}"));
+            error!(log::at_once(loaded.settings.log), "cannot start the thread that writes the log: {}", error;
+                "mend" => THREADS, "exit_code" => code::FAILED);
             return code::FAILED;
         }
     };
-    let _flushed = output.flushed_at_end();
+    let code = live(&loaded, &output);
+    // Where it could be said why is what cannot be written.
+    if output.flush().is_err() && code == 0 { code::LOG } else { code }
+}
+
+fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
     let logger = output.logger();
-    log::install_panic_hook(&output);
+    log::install_panic_hook(output);
     log::capture_libraries(&logger, settings.log.level);
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
 
-    let (stop, stopped) = mpsc::unbounded_channel();
-    if let Err(error) = on_signal(stop, &output) {
-        complain(format_args!("cannot handle SIGINT and SIGTERM: {error}"));
+    let (orders, ordered) = mpsc::unbounded_channel();
+    if let Err(error) = signals::hear(orders, output) {
+        error!(logger, "cannot handle signals: {}", error; "mend" => THREADS, "exit_code" => code::FAILED);
         return code::FAILED;
     }
-    let channel = match channel::open(&settings, &logger) {
+    let channel = match channel::open(settings, &logger) {
         Ok(channel) => channel,
         Err(error) => {
-            complain(error);
+            error!(logger, "{}", error; "exit_code" => code::CONFIGURATION);
             return code::CONFIGURATION;
         }
     };
-    slog::info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
-        "config" => loaded.file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
-    if let Some(variable) = publisher::ignored_proxy(&settings) {
+    info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
+        "config" => file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
+    if let Some(variable) = publisher::ignored_proxy(settings) {
         slog::warn!(logger, "{} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy", variable;
             "mend" => "let this machine reach it directly, and put its host into no_proxy");
     }
+    let kept = output.clone();
     let parts = Parts {
         channel,
-        publishers: publisher::factory(&settings, &output.kept()),
+        publishers: publisher::factory(settings, move || kept.kept()),
         notifier: Notifier::from_environment(&logger),
         log: logger,
-        flush_log: Box::new(move || output.flush()),
-        stop: stopped,
+        output: Some(output.clone()),
+        orders: ordered,
     };
-    agent::run(&settings, parts).code()
-}
-
-/// The first signal asks the agent to stop; the second one ends the process at once. What it holds then is leased
-/// in the channel, and waits there until the leases expire.
-fn on_signal(stop: mpsc::UnboundedSender<()>, output: &log::Output) -> Result<(), ctrlc::Error> {
-    let (log, output) = (output.logger(), output.clone());
-    let told = Arc::new(AtomicBool::new(false));
-    ctrlc::set_handler(move || {
-        if told.swap(true, Ordering::SeqCst) {
-            slog::warn!(log, "ended at once by a second signal; what was in flight waits in the channel until its leases expire";
-                "exit_code" => code::SECOND_SIGNAL);
-            output.flush();
-            process::exit(code::SECOND_SIGNAL.into());
-        }
-        let _ = stop.send(());
-    })
+    agent::run(settings, parts).code()
 }

@@ -84,7 +84,7 @@ impl Ears {
             consts::SIGCHLD => reap(),
             consts::SIGXCPU => {
                 error!(self.log, "the limit on the time that this process may use a CPU is reached (SIGXCPU), and the system will kill it";
-                "mend" => "raise it (ulimit -t; LimitCPU= in a unit of systemd), or take it away")
+                    "mend" => "raise it (ulimit -t; LimitCPU= in a unit of systemd), or take it away");
             }
             // The write that it came with has failed, and says so.
             consts::SIGXFSZ => {}

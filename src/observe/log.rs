@@ -7,11 +7,15 @@ mod libraries;
 mod lines;
 mod panics;
 mod queue;
+mod refusal;
+mod standard_error;
 mod terminal;
 
-pub use kept::KeptLog;
+pub use kept::{KeptLog, Submitted};
 pub use libraries::capture_libraries;
 pub use panics::install_panic_hook;
+pub use queue::Withdrawn;
+pub use refusal::Refusal;
 
 use std::{
     ffi::OsStr,
@@ -22,8 +26,9 @@ use std::{
 use slog::{Level, Logger, o};
 
 use crate::config::{Log, LogFormat};
-use lines::{Form, Lines};
-use queue::{Overflow, Queue};
+use lines::{Form, Lines, Style};
+use queue::Queue;
+use standard_error::StandardError;
 
 /// The tag of a record whose message has several lines for people, each of them printable: its newlines are kept.
 pub const TEXT_BLOCKS: &str = "text blocks";
@@ -53,52 +58,46 @@ const PANIC_WITHIN: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Output {
     level: Level,
-    form: Form,
+    style: Style,
     queue: Queue,
 }
 
-/// Waits at its end, however that comes, until what was logged is written, but no longer than a second.
-pub struct FlushedAtEnd(Output);
-
 impl Output {
-    /// Starts the thread that writes. A line that cannot be written is lost, and nothing else happens.
+    /// Starts the thread that writes.
     ///
     /// # Errors
     /// When there can be no further thread.
     pub fn start(settings: Log) -> io::Result<Self> {
-        let form = if is_for_people(settings) {
-            Form::Terminal { colour: io::stderr().is_terminal() && colour_is_welcome() }
-        } else {
-            Form::Json
-        };
-        Self::to(settings.level, form, io::stderr())
+        let style = style(settings);
+        let queue = Queue::start(StandardError, move |gap| lines::gap(style, gap))?;
+        Ok(Self { level: settings.level, style, queue })
     }
 
-    fn to(level: Level, form: Form, sink: impl Write + Send + 'static) -> io::Result<Self> {
-        Ok(Self { level, form, queue: Queue::start(sink, move |lines| lines::gap(form, lines))? })
-    }
-
-    /// The logger for everybody. When nobody reads and a mebibyte of lines waits, further ones are dropped; how many is
-    /// said where they are missing.
+    /// The logger for everybody. When nobody reads, or the log cannot be written, and a mebibyte of lines waits, further ones
+    /// are dropped; how many is said where they are missing.
     pub fn logger(&self) -> Logger {
-        to(self.level, self.form, self.queue.sink(Overflow::Drop))
+        to(self.level, self.style, self.queue.lines())
     }
 
     /// The log as a destination: no line is dropped, and one can tell when it is written.
     #[must_use]
     pub fn kept(&self) -> KeptLog {
-        KeptLog::new(to(self.level, self.form, self.queue.sink(Overflow::Keep)), self.queue.clone())
+        KeptLog::new(|lines| to(self.level, self.style, lines), self.queue.clone())
     }
 
     /// Waits until what was logged is written, but no longer than a second.
-    pub fn flush(&self) {
+    ///
+    /// # Errors
+    /// Why the log cannot be written, or could not when it was last tried to show metrics there.
+    pub fn flush(&self) -> Result<(), Refusal> {
         self.queue.flush(FLUSH_WITHIN);
+        self.queue.unwritten().map_or(Ok(()), Err)
     }
 
-    /// Flushes when what this returns is dropped.
+    /// Why the log cannot be written, while there is a line that it has refused.
     #[must_use]
-    pub fn flushed_at_end(&self) -> FlushedAtEnd {
-        FlushedAtEnd(self.clone())
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.queue.refusal()
     }
 
     fn flush_after_a_panic(&self) {
@@ -108,14 +107,22 @@ impl Output {
     }
 }
 
-impl Drop for FlushedAtEnd {
-    fn drop(&mut self) {
-        self.0.flush();
-    }
+/// A log without an [`Output`], for who says why there is none: a line is written when it is logged.
+pub fn at_once(settings: Log) -> Logger {
+    to(settings.level, style(settings), StandardError)
 }
 
-fn to(level: Level, form: Form, sink: impl Write + Send + 'static) -> Logger {
-    Logger::root(Lines::new(level, form, sink), o!())
+fn to(level: Level, style: impl Into<Style>, sink: impl Write + Send + 'static) -> Logger {
+    Logger::root(Lines::new(level, style.into(), sink), o!())
+}
+
+fn style(settings: Log) -> Style {
+    let form = if is_for_people(settings) {
+        Form::Terminal { colour: io::stderr().is_terminal() && colour_is_welcome() }
+    } else {
+        Form::Json
+    };
+    Style { form, priorities: standard_error::is_journald(std::env::var_os("JOURNAL_STREAM").as_deref()) }
 }
 
 /// <https://no-color.org>, and terminals that say that they know no colours.
@@ -243,6 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn under_journald_each_line_begins_with_its_priority_whatever_comes_from_outside() {
+        let style = |form| Style { form, priorities: true };
+        for (form, begins) in [(Form::Json, "{"), (Form::Terminal { colour: false }, "20")] {
+            let paper = Paper::default();
+            let log = to(Level::Trace, style(form), paper.clone());
+            slog::crit!(log, "a\n<0>b");
+            slog::error!(log, "c");
+            slog::warn!(log, "d");
+            slog::info!(log, "e");
+            slog::debug!(log, "f");
+            slog::trace!(log, "g");
+            let text = paper.text();
+            let priorities: Vec<_> = text.lines().map(|line| line.split_once(begins).unwrap().0).collect();
+            assert_eq!(priorities, ["<2>", "<3>", "<4>", "<6>", "<7>", "<7>"], "{text}");
+        }
+        let paper = Paper::default();
+        slog::info!(to(Level::Info, style(Form::Terminal { colour: false }), paper.clone()), #TEXT_BLOCKS, "a\n<0>b\n  c");
+        let text = paper.text();
+        assert!(text.starts_with("<6>20") && text.ends_with("INFO a\n<6><0>b\n<6>  c\n"), "{text}");
+    }
+
+    #[test]
     fn lines_below_the_level_are_not_written() {
         let paper = written(Level::Warning, Form::Json, |log| {
             slog::info!(log, "no");
@@ -303,7 +332,7 @@ mod tests {
                 install_panic_hook(&output);
                 slog::error!(log, "into the void"; "a" => 1, "b" => 2);
                 assert!(thread::spawn(|| panic!("into the void")).join().is_err());
-                assert!(output.queue.flush(FLUSH_WITHIN));
+                assert!(output.flush().is_err());
             }
             println!("survived");
             return;

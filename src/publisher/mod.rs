@@ -6,7 +6,7 @@ mod influxdb;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use influxdb::fuzzing::{answer as fuzz_answer, line as fuzz_line};
 
-pub use debug::{DebugPublisher, Form};
+pub use debug::{DebugPublisher, Form, MAX_BATCH as MAX_SHOWN_BATCH};
 use influxdb::Evidence;
 pub use influxdb::InfluxdbPublisher;
 
@@ -92,18 +92,17 @@ pub trait Publisher {
 /// Makes a publisher on the thread that will use it.
 pub type PublisherFactory = Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>;
 
-/// Makes the publishers that the configuration asks for. The debug publisher logs to `log`.
+/// Makes the publishers that the configuration asks for. Each debug publisher logs to a `log` of its own.
 #[must_use]
-pub fn factory(settings: &Settings, log: &KeptLog) -> PublisherFactory {
+pub fn factory(settings: &Settings, log: impl Fn() -> KeptLog + Send + Sync + 'static) -> PublisherFactory {
     match settings.publisher.kind.clone() {
         PublisherKind::Debug(debug) => {
-            let log = log.clone();
             let form = match debug.format {
                 DebugFormat::Auto if !is_for_people(settings.log) => Form::Json,
                 DebugFormat::Json => Form::Json,
                 DebugFormat::Auto | DebugFormat::Text => Form::Text,
             };
-            Arc::new(move || Box::new(DebugPublisher::new(log.clone(), form)))
+            Arc::new(move || Box::new(DebugPublisher::new(log(), form)))
         }
         PublisherKind::Influxdb(influxdb) => {
             let evidence = Evidence::default();

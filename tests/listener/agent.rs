@@ -297,7 +297,7 @@ fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_
         let refused = agent.wait_log("what clients push is refused");
         // The small disk is a limit on files.
         assert_eq!(refused["reason"], "file_size_limit", "{refused}");
-        assert!(refused["why"].as_str().unwrap().contains("make room on the disk that "), "{refused}");
+        assert!(refused["why"].as_str().unwrap().contains("raise the limit on the size of a file, "), "{refused}");
         agent.make_room();
         let answer = wait_for("a push to be taken", PATIENCE, || {
             client.write_all(&push(3)).unwrap();

@@ -34,6 +34,7 @@ pub(crate) struct Builder {
     small_disk: Option<u64>,
     descriptors: Option<(u64, u64)>,
     hosts: Option<PathBuf>,
+    starter: Option<Command>,
 }
 
 impl Builder {
@@ -43,9 +44,15 @@ impl Builder {
         self
     }
 
-    /// On a disk where no file can have more bytes than this, until [`Agent::make_room`].
+    /// Where no file can have more bytes than this, until [`Agent::make_room`].
     pub(crate) fn on_a_disk_of(mut self, bytes: u64) -> Self {
         self.small_disk = Some(bytes);
+        self
+    }
+
+    /// By another command than the usual one.
+    pub(crate) fn started_by(mut self, starter: Command) -> Self {
+        self.starter = Some(starter);
         self
     }
 
@@ -67,7 +74,8 @@ impl Builder {
         let log = folder.path().join("log");
         fs::write(&config, self.config).unwrap();
         let mut command = match (self.small_disk, self.descriptors, self.hosts) {
-            (Some(bytes), _, _) => kadabra_on_a_disk_of(bytes),
+            _ if self.starter.is_some() => self.starter.unwrap(),
+            (Some(bytes), _, _) => kadabra_with_files_of(bytes),
             (None, Some((soft, hard)), _) => kadabra_with_descriptors(soft, hard),
             (None, None, Some(hosts)) => kadabra_with_hosts(&hosts),
             (None, None, None) => kadabra(),
@@ -86,7 +94,8 @@ impl Agent {
 
     /// Prepares an agent with this configuration.
     pub(crate) fn with(config: &str) -> Builder {
-        Builder { config: config.to_owned(), variables: Vec::new(), small_disk: None, descriptors: None, hosts: None }
+        let config = config.to_owned();
+        Builder { config, variables: Vec::new(), small_disk: None, descriptors: None, hosts: None, starter: None }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -194,10 +203,10 @@ pub(crate) fn kadabra() -> Command {
     unconfigured(process::command(env!("CARGO_BIN_EXE_kadabra")))
 }
 
-/// The same, for which a write beyond so many bytes of a file fails, as on a full disk, until the limit is raised.
-fn kadabra_on_a_disk_of(bytes: u64) -> Command {
-    let mut command = process::command("env");
-    command.args(["--ignore-signal=XFSZ", "prlimit", &format!("--fsize={bytes}:unlimited")]).arg(env!("CARGO_BIN_EXE_kadabra"));
+/// The same, with a limit on how many bytes a file may have, which can be raised.
+pub(crate) fn kadabra_with_files_of(bytes: u64) -> Command {
+    let mut command = process::command("prlimit");
+    command.arg(format!("--fsize={bytes}:unlimited")).arg(env!("CARGO_BIN_EXE_kadabra"));
     unconfigured(command)
 }
 
@@ -213,6 +222,13 @@ pub(crate) fn kadabra_with_hosts(hosts: &Path) -> Command {
 fn kadabra_with_descriptors(soft: u64, hard: u64) -> Command {
     let mut command = process::command("prlimit");
     command.arg(format!("--nofile={soft}:{hard}")).arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
+/// The same, which ignores these signals from its start.
+pub(crate) fn kadabra_that_ignores(signals: &str) -> Command {
+    let mut command = process::command("env");
+    command.arg(format!("--ignore-signal={signals}")).arg(env!("CARGO_BIN_EXE_kadabra"));
     unconfigured(command)
 }
 

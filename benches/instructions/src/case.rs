@@ -123,11 +123,14 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
         settings,
         Parts {
             channel: Arc::clone(&memory) as Arc<dyn Channel>,
-            publishers: publisher::factory(settings, &KeptLog::at_once(log.clone())),
+            publishers: {
+                let log = log.clone();
+                publisher::factory(settings, move || KeptLog::at_once(log.clone()))
+            },
             notifier: Notifier::new(None, None, &log),
             log,
-            flush_log: Box::new(|| ()),
-            stop: stopped,
+            output: None,
+            orders: stopped,
         },
     );
     assert_eq!(exit, Exit::Clean);

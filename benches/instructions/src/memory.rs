@@ -9,8 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kadabra::channel::{
-    Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement,
+use kadabra::{
+    agent::Order,
+    channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -20,12 +21,12 @@ pub(crate) struct Memory {
     batches: usize,
     given: AtomicUsize,
     done: AtomicUsize,
-    stop: UnboundedSender<()>,
+    stop: UnboundedSender<Order>,
 }
 
 impl Memory {
     /// Something arrives at `stop` when all is done.
-    pub(crate) fn new(batch: Vec<Vec<u8>>, batches: usize, stop: UnboundedSender<()>) -> Self {
+    pub(crate) fn new(batch: Vec<Vec<u8>>, batches: usize, stop: UnboundedSender<Order>) -> Self {
         Self { book: Arc::default(), batch, batches, given: AtomicUsize::new(0), done: AtomicUsize::new(0), stop }
     }
 }
@@ -59,7 +60,7 @@ impl Channel for Memory {
             lease.settle(Settlement::Completed { parked: 0 });
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.batches {
                 // Nobody listens any more only when the agent ends already.
-                let _ = self.stop.send(());
+                let _ = self.stop.send(Order::Stop { by: "SIGTERM" });
             }
         }
         Ok(completed)

@@ -1,25 +1,44 @@
 //! The log as a destination of what must not be dropped: whoever logs to it can wait until it is written.
 
+use std::{
+    io::{self, Write},
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use slog::Logger;
 
-use super::queue::Queue;
+use super::{
+    queue::{Queue, Withdrawn},
+    refusal::Refusal,
+};
 
-/// A log that drops no line. Whoever logs to it waits for [`KeptLog::written`] before the next one, or memory grows.
-#[derive(Clone)]
+/// A log that drops no line. What is logged to it is collected until [`KeptLog::submit`], and then written together or not at
+/// all, as far as where it is written to allows that.
 pub struct KeptLog {
     log: Logger,
+    lines: Collected,
     queue: Option<Queue>,
 }
 
+/// Lines that are not submitted yet.
+#[derive(Clone, Default)]
+pub(super) struct Collected(Arc<Mutex<Vec<u8>>>);
+
+/// Lines that were submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted(u64);
+
 impl KeptLog {
-    pub(super) fn new(log: Logger, queue: Queue) -> Self {
-        Self { log, queue: Some(queue) }
+    pub(super) fn new(log: impl FnOnce(Collected) -> Logger, queue: Queue) -> Self {
+        let lines = Collected::default();
+        Self { log: log(lines.clone()), lines, queue: Some(queue) }
     }
 
     /// A log whose lines are written by the time they are logged.
     #[must_use]
     pub fn at_once(log: Logger) -> Self {
-        Self { log, queue: None }
+        Self { log, lines: Collected::default(), queue: None }
     }
 
     /// Where to log.
@@ -27,16 +46,42 @@ impl KeptLog {
         &self.log
     }
 
-    /// How much was logged so far, to be waited for.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.queue.as_ref().map_or(0, Queue::position)
+    /// Has what was logged since written.
+    pub fn submit(&self) -> Submitted {
+        let lines = mem::take(&mut *self.lines.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Submitted(self.queue.as_ref().map_or(0, |queue| queue.keep(lines)))
     }
 
-    /// Completes when all is written that was logged up to a [`KeptLog::position`].
-    pub async fn written(&self, position: u64) {
-        if let Some(queue) = &self.queue {
-            queue.reached(position).await;
+    /// Completes when these lines are written.
+    ///
+    /// # Errors
+    /// Why the log cannot be written, as soon as it has refused a line.
+    pub async fn written(&self, lines: Submitted) -> Result<(), Refusal> {
+        match &self.queue {
+            Some(queue) => queue.written(lines.0).await,
+            None => Ok(()),
         }
+    }
+
+    /// Takes lines back that are not written yet.
+    pub fn withdraw(&self, lines: Submitted) -> Withdrawn {
+        self.queue.as_ref().map_or(Withdrawn::Written, |queue| queue.withdraw(lines.0))
+    }
+
+    /// Why the log cannot be written, while there is a line that it has refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.queue.as_ref().and_then(Queue::refusal)
+    }
+}
+
+impl Write for Collected {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -11,7 +11,8 @@ use slog::{Drain, FnValue, Level, OwnedKVList, PushFnValue, Record, o};
 use slog_json::Json;
 use slog_term::FullFormat;
 
-use super::{libraries, terminal::Line};
+use super::{libraries, queue::Gap, terminal::Line};
+use crate::duration::for_people;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +26,23 @@ pub(super) enum Form {
     },
 }
 
+/// How lines look and what is before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    pub(super) form: Form,
+    /// Whether each line begins with its priority as journald reads it (sd-daemon(3)), which takes it off.
+    pub(super) priorities: bool,
+}
+
+impl From<Form> for Style {
+    fn from(form: Form) -> Self {
+        Self { form, priorities: false }
+    }
+}
+
 pub(super) struct Lines {
     level: Level,
-    form: Form,
+    style: Style,
     sink: Mutex<Box<dyn Write + Send>>,
 }
 
@@ -56,20 +71,50 @@ impl Drop for Formatting {
 }
 
 impl Lines {
-    pub(super) fn new(level: Level, form: Form, sink: impl Write + Send + 'static) -> Self {
-        Self { level, form, sink: Mutex::new(Box::new(sink)) }
+    pub(super) fn new(level: Level, style: Style, sink: impl Write + Send + 'static) -> Self {
+        Self { level, style, sink: Mutex::new(Box::new(sink)) }
     }
 }
 
-/// The line that so many lines are missing here.
-pub(super) fn gap(form: Form, lines: u64) -> Vec<u8> {
-    let message = "lines of the log are missing here, since nobody read it";
+/// The line that lines are missing here, or were late.
+pub(super) fn gap(style: Style, gap: &Gap) -> Vec<u8> {
     let none = o!().into();
-    line(form, &slog::record!(Level::Warning, "", &format_args!("{message}"), slog::b!("lines" => lines)), &none)
-        .unwrap_or_default()
+    let made = match (gap.lines, &gap.refused) {
+        (lines, None) => {
+            let message = "lines of the log are missing here, since nobody read it";
+            line(style, &slog::record!(Level::Warning, "", &format_args!("{message}"), slog::b!("lines" => lines)), &none)
+        }
+        (lines, Some((refusal, lasted))) => {
+            let message = match lines {
+                0 => "the log can be written again, and no line is missing",
+                _ => "lines of the log are missing here, since it could not be written",
+            };
+            let (why, lasted) = (refusal.what.as_str(), for_people(*lasted));
+            let values = slog::b!("why" => why, "for" => lasted, "lines" => lines);
+            line(style, &slog::record!(Level::Warning, "", &format_args!("{message}"), values), &none)
+        }
+    };
+    made.unwrap_or_default()
 }
 
-fn line(form: Form, record: &Record<'_>, values: &OwnedKVList) -> slog::Result<Vec<u8>> {
+fn line(style: Style, record: &Record<'_>, values: &OwnedKVList) -> slog::Result<Vec<u8>> {
+    let line = formatted(style.form, record, values)?;
+    Ok(if style.priorities { with_priority(&line, record.level()) } else { line })
+}
+
+/// With the priority of syslog(3) before each line of it, since each is an entry of its own to journald.
+fn with_priority(lines: &[u8], level: Level) -> Vec<u8> {
+    let priority: &[u8] = match level {
+        Level::Critical => b"<2>",
+        Level::Error => b"<3>",
+        Level::Warning => b"<4>",
+        Level::Info => b"<6>",
+        Level::Debug | Level::Trace => b"<7>",
+    };
+    lines.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [priority, line].concat()).collect()
+}
+
+fn formatted(form: Form, record: &Record<'_>, values: &OwnedKVList) -> slog::Result<Vec<u8>> {
     let _formatting = Formatting::begin();
     let values: OwnedKVList = match libraries::module(record) {
         Some(module) => o!("module" => module.to_owned(), values.clone()).into(),
@@ -106,7 +151,7 @@ impl Drain for Lines {
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
         if self.is_enabled(record.level())
             && libraries::may_speak(record, self.level)
-            && let Ok(line) = line(self.form, record, values)
+            && let Ok(line) = line(self.style, record, values)
         {
             // The lock is taken only now, so that a value whose formatting panics or is slow holds up nobody.
             let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);

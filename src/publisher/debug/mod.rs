@@ -3,7 +3,7 @@
 mod json;
 mod text;
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use async_trait::async_trait;
 use slog::info;
@@ -11,12 +11,16 @@ use slog::info;
 use super::{Outcome, Publisher, RefusedAt};
 use crate::{
     metrics::MessageSet,
-    observe::log::{KeptLog, TEXT_BLOCKS},
+    observe::log::{KeptLog, Refusal, Submitted, TEXT_BLOCKS, Withdrawn},
     panics,
 };
 
-/// How much goes in one record, in bytes: journald cuts a line at 48 KiB, and JSON that is cut is none.
+/// How much goes in one record, in bytes: journald cuts a line at 48 KiB, and JSON that is cut is none. A message that is larger
+/// is a record of its own.
 const MAX_RECORD: usize = 40 << 10;
+
+/// How many bytes of messages a batch may have. The log has all of a batch or nothing of it, so it is all in memory as text.
+pub const MAX_BATCH: usize = 256 << 10;
 
 /// How long one attempt waits for the log to be read.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -30,62 +34,71 @@ pub enum Form {
     Json,
 }
 
-/// Logs each batch at INFO, as one record.
+/// Logs each batch at INFO, as one record or, beyond 40 KiB, as several.
 ///
-/// Unlike Kadabra's, the record is bounded: messages that do not fit in 40 KiB are left out, and `left_out` counts them.
-///
-/// The log is the destination here, so a batch is done when its record is written; while nobody reads the log the
-/// others wait in the channel. What is given back then may be shown twice.
+/// The log is the destination here, so a batch is done when its records are written; while nobody reads the log, or it cannot
+/// be written, its messages stay in the channel. Only what a reader has a part of when the agent ends may be shown twice.
 pub struct DebugPublisher {
     log: KeptLog,
     form: Form,
-    record: String,
-    shown: usize,
-    left_out: usize,
-    /// Up to where the log must be written, once the batch is logged.
-    logged: Option<u64>,
+    records: Vec<ShownMessages>,
+    /// The records, once they are logged.
+    submitted: Option<Submitted>,
     refused: Vec<RefusedAt>,
+}
+
+/// What is one record.
+#[derive(Default)]
+struct ShownMessages {
+    text: String,
+    count: usize,
 }
 
 impl DebugPublisher {
     /// Logs to `log`.
     #[must_use]
     pub fn new(log: KeptLog, form: Form) -> Self {
-        Self { log, form, record: String::new(), shown: 0, left_out: 0, logged: None, refused: Vec::new() }
+        Self { log, form, records: Vec::new(), submitted: None, refused: Vec::new() }
     }
 
     fn forget(&mut self) {
-        self.record.clear();
-        (self.shown, self.left_out) = (0, 0);
+        if let Some(submitted) = self.submitted.take() {
+            self.log.withdraw(submitted);
+        }
+        self.records.clear();
+        self.refused.clear();
     }
 
     fn show(&mut self, shown: &str) {
-        let between = match (self.form, self.record.is_empty()) {
-            (Form::Text, _) => "\n",
-            (Form::Json, true) => "[",
-            (Form::Json, false) => ", ",
-        };
-        if self.record.len() + between.len() + shown.len() + "]".len() > MAX_RECORD {
-            self.left_out += 1;
-        } else {
-            self.record.push_str(between);
-            self.record.push_str(shown);
-            self.shown += 1;
+        let fits = self.records.last().is_some_and(|record| record.text.len() + shown.len() + "[, ]".len() <= MAX_RECORD);
+        if !fits {
+            self.records.push(ShownMessages::default());
         }
+        let Some(record) = self.records.last_mut() else { return };
+        record.text.push_str(match (self.form, record.count) {
+            (Form::Text, _) => "\n",
+            (Form::Json, 0) => "[",
+            (Form::Json, _) => ", ",
+        });
+        record.text.push_str(shown);
+        record.count += 1;
     }
 
-    fn say(&self) {
-        let (log, record) = (self.log.log(), self.record.as_str());
-        match (self.form, self.shown, self.left_out) {
-            (_, 0, 0) => {}
-            (Form::Text, shown, 0) => info!(log, #TEXT_BLOCKS, "{}{}", messages(shown), record),
-            (Form::Text, shown, left_out) => {
-                info!(log, #TEXT_BLOCKS, "{}, and {} that do not fit here{}", messages(shown), left_out, record);
+    fn submit(&self) -> Submitted {
+        let log = self.log.log();
+        for ShownMessages { text, count } in &self.records {
+            match self.form {
+                Form::Text => info!(log, #TEXT_BLOCKS, "{}{}", messages(*count), text),
+                Form::Json => info!(log, "{}]", text),
             }
-            (Form::Json, _, 0) => info!(log, "{}]", record),
-            (Form::Json, 0, left_out) => info!(log, "[]"; "left_out" => left_out),
-            (Form::Json, _, left_out) => info!(log, "{}]", record; "left_out" => left_out),
         }
+        self.log.submit()
+    }
+}
+
+impl Drop for DebugPublisher {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 
@@ -101,8 +114,6 @@ impl Publisher for DebugPublisher {
 
     fn load(&mut self, set: MessageSet) {
         self.forget();
-        self.logged = None;
-        self.refused.clear();
         for (index, message) in set.messages().enumerate().filter(|(_, message)| !message.points().is_empty()) {
             let form = self.form;
             let shown = panics::catch("showing it", || match form {
@@ -117,15 +128,21 @@ impl Publisher for DebugPublisher {
     }
 
     async fn write(&mut self) -> Outcome {
-        if self.logged.is_none() {
-            self.say();
-            self.forget();
-            self.logged = Some(self.log.position());
+        let submitted = self.submitted.unwrap_or_else(|| self.submit());
+        self.submitted = Some(submitted);
+        let waited = tokio::time::timeout(PATIENCE, self.log.written(submitted)).await;
+        // What is given back must not be written later.
+        match self.log.withdraw(submitted) {
+            Withdrawn::Written => {
+                self.submitted = None;
+                return Outcome::Written { refused: mem::take(&mut self.refused) };
+            }
+            Withdrawn::Yes => self.submitted = None,
+            Withdrawn::BeingWritten => {}
         }
-        let written = self.log.written(self.logged.unwrap_or_default());
-        match tokio::time::timeout(PATIENCE, written).await {
-            Ok(()) => Outcome::Written { refused: std::mem::take(&mut self.refused) },
-            Err(_) => Outcome::Retry {
+        match waited {
+            Ok(Err(refusal)) => hold(refusal),
+            _ => Outcome::Retry {
                 after: None,
                 why: "nobody reads the log, which publisher.type = \"debug\" shows metrics in".to_owned(),
             },
@@ -133,8 +150,12 @@ impl Publisher for DebugPublisher {
     }
 
     async fn probe(&mut self) -> Outcome {
-        Outcome::Written { refused: Vec::new() }
+        self.log.refusal().map_or(Outcome::Written { refused: Vec::new() }, hold)
     }
+}
+
+fn hold(Refusal { what, mend }: Refusal) -> Outcome {
+    Outcome::Hold { what: format!("{what}, and publisher.type = \"debug\" shows metrics there alone"), mend }
 }
 
 #[cfg(test)]
@@ -227,30 +248,40 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_line_is_bounded_and_says_what_it_left_out() {
+    async fn a_line_is_bounded_and_no_message_is_left_out() {
         let mut set = MessageSet::new();
-        for _ in 0..2000 {
-            push(&mut set, "v");
+        for number in 0..2000 {
+            push(&mut set, &number.to_string());
         }
-        let json = logged(Form::Json, &set).await;
-        let [(_, line, keys)] = json.as_slice() else { panic!("{json:?}") };
-        let shown = serde_json::from_str::<Vec<Value>>(line).unwrap().len();
-        assert!(line.len() <= MAX_RECORD && shown > 100, "{} bytes, {shown} messages", line.len());
-        assert_eq!(*keys, format!("left_out={}", 2000 - shown));
+        let all: Vec<_> = (0..2000).map(|number| number.to_string()).collect();
+        let mut shown = Vec::new();
+        for (_, line, _) in logged(Form::Json, &set).await {
+            assert!(line.len() <= MAX_RECORD, "{} bytes", line.len());
+            let list = serde_json::from_str::<Vec<Value>>(&line).unwrap();
+            shown.extend(list.iter().map(|message| message["dimensions"][0]["value"].as_str().unwrap().to_owned()));
+        }
+        assert_eq!(shown, all);
 
-        let text = logged(Form::Text, &set).await;
-        let [(_, record, _)] = text.as_slice() else { panic!("{text:?}") };
-        let shown = record.matches("d=v").count();
-        assert!(record.len() <= MAX_RECORD + 100 && shown > 100, "{} bytes, {shown} messages", record.len());
-        assert!(record.starts_with(&format!("{shown} messages, and {} that do not fit here\n", 2000 - shown)), "{record}");
+        let mut shown = Vec::new();
+        for (_, record, _) in logged(Form::Text, &set).await {
+            assert!(record.len() <= MAX_RECORD + 100, "{} bytes", record.len());
+            let before = shown.len();
+            shown.extend(record.lines().filter_map(|line| Some(line.split_once("d=")?.1.to_owned())));
+            assert!(record.starts_with(&format!("{} messages\n", shown.len() - before)), "{record}");
+        }
+        assert_eq!(shown, all);
     }
 
     #[actix_rt::test]
-    async fn a_message_larger_than_a_line_is_counted() {
+    async fn a_message_larger_than_a_line_is_a_line_of_its_own() {
         let mut set = MessageSet::new();
-        push(&mut set, &"x".repeat(MAX_RECORD));
-        assert_eq!(logged(Form::Json, &set).await, [(Level::Info, "[]".to_owned(), "left_out=1".to_owned())]);
-        let text = "0 messages, and 1 that do not fit here".to_owned();
-        assert_eq!(logged(Form::Text, &set).await, [(Level::Info, text, String::new())]);
+        for value in ["a", &"x".repeat(MAX_RECORD), "b"] {
+            push(&mut set, value);
+        }
+        for form in [Form::Json, Form::Text] {
+            let records = logged(form, &set).await;
+            let sizes: Vec<_> = records.iter().map(|(_, record, _)| record.len() > MAX_RECORD).collect();
+            assert_eq!(sizes, [false, true, false]);
+        }
     }
 }

@@ -232,14 +232,14 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
             }),
             notifier: Notifier::new(None, None, &logger),
             log: logger,
-            flush_log: Box::new(|| ()),
-            stop: stopped,
+            output: None,
+            orders: stopped,
         };
         let agent = actix_rt::spawn(async move { live(&settings, parts, Threads::One).await });
 
         let begun = Instant::now();
         let agent_side = test(Virtual { memory, influxd, attempts, loaded, shrunk, log, begun, pushed: 0 }).await;
-        stop.send(()).unwrap();
+        stop.send(Order::Stop { by: "SIGTERM" }).unwrap();
         assert_eq!(agent.await.unwrap(), Exit::Clean);
         let tally = agent_side.memory.book.tally();
         assert!(tally.balances() && tally.in_flight == 0, "{tally:?}");
