@@ -264,8 +264,8 @@ async fn stop(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
 }
 
 fn read_secrets(log: &Logger) {
-    warn!(log, "told to read passwords, tokens and certificates again, which this version does only when it starts";
-        "mend" => "restart the agent if they have changed");
+    warn!(log, "told to read passwords, tokens and certificates again: password files are read when they are used, all else with the next start";
+        "mend" => "restart the agent if a certificate, or a password that is in no file, has changed");
 }
 
 /// Ends the threads and waits for them, so that what their actors hold is dropped. Says whether all have ended.
