@@ -168,7 +168,7 @@ fn sighup_ends_no_unit_and_the_end_says_which_signal_it_was() {
 #[test]
 fn too_few_threads_are_said_with_what_to_raise() {
     let machine = Machine::start();
-    machine.change_unit("TasksMax=6\nRestart=no");
+    machine.change_unit("LimitNPROC=6\nRestart=no");
     machine.run(["systemctl", "start", "kadabra"]);
     machine.wait_unit("that has failed", |unit| unit["ActiveState"] == "failed");
     machine.wait_journal("TasksMax=");
