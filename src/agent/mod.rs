@@ -84,7 +84,7 @@ use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Patience, Tally},
     config::{PublisherKind, Settings},
-    failpoint,
+    connect, failpoint,
     observe::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
@@ -185,6 +185,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
     });
     let (ended, end) = oneshot::channel();
     let watch = heartbeat::watch(Arc::clone(&environment));
+    let closing = environment.closing.clone();
     let supervisor = Supervisor::new(
         environment,
         settings.supervisor.clone(),
@@ -205,7 +206,10 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Stop { by } => told.do_send(Stop { by }),
-                Order::ReadSecrets => read_secrets(&said),
+                Order::ReadSecrets => {
+                    read_secrets(&said);
+                    closing.try_again();
+                }
             }
         }
     });
@@ -228,7 +232,7 @@ async fn open(
     loop {
         let opened = tokio::select! {
             opened = failing("agent.open.error", channel.open()) => opened,
-            () = stop(orders, log) => return Some(Exit::Clean),
+            () = stopped(orders, log) => return Some(Exit::Clean),
         };
         match opened {
             Ok(reached) => {
@@ -242,30 +246,46 @@ async fn open(
                 notifier.status(&format!("waiting: {error}"));
             }
         }
-        if tokio::time::timeout(backoff.next_pause(), stop(orders, log)).await.is_ok() {
+        if let Ok(Told::Stop) = tokio::time::timeout(backoff.next_pause(), told(orders, log)).await {
             return Some(Exit::Clean);
         }
     }
 }
 
-/// Completes when the agent is told to stop.
-async fn stop(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
-    loop {
-        match orders.recv().await {
-            Some(Order::Stop { by }) => {
-                info!(log, "stopping"; "by" => by);
-                return;
-            }
-            Some(Order::ReadSecrets) => read_secrets(log),
-            // Nobody is left to say so.
-            None => std::future::pending().await,
+/// What the agent was told before it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// To stop.
+    Stop,
+    /// To use what may have been mended.
+    TryAgain,
+}
+
+/// Completes when the agent is told something.
+async fn told(orders: &mut UnboundedReceiver<Order>, log: &Logger) -> Told {
+    match orders.recv().await {
+        Some(Order::Stop { by }) => {
+            info!(log, "stopping"; "by" => by);
+            Told::Stop
         }
+        Some(Order::ReadSecrets) => {
+            read_secrets(log);
+            Told::TryAgain
+        }
+        // Nobody is left to say so.
+        None => std::future::pending().await,
     }
 }
 
+/// Completes when the agent is told to stop.
+async fn stopped(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
+    while told(orders, log).await != Told::Stop {}
+}
+
+/// Password files are read when they are used, so that only certificates are kept in between.
 fn read_secrets(log: &Logger) {
-    warn!(log, "told to read passwords, tokens and certificates again: password files are read when they are used, all else with the next start";
-        "mend" => "restart the agent if a certificate, or a password that is in no file, has changed");
+    connect::read_certificates_anew();
+    info!(log, "told to read password files and certificates again; what was refused is tried again at once");
 }
 
 /// Ends the threads and waits for them, so that what their actors hold is dropped. Says whether all have ended.

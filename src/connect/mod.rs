@@ -18,7 +18,9 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::failure::{Unreached, Why};
-pub(crate) use self::{failure::Failure, proxy::ignored as ignored_proxy, stream::Stream};
+pub(crate) use self::{
+    failure::Failure, proxy::ignored as ignored_proxy, stream::Stream, tls::read_anew as read_certificates_anew,
+};
 
 /// A server as people know it, for sentences.
 #[derive(Debug, PartialEq, Eq)]

@@ -55,6 +55,32 @@ fn a_password_of_influxdb_that_is_mended_in_its_file_is_used_without_a_restart()
 }
 
 #[test]
+fn sighup_has_what_was_mended_tried_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let influxd = Influxd::start_with(Options { admin: Some(("admin", RIGHT)), ..Options::default() });
+    influxd.create_database(DATABASE);
+    let pipeline = Pipeline { redis: RedisServer::start(), influxd };
+    let file = password_file(&folder, WRONG);
+    let builder = pipeline.agent().env("KADABRA_PUBLISHER__INFLUXDB__USERNAME", "admin");
+    let builder = builder.env("KADABRA_PUBLISHER__INFLUXDB__PASSWORD_FILE", file.to_str().unwrap());
+    // By itself it would try again some time within a minute.
+    let builder = builder.env("KADABRA_PUBLISHER__BACKOFF_MIN", "1m").env("KADABRA_PUBLISHER__BACKOFF_MAX", "10m");
+    let mut agent = builder.start();
+    pipeline.push_numbers(0..10);
+    agent.wait_condition("publisher");
+    agent.signal("HUP");
+    agent.wait_log("told to read password files and certificates again");
+    fs::write(&file, RIGHT).unwrap();
+    // One that comes before the pause begins ends none.
+    wait_for("the messages to be written", PATIENCE, || {
+        agent.signal("HUP");
+        (pipeline.written() == 10).then_some(())
+    });
+    assert_no_secret(&agent);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
 fn a_password_of_redis_that_is_mended_in_its_file_is_used_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = Pipeline { redis: RedisServer::with_password(RIGHT), influxd: Influxd::start() };
