@@ -1,5 +1,7 @@
 //! Passwords that change, or are mended, while the agent runs; and proxies, of which no use is made.
 
+use std::time::Duration;
+
 use super::*;
 use crate::support::{
     agent::{Agent, Builder},
@@ -63,7 +65,7 @@ fn sighup_has_what_was_mended_tried_at_once() {
     let file = password_file(&folder, WRONG);
     let builder = pipeline.agent().env("KADABRA_PUBLISHER__INFLUXDB__USERNAME", "admin");
     let builder = builder.env("KADABRA_PUBLISHER__INFLUXDB__PASSWORD_FILE", file.to_str().unwrap());
-    // By itself it would try again some time within a minute.
+    // By itself it would try again after half a minute at the earliest.
     let builder = builder.env("KADABRA_PUBLISHER__BACKOFF_MIN", "1m").env("KADABRA_PUBLISHER__BACKOFF_MAX", "10m");
     let mut agent = builder.start();
     pipeline.push_numbers(0..10);
@@ -72,7 +74,7 @@ fn sighup_has_what_was_mended_tried_at_once() {
     agent.wait_log("told to read password files and certificates again");
     fs::write(&file, RIGHT).unwrap();
     // One that comes before the pause begins ends none.
-    wait_for("the messages to be written", PATIENCE, || {
+    wait_for("the messages to be written", Duration::from_secs(20), || {
         agent.signal("HUP");
         (pipeline.written() == 10).then_some(())
     });
