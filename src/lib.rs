@@ -44,6 +44,7 @@ mod limits;
 pub mod metrics;
 pub mod observe;
 mod panics;
+mod plural;
 pub mod publisher;
 mod quote;
 mod sparingly;

@@ -59,32 +59,17 @@ fn a_wrong_configuration_does_not_start_and_says_everything_that_is_wrong() {
 }
 
 #[test]
-fn check_prints_the_effective_configuration_and_no_secret() {
+fn check_shows_the_configuration_that_holds_and_no_secret() {
     let (_folder, path) = file(
         "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://:sesame@localhost/3\"\n[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nusername = \"u\"\npassword = \"sesame\"\n",
     );
-    let output = kadabra().args(["check", "--config", &path]).env("KADABRA_BATCH__INTERVAL", "60s").output().unwrap();
+    let output = kadabra().args(["check", "--show", "--config", &path]).env("KADABRA_BATCH__INTERVAL", "60s").output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
     let text = out(&output);
     assert!(text.contains("interval = \"60s\"  # from KADABRA_BATCH__INTERVAL"), "{text}");
     assert!(!text.contains("sesame") && !err(&output).contains("sesame"), "{text}");
     // What it prints is a configuration, but for the secrets.
-    assert!(text.parse::<toml_like::Table>().is_ok(), "{text}");
-}
-
-/// The `config` crate reads TOML, so it can judge it.
-mod toml_like {
-    use std::str::FromStr;
-
-    pub(super) struct Table;
-
-    impl FromStr for Table {
-        type Err = config::ConfigError;
-
-        fn from_str(text: &str) -> Result<Self, Self::Err> {
-            config::Config::builder().add_source(config::File::from_str(text, config::FileFormat::Toml)).build().map(|_| Self)
-        }
-    }
+    assert!(toml::de::DeTable::parse(&text).is_ok(), "{text}");
 }
 
 #[test]
@@ -102,7 +87,7 @@ fn check_online_says_what_is_well_and_what_to_mend() {
     let _: () = redis::cmd("SET").arg("kadabra_queue").arg("x").query(&mut pipeline.redis.connection()).unwrap();
     let wrong = online();
     assert_eq!(wrong.status.code(), Some(69));
-    let said = err(&wrong);
+    let said = out(&wrong);
     assert!(said.contains("kadabra_queue") && said.contains("string") && said.contains("list"), "{said}");
     assert!(said.contains("database not found") && said.contains("CREATE DATABASE"), "{said}");
     assert_eq!(said.matches("to mend it: ").count(), 2, "{said}");
@@ -111,7 +96,78 @@ fn check_online_says_what_is_well_and_what_to_mend() {
     pipeline.influxd.stop();
     let gone = online();
     assert_eq!(gone.status.code(), Some(69));
-    assert!(err(&gone).contains("refused"), "{}", err(&gone));
+    assert!(out(&gone).contains("refused"), "{}", out(&gone));
+    for output in [&well, &wrong, &gone] {
+        let parts: Vec<_> = out(output).lines().filter_map(|line| Some(line.split(": ").nth(1)?.to_owned())).collect();
+        assert!(parts.starts_with(&["configuration".to_owned(), "channel".to_owned()]), "{}", out(output));
+        assert!(!out(output).contains("queue_key") && err(output).is_empty(), "{}{}", out(output), err(output));
+    }
+    let shown = out(&cli(["check", "--online", "--show", "--config", &path]));
+    assert!(shown.starts_with("ok: configuration: ") && shown.find("wrong: ") < shown.find("queue_key = "), "{shown}");
+}
+
+#[test]
+fn check_without_more_says_where_a_right_configuration_comes_from() {
+    let (_folder, path) = file("[log]\nlevel = \"debug\"\n");
+    let output = kadabra().args(["check", "--config", &path]).env("KADABRA_BATCH__INTERVAL", "60s").output().unwrap();
+    let expected = format!("ok: configuration: built-in defaults, then {path}, then the environment (KADABRA_BATCH__INTERVAL)\n");
+    assert_eq!((output.status.code(), out(&output)), (Some(0), expected), "{}", err(&output));
+}
+
+#[test]
+fn a_command_whose_answers_cannot_be_written_fails() {
+    let (folder, path) = file("");
+    let state = ("XDG_STATE_HOME", folder.path());
+    let address = ("KADABRA_CHANNEL__EMBEDDED__LISTEN", "[]");
+    let socket = ("KADABRA_CHANNEL__EMBEDDED__UNIX_SOCKET", folder.path().join("socket"));
+    let redis = RedisServer::start();
+    let url = redis.url();
+    for (arguments, code) in [
+        (&["check", "--config", &path][..], 74),
+        (&["check", "--show", "--config", &path], 74),
+        (&["check", "--online", "--config", &path], 74),
+        (&["import", "--from", &url, "--config", &path], 74),
+        (&["--help"], 74),
+        (&["--version"], 74),
+        (&["check", "--online", "--config", "/nonexistent"], 78),
+    ] {
+        let command = || {
+            let mut command = kadabra();
+            command.args(arguments).env(state.0, state.1).env(address.0, address.1).env(socket.0, &socket.1);
+            command
+        };
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command().stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} on a full disk: {}", err(&output));
+        assert!(code != 74 || err(&output).contains("standard output cannot be written: "), "{}", err(&output));
+        // A pipe that nobody reads any more.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command().stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} into a closed pipe: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_path_of_the_command_line_may_begin_in_the_users_own_folder_and_nobody_elses() {
+    let (folder, path) = file("[log]\nlevel = \"debug\"\n");
+    let check = |config: &str| {
+        let mut command = kadabra();
+        command
+            .current_dir(folder.path())
+            .env("HOME", folder.path())
+            .args(["check", &format!("--config={config}")])
+            .output()
+            .unwrap()
+    };
+    for config in ["kadabra.toml", "./kadabra.toml", "~/kadabra.toml", &path] {
+        let output = check(config);
+        assert_eq!(output.status.code(), Some(0), "{config}: {}", err(&output));
+        assert!(out(&output).contains(&format!("then {path}")), "{}", out(&output));
+    }
+    let output = check("~nobody/kadabra.toml");
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert!(err(&output).contains("expected an absolute path"), "{}", err(&output));
 }
 
 #[test]

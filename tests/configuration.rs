@@ -64,16 +64,70 @@ fn each_wrong_configuration_gets_its_sentences() {
 }
 
 #[test]
-fn what_kubernetes_sets_for_a_service_of_that_name_is_not_meant_for_us() {
+fn what_kubernetes_and_docker_set_for_a_service_of_that_name_is_not_meant_for_us() {
     let service = [
         ("KADABRA_SERVICE_HOST", "10.0.0.1"),
         ("KADABRA_SERVICE_PORT", "6379"),
         ("KADABRA_SERVICE_PORT_HTTP", "80"),
         ("KADABRA_PORT", "tcp://10.0.0.1:6379"),
         ("KADABRA_PORT_6379_TCP_ADDR", "10.0.0.1"),
+        ("KADABRA_AGENT_SERVICE_HOST", "10.0.0.1"),
+        ("KADABRA_AGENT_SERVICE_PORT_REDIS", "6379"),
+        ("KADABRA_AGENT_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+        ("KADABRA_NAME", "/web/kadabra"),
+        ("KADABRA_ENV_KADABRA_LOG__LEVEL", "loud"),
+        ("KADABRA_1_ENV_PATH", "/bin"),
     ];
-    assert!(load_or(Path::new("/nonexistent"), None, service.into_iter().chain(HOME)).is_ok());
+    let loaded = load_or(Path::new("/nonexistent"), None, service.into_iter().chain(HOME)).unwrap();
+    assert_eq!(loaded.settings, defaults().settings);
     assert!(load_or(Path::new("/nonexistent"), None, [("KADABRA_SERVICE", "x")]).is_err());
+}
+
+#[test]
+fn a_path_in_the_users_own_folder_is_resolved_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[channel.embedded]\npath = \"~/queue.db\"";
+    let environment = [("KADABRA_CHANNEL__EMBEDDED__UNIX_SOCKET", "~/run/kadabra.sock")];
+    let loaded = load_text(folder.path(), text, &environment).unwrap();
+    let Channel::Embedded(embedded) = &loaded.settings.channel else { panic!("{loaded:?}") };
+    assert_eq!(embedded.path, Path::new("/home/user/queue.db"));
+    assert_eq!(embedded.unix_socket.as_deref(), Some(Path::new("/home/user/run/kadabra.sock")));
+    let printed = loaded.effective().to_string();
+    assert!(printed.contains("path = \"/home/user/queue.db\"  # from "), "{printed}");
+}
+
+#[test]
+fn every_key_that_takes_a_path_keeps_the_one_rule() {
+    for key in KEYS.iter().filter(|key| key.path.ends_with("path") || key.path.ends_with("_file") || key.path.ends_with("socket"))
+    {
+        let environment = [(key.variable(), "some/file".to_owned())];
+        let errors = load_or(Path::new("/nonexistent"), None, environment).unwrap_err().to_string();
+        assert!(errors.contains("a relative one would depend on where the agent is started"), "{errors}");
+    }
+}
+
+#[test]
+fn the_documented_units_are_taken_as_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes =
+        |text: &str| load_text(folder.path(), &format!("[batch]\nmax_bytes = \"{text}\""), &[]).unwrap().settings.batch.max_bytes;
+    let (mib, mb) = (1 << 20, 1_000_000);
+    for (text, expected) in
+        [("4MiB", 4 * mib), ("4 MiB", 4 * mib), ("1.5MiB", mib + mib / 2), ("4MB", 4 * mb), ("4M", 4 * mb), ("4m", 4 * mb)]
+    {
+        assert_eq!(bytes(text), expected, "{text}");
+    }
+    for (text, expected) in [("2048B", 2048), ("2KiB", 2048), ("2KB", 2000), ("2K", 2000)] {
+        assert_eq!(bytes(text), expected, "{text}");
+    }
+    let interval =
+        |text: &str| load_text(folder.path(), &format!("[batch]\ninterval = \"{text}\""), &[]).unwrap().settings.batch.interval;
+    for (text, seconds) in
+        [("90s", 90), ("1 minute", 60), ("1m", 60), ("1min", 60), ("2 minutes", 120), ("1m 30s", 90), ("1h", 3600)]
+    {
+        assert_eq!(interval(text), Duration::from_secs(seconds), "{text}");
+    }
+    assert_eq!(interval("20ms"), Duration::from_millis(20));
 }
 
 #[test]
@@ -89,7 +143,7 @@ fn a_file_that_cannot_be_read_does_not_start_and_does_not_hide_the_environment()
     assert_eq!(problem(&path), "FILE: cannot be read: No such file or directory (os error 2)");
     assert_eq!(problem(folder.path()), "FILE: cannot be read: Is a directory (os error 21)");
     std::fs::write(&path, b"[log]\nlevel = \"\xff\"").unwrap();
-    assert_eq!(problem(&path), "FILE: line 2: expected UTF-8 text");
+    assert_eq!(problem(&path), "FILE, line 2: expected UTF-8 text");
 }
 
 #[test]
@@ -216,7 +270,7 @@ fn what_check_prints_loads_to_the_same_settings_and_names_the_sources() {
     let loaded = load_text(folder.path(), text, &environment).unwrap();
     let printed = loaded.effective().to_string();
     for line in [
-        format!("url = \"redis://h/3\"  # from {}", folder.path().join("kadabra.toml").display()),
+        format!("url = \"redis://h/3\"  # from {}, line 6", folder.path().join("kadabra.toml").display()),
         "retention_policy = \"two \\\"weeks\\\"\"  # from KADABRA_PUBLISHER__INFLUXDB__RETENTION_POLICY".to_owned(),
         "workers = 6".to_owned(),
     ] {

@@ -71,7 +71,7 @@ fn a_state_that_lasts_is_said_once_however_often_it_is_tried() {
     let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(numbered(1)).query(&mut redis.connection()).unwrap();
     let mut agent = Agent::with(&config(&redis.url(), &influxdb)).env("KADABRA_PUBLISHER__BACKOFF_MAX", "50ms").start();
     wait_for("thirty tries", PATIENCE, || (tries.load(Ordering::SeqCst) >= 30).then_some(()));
-    let said: Vec<_> = agent.log_lines().into_iter().filter(|line| line["who"] == "publisher").collect();
+    let said: Vec<_> = agent.log_lines().into_iter().filter(|line| line["condition"] == "publisher").collect();
     assert!((1..=3).contains(&said.len()), "{said:#?}");
     assert_eq!(said[0]["level"], "WARNING");
     assert_eq!(agent.terminate(PATIENCE), Some(0));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::support::{
+    agent::Agent,
     pipeline::{DATABASE, Left, PATIENCE, Pipeline},
     process::{free_port, wait_for},
     python,
@@ -147,5 +148,70 @@ fn a_python_agent_that_is_alive_keeps_what_it_has_in_progress() {
     }
     assert_eq!(pipeline.left().inprogress, 3);
     assert!(agent.logged("left in progress").is_empty());
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// The status and the time of a request to an application as README.md tells to make it.
+fn softened(arguments: &[&str]) -> (u16, Duration) {
+    let said = python::run("softened.py", &[arguments, &["--password", "sesame"]].concat());
+    let said = String::from_utf8(said.stdout).unwrap();
+    let (status, seconds) = said.trim().split_once(' ').unwrap();
+    (status.parse().unwrap(), Duration::from_secs_f64(seconds.parse().unwrap()))
+}
+
+#[test]
+fn the_lines_of_the_readme_soften_what_a_request_pays_for_an_agent_that_hangs_or_is_down() {
+    // Far below what the client waits by itself, which is 3.5 s and 58 s; far above what a busy machine makes of 0.1 s.
+    const SOON: Duration = Duration::from_secs(2);
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, password) = (folder.path().join("kadabra.sock"), folder.path().join("password"));
+    std::fs::write(&password, "sesame").unwrap();
+    let channel = format!(
+        "[channel.embedded]\npath = {:?}\nlisten = \"0.0.0.0:{}\"\nunix_socket = {socket:?}\npassword_file = {password:?}\n",
+        folder.path().join("queue.db"),
+        free_port()
+    );
+    let mut agent = Agent::start(&channel);
+    agent.wait_log("publishing");
+    let socket = socket.to_str().unwrap();
+    let request = |catch: bool| {
+        let arguments = ["--socket", socket, "--catch"];
+        softened(&arguments[..if catch { 3 } else { 2 }])
+    };
+    assert_eq!(request(false).0, 200);
+    agent.wait_log("userSignup");
+
+    agent.signal("STOP");
+    for (catch, expected) in [(false, 500), (true, 200)] {
+        let (status, took) = request(catch);
+        assert!(status == expected && took < SOON, "hangs: {status} after {took:?}");
+    }
+    agent.signal("CONT");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    for (catch, expected) in [(false, 500), (true, 200)] {
+        let (status, took) = request(catch);
+        assert!(status == expected && took < SOON, "down: {status} after {took:?}");
+    }
+}
+
+#[test]
+fn a_client_elsewhere_says_the_password_as_the_example_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "sesame").unwrap();
+    let address = format!("0.0.0.0:{}", free_port());
+    let example = include_str!("../conf/examples/other-machines.toml");
+    let client = example.lines().find(|line| line.contains("redis.Redis(")).expect("the example says what works");
+    assert!(client.contains("kadabra.channel.client = redis.Redis(host=\"HOST\", port=6379, password=\"PASSWORD\""), "{client}");
+    let mut agent = Agent::with(example)
+        .env("KADABRA_CHANNEL__EMBEDDED__PATH", folder.path().join("queue.db").to_str().unwrap())
+        .env("KADABRA_CHANNEL__EMBEDDED__LISTEN", &address)
+        .env("KADABRA_CHANNEL__EMBEDDED__PASSWORD_FILE", password.to_str().unwrap())
+        .env("KADABRA_PUBLISHER__TYPE", "debug")
+        .start();
+    agent.wait_log("publishing");
+    let (_, port) = address.split_once(':').unwrap();
+    assert_eq!(softened(&["--port", port]).0, 200);
+    agent.wait_log("userSignup");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

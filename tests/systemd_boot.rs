@@ -325,6 +325,6 @@ fn an_import_as_the_readme_says_fills_the_queue_of_the_unit() {
     let import = import();
     assert!(import.contains("redis://localhost:6379/0"), "{import}");
     let said = machine.does(["sh", "-ec", &import.replace("localhost:6379", "localhost:6380")]);
-    assert!(said.contains("1 messages and 0 dead letters were moved"), "{said}");
+    assert!(said.contains("1 message and 0 dead letters were moved"), "{said}");
     assert_still_there(&machine);
 }

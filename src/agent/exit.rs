@@ -57,8 +57,8 @@ pub mod code {
     pub const FAILED: u8 = 70;
     /// A thread hung.
     pub const HUNG: u8 = 71;
-    /// All else is well, but the log could not be written.
-    pub const LOG: u8 = 74;
+    /// All else is well, but what was to be said could not be written: the log, or what a command such as `check` answers.
+    pub const OUTPUT: u8 = 74;
     /// The shutdown time-out passed, or what was left could not be given back: it waits until its leases expire.
     pub const DEADLINE: u8 = 75;
     /// The configuration is wrong: do not start again until it was mended.

@@ -167,7 +167,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         publishers,
         conditions: Arc::clone(&conditions),
         refused: Refused::default(),
-        dead_letters: DeadLetterSayings::default(),
+        dead_letters: DeadLetterSayings::new(channel.look_at_dead_letters()),
         log: log.clone(),
         closing: Closing::default(),
         output: output.clone(),

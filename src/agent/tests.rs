@@ -95,6 +95,10 @@ impl Channel for Memory {
         Duration::from_secs(60)
     }
 
+    fn look_at_dead_letters(&self) -> String {
+        "in memory".to_owned()
+    }
+
     async fn open(&self) -> Result<String, ChannelError> {
         Ok("memory".to_owned())
     }

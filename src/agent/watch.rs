@@ -23,7 +23,7 @@ pub(super) async fn look(environment: Arc<Environment>, progress: Arc<Progress>)
     let conditions = &environment.conditions;
     stall_point!("nanny.looking");
     match failing("nanny.look.error", environment.channel.pressure(&environment.patience)).await {
-        Ok(Pressure { warnings, unknown }) => {
+        Ok(Pressure { warnings, unknown, .. }) => {
             for threat in Threat::ALL {
                 match warnings.iter().find(|warning| warning.threat == threat) {
                     Some(warning) => conditions.warn(warning),

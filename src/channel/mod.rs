@@ -225,6 +225,9 @@ pub trait Channel: Send + Sync {
         None
     }
 
+    /// How an operator sees the newest dead letters: a command, whole.
+    fn look_at_dead_letters(&self) -> String;
+
     /// What clients push to, where that is part of this process: somebody must serve them then.
     fn front(&self) -> Option<Arc<dyn Front>> {
         None

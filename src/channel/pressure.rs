@@ -14,6 +14,8 @@ pub enum Threat {
     Persistence,
     /// The channel has little memory left.
     Memory,
+    /// The file that the channel is has little room left, or none.
+    Capacity,
     /// Too many messages wait, or the oldest waits for too long.
     Backlog,
     /// There are as many dead letters as may be kept.
@@ -30,6 +32,7 @@ impl Threat {
             Self::Eviction => "eviction",
             Self::Persistence => "persistence",
             Self::Memory => "memory",
+            Self::Capacity => "capacity",
             Self::Backlog => "backlog",
             Self::DeadLetters => "dead letters",
             Self::Refusals => "refusals",
@@ -37,8 +40,8 @@ impl Threat {
     }
 
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Eviction, Self::Persistence, Self::Memory, Self::Backlog, Self::DeadLetters, Self::Refusals];
+    pub const ALL: [Self; 7] =
+        [Self::Eviction, Self::Persistence, Self::Memory, Self::Capacity, Self::Backlog, Self::DeadLetters, Self::Refusals];
 }
 
 impl fmt::Display for Threat {
@@ -67,6 +70,8 @@ pub struct Pressure {
     pub warnings: Vec<Warning>,
     /// What the channel would not tell, as for want of a permission: sentences.
     pub unknown: Vec<String>,
+    /// Whether the channel is known to refuse what clients push now.
+    pub refuses: bool,
 }
 
 /// A reason for which clients were refused something, turned away or cut off.

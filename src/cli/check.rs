@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use slog::{Discard, Logger, o};
 
-use super::{complain, load, say};
+use super::{Answers, load};
 use crate::{
     agent::code,
     channel::{
@@ -14,6 +14,7 @@ use crate::{
     client::Client,
     config::{Channel, Embedded, Settings},
     observe::log::KeptLog,
+    plural::{count, leases_are_open},
     publisher::{self, Outcome},
 };
 
@@ -27,6 +28,9 @@ pub(super) struct Arguments {
     /// database when create_database says so
     #[arg(long)]
     online: bool,
+    /// Print the configuration that holds, as a file of configuration with where each value came from and secrets hidden
+    #[arg(long)]
+    show: bool,
 }
 
 pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
@@ -34,40 +38,47 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    say(loaded.effective());
-    if !arguments.online {
-        return 0;
+    let answers = Answers::default();
+    // Alone, what is shown can be used as a file.
+    let alone = arguments.show && !arguments.online;
+    if !alone {
+        answers.say(format_args!("ok: configuration: {}", loaded.sources()));
     }
-    let well = actix_rt::System::new().block_on(async {
-        let channel = try_channel(&loaded.settings).await;
-        let publisher = try_publisher(&loaded.settings).await;
-        channel && publisher
-    });
-    if well { 0 } else { code::UNAVAILABLE }
+    let mut well = true;
+    if arguments.online {
+        actix_rt::System::new().block_on(async {
+            well &= try_channel(&loaded.settings, &answers).await;
+            well &= try_publisher(&loaded.settings, &answers).await;
+        });
+    }
+    if arguments.show {
+        answers.say(format_args!("{}{}", if alone { "" } else { "\n" }, loaded.effective()));
+    }
+    answers.code(if well { 0 } else { code::UNAVAILABLE })
 }
 
-async fn try_channel(settings: &Settings) -> bool {
+async fn try_channel(settings: &Settings, answers: &Answers) -> bool {
     if let Channel::Embedded(embedded) = &settings.channel
         && EmbeddedChannel::new(embedded, &settings.agent.name).is_in_use()
     {
-        return try_running_agent(settings, embedded).await;
+        return try_running_agent(settings, embedded, answers).await;
     }
     match tokio::time::timeout(PATIENCE, open(settings)).await {
         Ok(Ok((reached, waiting, pressure))) => {
-            say(format_args!("ok: channel: {reached}; {waiting}"));
-            warn(&pressure);
+            answers.say(format_args!("ok: channel: {reached}; {waiting}"));
+            warn(&pressure, answers);
             true
         }
-        Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None),
+        Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None, answers),
         Ok(Err(ChannelError::Refused { what, mend } | ChannelError::Unusable { what, mend })) => {
-            wrong("channel", &what, Some(&mend))
+            wrong("channel", &what, Some(&mend), answers)
         }
-        Err(_) => wrong("channel", "it did not answer in time", None),
+        Err(_) => wrong("channel", "it did not answer in time", None, answers),
     }
 }
 
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
-async fn try_running_agent(settings: &Settings, embedded: &Embedded) -> bool {
+async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &Answers) -> bool {
     let described = async {
         let client = Client::new(settings)?;
         // What it is asked first names the queue, and so notices that it has another.
@@ -79,13 +90,16 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded) -> bool {
         Ok(info) => {
             let (Standing { backlog, dead, .. }, pressure) =
                 of_a_running_agent(&info, embedded, &Patience::from(&settings.nanny));
-            say(format_args!("ok: channel: an agent is running on the queue in {shown}, where {backlog}; {dead} dead letters"));
-            warn(&pressure);
-            true
+            answers.say(format_args!(
+                "ok: channel: an agent is running on the queue in {shown}, where {backlog}; {}",
+                count(dead, "dead letter")
+            ));
+            warn(&pressure, answers);
+            !pressure.refuses
         }
         Err(error) => {
             let what = format!("an agent is running on the queue in {shown}, but not as this configuration says: {error}");
-            wrong("channel", &what, Some("restart it if the configuration has changed; its log says how it stands"))
+            wrong("channel", &what, Some("restart it if the configuration has changed; its log says how it stands"), answers)
         }
     }
 }
@@ -95,46 +109,46 @@ async fn open(settings: &Settings) -> Result<(String, String, Pressure), Channel
     let reached = channel.open().await?;
     let depth = channel.depth().await?;
     let waiting = format!(
-        "{}; {} leases are open, {} dead letters, {} in a Python agent's in-progress list",
+        "{}; {}, {}, {} in a Python agent's in-progress list",
         depth.backlog(),
-        depth.leases,
-        depth.dead,
+        leases_are_open(depth.leases),
+        count(depth.dead, "dead letter"),
         depth.inprogress
     );
     Ok((reached, waiting, channel.pressure(&Patience::from(&settings.nanny)).await?))
 }
 
 /// What works, and may not for long.
-fn warn(pressure: &Pressure) {
+fn warn(pressure: &Pressure, answers: &Answers) {
     for Warning { threat, what, now, mend } in &pressure.warnings {
-        complain(format_args!("warning: {threat}: {what}; {now}\n  to mend it: {mend}"));
+        answers.say(format_args!("warning: {threat}: {what}; {now}\n  to mend it: {mend}"));
     }
 }
 
-async fn try_publisher(settings: &Settings) -> bool {
+async fn try_publisher(settings: &Settings, answers: &Answers) -> bool {
     let mut publisher = publisher::factory(settings, || KeptLog::at_once(Logger::root(Discard, o!())))();
     let destination = publisher.destination();
     if let Some(variable) = publisher::ignored_proxy(settings) {
-        complain(format_args!(
+        answers.say(format_args!(
             "warning: {variable} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy\n  \
              to mend it: let this machine reach it directly, and put its host into no_proxy"
         ));
     }
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {
-            say(format_args!("ok: publisher: {destination}"));
+            answers.say(format_args!("ok: publisher: {destination}"));
             true
         }
-        Ok(Outcome::Retry { why, .. }) => wrong("publisher", &why, None),
-        Ok(Outcome::Hold { what, mend }) => wrong("publisher", &what, Some(&mend)),
-        Err(_) => wrong("publisher", &format!("{destination} did not answer in time"), None),
+        Ok(Outcome::Retry { why, .. }) => wrong("publisher", &why, None, answers),
+        Ok(Outcome::Hold { what, mend }) => wrong("publisher", &what, Some(&mend), answers),
+        Err(_) => wrong("publisher", &format!("{destination} did not answer in time"), None, answers),
     }
 }
 
-fn wrong(who: &str, what: &str, mend: Option<&str>) -> bool {
+fn wrong(part: &str, what: &str, mend: Option<&str>, answers: &Answers) -> bool {
     match mend {
-        Some(mend) => complain(format_args!("wrong: {who}: {what}\n  to mend it: {mend}")),
-        None => complain(format_args!("wrong: {who}: {what}")),
+        Some(mend) => answers.say(format_args!("wrong: {part}: {what}\n  to mend it: {mend}")),
+        None => answers.say(format_args!("wrong: {part}: {what}")),
     }
     false
 }

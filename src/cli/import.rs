@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{complain, load, say};
+use super::{Answers, complain, load, path};
 use crate::{
     agent::code,
     channel::{
@@ -17,6 +17,7 @@ use crate::{
         redis::{PortionName, RedisChannel, StoredLetter},
     },
     config::{self, Secret},
+    plural::{count, either, leases_are_open},
 };
 
 pub(super) const EXAMPLE: &str = "\
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "URL")]
     from: String,
     /// A file that holds nothing but its password
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     password_file: Option<PathBuf>,
     /// The list that clients pushed to there
     #[arg(long, value_name = "KEY", default_value = "kadabra_queue")]
@@ -105,21 +106,23 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
             return code::CONFIGURATION;
         }
     };
+    let answers = Answers::default();
     let mut moved = Moved::default();
     let done = actix_rt::System::new().block_on(async {
         // What is deleted there must be on the disk here, or a power cut would lose it.
         let to = EmbeddedChannel::new(&config::Embedded { durability: config::Durability::Fsync, ..embedded.clone() }, agent);
-        move_all(&from, &to, &mut moved, arguments).await
+        move_all(&from, &to, &mut moved, arguments, &answers).await
     });
-    say(format_args!("{} messages and {} dead letters were moved", moved.messages, moved.letters));
+    answers.say(format_args!("{} and {} were moved", count(moved.messages, "message"), count(moved.letters, "dead letter")));
     if moved.left > 0 {
         complain(format_args!(
-            "{} dead letters were left in Redis: they are larger than channel.embedded.max_message_bytes, or the file has as many \
-             as channel.embedded.max_dead_letters and a quarter of channel.embedded.max_bytes allow",
-            moved.left
+            "{} {} left in Redis: larger than channel.embedded.max_message_bytes, or the file has as many as \
+             channel.embedded.max_dead_letters and a quarter of channel.embedded.max_bytes allow",
+            count(moved.left, "dead letter"),
+            either(moved.left, "was", "were")
         ));
     }
-    match done {
+    let code = match done {
         Ok(()) => 0,
         Err(Failure::Unusable(why)) => {
             complain(format_args!("not everything was moved: {why}; run this again then, nothing is lost or there twice"));
@@ -129,7 +132,8 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
             complain(format_args!("not everything was moved: {why}"));
             code::DEADLINE
         }
-    }
+    };
+    answers.code(code)
 }
 
 /// An error of the Redis, with the options of this command in place of the keys of a configuration that it knows nothing of.
@@ -149,6 +153,7 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
     if url::Url::parse(&arguments.from).is_ok_and(|url| url.password().is_some()) {
         return Err("--from has a password, which everybody on this machine can see there; expected --password-file".to_owned());
     }
+    config::check_redis_url(&arguments.from).map_err(|why| format!("--from: {why}"))?;
     let password = match &arguments.password_file {
         Some(path) => Some(config::password_in(path)?),
         None => None,
@@ -165,11 +170,17 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
     })
 }
 
-async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, arguments: &Arguments) -> Result<(), Failure> {
+async fn move_all(
+    from: &RedisChannel,
+    to: &EmbeddedChannel,
+    moved: &mut Moved,
+    arguments: &Arguments,
+    answers: &Answers,
+) -> Result<(), Failure> {
     let queue = to.open().await?;
     let reached = from.open().await?;
     let identity = to.identity()?.to_owned();
-    say(format_args!("from {reached} into {queue}"));
+    answers.say(format_args!("from {reached} into {queue}"));
     from.find_orphans().await?;
     if !from.is_there().await? {
         complain(format_args!(
@@ -206,10 +217,10 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
         }
         if !waiting {
             waiting = true;
-            say(format_args!(
-                "waiting up to {} for {} leases in Redis: agents have those messages in their hands, or had them when they were killed",
+            answers.say(format_args!(
+                "waiting up to {} for {} in Redis: agents have those messages in their hands, or had them when they were killed",
                 humantime::format_duration(arguments.wait),
-                depth.leases
+                count(depth.leases, "lease")
             ));
         }
         tokio::time::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
@@ -218,15 +229,16 @@ async fn move_all(from: &RedisChannel, to: &EmbeddedChannel, moved: &mut Moved, 
     to.forget_imports(std::mem::take(&mut moved.names)).await?;
     if held > 0 {
         return Err(Failure::Held(format!(
-            "{held} leases are still open in Redis, so an agent works on that queue; stop it, and run this again"
+            "{} in Redis still, so an agent works on that queue; stop it, and run this again",
+            leases_are_open(held)
         )));
     }
     if let Some(other) = others.first().filter(|_| !arguments.take_over) {
         return Err(Failure::Held(format!(
-            "an import into another file was cut off and has set {} portions of up to 1000 messages apart for it; import into that \
+            "an import into another file was cut off and has set {} of up to 1000 messages apart for it; import into that \
              file, which is the one where sqlite3 FILE \"SELECT id FROM identity\" says {}, or, if it is gone, run this again with \
              --take-over",
-            others.len(),
+            count(others.len(), "portion"),
             other.destination()
         )));
     }

@@ -7,13 +7,17 @@ mod send;
 mod signals;
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use crate::{
     agent::code,
@@ -24,10 +28,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    stopped cleanly, or done
   2    the command line is wrong
-  69   the channel cannot be used (run: its port is taken, its file is not usable, its Redis is too old; others: any reason)
+  69   the channel cannot be used (run: its port is taken, its file is not usable, its Redis is too old; others: any reason);
+       check --online: or the publisher, or the agent refuses what clients push; warnings alone are 0
   70   an actor failed more often than supervisor.max_restarts allows
   71   an actor's thread hung
-  74   all went well, but the log could not be written
+  74   all went well, but the log, or standard output, could not be written
   75   the stop took longer than agent.shutdown_timeout, or leases could not be given back; import: some are still held
   78   the configuration is wrong
   130  a second signal ended the agent at once
@@ -43,7 +48,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// The configuration file; without it /etc/kadabra/kadabra.toml, if there is one
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, value_parser = path())]
     config: Option<PathBuf>,
 }
 
@@ -52,7 +57,7 @@ enum Command {
     /// Run the agent until SIGINT or SIGTERM
     #[command(after_help = "Example:\n  kadabra run --config /etc/kadabra/kadabra.toml")]
     Run,
-    /// Check the configuration and print the effective one, with secrets hidden
+    /// Check the configuration, and with --online the channel and the publisher
     #[command(after_help = "Example:\n  kadabra check --online --config /etc/kadabra/kadabra.toml")]
     Check(check::Arguments),
     /// Queue one message, as a Kadabra client does
@@ -66,7 +71,10 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return ExitCode::from(help_or_mistake(&answer)),
+    };
     signals::outlive_the_file_size_limit();
     let config = arguments.config.as_deref();
     let code = match arguments.command {
@@ -78,6 +86,18 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Prints what somebody has asked for, such as the help, or what is wrong with the command line.
+fn help_or_mistake(answer: &clap::Error) -> u8 {
+    let written = answer.print().and_then(|()| io::stdout().flush());
+    let answers = Answers { failed: RefCell::new(written.err()) };
+    answers.code(u8::try_from(answer.exit_code()).unwrap_or(u8::MAX))
+}
+
+/// A path in the command line: `~/` is known, and a relative one starts in the folder of the shell.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| config::path::of_a_command_line(&text))
+}
+
 /// Loads the configuration, or says what is wrong with it and gives the exit code.
 fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, u8> {
     config::load(file, environment).map_err(|errors| {
@@ -86,9 +106,32 @@ fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (OsString, Os
     })
 }
 
-/// Prints to standard output; a reader that has gone away is no error.
-fn say(text: impl std::fmt::Display) {
-    drop(writeln!(io::stdout(), "{text}"));
+/// What a command says on standard output, and whether that could be written.
+#[derive(Default)]
+struct Answers {
+    failed: RefCell<Option<io::Error>>,
+}
+
+impl Answers {
+    /// Says it, unless something before could not be written.
+    fn say(&self, text: impl std::fmt::Display) {
+        let mut failed = self.failed.borrow_mut();
+        if failed.is_none() {
+            let mut output = io::stdout().lock();
+            *failed = writeln!(output, "{text}").and_then(|()| output.flush()).err();
+        }
+    }
+
+    /// The exit code of a command that ends with this one, or that its answers could not be written.
+    fn code(self, code: u8) -> u8 {
+        match self.failed.into_inner() {
+            None => code,
+            Some(why) => {
+                complain(format_args!("standard output cannot be written: {why}"));
+                if code == 0 { code::OUTPUT } else { code }
+            }
+        }
+    }
 }
 
 /// Prints to standard error.

@@ -42,7 +42,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
     };
     let code = live(&loaded, &output);
     // Where it could be said why is what cannot be written.
-    if output.flush().is_err() && code == 0 { code::LOG } else { code }
+    if output.flush().is_err() && code == 0 { code::OUTPUT } else { code }
 }
 
 fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {

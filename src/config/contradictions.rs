@@ -24,6 +24,7 @@ pub(super) fn all(values: &Values) -> Vec<Problem> {
         smaller(values, "channel.embedded.max_message_bytes", "channel.embedded.max_waiting_bytes", &mut problems);
         smaller(values, "channel.embedded.max_message_bytes", "channel.embedded.max_bytes", &mut problems);
         listening(values, &mut problems);
+        socket_at_the_queue(values, &mut problems);
     }
     if values.uses("publisher.influxdb") {
         ordered(values, "publisher.influxdb.timeout", "supervisor.hang_timeout", true, &mut problems);
@@ -115,6 +116,18 @@ fn listening(values: &Values, problems: &mut Vec<Problem>) {
     }
 }
 
+/// That the socket does not take the place of a file of the queue.
+fn socket_at_the_queue(values: &Values, problems: &mut Vec<Problem>) {
+    let (Some(socket), Some(queue)) = (values.found("channel.embedded.unix_socket"), values.found("channel.embedded.path"))
+    else {
+        return;
+    };
+    let (Some(at), Some(path)) = (&socket.text, &queue.text) else { return };
+    if at.strip_prefix(path.as_str()).is_some_and(|rest| ["", "-wal", "-shm", "-lock"].contains(&rest)) {
+        problems.push(about(socket, format!("expected another file than those of {}", described(queue, socket))));
+    }
+}
+
 /// Two addresses of which the second cannot be had beside the first.
 fn one_address_twice(addresses: &[SocketAddr]) -> Option<(SocketAddr, SocketAddr)> {
     let covers = |one: &SocketAddr, other: &SocketAddr| {
@@ -153,15 +166,15 @@ fn influxdb_login(values: &Values, problems: &mut Vec<Problem>) {
 
 /// A problem with the value that holds for a key.
 pub(super) fn about(found: &Found, sentence: String) -> Problem {
-    Problem::at(found.place.as_deref().unwrap_or("built-in default"), sentence).key(found.key.path).value(found.shown())
+    let place = found.place.as_ref().map_or_else(|| "built-in default".to_owned(), ToString::to_string);
+    Problem::at(place, sentence).key(found.key.path).value(found.shown())
 }
 
 /// A value as the other side of a contradiction, with where it stands unless that is said already.
 fn described(found: &Found, blamed: &Found) -> String {
     let place = match &found.place {
-        None => " (by default)".to_owned(),
-        place if *place == blamed.place => String::new(),
-        Some(place) => format!(" (in {place})"),
+        None => "by default".to_owned(),
+        Some(place) => place.beside(blamed.place.as_ref()),
     };
-    format!("{} = {}{place}", found.key.path, found.shown())
+    format!("{} = {} ({place})", found.key.path, found.shown())
 }

@@ -14,12 +14,18 @@ pub fn documented() -> String {
     let mut text = format!("# {DEFAULT_FILE}: the configuration of the Kadabra agent.\n#\n");
     for paragraph in [
         "Every key stands here at its default, commented out; nothing needs to be set but what should differ. `kadabra check` says what is \
-         wrong with a configuration, or what holds and where each value came from.",
+         wrong with a configuration, and `kadabra check --show` what holds and where each value came from.",
         "An environment variable overrides this file: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
          KADABRA_CHANNEL__REDIS__URL. An empty variable unsets a key that has no default. Any other variable whose name starts \
-         with KADABRA_ is an error, but for those that Kubernetes sets for a Service called kadabra.",
-        "A duration has a unit (ms, s, m, h: \"90s\"), a size too (B, KiB, MiB: \"4MiB\"); both stand in quotes. The agent reads this file \
-         when it starts; restart it after a change.",
+         with KADABRA_ is an error, but for those that Kubernetes and Docker set for a service whose name begins with kadabra: \
+         KADABRA_SERVICE_HOST, KADABRA_AGENT_SERVICE_PORT, KADABRA_PORT_6379_TCP, KADABRA_ENV_PATH and the like, and KADABRA_PORT and \
+         KADABRA_NAME where their values are such as tcp://10.0.0.1:6379 and /web/kadabra.",
+        "A duration has a unit: ms, s, m (or min), h or d, or the word for it; \"90s\", \"1 minute\" and \"1h 30m\" are durations. A size \
+         has one too: B, KiB, MiB, GiB or TiB, which are powers of 1024, or KB, MB, GB or TB, for short K, M, G or T, which are powers of \
+         1000: \"4MiB\" is 4,194,304 bytes, \"4MB\" and \"4M\" are 4,000,000. Both stand in quotes, as all does but numbers, true and \
+         false. A path is absolute or begins with ~/, which is HOME of whoever starts the agent; a relative one is refused, since it would \
+         depend on where the agent is started.",
+        "The agent reads this file when it starts; restart it after a change.",
     ] {
         wrapped(&mut text, paragraph);
         text.push_str("#\n");

@@ -1,7 +1,6 @@
-//! The configuration that holds, as `kadabra check` prints it.
+//! The configuration that holds, as `kadabra check --show` prints it.
 
 use std::fmt;
-use std::path::Path;
 
 use super::schema::{Fallback, KEYS, SECTIONS};
 use super::values::{Found, Values};
@@ -9,18 +8,15 @@ use super::values::{Found, Values};
 /// The configuration that holds, as TOML: each value that is not a default with the place it came from, secrets hidden.
 ///
 /// Sections that are not in use and optional keys that are unset are left out.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Effective<'a> {
     pub(super) values: &'a Values,
-    pub(super) file: Option<&'a Path>,
+    pub(super) sources: String,
 }
 
 impl fmt::Display for Effective<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.file {
-            Some(path) => writeln!(f, "# defaults, then {}, then the environment", path.display())?,
-            None => writeln!(f, "# defaults, then the environment; no file was read")?,
-        }
+        writeln!(f, "# {}", self.sources)?;
         for (section, _) in SECTIONS {
             match self.values.chooser(section) {
                 Some((chooser, false)) => {

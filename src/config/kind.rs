@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use config::ValueKind;
+use toml::de::DeValue;
 
-use super::{Secret, nearest, url};
+use super::{Secret, nearest, path, url};
 
 /// The kind and range of a key's value.
 #[derive(Clone, Copy, Debug)]
@@ -74,16 +74,19 @@ pub(super) enum Checked {
 
 impl Kind {
     /// The text of a value from a file, where numbers and flags are written without quotes; the error is a sentence.
-    pub(super) fn text(&self, value: &ValueKind) -> Result<String, String> {
+    pub(super) fn text(&self, value: &DeValue<'_>) -> Result<String, String> {
         match (self, value) {
-            (Self::Number { .. }, ValueKind::I64(number)) => Ok(number.to_string()),
-            (Self::Flag, ValueKind::Boolean(flag)) => Ok(flag.to_string()),
-            (Self::Number { .. } | Self::Flag, ValueKind::String(text)) if self.check(text).is_ok() => {
+            // One that does not fit into 64 bits is left as it is written, and refused by its range.
+            (Self::Number { .. }, DeValue::Integer(number)) => Ok(i64::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| number.as_str().to_owned(), |number| number.to_string())),
+            (Self::Number { .. }, DeValue::Float(number)) => Ok(number.as_str().to_owned()),
+            (Self::Flag, DeValue::Boolean(flag)) => Ok(flag.to_string()),
+            (Self::Number { .. } | Self::Flag, DeValue::String(text)) if self.check(text).is_ok() => {
                 Err(format!("{}, without quotes", self.expected()))
             }
             (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
-            (_, ValueKind::String(text)) => Ok(text.clone()),
-            (Self::Addresses, ValueKind::Array(_)) => list(value).ok_or_else(|| self.expected()),
+            (_, DeValue::String(text)) => Ok(text.as_ref().to_owned()),
+            (Self::Addresses, DeValue::Array(_)) => list(value).ok_or_else(|| self.expected()),
             (Self::Text { .. } | Self::Path | Self::Password, _) => Err(format!("{}, in quotes", self.expected())),
             _ => Err(self.expected()),
         }
@@ -94,18 +97,20 @@ impl Kind {
         let unexpected = || self.expected();
         match *self {
             Self::Text { fits, .. } => fits(text).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected),
-            Self::Path => {
-                (!text.is_empty() && !text.contains('\0')).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected)
-            }
+            Self::Path => path::absolute(text, None).map(Checked::Text),
             Self::Addresses => addresses(text).map(Checked::Addresses).ok_or_else(unexpected),
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
             Self::InfluxdbUrl => url::influxdb(text).map(Checked::Text),
             Self::Duration { min, max } => {
-                // A bare 0 is the one number that humantime takes without a unit.
-                let duration = humantime::parse_duration(text).ok().filter(|_| has_unit(text)).ok_or_else(unexpected)?;
-                let fits = (min..=max).contains(&duration);
-                fits.then_some(Checked::Duration(duration)).ok_or_else(|| format!("expected a duration from {}", self.range()))
+                let beyond = || format!("expected a duration from {}", self.range());
+                let duration = match humantime::parse_duration(text) {
+                    // A bare 0 is the one number that humantime takes without a unit.
+                    Ok(duration) if has_unit(text) => duration,
+                    Err(humantime::DurationError::NumberOverflow) => return Err(beyond()),
+                    _ => return Err(unexpected()),
+                };
+                (min..=max).contains(&duration).then_some(Checked::Duration(duration)).ok_or_else(beyond)
             }
             Self::Size { min, max } => {
                 let ByteSize(bytes) = text.parse().ok().filter(|_| has_unit(text)).ok_or_else(unexpected)?;
@@ -113,7 +118,9 @@ impl Kind {
                 fits.then_some(Checked::Number(bytes)).ok_or_else(|| format!("expected a size from {}", self.range()))
             }
             Self::Number { min, max } => {
-                text.parse().ok().filter(|number| (min..=max).contains(number)).map(Checked::Number).ok_or_else(unexpected)
+                let number = text.parse().ok().filter(|number| (min..=max).contains(number)).map(Checked::Number);
+                let is_float = || text.contains('.') && text.parse::<f64>().is_ok();
+                number.ok_or_else(|| format!("{}{}", self.expected(), if is_float() { ", without a decimal point" } else { "" }))
             }
             Self::Flag => text.parse().map(Checked::Flag).map_err(|_| unexpected()),
             Self::Choice { names, aliases } => {
@@ -131,7 +138,7 @@ impl Kind {
     fn expected(&self) -> String {
         match self {
             Self::Text { expected, .. } => format!("expected {expected}"),
-            Self::Path => "expected the path of a file".to_owned(),
+            Self::Path => format!("expected {}", path::EXPECTED),
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
@@ -150,7 +157,7 @@ impl Kind {
     pub fn takes(&self) -> String {
         match self {
             Self::Text { expected, .. } => (*expected).to_owned(),
-            Self::Path => "the path of a file".to_owned(),
+            Self::Path => path::EXPECTED.to_owned(),
             Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),
             Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
@@ -179,32 +186,33 @@ impl Kind {
         match self {
             Self::Password => quoted("***"),
             Self::RedisUrl | Self::InfluxdbUrl => quoted(&url::shown(text)),
-            Self::Number { .. } if text.parse::<i64>().is_ok() => text.to_owned(),
+            Self::Number { .. } if text.parse::<f64>().is_ok() => text.to_owned(),
             Self::Flag if text.parse::<bool>().is_ok() => text.to_owned(),
             _ => quoted(text),
         }
     }
 
     /// A value as it came from a file, of whatever type, fit to be seen.
-    pub(super) fn shown_value(&self, value: &ValueKind) -> String {
+    pub(super) fn shown_value(&self, value: &DeValue<'_>) -> String {
         match (self, value) {
-            (Self::Password | Self::RedisUrl | Self::InfluxdbUrl, value) if !matches!(value, ValueKind::String(_)) => {
-                quoted("***")
-            }
-            (Self::Number { .. } | Self::Flag, ValueKind::String(text)) => quoted(text),
-            (_, ValueKind::String(text)) => self.shown(text),
-            (Self::Addresses, ValueKind::Array(_)) => list(value).map_or_else(|| "[…]".to_owned(), |text| quoted(&text)),
-            (_, ValueKind::Array(_)) => "[…]".to_owned(),
-            (_, other) => other.to_string(),
+            (Self::Password | Self::RedisUrl | Self::InfluxdbUrl, value) if !value.is_str() => quoted("***"),
+            (Self::Number { .. } | Self::Flag, DeValue::String(text)) => quoted(text),
+            (_, DeValue::String(text)) => self.shown(text),
+            (Self::Addresses, DeValue::Array(_)) => list(value).map_or_else(|| "[…]".to_owned(), |text| quoted(&text)),
+            (_, DeValue::Integer(number)) => number.to_string(),
+            (_, DeValue::Float(number)) => number.as_str().to_owned(),
+            (_, DeValue::Boolean(flag)) => flag.to_string(),
+            (_, DeValue::Datetime(time)) => time.to_string(),
+            (_, DeValue::Array(_)) => "[…]".to_owned(),
+            (_, DeValue::Table(_)) => "{…}".to_owned(),
         }
     }
 }
 
 /// A list of texts as one.
-fn list(value: &ValueKind) -> Option<String> {
-    let ValueKind::Array(items) = value else { return None };
-    let text = |item: &config::Value| if let ValueKind::String(text) = &item.kind { Some(text.clone()) } else { None };
-    Some(items.iter().map(text).collect::<Option<Vec<_>>>()?.join(", "))
+fn list(value: &DeValue<'_>) -> Option<String> {
+    let items = value.as_array()?.iter().map(|item| item.get_ref().as_str());
+    Some(items.collect::<Option<Vec<_>>>()?.join(", "))
 }
 
 fn addresses(text: &str) -> Option<Vec<SocketAddr>> {

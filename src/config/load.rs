@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::effective::Effective;
 use super::error::{ConfigErrors, Problem};
+use super::kind::quoted;
 use super::schema::find;
 use super::values::{Host, Values};
 use super::{Settings, contradictions, password_file, settings, source};
@@ -23,10 +24,22 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Where the configuration comes from, from the weakest to the strongest, for people.
+    #[must_use]
+    pub fn sources(&self) -> String {
+        let file = match &self.file {
+            Some(path) => format!("then {}", path.display()),
+            None => format!("no file, since there is no {DEFAULT_FILE}"),
+        };
+        let variables = self.values.variables().join(", ");
+        let environment = if variables.is_empty() { String::new() } else { format!(", then the environment ({variables})") };
+        format!("built-in defaults, {file}{environment}")
+    }
+
     /// The configuration that holds, as TOML, with where each value came from and without secrets.
     #[must_use]
     pub fn effective(&self) -> Effective<'_> {
-        Effective { values: &self.values, file: self.file.as_deref() }
+        Effective { values: &self.values, sources: self.sources() }
     }
 }
 
@@ -62,14 +75,14 @@ where
     K: Into<OsString>,
     V: Into<OsString>,
 {
-    let mut problems = Vec::new();
-    let path = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
-    let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, &mut problems));
     let environment: Vec<(OsString, OsString)> =
         environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let home = source::absolute_path("HOME", &environment);
+    let mut problems = Vec::new();
+    let path = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
+    let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, home.as_deref(), &mut problems));
     let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state: state_folder(&environment) };
-    let from_environment = source::environment(environment, &mut problems);
-
+    let from_environment = source::environment(&environment, home.as_deref(), &mut problems);
     let merged = Values::merge(&host, [from_file.as_deref().unwrap_or_default(), &from_environment]);
     let values = match merged {
         Ok(values) => values,
@@ -79,7 +92,7 @@ where
         }
     };
     problems.extend(unusable_host_name(&values));
-    problems.extend(no_place_for_the_queue(&values));
+    problems.extend(no_place_for_the_queue(&values, &environment));
     // Of a file that cannot be read nobody knows what its values would contradict.
     if from_file.is_some() {
         problems.extend(contradictions::all(&values));
@@ -114,22 +127,32 @@ fn unusable_host_name(values: &Values) -> Option<Problem> {
 
 /// Where a program that was started like this one keeps its state: systemd says so, or the XDG Base Directory Specification.
 fn state_folder(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        let (_, value) = environment.iter().find(|(other, _)| other == name)?;
-        // systemd's may be several, with colons between.
-        let path = PathBuf::from(value.to_str()?.split(':').next()?);
-        path.is_absolute().then_some(path)
-    };
-    absolute("STATE_DIRECTORY").or_else(|| {
+    let absolute = |name: &str| source::absolute_path(name, environment);
+    of_systemd(environment).map(PathBuf::from).or_else(|| {
         let home = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
         Some(home.join("kadabra"))
     })
 }
 
-fn no_place_for_the_queue(values: &Values) -> Option<Problem> {
-    let path = values.found("channel.embedded.path").filter(|found| values.uses("channel.embedded") && found.is_unset())?;
-    let sentence = "expected the path of a file, since none of STATE_DIRECTORY, XDG_STATE_HOME and HOME says where state is kept";
-    Some(Problem::at("environment", sentence).key(path.key.path))
+/// The first of the folders, with colons between them, that systemd has made for the state of a unit.
+fn of_systemd(environment: &[(OsString, OsString)]) -> Option<&str> {
+    let (_, value) = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY")?;
+    value.to_str()?.split(':').next().filter(|folder| !folder.is_empty())
+}
+
+fn no_place_for_the_queue(values: &Values, environment: &[(OsString, OsString)]) -> Option<Problem> {
+    let path = values.found("channel.embedded.path").filter(|_| values.uses("channel.embedded"))?;
+    let relative = of_systemd(environment).filter(|folder| !folder.starts_with('/') && path.place.is_none());
+    if let Some(folder) = relative {
+        // systemd's never is, so somebody else has set it.
+        let place = format!("STATE_DIRECTORY = {}", quoted(folder));
+        return Some(Problem::at(place, "expected an absolute path; a relative one would depend on where the agent is started"));
+    }
+    let sentence = format!(
+        "expected {}, since none of STATE_DIRECTORY, XDG_STATE_HOME and HOME says where state is kept",
+        super::path::EXPECTED
+    );
+    path.is_unset().then(|| Problem::at("environment", sentence).key(path.key.path))
 }
 
 #[cfg(test)]

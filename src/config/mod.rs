@@ -1,7 +1,7 @@
 //! Sources -> merged -> validated [`Settings`]. Nobody else reads files or the environment.
 //!
-//! [`schema`] knows every key once. `source` reads a file and the environment and checks each by itself, `values` merges them over
-//! the defaults, `contradictions` judges what only shows when all is known, `settings` makes the [`Settings`]. All that is wrong comes
+//! [`schema`] knows every key once. `source` reads a file and the environment and checks each by itself, `path` knows the one rule
+//! for paths, `values` merges them over the defaults, `contradictions` judges what only shows when all is known, `settings` makes the [`Settings`]. All that is wrong comes
 //! back at once, as [`ConfigErrors`]; all that is right can be printed, as [`Effective`].
 
 mod contradictions;
@@ -12,10 +12,15 @@ mod kind;
 mod load;
 mod nearest;
 mod password_file;
+pub(crate) mod path;
+mod place;
+mod python_agent;
 pub mod schema;
 mod secret;
+mod service_links;
 mod settings;
 mod source;
+mod syntax;
 mod url;
 mod values;
 
@@ -25,6 +30,11 @@ pub use error::{ConfigErrors, Problem};
 pub use load::{DEFAULT_FILE, Loaded, load, load_or};
 pub use password_file::password_in;
 pub use secret::Secret;
+
+/// Whether a Redis client can use a URL, as `channel.redis.url` must be; the error is a sentence.
+pub(crate) fn check_redis_url(text: &str) -> Result<(), String> {
+    url::redis(text)
+}
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -1,21 +1,23 @@
 //! What a file and the environment say, each checked by itself: shape, names and values. Merging is not done here.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use config::{FileFormat, Format as _, Map, Value, ValueKind};
+use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
 use super::kind::Kind;
-use super::nearest;
+use super::place::Place;
+use super::python_agent;
 use super::schema::{self, Fallback, KEYS, Key, PREFIX, SECTIONS};
+use super::service_links::is_service_link;
+use super::{nearest, path, syntax};
 
 /// What one source says of a key.
 pub(super) struct Said {
     pub(super) key: &'static Key,
     pub(super) what: What,
-    /// The file's path or the variable's name.
-    pub(super) place: String,
+    pub(super) place: Place,
 }
 
 pub(super) enum What {
@@ -27,117 +29,119 @@ pub(super) enum What {
     Wrong,
 }
 
-/// Reads a file; `None` if it cannot be read or is not TOML.
-pub(super) fn file(path: &Path, problems: &mut Vec<Problem>) -> Option<Vec<Said>> {
-    let place = path.display().to_string();
+/// Reads a file; `None` if it cannot be read or is not TOML. `home` is what `~` in a path stands for.
+pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Vec<Said>> {
+    let shown = path.display().to_string();
     let text = match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
                 let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
                 let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-                problems.push(Problem::at(place, format!("line {line}: expected UTF-8 text")));
+                problems.push(Problem::at(format!("{shown}, line {line}"), "expected UTF-8 text"));
                 return None;
             }
         },
         Err(error) => {
-            problems.push(Problem::at(place, format!("cannot be read: {error}")));
+            problems.push(Problem::at(shown, format!("cannot be read: {error}")));
             return None;
         }
     };
-    match FileFormat::Toml.parse(Some(&place), &text) {
+    match DeTable::parse(&text) {
         Ok(table) => {
-            let mut reading = Reading { place, said: Vec::new(), problems };
-            reading.table("", &table);
+            let mut reading = Reading { path: &shown, text: &text, home, said: Vec::new(), problems };
+            reading.table("", table.get_ref());
             Some(reading.said)
         }
         Err(error) => {
-            problems.push(Problem::at(place, syntax(&error.to_string())));
+            let (line, sentence) = syntax::error(&text, &error);
+            problems.push(Problem::at(format!("{shown}, line {line}"), sentence));
             None
         }
     }
 }
 
-/// Where and why a text is not TOML, from a parser's message that quotes the line, which may hold a password.
-fn syntax(message: &str) -> String {
-    let mut lines = message.lines();
-    match lines.next().and_then(|first| first.strip_prefix("TOML parse error at ")) {
-        // A gutter, the line and a row of carets, then the reason.
-        Some(position) => {
-            let reason = lines.skip(3).collect::<Vec<_>>().join(", ");
-            // What a word without quotes is taken for.
-            let unquoted = ["`inf`", "`nan`", "`true`", "`false`"].iter().any(|word| reason.ends_with(word));
-            format!("not TOML at {position}: {reason}{}", if unquoted { "; text stands in quotes" } else { "" })
-        }
-        // Only a number can still be wrong when the text is TOML, and then the parser does not say where.
-        None => "a number in it does not fit into 64 bits".to_owned(),
-    }
-}
-
 struct Reading<'a> {
-    place: String,
+    path: &'a str,
+    text: &'a str,
+    home: Option<&'a Path>,
     said: Vec<Said>,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Reading<'_> {
-    fn table(&mut self, section: &str, table: &Map<String, Value>) {
+    fn table(&mut self, section: &str, table: &DeTable<'_>) {
         let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.as_str());
+        entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
-            let path = if section.is_empty() { spelled(name) } else { format!("{section}.{}", spelled(name)) };
-            match (schema::find(&path), &value.kind) {
-                (Some(key), ValueKind::Table(_)) => self.wrong(key, "expected a key, not a section"),
-                (Some(key), kind) => self.value(key, kind),
-                (None, ValueKind::Table(inner)) if is_section(&path) => self.table(&path, inner),
-                (None, ValueKind::Table(_)) => self.unknown_section(&path),
+            let place = Place::in_file(self.path, self.text, name.span().start);
+            let name = spelled(name.get_ref());
+            let path = if section.is_empty() { name } else { format!("{section}.{name}") };
+            match (schema::find(&path), value.get_ref()) {
+                (Some(key), value) => self.value(key, value, place),
+                (None, DeValue::Table(inner)) if is_section(&path) => self.table(&path, inner),
+                (None, DeValue::Table(_)) => self.problem(&place, &format!("[{path}]"), unknown_section(&path)),
                 (None, _) if is_section(&path) => {
                     let example = KEYS.iter().find(|key| key.section() == path).map_or("", Key::name);
-                    self.problem(&path, format!("expected a section, [{path}] with keys such as {example}"));
+                    self.problem(&place, &path, format!("expected a section, [{path}] with keys such as {example}"));
                 }
-                (None, _) => self.unknown_key(section, &path),
+                (None, _) => self.problem(&place, &path, unknown_key(section, &path)),
             }
         }
     }
 
-    fn value(&mut self, key: &'static Key, value: &ValueKind) {
-        let text = key.kind.text(value).and_then(|text| key.kind.check(&text).map(|_| text));
+    fn value(&mut self, key: &'static Key, value: &DeValue<'_>, place: Place) {
+        let text = match value {
+            DeValue::Table(_) => Err(format!("expected a value, not a section; {} takes {}", key.name(), key.kind.takes())),
+            value => key.kind.text(value).and_then(|text| accepted(key, text, self.home)),
+        };
         let what = match text {
             Ok(text) => What::Value(text),
             Err(sentence) => {
-                let problem = Problem::at(&self.place, sentence).key(key.path).value(key.kind.shown_value(value));
-                self.problems.push(problem);
+                let problem = Problem::at(place.to_string(), sentence).key(key.path);
+                let shown = !value.is_table();
+                self.problems.push(if shown { problem.value(key.kind.shown_value(value)) } else { problem });
                 What::Wrong
             }
         };
-        self.said.push(Said { key, what, place: self.place.clone() });
+        self.said.push(Said { key, what, place });
     }
 
-    fn wrong(&mut self, key: &'static Key, sentence: &str) {
-        self.problem(key.path, sentence.to_owned());
-        self.said.push(Said { key, what: What::Wrong, place: self.place.clone() });
+    fn problem(&mut self, place: &Place, key: &str, sentence: String) {
+        self.problems.push(Problem::at(place.to_string(), sentence).key(key));
     }
+}
 
-    fn unknown_key(&mut self, section: &str, path: &str) {
-        let hint = match nearest::path(path, &paths()) {
-            Some(name) => format!("did you mean {name}?"),
-            None if section.is_empty() => format!("the sections are {}", section_names()),
-            None => format!("[{section}] has {}", names_in(section)),
-        };
-        self.problem(path, format!("unknown key; {hint}"));
+/// The text that holds for a key, if the key takes it.
+fn accepted(key: &Key, text: String, home: Option<&Path>) -> Result<String, String> {
+    if matches!(key.kind, Kind::Path) {
+        return path::absolute(&text, home);
     }
+    key.kind.check(&text).map(|_| text)
+}
 
-    fn unknown_section(&mut self, path: &str) {
-        let names: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
-        let hint = match nearest::path(path, &names) {
-            Some(name) => format!("did you mean [{name}]?"),
-            None => format!("the sections are {}", section_names()),
-        };
-        self.problem(&format!("[{path}]"), format!("unknown section; {hint}"));
+fn unknown_key(section: &str, path: &str) -> String {
+    if let Some(meant) = python_agent::instead_of(path) {
+        return format!("unknown key; {meant}");
     }
+    match nearest::path(path, &paths()).as_slice() {
+        [] if section.is_empty() => format!("unknown key; the sections are {}", section_names()),
+        [] => format!("unknown key; [{section}] has {}", names_in(section)),
+        names => format!("unknown key; did you mean {}?", names.join(" or ")),
+    }
+}
 
-    fn problem(&mut self, key: &str, sentence: String) {
-        self.problems.push(Problem::at(&self.place, sentence).key(key));
+fn unknown_section(path: &str) -> String {
+    if let Some(meant) = python_agent::instead_of(path) {
+        return format!("unknown section; {meant}");
+    }
+    let names: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
+    match nearest::path(path, &names).as_slice() {
+        [] => format!("unknown section; the sections are {}", section_names()),
+        names => format!(
+            "unknown section; did you mean {}?",
+            names.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(" or ")
+        ),
     }
 }
 
@@ -163,56 +167,64 @@ fn section_names() -> String {
     SECTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads every variable whose name starts with [`PREFIX`], but for Kubernetes' own.
+/// Reads every variable whose name starts with [`PREFIX`], but for those of [`is_service_link`]. `home` is what `~` in a path
+/// stands for.
 ///
 /// A variable is the key's path in capitals, with two underscores for each dot. An empty one unsets an optional key, whatever the
 /// file says; for any other key it is a problem.
-pub(super) fn environment<K, V>(variables: impl IntoIterator<Item = (K, V)>, problems: &mut Vec<Problem>) -> Vec<Said>
-where
-    K: Into<OsString>,
-    V: Into<OsString>,
-{
-    let mut ours: Vec<(String, OsString)> = variables
-        .into_iter()
-        .map(|(name, value)| (name.into().to_string_lossy().into_owned(), value.into()))
-        .filter(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name))
+pub(super) fn environment(variables: &[(OsString, OsString)], home: Option<&Path>, problems: &mut Vec<Problem>) -> Vec<Said> {
+    let mut ours: Vec<(String, &OsString)> = variables
+        .iter()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, value)| name.starts_with(PREFIX) && !is_service_link(name, value))
         .collect();
     ours.sort();
-    ours.into_iter().filter_map(|(name, value)| variable(name, value, problems)).collect()
+    ours.into_iter().filter_map(|(name, value)| variable(&name, value, home, problems)).collect()
 }
 
-/// What Kubernetes puts into every container's environment for a Service that is called kadabra.
-fn is_service_link(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
-    rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || rest == "PORT" || rest.starts_with("PORT_")
+/// The path in a variable of the environment that is not ours; a relative one says nothing.
+pub(super) fn absolute_path(name: &str, variables: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let (_, value) = variables.iter().find(|(other, _)| other == name)?;
+    Some(PathBuf::from(value)).filter(|path| path.is_absolute())
 }
 
-fn variable(name: String, value: OsString, problems: &mut Vec<Problem>) -> Option<Said> {
+fn variable(name: &str, value: &OsString, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Said> {
     let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
-        let path = name.strip_prefix(PREFIX).unwrap_or_default().replace("__", ".");
-        let hint = nearest::path(&path, &paths()).and_then(schema::find).map_or_else(
-            || format!("a variable is {PREFIX}, a key's path in capitals and __ for each dot, such as {PREFIX}LOG__LEVEL"),
-            |key| format!("did you mean {}?", key.variable()),
-        );
-        problems.push(Problem::at(name.escape_debug().to_string(), format!("unknown variable; {hint}")));
+        problems.push(Problem::at(name.escape_debug().to_string(), format!("unknown variable; {}", instead_of_variable(name))));
         return None;
     };
-    let wrong = |sentence| Problem::at(&name, sentence).key(key.path);
-    let what = match value.into_string().map(|text| listed(key, text)) {
-        Ok(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => What::Unset,
-        Ok(text) => match key.kind.check(&text) {
-            Ok(_) => What::Value(text),
-            Err(sentence) => {
-                problems.push(wrong(sentence).value(key.kind.shown(&text)));
-                What::Wrong
+    let wrong = |sentence| Problem::at(name, sentence).key(key.path);
+    let what = match value.to_str().map(|text| listed(key, text.to_owned())) {
+        Some(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => What::Unset,
+        Some(text) => {
+            let shown = key.kind.shown(&text);
+            match accepted(key, text, home) {
+                Ok(text) => What::Value(text),
+                Err(sentence) => {
+                    problems.push(wrong(sentence).value(shown));
+                    What::Wrong
+                }
             }
-        },
-        Err(_) => {
+        }
+        None => {
             problems.push(wrong("expected UTF-8 text".to_owned()));
             What::Wrong
         }
     };
-    Some(Said { key, what, place: name })
+    Some(Said { key, what, place: Place::variable(name) })
+}
+
+fn instead_of_variable(name: &str) -> String {
+    let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+    if let Some(meant) = python_agent::instead_of(rest) {
+        return meant;
+    }
+    let names = nearest::path(&rest.replace("__", "."), &paths());
+    let variables: Vec<_> = names.into_iter().filter_map(schema::find).map(Key::variable).collect();
+    if variables.is_empty() {
+        return format!("a variable is {PREFIX}, a key's path in capitals and __ for each dot, such as {PREFIX}LOG__LEVEL");
+    }
+    format!("did you mean {}?", variables.join(" or "))
 }
 
 /// What a file would have as a list, such as `[]`, as text of the same meaning. An address in brackets is no such list.
@@ -220,7 +232,5 @@ fn listed(key: &Key, text: String) -> String {
     if !matches!(key.kind, Kind::Addresses) || !text.starts_with('[') {
         return text;
     }
-    let table = FileFormat::Toml.parse(None, &format!("list = {text}")).ok();
-    let list = table.and_then(|table| key.kind.text(&table.get("list")?.kind).ok());
-    list.unwrap_or(text)
+    DeValue::parse(&text).ok().and_then(|list| key.kind.text(list.get_ref()).ok()).unwrap_or(text)
 }

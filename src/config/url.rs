@@ -16,6 +16,13 @@ pub(super) fn redis(text: &str) -> Result<(), String> {
     if !socket && url.host().is_none() {
         return Err("expected a URL with a host such as redis://localhost:6379/0".to_owned());
     }
+    // unix://run/redis.sock has a host called run; ~ is what a shell makes of it, and nobody is one here.
+    let is_absolute = url.host_str().is_none_or(str::is_empty) && url.path().len() > 1 && !url.path().starts_with("/~");
+    if socket && !is_absolute {
+        return Err(
+            "expected the absolute path of a socket after unix://, so three slashes, as in unix:///run/redis.sock".to_owned()
+        );
+    }
     // A parameter that the client does not know it would ignore.
     if url.query_pairs().any(|(name, _)| !parameters.contains(&name.as_ref())) {
         return Err(format!("expected no parameters but {}", parameters.join(", ")));
@@ -135,6 +142,10 @@ mod tests {
             "redis://localhost:99999",
             "redis://0.0.0.0",
             "unix://host/path",
+            "unix://run/redis.sock",
+            "unix://~/redis.sock",
+            "unix:///~/redis.sock",
+            "unix:///",
             "unix:///run/redis.sock?db=x",
         ] {
             assert!(redis(bad).is_err(), "{bad}");

@@ -1,12 +1,12 @@
 //! What holds for each key after built-in defaults < file < environment, and who said so.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use config::{Config, ConfigError};
 
 use super::kind::Checked;
+use super::place::Place;
 use super::schema::{self, Fallback, KEYS, Key};
 use super::source::{Said, What};
 
@@ -40,39 +40,54 @@ pub(super) struct Found {
     pub(super) key: &'static Key,
     /// What its key accepts; absent for an optional key that nobody set.
     pub(super) text: Option<String>,
-    /// The file or the variable; absent for a default.
-    pub(super) place: Option<String>,
+    /// Absent for a default.
+    pub(super) place: Option<Place>,
     /// Whether a source said something wrong, so that nothing can be concluded from the value.
     wrong: bool,
 }
 
 impl Values {
-    /// Merges what the sources said, the later over the earlier, over the defaults.
+    /// What the sources said, the later over the earlier, over the defaults.
+    ///
+    /// # Errors
+    /// When the path of a key is none, which no source can cause.
     pub(super) fn merge(host: &Host, sources: [&[Said]; 2]) -> Result<Self, ConfigError> {
-        let mut builder = Config::builder().add_source(Layer::defaults(host));
-        for said in sources {
-            builder = builder.add_source(Layer::said(host, said));
+        let mut merged = Config::builder();
+        for key in KEYS {
+            merged = merged.set_default(key.path, host.default(key))?;
         }
-        let merged = builder.build()?.collect()?;
-        let wrong = |key: &Key| {
-            sources.iter().copied().flatten().any(|said| said.key.path == key.path && matches!(said.what, What::Wrong))
+        let mut places = BTreeMap::new();
+        let mut wrong = BTreeSet::new();
+        for Said { key, what, place } in sources.into_iter().flatten() {
+            match what {
+                What::Value(text) => {
+                    merged = merged.set_override(key.path, text.as_str())?;
+                    places.insert(key.path, place);
+                }
+                What::Unset => {
+                    merged = merged.set_override(key.path, host.default(key))?;
+                    places.remove(key.path);
+                }
+                What::Wrong => drop(wrong.insert(key.path)),
+            }
+        }
+        let merged = merged.build()?;
+        let found = |key: &'static Key| {
+            let place = places.get(key.path).map(|place| (*place).clone());
+            let text = merged.get::<Option<String>>(key.path)?;
+            Ok((key.path, Found { key, text, place, wrong: wrong.contains(key.path) }))
         };
-        Ok(Self(
-            KEYS.iter()
-                .map(|key| {
-                    let value = at(&merged, key.path);
-                    let text =
-                        value.and_then(|value| if let ValueKind::String(text) = &value.kind { Some(text.clone()) } else { None });
-                    let place = value.and_then(|value| value.origin().map(str::to_owned));
-                    (key.path, Found { key, text, place, wrong: wrong(key) })
-                })
-                .collect(),
-        ))
+        KEYS.iter().map(found).collect::<Result<_, _>>().map(Self)
     }
 
     /// What was found for a key of the schema.
     pub(super) fn found(&self, path: &str) -> Option<&Found> {
         self.0.get(path)
+    }
+
+    /// The variables of the environment that hold.
+    pub(super) fn variables(&self) -> Vec<&str> {
+        self.0.values().filter_map(|found| found.place.as_ref()?.as_variable()).collect()
     }
 
     /// The value of a key, unless it is unset, wrong or of another type.
@@ -91,55 +106,6 @@ impl Values {
         let (parent, name) = section.rsplit_once('.')?;
         let key = schema::find(&format!("{parent}.type"))?;
         Some((key, self.get::<String>(key.path).is_some_and(|chosen| chosen == name)))
-    }
-}
-
-fn at<'a>(table: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    match path.split_once('.') {
-        None => table.get(path),
-        Some((section, rest)) => match &table.get(section)?.kind {
-            ValueKind::Table(inner) => at(inner, rest),
-            _ => None,
-        },
-    }
-}
-
-/// One source in the form that the merger takes. Passwords pass through it, so it does not print.
-#[derive(Clone)]
-struct Layer(Map<String, Value>);
-
-impl Layer {
-    fn defaults(host: &Host) -> Self {
-        let default = |key: &Key| Some((key.path.to_owned(), Value::from(host.default(key)?)));
-        Self(KEYS.iter().filter_map(default).collect())
-    }
-
-    fn said(host: &Host, said: &[Said]) -> Self {
-        let value = |said: &Said| match (&said.what, said.key.default) {
-            (What::Value(text), _) => Some((said.key.path.to_owned(), Value::new(Some(&said.place), text.as_str()))),
-            (What::Unset, Fallback::Unset(_)) => Some((said.key.path.to_owned(), Value::new(Some(&said.place), ValueKind::Nil))),
-            (What::Unset, Fallback::HostName | Fallback::StateFile(_)) => {
-                Some((said.key.path.to_owned(), host.default(said.key).map_or_else(|| Value::from(ValueKind::Nil), Value::from)))
-            }
-            (What::Unset, Fallback::Is(_)) | (What::Wrong, _) => None,
-        };
-        Self(said.iter().filter_map(value).collect())
-    }
-}
-
-impl fmt::Debug for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Layer(***)")
-    }
-}
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        Ok(self.0.clone())
     }
 }
 

@@ -113,7 +113,7 @@ impl Conditions {
         let who = Condition::Threat(*threat);
         let mut conditions = self.lock();
         let begun = conditions.entry(who).or_default().begin(Instant::now(), what, Some(mend));
-        let log = self.log.new(o!("who" => who.name()));
+        let log = self.log.new(o!("condition" => who.name()));
         match begun {
             Begun::Silent => {}
             Begun::New => warn!(log, "{}", what; "now" => now, "mend" => mend),
@@ -122,7 +122,7 @@ impl Conditions {
     }
 
     fn say<T: SendSyncRefUnwindSafeKV + 'static>(&self, who: Condition, what: &str, mend: Option<&str>, more: OwnedKV<T>) {
-        let log = self.log.new(o!("who" => who.name())).new(more);
+        let log = self.log.new(o!("condition" => who.name())).new(more);
         match mend {
             Some(mend) => error!(log, "{}", what; "mend" => mend),
             None => warn!(log, "{}", what),
@@ -135,10 +135,10 @@ impl Conditions {
         let ended = conditions.get_mut(&who).and_then(|memory| memory.end(Instant::now()));
         if let Some(Ended { lasted, attempts }) = ended {
             if who.is_warning() {
-                info!(self.log, "{}: the warning is over, after {}", who, for_people(lasted); "who" => who.name());
+                info!(self.log, "{}: the warning is over, after {}", who, for_people(lasted); "condition" => who.name());
                 return;
             }
-            info!(self.log, "{} works again, after {}", who, for_people(lasted); "who" => who.name(), "attempts" => attempts);
+            info!(self.log, "{} works again, after {}", who, for_people(lasted); "condition" => who.name(), "attempts" => attempts);
         }
     }
 

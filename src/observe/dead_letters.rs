@@ -8,8 +8,12 @@ use tokio::time::Instant;
 use crate::{channel::DeadLetter, sparingly::Sparingly};
 
 /// Says that messages were set aside, however many there are, in few lines.
-#[derive(Debug, Default)]
-pub struct DeadLetterSayings(Mutex<Sayings>);
+#[derive(Debug)]
+pub struct DeadLetterSayings {
+    /// The command that shows them.
+    look: String,
+    sayings: Mutex<Sayings>,
+}
 
 #[derive(Debug, Default)]
 struct Sayings {
@@ -29,6 +33,12 @@ impl Sayings {
 }
 
 impl DeadLetterSayings {
+    /// `look` is how somebody who has nothing but this agent and its channel sees them.
+    #[must_use]
+    pub fn new(look: String) -> Self {
+        Self { look, sayings: Mutex::default() }
+    }
+
     /// So many were set aside within the channel, since they are too large.
     pub fn note_too_large(&self, count: usize, log: &Logger) {
         self.say(count, "it is larger than channel.redis.max_message_bytes", log);
@@ -44,10 +54,10 @@ impl DeadLetterSayings {
     }
 
     fn say(&self, count: usize, because: &str, log: &Logger) {
-        let mut sayings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sayings = self.sayings.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((count, because)) = sayings.note(count, because, Instant::now()) {
             warn!(log, "messages were set aside as dead letters"; "messages" => count, "the_newest_because" => because,
-                "mend" => "look at them in the channel, as the README tells; the rest of each was published");
+                "mend" => format!("look at them ({}); what else was in them is published", self.look));
         }
     }
 }

@@ -4,7 +4,10 @@ use std::fmt;
 
 use slog::{KV, Logger, Record, Serializer, error, info};
 
-use crate::channel::{Accepted, Backlog, Tally};
+use crate::{
+    channel::{Accepted, Backlog, Tally},
+    plural::{count, either},
+};
 
 /// A [`Tally`] to be said, with what waits as far as that is known otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,12 @@ impl fmt::Display for Ledger {
             }
         }
         if letters_dropped > 0 {
-            write!(f, "; {letters_dropped} dead letters were dropped for newer ones")?;
+            write!(
+                f,
+                "; {} {} dropped for newer ones",
+                count(letters_dropped, "dead letter"),
+                either(letters_dropped, "was", "were")
+            )?;
         }
         if !self.0.balances() {
             write!(f, "; this does not balance: {} to be accounted for, {} are", self.0.due(), self.0.accounted_for())?;

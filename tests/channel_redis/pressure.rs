@@ -122,7 +122,7 @@ fn a_full_set_of_dead_letters_is_told_of() {
             if let [warning] = warnings.as_slice() {
                 assert_eq!(warning.threat, Threat::DeadLetters);
                 assert!(warning.now.ends_with(&format!("this agent has dropped {dropped}")), "{warning:?}");
-                assert!(warning.mend.contains("XREVRANGE {kadabra_queue}:dead"), "{warning:?}");
+                assert!(warning.mend.contains("XREVRANGE '{kadabra_queue}:dead'"), "{warning:?}");
             }
         }
     });

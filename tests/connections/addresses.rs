@@ -62,7 +62,7 @@ fn an_import_reaches_a_redis_behind_a_dead_address() {
         import
     });
     assert_eq!(code, Some(0), "{moved}");
-    assert!(moved.contains("1 messages and 0 dead letters were moved"), "{moved}");
+    assert!(moved.contains("1 message and 0 dead letters were moved"), "{moved}");
 }
 
 #[test]

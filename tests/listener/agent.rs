@@ -255,7 +255,8 @@ fn a_queue_that_is_full_is_said_at_once_by_the_log_by_check_and_by_who_sends() {
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
-    let (_, said) = run(&["check", "--online"]);
+    let (code, said) = run(&["check", "--online"]);
+    assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("warning: refusals: the agent refuses what clients push (queue_full)"), "{said}");
     assert!(said.contains("has little room left"), "{said}");
     let (code, said) = run(&["send", "--count", "a", "--metadata", &format!("a={}", &text[..100_000])]);

@@ -135,7 +135,7 @@ impl Agent {
     /// Waits for the line that says that the `channel` or the `publisher` cannot go on.
     pub(crate) fn wait_condition(&self, who: &str) -> Value {
         wait_for(&format!("a line of the log that says why the {who} cannot go on"), PATIENCE, || {
-            self.log_lines().into_iter().find(|line| line["who"] == who && line["level"] != "INFO")
+            self.log_lines().into_iter().find(|line| line["condition"] == who && line["level"] != "INFO")
         })
     }
 

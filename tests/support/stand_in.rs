@@ -97,16 +97,6 @@ pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Reply {
     Reply::Bytes(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
 }
 
-/// What the server at `url` answers to a request; closes without an answer when there is none.
-pub(crate) fn forward(request: &str, url: &str) -> Reply {
-    let (head, body) = request.split_once("\r\n\r\n").unwrap();
-    let path = head.split(' ').nth(1).unwrap();
-    let forwarded = ureq::post([url, path].concat()).config().http_status_as_error(false).build().send(body);
-    let Ok(mut answered) = forwarded else { return Reply::Last(Vec::new()) };
-    let body = answered.body_mut().read_to_string().unwrap();
-    answer(&answered.status().to_string(), "", &body)
-}
-
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, reads: &dyn Fn(usize) -> bool, answers: &Answers) -> Option<()> {
     loop {
         let (mut request, length) = read_head(&mut stream)?;

@@ -37,6 +37,10 @@ impl Channel for Memory {
         &self.book
     }
 
+    fn look_at_dead_letters(&self) -> String {
+        "in memory".to_owned()
+    }
+
     async fn open(&self) -> Result<String, ChannelError> {
         Ok("memory".to_owned())
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
-use config::{Config, File};
+use toml::de::{DeTable, DeValue};
 
 use super::case::Case;
 
@@ -33,14 +33,19 @@ impl Record {
 
     pub(crate) fn read() -> Self {
         let path = path();
-        let file = Config::builder().add_source(File::from(path.as_path())).build();
-        let file = file.unwrap_or_else(|error| panic!("{} cannot be read: {error}; write it with --write", path.display()));
-        let made_with = file.get("made_with").expect("the file says what it was made with");
-        let count = |case: Case| file.get(&["per_message.", case.name()].concat());
-        Self {
-            made_with,
-            counts: Case::ALL.map(|case| count(case).unwrap_or_else(|error| panic!("{}: {error}", path.display()))),
-        }
+        let unreadable = |why: &dyn std::fmt::Display| format!("{} cannot be read: {why}; write it with --write", path.display());
+        let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}", unreadable(&why)));
+        let file = DeTable::parse(&text).unwrap_or_else(|why| panic!("{}", unreadable(&why)));
+        let section = |name: &str| file.get_ref().get(name).and_then(|section| section.get_ref().as_table());
+        let made_with = section("made_with").expect("the file says what it was made with").iter();
+        let made_with =
+            made_with.map(|(name, value)| (name.get_ref().to_string(), value.get_ref().as_str().unwrap_or("").to_owned()));
+        let counts = section("per_message").expect("the file has the counts");
+        let count = |case: Case| match counts.get(case.name()).map(|count| count.get_ref()) {
+            Some(DeValue::Integer(count)) => count.as_str().parse().expect("a count is a number"),
+            _ => panic!("{}: {} is missing", path.display(), case.name()),
+        };
+        Self { made_with: made_with.collect(), counts: Case::ALL.map(count) }
     }
 
     pub(crate) fn write(&self) {

@@ -205,9 +205,11 @@ impl Cause {
             ),
             Self::NoPassword => format!("clients were cut off, since they had not said the password after {timeout}"),
             Self::Crowded => "clients were cut off, since they had not said the password, and others came".to_owned(),
-            Self::Http => "possible attack: clients spoke HTTP to the channel, as when a web page makes its reader's browser do \
-                           so; they were cut off"
-                .to_owned(),
+            Self::Http => {
+                "clients spoke HTTP to the channel and were cut off: a health check or a browser that takes it for a web \
+                           server, or a web page that has its reader's browser push here"
+                    .to_owned()
+            }
             Self::Garbage => "clients were cut off, since they sent what a Redis does not understand either".to_owned(),
             Self::TooSlow => {
                 "clients were cut off, since they went on too slowly with large commands for whose memory others waited"

@@ -43,7 +43,7 @@ use super::{
     Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure,
     Recovered, Settlement, Tally, redis::StoredLetter,
 };
-use crate::config;
+use crate::{config, plural::messages_wait};
 
 /// A queue in a file as a channel.
 #[derive(Debug)]
@@ -161,11 +161,15 @@ impl Channel for EmbeddedChannel {
         self.store.settings().lease
     }
 
+    fn look_at_dead_letters(&self) -> String {
+        pressure::look_at_dead_letters(&self.store.settings().path)
+    }
+
     async fn open(&self) -> Result<String, ChannelError> {
         let (path, messages) = self.store.open()?;
         let path = path.display();
         let queue = match messages {
-            Some(messages) => format!("the queue in {path}, where {messages} messages wait"),
+            Some(messages) => format!("the queue in {path}, where {}", messages_wait(messages)),
             None => format!("the queue in {path}, once its disk has room to open it"),
         };
         let Some(gate) = &self.gate else { return Ok(queue) };

@@ -1,6 +1,9 @@
 //! How the queue stands, and what of that an operator should know before pushes are refused.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 
@@ -12,6 +15,7 @@ use super::{
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
+    plural::{count, either},
     quote::quote,
 };
 
@@ -21,11 +25,11 @@ const SHORT_OF_ROOM: u64 = 80;
 /// See [`Channel::pressure`].
 pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
     let facts = Facts {
-        path: channel.store.settings().path.display().to_string(),
+        path: channel.store.settings().path.clone(),
         standing: channel.store.standing_now().await?,
         letters_dropped: Some(channel.book().tally().letters_dropped),
     };
-    Ok(Pressure { warnings: facts.warnings(patience), unknown: Vec::new() })
+    Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })
 }
 
 /// How the queue of a running agent stands, by the section `kadabra` of its INFO.
@@ -51,7 +55,7 @@ pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patien
         unsafe_because: text("unsafe_because").zip(text("unsafe_mend")),
         broken: field("broken").is_some(),
     };
-    let facts = Facts { path: settings.path.display().to_string(), standing: standing.clone(), letters_dropped: None };
+    let facts = Facts { path: settings.path.clone(), standing: standing.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
     let lasting: Vec<&str> = field("refusing").into_iter().flat_map(|names| names.split(',')).collect();
     let limits = Limits::from(&server::Settings::from(settings));
@@ -62,7 +66,9 @@ pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patien
             warnings.push(refusal(cause, times, lasting.contains(&cause.name()), why, limits));
         }
     }
-    (standing, Pressure { warnings, unknown: Vec::new() })
+    let lasts = |cause: &Cause| cause.is_of_the_queue() && lasting.contains(&cause.name());
+    let refuses = standing.unsafe_because.is_some() || Cause::ALL.iter().any(lasts);
+    (standing, Pressure { warnings, refuses, ..Pressure::default() })
 }
 
 /// What an agent has refused so often since it started, for whoever looks later.
@@ -83,10 +89,22 @@ fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: L
     }
 }
 
+/// The command that shows the newest.
+pub(super) fn look_at_dead_letters(path: &Path) -> String {
+    sqlite3(path, "SELECT time, reason, refused, payload FROM dead ORDER BY id DESC LIMIT 10")
+}
+
+fn sqlite3(path: &Path, statement: &str) -> String {
+    let path = path.display().to_string();
+    let is_plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c));
+    let path = if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) };
+    format!("sqlite3 {path} \"{statement}\"")
+}
+
 /// What is known of it.
 #[derive(Clone)]
 struct Facts {
-    path: String,
+    path: PathBuf,
     standing: Standing,
     /// How many this agent has dropped, which only itself knows.
     letters_dropped: Option<u64>,
@@ -100,9 +118,9 @@ impl Facts {
     fn persistence(&self) -> Option<Warning> {
         let Some((now, mend)) = self.standing.unsafe_because.clone() else { return self.damage() };
         let what = if self.standing.broken {
-            format!("{} is damaged: what clients push is refused, what can be read is published", self.path)
+            format!("{} is damaged: what clients push is refused, what can be read is published", self.path.display())
         } else {
-            format!("what clients push is refused, since what is queued in {} is not safe", self.path)
+            format!("what clients push is refused, since what is queued in {} is not safe", self.path.display())
         };
         Some(Warning { threat: Threat::Persistence, what, now, mend })
     }
@@ -110,8 +128,8 @@ impl Facts {
     fn damage(&self) -> Option<Warning> {
         (self.standing.damaged > 0).then(|| Warning {
             threat: Threat::Persistence,
-            what: format!("{} is damaged: what cannot be read of it was set aside as dead letters", self.path),
-            now: format!("{} messages were", self.standing.damaged),
+            what: format!("{} is damaged: what cannot be read of it was set aside as dead letters", self.path.display()),
+            now: format!("{} {}", count(self.standing.damaged, "message"), either(self.standing.damaged, "was", "were")),
             mend: "see whether its disk is failing; the system's log (dmesg) says more. The dead letters have the bytes as they are now"
                 .to_owned(),
         })
@@ -121,8 +139,8 @@ impl Facts {
         let Standing { used, max_bytes, .. } = self.standing;
         let percent = used.saturating_mul(100) / max_bytes.max(1);
         (percent >= SHORT_OF_ROOM).then(|| Warning {
-            threat: Threat::Memory,
-            what: format!("{} has little room left, and when there is none what clients push is refused", self.path),
+            threat: Threat::Capacity,
+            what: format!("{} has little room left, and when there is none what clients push is refused", self.path.display()),
             now: format!("{} of channel.embedded.max_bytes, {}, are in use, {percent} %", size(used), size(max_bytes)),
             mend: "see why messages are not published if many wait, delete dead letters, or raise channel.embedded.max_bytes"
                 .to_owned(),
@@ -133,7 +151,7 @@ impl Facts {
         let backlog = self.standing.backlog;
         backlog.is_long(patience).then(|| Warning {
             threat: Threat::Backlog,
-            what: format!("messages wait long in {}", self.path),
+            what: format!("messages wait long in {}", self.path.display()),
             now: backlog.to_string(),
             mend: "see why they are not published sooner: a database that is away or slow is said apart; otherwise raise \
                    publisher.workers. nanny.warn_age and nanny.warn_messages say what is long"
@@ -144,19 +162,22 @@ impl Facts {
     fn dead_letters(&self) -> Option<Warning> {
         (self.standing.dead >= self.standing.max_dead_letters).then(|| Warning {
             threat: Threat::DeadLetters,
-            what: format!("{} has all the dead letters that are kept: with each further one the oldest is dropped", self.path),
+            what: format!("{} has all the dead letters that are kept: with each further one the oldest is dropped", self.path.display()),
             now: match self.letters_dropped {
-                Some(dropped) => format!("{} are kept, this agent has dropped {dropped}", self.standing.dead),
-                None => format!("{} are kept", self.standing.dead),
+                Some(dropped) => format!("{} kept, this agent has dropped {dropped}", are(self.standing.dead)),
+                None => format!("{} kept", are(self.standing.dead)),
             },
             mend: format!(
-                "look at them (sqlite3 {path} \"SELECT time, reason, refused, payload FROM dead ORDER BY id DESC LIMIT 10\"), mend \
-                 what they complain of, then delete them (sqlite3 {path} \"DELETE FROM dead\"), or raise \
-                 channel.embedded.max_dead_letters",
-                path = self.path
+                "look at them ({}), mend what they complain of, then delete them ({}), or raise channel.embedded.max_dead_letters",
+                look_at_dead_letters(&self.path),
+                sqlite3(&self.path, "DELETE FROM dead")
             ),
         })
     }
+}
+
+fn are(number: u64) -> String {
+    format!("{number} {}", either(number, "is", "are"))
 }
 
 fn size(bytes: u64) -> String {
@@ -189,14 +210,14 @@ mod tests {
     #[test]
     fn each_threat_is_told_of_and_nothing_else() {
         let threats = |standing: Standing| {
-            let facts = Facts { path: "/q.db".to_owned(), standing, letters_dropped: None };
+            let facts = Facts { path: "/q.db".into(), standing, letters_dropped: None };
             facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(well()), []);
         assert_eq!(threats(Standing { backlog: backlog(1000, None), ..well() }), []);
         assert_eq!(threats(Standing { backlog: backlog(1000, Some(301)), ..well() }), [Threat::Backlog]);
         assert_eq!(threats(Standing { backlog: backlog(1001, None), ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Memory]);
+        assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Capacity]);
         assert_eq!(threats(Standing { dead: 10, ..well() }), [Threat::DeadLetters]);
         assert_eq!(threats(Standing { damaged: 1, ..well() }), [Threat::Persistence]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
@@ -218,7 +239,7 @@ mod tests {
         };
         assert_eq!(threats(""), []);
         assert_eq!(threats("# Kadabra\r\nqueue_length:5\r\nused_bytes:1\r\nmax_bytes:2\r\nmessages_refused:0\r\n"), []);
-        assert_eq!(threats("used_bytes:98\r\nmax_bytes:100\r\n"), [Threat::Memory]);
+        assert_eq!(threats("used_bytes:98\r\nmax_bytes:100\r\n"), [Threat::Capacity]);
         assert_eq!(threats("queue_length:1001\r\nrefused_disk_full:3\r\n"), [Threat::Backlog, Threat::Refusals]);
         assert_eq!(threats("refused_idle:3\r\nrefused_http:0\r\n"), []);
         assert_eq!(threats("unsafe_because:a\r\nunsafe_mend:b\r\n"), [Threat::Persistence]);

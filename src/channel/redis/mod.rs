@@ -164,6 +164,10 @@ fn with_the_command(refused: &str, tried: &str) -> String {
 
 #[async_trait]
 impl Channel for RedisChannel {
+    fn look_at_dead_letters(&self) -> String {
+        format!("{}, in the Redis at {}", pressure::look_at_dead_letters(&self.keys.dead), self.link.target)
+    }
+
     fn book(&self) -> &Arc<LeaseBook> {
         &self.book
     }

@@ -7,7 +7,10 @@ use bytesize::ByteSize;
 use redis::{Cmd, Value};
 
 use super::{RedisChannel, answers, check::field};
-use crate::channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning};
+use crate::{
+    channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning},
+    plural::either,
+};
 
 /// The share of the memory in use from which on it is short, in per cent.
 const SHORT_OF_MEMORY: u64 = 80;
@@ -29,7 +32,7 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
         letters_dropped: channel.book.tally().letters_dropped,
     };
     let names = Names { target: &channel.link.target, queue: &channel.keys.queue, dead: &channel.keys.dead };
-    Ok(Pressure { warnings: facts.warnings(&names, patience), unknown })
+    Ok(Pressure { warnings: facts.warnings(&names, patience), unknown, refuses: false })
 }
 
 /// What was answered, unless Redis would not tell.
@@ -155,14 +158,20 @@ impl Facts {
         (dead >= self.max_dead_letters).then(|| Warning {
             threat: Threat::DeadLetters,
             what: format!("{} has all the dead letters that are kept: with each further one the oldest is dropped", names.dead),
-            now: format!("{dead} are kept, this agent has dropped {}", self.letters_dropped),
+            now: format!("{dead} {} kept, this agent has dropped {}", either(dead, "is", "are"), self.letters_dropped),
             mend: format!(
-                "look at them (XREVRANGE {dead} + - COUNT 10), mend what they complain of, then delete them (DEL {dead}), \
-                 or raise channel.redis.max_dead_letters",
-                dead = names.dead
+                "look at them ({}), mend what they complain of, then delete them (redis-cli DEL '{}'), or raise \
+                 channel.redis.max_dead_letters",
+                look_at_dead_letters(names.dead),
+                names.dead
             ),
         })
     }
+}
+
+/// The command that shows the newest.
+pub(super) fn look_at_dead_letters(dead: &str) -> String {
+    format!("redis-cli XREVRANGE '{dead}' + - COUNT 10")
 }
 
 fn eviction(memory: &Memory, names: &Names<'_>) -> Warning {

@@ -12,7 +12,7 @@ use super::{Outcome, Publisher, RefusedAt};
 use crate::{
     metrics::MessageSet,
     observe::log::{KeptLog, Refusal, Submitted, TEXT_BLOCKS, Withdrawn},
-    panics,
+    panics, plural,
 };
 
 /// How much goes in one record, in bytes: journald cuts a line at 48 KiB, and JSON that is cut is none. A message that is larger
@@ -103,7 +103,7 @@ impl Drop for DebugPublisher {
 }
 
 fn messages(count: usize) -> String {
-    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+    plural::count(count, "message")
 }
 
 #[async_trait(?Send)]

@@ -178,7 +178,7 @@ impl Virtual {
     /// What was said of the publisher: when it was said, as what, and with which values.
     pub(super) fn said(&self) -> Vec<(Duration, Level, String)> {
         let log = self.log.0.lock().unwrap();
-        let lines = log.iter().filter(|said| said.values.contains("who=publisher"));
+        let lines = log.iter().filter(|said| said.values.contains("condition=publisher"));
         lines.map(|said| (said.at - self.begun, said.level, said.values.clone())).collect()
     }
 

@@ -45,7 +45,7 @@ use std::{
     time::Duration,
 };
 
-use slog::{Logger, error, info, warn};
+use slog::{Logger, error, warn};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
@@ -162,7 +162,7 @@ impl Server {
         drop(tokio::time::timeout(GRACE, ended).await);
         shared.refusals.say_the_rest();
         if !connections.is_empty() {
-            info!(shared.log, "{} clients did not read their answers and were cut off", connections.len());
+            warn!(shared.log, "clients were cut off at the end, since they did not read their answers"; "clients" => connections.len());
         }
         Ok(())
     }

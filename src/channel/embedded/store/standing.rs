@@ -6,9 +6,12 @@ use std::{
 };
 
 use super::{KnownDamage, Stand, Store, errors::Trouble, reader::Question};
-use crate::channel::{
-    ChannelError,
-    embedded::{Backend as _, BackendError, Standing},
+use crate::{
+    channel::{
+        ChannelError,
+        embedded::{Backend as _, BackendError, Standing},
+    },
+    plural::count,
 };
 
 /// For how long what was said of it holds.
@@ -40,11 +43,12 @@ impl Store {
         let KnownDamage { set_aside, unwritten, broken } = self.damage();
         if let Some((mut what, mend)) = broken {
             if set_aside > 0 {
-                what += &format!("; {set_aside} messages cannot be read");
+                what += &format!("; {} cannot be read", count(set_aside, "message"));
             }
             if unwritten > 0 {
                 what += &format!(
-                    "; {unwritten} are published and could not be written down as such, so that the next start publishes them again"
+                    "; of {} it could not be written down that it is published, so that the next start publishes it again",
+                    count(unwritten, "message")
                 );
             }
             return Some((what, mend));

@@ -16,6 +16,7 @@ use crate::{
         stepping::{Chunks, legible},
     },
     failpoint::fail_point,
+    plural,
 };
 
 impl Writer {
@@ -139,13 +140,16 @@ impl Writer {
             }
             let extent = if whole { "these are the bytes" } else { "these bytes are what can be read of those" };
             let reason = format!(
-                "the queue's file is damaged here; {extent} in which {count} messages were: a checksum of 4 bytes, then each \
-                 message behind its length in 4 bytes, the lowest first"
+                "the queue's file is damaged here; {extent} in which {} {}: a checksum of 4 bytes, then each message behind its \
+                 length in 4 bytes, the lowest first",
+                plural::count(count, "message"),
+                plural::either(count, "was", "were")
             );
             self.mark(&[part], payload, reason);
         }
         if !gone.is_empty() {
-            let reason = format!("the queue's file is damaged; nothing can be read of {messages} messages that were there");
+            let reason =
+                format!("the queue's file is damaged; nothing can be read of {} there", plural::count(messages, "message"));
             self.mark(&gone, Vec::new(), reason);
         }
     }
