@@ -178,7 +178,8 @@ fn the_lines_of_the_readme_soften_what_a_request_pays_for_an_agent_that_hangs_or
         let arguments = ["--socket", socket, "--catch"];
         softened(&arguments[..if catch { 3 } else { 2 }])
     };
-    assert_eq!(request(false).0, 200);
+    // An agent that is well may answer later than that on a busy machine.
+    assert_eq!(softened(&["--socket", socket, "--timeout", "30"]).0, 200);
     agent.wait_log("userSignup");
 
     agent.signal("STOP");
@@ -211,7 +212,7 @@ fn a_client_elsewhere_says_the_password_as_the_example_tells() {
         .start();
     agent.wait_log("publishing");
     let (_, port) = address.split_once(':').unwrap();
-    assert_eq!(softened(&["--port", port]).0, 200);
+    assert_eq!(softened(&["--port", port, "--timeout", "30"]).0, 200);
     agent.wait_log("userSignup");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

@@ -124,7 +124,8 @@ fn a_wrong_configuration_is_said_and_not_started_again() {
 
 /// What the agent has said that is at least so important.
 fn journal_of(machine: &Machine, priority: &str) -> Vec<serde_json::Value> {
-    let only = ["journalctl", "--output=cat", "--unit=kadabra.service", "_COMM=kadabra"];
+    // systemd's own lines about the unit come another way. The name of a process that has ended already is in no line.
+    let only = ["journalctl", "--output=cat", "--unit=kadabra.service", "_TRANSPORT=stdout"];
     let text = machine.does([&only[..], &["--priority", priority]].concat());
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }

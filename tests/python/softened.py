@@ -15,6 +15,7 @@ def main():
     parser.add_argument("--socket")
     parser.add_argument("--port", type=int)
     parser.add_argument("--password", required=True)
+    parser.add_argument("--timeout", type=float, default=0.1, help="in seconds")
     parser.add_argument("--catch", action="store_true", help="lose a metric rather than a request")
     options = parser.parse_args()
 
@@ -22,11 +23,11 @@ def main():
     Kadabra(app)
     if options.socket:
         app.kadabra.channel.client = redis.Redis(
-            unix_socket_path=options.socket, password=options.password, socket_timeout=0.1, retry=None
+            unix_socket_path=options.socket, password=options.password, socket_timeout=options.timeout, retry=None
         )
     else:
         app.kadabra.channel.client = redis.Redis(
-            host="127.0.0.1", port=options.port, password=options.password, socket_timeout=0.1, retry=None
+            host="127.0.0.1", port=options.port, password=options.password, socket_timeout=options.timeout, retry=None
         )
     if options.catch:
         send = app.kadabra.send
