@@ -150,7 +150,8 @@ impl Pipeline {
     fn values(&self, measurement: &str) -> Vec<u64> {
         let answer = self.influxd.query(DATABASE, &format!("SELECT value FROM {measurement}"));
         let rows = answer["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
-        rows.iter().map(|row| row[1].as_f64().unwrap() as u64).collect()
+        // A point that is being written may be shown without its value.
+        rows.iter().filter_map(|row| row[1].as_f64()).map(|value| value as u64).collect()
     }
 }
 
