@@ -67,11 +67,15 @@ impl House {
         let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(messages).query(&mut self.redis.connection()).unwrap();
     }
 
-    fn start(&self, mut command: Command, error: impl Into<Stdio>) -> Agent {
+    fn start(&self, command: Command, error: impl Into<Stdio>) -> Agent {
+        self.start_at("info", command, error)
+    }
+
+    fn start_at(&self, level: &str, mut command: Command, error: impl Into<Stdio>) -> Agent {
         let path = self.folder.path().join("kadabra.toml");
         fs::write(&path, config(&self.redis.url(), "http://localhost:1")).unwrap();
         command.arg("run").arg("--config").arg(path).stderr(error);
-        command.env("KADABRA_PUBLISHER__TYPE", "debug").env("KADABRA_LOG__LEVEL", "info");
+        command.env("KADABRA_PUBLISHER__TYPE", "debug").env("KADABRA_LOG__LEVEL", level);
         Agent(command.env("NOTIFY_SOCKET", self.folder.path().join("notify")).spawn().unwrap())
     }
 
@@ -150,6 +154,15 @@ fn a_log_that_can_be_written_again_has_every_message_once_and_no_torn_line() {
     house.wait_shown(500);
     assert_eq!(agent.terminate(), Some(0));
     house.assert_shown(500);
+}
+
+#[test]
+fn a_log_of_warnings_alone_shows_every_message_all_the_same() {
+    let house = House::new();
+    house.push(0..100);
+    let mut agent = house.start_at("error", kadabra(), house.appended());
+    house.wait_shown(100);
+    assert_eq!(agent.terminate(), Some(0));
 }
 
 #[test]

@@ -34,7 +34,7 @@ const MEANINGLESS: [(i32, &str); 8] = [
 ];
 
 /// The real-time signals, which end a process, too. The C library keeps those before them for itself.
-const REAL_TIME: std::ops::RangeInclusive<i32> = 35..=64;
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
 /// Hears signals from now on, but none that was ignored when the process was started: that is how `nohup`, and a shell that
 /// starts something behind it, protect what they start.

@@ -481,7 +481,7 @@ pub static KEYS: &[Key] = &[
         path: "log.level",
         kind: Kind::Choice { names: &["trace", "debug", "info", "warning", "error"], aliases: &[("warn", "warning")] },
         default: Fallback::Is("info"),
-        doc: "The least important that is logged.",
+        doc: "The least important that is logged. What publisher.type = \"debug\" shows is logged at any level.",
     },
     Key {
         path: "log.format",

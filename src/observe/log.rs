@@ -79,10 +79,10 @@ impl Output {
         to(self.level, self.style, self.queue.lines())
     }
 
-    /// The log as a destination: no line is dropped, and one can tell when it is written.
+    /// The log as a destination: no line is dropped, whatever the level of the log is, and one can tell when it is written.
     #[must_use]
     pub fn kept(&self) -> KeptLog {
-        KeptLog::new(|lines| to(self.level, self.style, lines), self.queue.clone())
+        KeptLog::new(|lines| to(Level::Trace, self.style, lines), self.queue.clone())
     }
 
     /// Waits until what was logged is written, but no longer than a second.

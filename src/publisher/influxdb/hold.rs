@@ -45,7 +45,7 @@ pub(super) fn hold(config: &Influxdb, cause: Cause, words: &str) -> Outcome {
         Cause::Limit => (
             format!("influxdb at {url} takes no new series, tag values or points: {words}"),
             "raise that limit in the section [data] of InfluxDB's configuration (0 is none) and restart it, or drop series that \
-             nobody needs; what it takes is written meanwhile"
+             nobody needs; until then messages wait in the channel"
                 .to_owned(),
         ),
         Cause::TooLarge { size } => (
