@@ -28,6 +28,12 @@ pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
+/// As much of a metric's name, or of a reason that quotes others, as somebody reads. Either can be as large as a message.
+pub(crate) fn cut_name(text: &str) -> String {
+    const LONGEST: usize = 500;
+    cut(text, LONGEST).into_owned()
+}
+
 /// The whole text on one line that drives no terminal: what must not be shown as it is, is shown as its escape.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
@@ -60,6 +66,9 @@ mod tests {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöü!", 3), "äöü…");
         assert_eq!(cut("äöü", 0), "…");
+        assert_eq!(cut_name("short"), "short");
+        assert_eq!(cut_name(&"ä".repeat(70_000)).chars().count(), 501);
+        assert_eq!(cut_name(&cut_name(&"ä".repeat(70_000))), cut_name(&"ä".repeat(70_000)));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use super::support::{
 const BOUND: u64 = 64 << 10;
 /// The same where messages of several MiB are pushed to the agent itself.
 const LARGE_PUSHES: u64 = 96 << 10;
+/// How much more than before an idle agent may keep of what large messages took, in KiB.
+const GIVEN_BACK: u64 = 12 << 10;
 
 /// How many messages are queued; a long run sets `BOUNDS_MESSAGES=1000000`.
 fn many() -> u64 {
@@ -22,8 +24,13 @@ fn many() -> u64 {
 }
 
 fn peak(agent: &Agent) -> u64 {
+    resident(agent, "VmHWM:")
+}
+
+/// Of the agent's resident memory in KiB: the peak, `VmHWM:`, or what it is now, `VmRSS:`.
+fn resident(agent: &Agent, which: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -200,4 +207,99 @@ fn messages_as_large_as_they_may_be_in_a_queue_of_its_own() {
     let points = messages[0].windows(7).filter(|part| part == b"\"large\"").count() as u64;
     // Several at once might each have a part of channel.embedded.max_waiting_bytes, and one be refused.
     own_queue(1, &messages, "large", 8 * points, LARGE_PUSHES);
+}
+
+/// A message of 4 MiB of which `large` is almost all, instead of the words of a usual one.
+fn with_a_large(field: &str, number: usize) -> Vec<u8> {
+    let large = "v".repeat((4 << 20) - 1000);
+    let fields = [
+        ("dimension name", "host"),
+        ("dimension value", "web1"),
+        ("counter name", "visits"),
+        ("metadata name", "path"),
+        ("metadata value", "/index"),
+        ("nested metadata", "deep"),
+        ("counter timestamp", "2026-03-01T12:00:00.000001Z"),
+        ("timer name", "answer"),
+        ("timer unit", "milliseconds"),
+        ("timestamp format", "%Y-%m-%dT%H:%M:%S.%fZ"),
+        ("unknown key", "comment"),
+    ];
+    let [dimension, value, counter, name, text, nested, time, timer, unit, format, unknown] =
+        fields.map(|(this, usual)| if this == field { large.as_str() } else { usual });
+    let message = format!(
+        r#"{{"dimensions": [{{"name": "{dimension}", "value": "{value}"}}], "counters": [{{"name": "{counter}", "metadata": {{"{name}": "{text}", "n": [{{"a": ["{nested}"]}}]}}, "timestamp": "{time}", "value": {number}}}], "timers": [{{"name": "{timer}", "metadata": {{}}, "timestamp": "2026-03-01T12:00:00.000001Z", "value": 1.5, "unit": {{"name": "{unit}", "seconds_offset": 1000}}}}], "timestamp_format": "{format}", "{unknown}": 1}}"#
+    );
+    assert!(message.len() > 4 << 20 >> 1 && message.len() <= 4 << 20, "no field is called {field}");
+    message.into_bytes()
+}
+
+/// So many clients at once push 20 messages of 4 MiB: once while InfluxDB is away and once more when it is there.
+fn large_pushes(clients: usize, what: &str, message: impl Fn(usize) -> Vec<u8> + Sync) {
+    let mut influxd = Influxd::start();
+    influxd.create_database(DATABASE);
+    influxd.stop();
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let channel = format!(
+        "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {:?}\nlisten = \"127.0.0.1:{port}\"",
+        folder.path().join("queue.db")
+    );
+    let mut agent = Agent::with(&config_of(&channel, &influxd.url())).start();
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    let connect = || wait_for("the agent to take clients", PATIENCE, || client.get_connection().ok());
+    drop(connect());
+    let before = resident(&agent, "VmRSS:");
+    let push = || {
+        std::thread::scope(|scope| {
+            for share in 0..clients {
+                let (mut connection, message) = (connect(), &message);
+                scope.spawn(move || {
+                    for number in (share..20).step_by(clients) {
+                        let _: u64 = connection.lpush("kadabra_queue", message(number)).unwrap();
+                    }
+                });
+            }
+        });
+    };
+    push();
+    agent.wait_condition("publisher");
+    assert_within(LARGE_PUSHES, &agent, &format!("{what} from {clients} clients, InfluxDB away"));
+    influxd.start_again();
+    push();
+    let mut connection = connect();
+    wait_for("all to be published or set aside", PATIENCE, || {
+        let info: String = redis::cmd("INFO").query(&mut connection).unwrap();
+        info.lines().any(|line| line.trim() == "queue_length:0").then_some(())
+    });
+    assert_within(LARGE_PUSHES, &agent, &format!("{what} from {clients} clients, all published"));
+    wait_for("what they took to be given back", PATIENCE, || (resident(&agent, "VmRSS:") <= before + GIVEN_BACK).then_some(()));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+fn one_large_field(clients: usize) {
+    let of_all_points = ["dimension name", "dimension value", "timestamp format", "unknown key"];
+    let of_a_point =
+        ["counter name", "metadata name", "metadata value", "nested metadata", "counter timestamp", "timer name", "timer unit"];
+    for fields in [&of_all_points[..], &of_a_point[..]] {
+        large_pushes(clients, &format!("{fields:?}"), |number| with_a_large(fields[number % fields.len()], number));
+    }
+}
+
+#[test]
+fn each_field_of_a_message_may_be_as_large_as_the_message() {
+    one_large_field(1);
+}
+
+#[test]
+fn twenty_clients_may_push_what_has_a_large_field_at_once() {
+    one_large_field(20);
+}
+
+#[test]
+fn every_point_of_a_large_message_may_be_refused() {
+    let tag = format!(r#""dimensions": [{{"name": "x", "value": "{}"}}, "#, "v".repeat(70_000));
+    let refused = |number| large(number, (4 << 20) - 100_000).replacen("\"dimensions\": [", &tag, 1);
+    // One has to wait for InfluxDB.
+    let message = |number| if number == 0 { numbered(0) } else { refused(number) };
+    large_pushes(20, "points that are too long", |number| message(number).into_bytes());
 }

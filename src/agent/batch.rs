@@ -5,7 +5,7 @@ use crate::{
     metrics::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
     panics,
     publisher::RefusedAt,
-    quote,
+    quote::cut_name,
 };
 
 /// Leased messages, decoded, with the verdicts so far.
@@ -33,11 +33,11 @@ impl Batch {
     }
 
     /// The messages to set aside, given what the destination refused besides.
-    pub(super) fn dead_letters(&self, refused: Vec<RefusedAt>) -> Vec<DeadLetter> {
+    pub(super) fn dead_letters(&mut self, refused: Vec<RefusedAt>) -> Vec<DeadLetter> {
         if self.refusals.is_empty() && refused.is_empty() {
             return Vec::new();
         }
-        let mut verdicts: Vec<(usize, Refusal)> = self.refusals.clone();
+        let mut verdicts: Vec<(usize, Refusal)> = std::mem::take(&mut self.refusals);
         verdicts.extend(refused.into_iter().map(|at| (at.message, Refusal { metric: at.metric, reason: at.reason })));
         verdicts.sort_by_key(|(message, _)| *message);
         let places: Vec<(&Lease, usize)> =
@@ -59,7 +59,9 @@ impl Batch {
 fn told<'a>(refusals: impl Iterator<Item = &'a Refusal> + Clone) -> (String, Vec<RefusedPoint>) {
     let refused: Vec<RefusedPoint> = refusals
         .clone()
-        .filter_map(|refusal| Some(RefusedPoint { metric: cut(refusal.metric.as_ref()?), reason: cut(&refusal.reason) }))
+        .filter_map(|refusal| {
+            Some(RefusedPoint { metric: cut_name(refusal.metric.as_ref()?), reason: cut_name(&refusal.reason) })
+        })
         .collect();
     let mut refusals = refusals;
     let whole = refusals.find(|refusal| refusal.metric.is_none());
@@ -72,22 +74,5 @@ fn told<'a>(refusals: impl Iterator<Item = &'a Refusal> + Clone) -> (String, Vec
         (None, [first, ..]) => format!("{} points were refused; the first, {}: {}", refused.len(), first.metric, first.reason),
         (None, []) => String::new(),
     };
-    (cut(&reason), refused)
-}
-
-/// As much of a text as somebody reads: names and InfluxDB's words can be as long as a message.
-fn cut(text: &str) -> String {
-    const LONGEST: usize = 500;
-    quote::cut(text, LONGEST).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_bounded_whatever_it_quotes() {
-        assert_eq!(cut("short"), "short");
-        assert_eq!(cut(&"ä".repeat(70_000)).chars().count(), 501);
-    }
+    (cut_name(&reason), refused)
 }

@@ -1,5 +1,6 @@
 //! The command line: a file a subcommand. Everything a user sees on standard output is written here.
 
+mod allocator;
 mod check;
 mod import;
 mod run;

@@ -5,7 +5,7 @@ use std::path::Path;
 use slog::{Level, error, info};
 use tokio::sync::mpsc;
 
-use super::signals;
+use super::{allocator, signals};
 use crate::{
     agent::{self, Parts, code},
     channel,
@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
+    allocator::fix_thresholds();
     let loaded = match config::load(file, std::env::vars_os()) {
         Ok(loaded) => loaded,
         Err(errors) => {

@@ -36,7 +36,7 @@ pub struct RefusedAt {
 pub enum Outcome {
     /// Everything was written, except for the points that were refused for good.
     Written {
-        /// The refused points, in the order of the set.
+        /// The refused points, in the order of the set; of more than 100 of one message that are no lines, 101.
         refused: Vec<RefusedAt>,
     },
     /// One request is done and more are to come: call again at once. A long isolation is many short steps, so that

@@ -10,6 +10,7 @@ use crate::metrics::python_text::float;
 use crate::metrics::set::{Entry, Lengths};
 use crate::metrics::timestamp::{Format, FormatCache, TimestampError};
 use crate::metrics::{Dimension, Kind, MessageSet, Point, Refusal};
+use crate::quote::cut_name;
 
 /// How many refusals of one message are told one by one. A refusal with its reason is many times as large as the two bytes
 /// that a hostile metric takes, and nobody reads the hundredth: the message is beside them in the dead letter.
@@ -246,7 +247,7 @@ impl<'a> Settling<'a> {
     /// The metric's name as far as it is known.
     fn name_of(&self, metric: &RawMetric) -> String {
         match metric.name {
-            Raw::Text(name) | Raw::Surrogate(name) => self.source.text(name).to_owned(),
+            Raw::Text(name) | Raw::Surrogate(name) => cut_name(self.source.text(name)),
             _ => String::new(),
         }
     }

@@ -41,6 +41,16 @@ pub(super) fn has_another_form(key: &str) -> bool {
     has_any(key.as_bytes(), *b"\n") || key.ends_with('\\')
 }
 
+/// A field's key as it is stored.
+pub(super) fn stored_key(key: &str) -> impl Iterator<Item = u8> {
+    key.bytes().flat_map(|byte| if byte == b'\n' { [Some(b'\\'), Some(b'n')] } else { [Some(byte), None] }).flatten()
+}
+
+/// A tag's key as it is stored.
+pub(super) fn stored_tag_key(key: &str) -> impl Iterator<Item = u8> {
+    stored_key(key).chain(key.ends_with('\\').then_some(b' '))
+}
+
 /// Whether a metric's name or a field's key cannot be written: InfluxDB reads the backslash as an escape, and
 /// stores the name so that no query finds it, or refuses the line.
 pub(super) fn is_unreadable(name: &str) -> bool {

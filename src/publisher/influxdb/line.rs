@@ -3,19 +3,17 @@
 //! A line repeats the dimensions of its message, so a message of 100 kB may become 50 MB of lines. Therefore a batch is
 //! encoded a [`WINDOW`] at a time, and memory does not depend on what a client puts into a message.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeSet, ops::Range};
 
 use bytes::Bytes;
 
 use super::{escape, isolate::MAX_LINES};
 use crate::{
     failpoint::fail_point,
-    metrics::{Field, Kind, Message, MessageSet, Point, Scalar},
+    metrics::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
     panics,
     publisher::RefusedAt,
+    quote::cut_name,
 };
 
 /// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but
@@ -28,6 +26,9 @@ const KEY_SEPARATOR: usize = 4;
 /// How large the body of a window grows before the next point waits for the next one, which it does as well when there are as
 /// many lines as one request takes. More than the lines of a usual batch.
 const WINDOW: usize = 2 << 20;
+
+/// A body with more memory than this had a line that was large, and is not kept for the next window.
+const LARGEST_KEPT: usize = 2 * WINDOW;
 
 /// Which point a line is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +80,7 @@ impl Lines {
         let place = self.lines.get(line)?.place;
         // What that panics over loses its name, not its refusal.
         let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
-        let metric = Some(metric);
+        let metric = Some(cut_name(&metric));
         Some((place, RefusedAt { message: place.message, metric, reason: reason.to_owned() }))
     }
 
@@ -95,7 +96,7 @@ impl Lines {
         self.refused.clear();
         let mut body = std::mem::take(&mut self.body).try_into_mut().map(Vec::from).unwrap_or_default();
         body.clear();
-        body
+        if body.capacity() > LARGEST_KEPT { Vec::new() } else { body }
     }
 }
 
@@ -104,6 +105,8 @@ impl Lines {
 pub(super) struct Encoder {
     /// `,key=value` for each tag of the message at hand.
     tags: Vec<u8>,
+    /// Whether the tags alone are longer than [`MAX_KEY`]; then not all of them are in `tags`.
+    tags_too_long: bool,
     /// The order of its dimensions.
     order: Vec<usize>,
     number: Number,
@@ -187,8 +190,10 @@ impl Encoder {
                 Some(reason)
             }
         };
-        if let Some(reason) = refusal {
-            let metric = Some(set.text(point.name).to_owned());
+        if let Some(reason) = refusal
+            && may_be_told(&lines.refused, place.message)
+        {
+            let metric = Some(cut_name(set.text(point.name)));
             lines.refused.push((place, RefusedAt { message: place.message, metric, reason }));
         }
     }
@@ -204,8 +209,7 @@ impl Encoder {
         if !may_be_equal {
             return look_closer;
         }
-        let last =
-            last_of_each(dimensions.iter().map(|dimension| set.text(dimension.name)), |key, name| _ = escape::tag(key, name));
+        let last = last_of_each(dimensions.iter().map(|dimension| set.text(dimension.name)), escape::stored_tag_key);
         self.tags_in_order(set, message, Some(&last)).0
     }
 
@@ -215,6 +219,7 @@ impl Encoder {
         let dimensions = message.dimensions();
         let name = |index: usize| dimensions.get(index).map_or("", |dimension| set.text(dimension.name));
         self.tags.clear();
+        self.tags_too_long = false;
         let (mut look_closer, mut may_be_equal) = (false, false);
         let mut order = self.order.iter().copied().peekable();
         while let Some(index) = order.next() {
@@ -225,6 +230,11 @@ impl Encoder {
             // An empty value, too, takes the place of those before it.
             may_be_equal |= escape::has_another_form(key);
             if value.is_empty() || is_repeated || these.is_some_and(|these| !these.contains(&index)) {
+                continue;
+            }
+            // Escaped they are not shorter.
+            if self.tags.len() + key.len() + value.len() > MAX_KEY {
+                self.tags_too_long = true;
                 continue;
             }
             self.tags.push(b',');
@@ -241,6 +251,10 @@ impl Encoder {
         let name = set.text(point.name);
         if escape::is_unreadable(name) {
             return Err(UNREADABLE_NAME.to_owned());
+        }
+        // Before anything is copied that may be as large as the message.
+        if self.tags_too_long || name.len() + self.tags.len() > MAX_KEY {
+            return Err(TOO_LONG.to_owned());
         }
         escape::measurement(body, name);
         fail_point!("encoder.line", name);
@@ -265,7 +279,7 @@ impl Encoder {
         let mut note = None;
         let fields = set.fields(point);
         let names = || fields.iter().map(|field| set.text(field.name));
-        let last = names().any(escape::has_another_form).then(|| last_of_each(names(), escape::key));
+        let last = names().any(escape::has_another_form).then(|| last_of_each(names(), escape::stored_key));
         for (index, field) in fields.iter().enumerate() {
             if last.as_ref().is_some_and(|last| !last.contains(&index)) {
                 continue;
@@ -286,7 +300,7 @@ impl Encoder {
 
     fn field(&mut self, set: &MessageSet, key: &str, field: &Field, body: &mut Vec<u8>) -> Result<(), String> {
         if escape::is_unreadable(key) {
-            return Err([UNREADABLE_KEY, key].concat());
+            return Err([UNREADABLE_KEY, &cut_name(key)].concat());
         }
         body.push(b',');
         escape::key(body, key);
@@ -305,15 +319,21 @@ impl Encoder {
     }
 }
 
-/// Of names that are equal once they are escaped, each time the last.
-fn last_of_each<'a>(names: impl Iterator<Item = &'a str>, escape: impl Fn(&mut Vec<u8>, &str)) -> BTreeSet<usize> {
-    let mut last = BTreeMap::new();
-    for (index, name) in names.enumerate() {
-        let mut escaped = Vec::new();
-        escape(&mut escaped, name);
-        last.insert(escaped, index);
-    }
-    last.into_values().collect()
+/// Whether one more point of a message that is no line is told of. Told of all, a large message would take many times its bytes.
+fn may_be_told(told: &[(Place, RefusedAt)], message: usize) -> bool {
+    told.iter().rev().take_while(|(place, _)| place.message == message).take(MOST_REFUSALS + 1).count() <= MOST_REFUSALS
+}
+
+/// Of names that are stored alike, each time the last. Nothing of a name is copied, since one may be as large as its message.
+fn last_of_each<'a, S: Iterator<Item = u8>>(
+    names: impl Iterator<Item = &'a str>,
+    stored: impl Fn(&'a str) -> S,
+) -> BTreeSet<usize> {
+    let mut names: Vec<(usize, &str)> = names.enumerate().collect();
+    // Stable, so that equal ones stay in their order.
+    names.sort_by(|(_, one), (_, other)| stored(one).cmp(stored(other)));
+    let alike = names.chunk_by(|(_, one), (_, other)| stored(one).eq(stored(other)));
+    alike.filter_map(|names| names.last()).map(|(index, _)| *index).collect()
 }
 
 const ENCODING: &str = "writing it as line protocol";

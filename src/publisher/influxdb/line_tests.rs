@@ -141,7 +141,7 @@ fn what_line_protocol_cannot_say_is_refused_and_its_neighbours_are_not() {
     assert_eq!(lines.len(), 2);
     assert!(text(&lines).starts_with("first value=1.0 1\nlast value=1.0,s=\"xxx"));
     let refused: Vec<&str> = lines.refused.iter().map(|(_, refused)| refused.metric.as_deref().unwrap()).collect();
-    assert_eq!(refused, bad.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>());
+    assert_eq!(refused, bad.iter().map(|metric| cut_name(&metric.name)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -207,6 +207,23 @@ fn the_body_is_reused_unless_somebody_still_reads_it() {
     encoder.encode(&set, Place::default(), &mut lines);
     assert_ne!(lines.slice(&(0..100)).as_ptr(), before);
     assert_eq!(reader, "c value=1.0 1\n");
+}
+
+#[test]
+fn of_the_points_of_a_message_that_are_refused_some_are_told() {
+    let mut set = MessageSet::new();
+    let tags = |length: usize| [("t".to_owned(), "v".repeat(length))];
+    set.push_message(&tags(70_000), &vec![counter("c"); 1000]);
+    set.push_message(&tags(1), &[counter("c")]);
+    set.push_message(&tags(70_000), &[counter(&"n".repeat(4 << 20))]);
+    let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
+    assert_eq!(encoder.encode(&set, Place::default(), &mut lines), None);
+    assert_eq!(lines.len(), 1);
+    let refused = lines.take_refused();
+    let of = |message| refused.iter().filter(|(_, refused)| refused.message == message).count();
+    assert_eq!((of(0), of(1), of(2)), (MOST_REFUSALS + 1, 0, 1));
+    assert!(refused.iter().all(|(_, refused)| refused.reason == TOO_LONG && refused.metric.as_ref().unwrap().len() < 1000));
+    assert!(encoder.tags.capacity() < 4 * MAX_KEY);
 }
 
 /// What a line says: measurement, tags, fields, time.

@@ -267,14 +267,14 @@ impl Publisher for InfluxdbPublisher {
             }
             self.note_refused();
             if !self.encode() {
-                return Outcome::Written { refused: self.refused.clone() };
+                return Outcome::Written { refused: std::mem::take(&mut self.refused) };
             }
         };
         match self.step(next).await {
             Some(outcome) => outcome,
             None if self.work.is_done() && self.rest.is_none() => {
                 self.note_refused();
-                Outcome::Written { refused: self.refused.clone() }
+                Outcome::Written { refused: std::mem::take(&mut self.refused) }
             }
             None => Outcome::Progressed,
         }

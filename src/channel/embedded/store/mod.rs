@@ -275,9 +275,9 @@ impl Store {
     pub(super) async fn settle(&self, leases: Vec<(LeaseId, Vec<Letter>)>) -> Result<u64, ChannelError> {
         let running = self.running().map_err(Trouble::refused)?;
         let mut settlement = Settlement::new(&running.shared);
-        for (id, letters) in leases {
+        for (id, mut letters) in leases {
             // An attempt that was given up is still under way.
-            while !settlement.begin(&id, &letters) {
+            while !settlement.begin(&id, &mut letters) {
                 self.flush().await?;
             }
         }

@@ -27,13 +27,13 @@ impl Settlement {
     }
 
     /// Adds a lease, unless another settlement of it is under way. One that is lost, or has been completed before, is so
-    /// whatever is said now.
-    pub(super) fn begin(&mut self, id: &LeaseId, letters: &[Letter]) -> bool {
+    /// whatever is said now. Takes the letters of a lease that is added.
+    pub(super) fn begin(&mut self, id: &LeaseId, letters: &mut Vec<Letter>) -> bool {
         match self.shared.shelf().begin_settling(id) {
             Settling::Begun(parts) => {
                 self.parts.extend(parts);
-                self.letters.extend_from_slice(letters);
                 self.leases.push((id.clone(), letters.len()));
+                self.letters.append(letters);
                 true
             }
             Settling::Ended(_) | Settling::Lost => true,
