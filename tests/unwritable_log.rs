@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::{
-    agent::{kadabra, kadabra_with_files_of},
+    agent::{kadabra, kadabra_with_files_of, kadabra_without_standard_error},
     pipeline::{PATIENCE, Pipeline, config, numbered},
     process::wait_for,
     redis_server::RedisServer,
@@ -154,6 +154,18 @@ fn a_log_that_can_be_written_again_has_every_message_once_and_no_torn_line() {
     house.wait_shown(500);
     assert_eq!(agent.terminate(), Some(0));
     house.assert_shown(500);
+}
+
+#[test]
+fn without_a_standard_error_every_message_stays_in_the_channel() {
+    let house = House::new();
+    house.push(0..100);
+    let mut agent = house.start(kadabra_without_standard_error(), Stdio::null());
+    house.wait_status("started without a standard error");
+    assert_eq!(agent.terminate(), Some(74));
+    let mut agent = house.start(kadabra(), house.appended());
+    house.wait_shown(100);
+    assert_eq!(agent.terminate(), Some(0));
 }
 
 #[test]

@@ -232,6 +232,13 @@ pub(crate) fn kadabra_that_ignores(signals: &str) -> Command {
     unconfigured(command)
 }
 
+/// The same, which has no standard error.
+pub(crate) fn kadabra_without_standard_error() -> Command {
+    let mut command = process::command("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&-"]).arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
 /// The same, for which a write beyond a limit fails, as on a full disk, rather than end it.
 pub(crate) fn kadabra_on_a_small_disk() -> Command {
     let mut command = process::command("env");

@@ -11,6 +11,7 @@ use slog::Logger;
 use super::{
     queue::{Queue, Withdrawn},
     refusal::Refusal,
+    standard_error,
 };
 
 /// A log that drops no line. What is logged to it is collected until [`KeptLog::submit`], and then written together or not at
@@ -44,6 +45,14 @@ impl KeptLog {
     /// Where to log.
     pub fn log(&self) -> &Logger {
         &self.log
+    }
+
+    /// Why nothing should be logged here, where it would be nowhere.
+    #[must_use]
+    pub fn missing(&self) -> Option<Refusal> {
+        let queue = self.queue.as_ref().filter(|_| standard_error::is_missing())?;
+        queue.withhold(Refusal::missing());
+        Some(Refusal::missing())
     }
 
     /// Has what was logged since written.

@@ -228,6 +228,11 @@ impl Queue {
         self.refusal().or_else(|| self.state().withheld.clone())
     }
 
+    /// Kept lines are not even taken in, for this reason.
+    pub(super) fn withhold(&self, refusal: Refusal) {
+        self.state().withheld = Some(refusal);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is whole before anything that could panic.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -13,6 +13,16 @@ pub struct Refusal {
     pub mend: String,
 }
 
+impl Refusal {
+    /// There is no standard error.
+    pub(super) fn missing() -> Self {
+        Self {
+            what: "cannot write the log: the agent was started without a standard error".to_owned(),
+            mend: "start the agent again, with a standard error (2>/dev/null, should nobody want to see it)".to_owned(),
+        }
+    }
+}
+
 impl From<&io::Error> for Refusal {
     fn from(error: &io::Error) -> Self {
         // A pipe, a socket and what was deleted have no path; what has one is a file or a device that can be looked at.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, SeekFrom, fstat, ftruncate, seek},
+    fs::{FileType, OFlags, SeekFrom, fcntl_getfl, fstat, ftruncate, major, minor, seek},
     io::Errno,
 };
 
@@ -23,6 +23,17 @@ pub(super) fn is_journald(stream: Option<&OsStr>) -> bool {
         return false;
     };
     fstat(io::stderr()).is_ok_and(|found| (found.st_dev, found.st_ino) == (device, inode))
+}
+
+/// Whether the process was started without a standard error (`2>&-`): the standard library then opens the null device in its
+/// place, for reading and writing. Who discards it on purpose (`2>/dev/null`) opens it for writing alone.
+pub(super) fn is_missing() -> bool {
+    const NULL: (u32, u32) = (1, 3);
+    let is_null = fstat(io::stderr()).is_ok_and(|found| {
+        FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
+            && (major(found.st_rdev), minor(found.st_rdev)) == NULL
+    });
+    is_null && fcntl_getfl(io::stderr()).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 impl Write for StandardError {

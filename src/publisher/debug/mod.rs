@@ -128,6 +128,9 @@ impl Publisher for DebugPublisher {
     }
 
     async fn write(&mut self) -> Outcome {
+        if let Some(missing) = self.log.missing() {
+            return hold(missing);
+        }
         let submitted = self.submitted.unwrap_or_else(|| self.submit());
         self.submitted = Some(submitted);
         let waited = tokio::time::timeout(PATIENCE, self.log.written(submitted)).await;
@@ -150,7 +153,7 @@ impl Publisher for DebugPublisher {
     }
 
     async fn probe(&mut self) -> Outcome {
-        self.log.refusal().map_or(Outcome::Written { refused: Vec::new() }, hold)
+        self.log.missing().or_else(|| self.log.refusal()).map_or(Outcome::Written { refused: Vec::new() }, hold)
     }
 }
 
