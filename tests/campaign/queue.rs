@@ -77,6 +77,17 @@ impl Queue {
         }
     }
 
+    /// How much waits, of messages in Redis and of chunks in the agent's own queue; the most there can be where nobody can tell.
+    pub(crate) fn backlog(&self) -> u64 {
+        match self {
+            Self::Redis(redis) => {
+                let left = redis.left();
+                (left.queued + left.inprogress + left.adopted) as u64
+            }
+            Self::Embedded { file, .. } => counts(file).map_or(u64::MAX, |(chunks, _, _)| chunks),
+        }
+    }
+
     /// What is there, for people.
     pub(crate) fn left(&self) -> String {
         match self {

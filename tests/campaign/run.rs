@@ -16,10 +16,10 @@ use super::{
 };
 use crate::support::pipeline::DATABASE;
 
-/// What the whole run may take beyond its faults.
+/// What the whole run may take beyond its faults, and as long again as those were made for what they have left behind.
 const REST: Duration = Duration::from_secs(130);
 
-/// What draining may take at the end.
+/// How long the backlog may stand still while it is drained at the end.
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// The most memory that an agent may have, in KiB: a few batches of 10,000 messages, not optimised, and far less than
@@ -55,7 +55,7 @@ pub(crate) fn run(channel: Channel, options: &Options) -> bool {
     let again = format!("{again} --channel {name} --seconds {seconds} --seed {seed}");
     let hung = again.clone();
     thread::spawn(move || {
-        thread::sleep(length + REST);
+        thread::sleep(2 * length + REST);
         // Servers and agents end with the thread that started them.
         eprintln!("the campaign hangs; {hung}");
         process::exit(super::FAILED.into());
