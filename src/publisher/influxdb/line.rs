@@ -228,7 +228,7 @@ impl Encoder {
             let value = dimensions.get(index).map_or("", |dimension| set.text(dimension.value));
             let is_repeated = order.peek().is_some_and(|next| name(*next) == key);
             // An empty value, too, takes the place of those before it.
-            may_be_equal |= escape::has_another_form(key);
+            may_be_equal |= dimensions.len() > 1 && escape::has_another_form(key);
             if value.is_empty() || is_repeated || these.is_some_and(|these| !these.contains(&index)) {
                 continue;
             }
@@ -279,7 +279,8 @@ impl Encoder {
         let mut note = None;
         let fields = set.fields(point);
         let names = || fields.iter().map(|field| set.text(field.name));
-        let last = names().any(escape::has_another_form).then(|| last_of_each(names(), escape::stored_key));
+        let may_be_equal = fields.len() > 1 && names().any(escape::has_another_form);
+        let last = may_be_equal.then(|| last_of_each(names(), escape::stored_key));
         for (index, field) in fields.iter().enumerate() {
             if last.as_ref().is_some_and(|last| !last.contains(&index)) {
                 continue;
