@@ -82,7 +82,7 @@ impl Queue {
         match self {
             Self::Redis(redis) => {
                 let left = redis.left();
-                (left.queued + left.inprogress + left.adopted) as u64
+                left.queued + left.inprogress + left.adopted
             }
             Self::Embedded { file, .. } => counts(file).map_or(u64::MAX, |(chunks, _, _)| chunks),
         }
