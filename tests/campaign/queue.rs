@@ -24,6 +24,9 @@ pub(crate) enum Queue {
     },
 }
 
+/// More than there ever are: of the oldest, which are dropped, nobody could say whether they were there once.
+const LETTERS: &str = "max_dead_letters = 1000000";
+
 impl Queue {
     pub(crate) fn start(channel: Channel, folder: &Path) -> Self {
         if channel == Channel::Redis {
@@ -41,11 +44,11 @@ impl Queue {
         match self {
             Self::Redis(_) => {
                 format!(
-                    "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\""
+                    "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\"\n{LETTERS}"
                 )
             }
             Self::Embedded { file, socket, address } => format!(
-                "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\""
+                "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\"\n{LETTERS}"
             ),
         }
     }
