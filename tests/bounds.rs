@@ -165,18 +165,24 @@ fn a_message_of_a_hundred_megabytes() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
-/// The same of an agent that is the channel itself, to which so many clients at once push what it publishes only later.
-fn own_queue(clients: usize, messages: &[Vec<u8>], measurement: &str, points: u64, bound: u64) {
+/// An agent that is the channel itself and whose InfluxDB is away, and what clients push to it with.
+fn without_a_database(folder: &tempfile::TempDir) -> (Influxd, Agent, redis::Client) {
     let mut influxd = Influxd::start();
     influxd.create_database(DATABASE);
     influxd.stop();
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let port = free_port();
     let channel = format!(
         "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {:?}\nlisten = \"127.0.0.1:{port}\"",
         folder.path().join("queue.db")
     );
-    let mut agent = Agent::with(&config_of(&channel, &influxd.url())).start();
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    let agent = Agent::with(&config_of(&channel, &influxd.url())).start();
+    (influxd, agent, redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap())
+}
+
+/// The same of an agent that is the channel itself, to which so many clients at once push what it publishes only later.
+fn own_queue(clients: usize, messages: &[Vec<u8>], measurement: &str, points: u64, bound: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut influxd, mut agent, client) = without_a_database(&folder);
     std::thread::scope(|scope| {
         for share in messages.chunks(messages.len().div_ceil(clients)) {
             let mut connection = wait_for("the agent to take clients", PATIENCE, || client.get_connection().ok());
@@ -236,16 +242,8 @@ fn with_a_large(field: &str, number: usize) -> Vec<u8> {
 
 /// So many clients at once push 20 messages of 4 MiB: once while InfluxDB is away and once more when it is there.
 fn large_pushes(clients: usize, what: &str, message: impl Fn(usize) -> Vec<u8> + Sync) {
-    let mut influxd = Influxd::start();
-    influxd.create_database(DATABASE);
-    influxd.stop();
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let channel = format!(
-        "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {:?}\nlisten = \"127.0.0.1:{port}\"",
-        folder.path().join("queue.db")
-    );
-    let mut agent = Agent::with(&config_of(&channel, &influxd.url())).start();
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut influxd, mut agent, client) = without_a_database(&folder);
     let connect = || wait_for("the agent to take clients", PATIENCE, || client.get_connection().ok());
     drop(connect());
     let before = resident(&agent, "VmRSS:");
