@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kadabra::metrics::{Decoder, MessageSet};
+use kadabra::wire::{Decoder, MessageSet};
 
 #[path = "../tests/support/flask.rs"]
 #[allow(dead_code)]

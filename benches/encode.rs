@@ -5,8 +5,8 @@ use std::{hint::black_box, time::Duration};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kadabra::{
     config::Influxdb,
-    metrics::{Decoder, MessageSet},
     publisher::{InfluxdbPublisher, Publisher},
+    wire::{Decoder, MessageSet},
 };
 
 #[path = "../tests/support/flask.rs"]

@@ -12,12 +12,12 @@ fn calmly(target: impl FnOnce()) {
 
 /// A message, as it is in the queue.
 pub fn decode(bytes: &[u8]) {
-    calmly(|| crate::metrics::fuzz_decode(bytes));
+    calmly(|| crate::wire::fuzz_decode(bytes));
 }
 
 /// A timestamp format, a NUL, and a timestamp.
 pub fn timestamp(bytes: &[u8]) {
-    calmly(|| crate::metrics::fuzz_timestamp(bytes));
+    calmly(|| crate::wire::fuzz_timestamp(bytes));
 }
 
 /// Messages as they are after decoding, to be encoded as line protocol.

@@ -14,7 +14,7 @@
 //!    leased, until it is settled; the [`channel::LeaseBook`] knows every open lease and keeps the tally that must
 //!    balance. [`channel::redis`] keeps that contract in Redis, each step one atomic script; [`channel::embedded`] keeps
 //!    it in a file, and is as much of a Redis to clients as they need.
-//! 2. [`metrics`] is the wire format. A [`metrics::Decoder`] reads a whole batch into one flat [`metrics::MessageSet`],
+//! 2. [`wire`] is the wire format. A [`wire::Decoder`] reads a whole batch into one flat [`wire::MessageSet`],
 //!    with a verdict per metric and not only per message.
 //! 3. [`publisher`] is where metrics go. A [`publisher::Publisher`] turns the set into a request, reads the answer as
 //!    a verdict, and isolates the points that were refused.
@@ -24,7 +24,7 @@
 //! wrong at once; [`observe`] is what the agent says of itself; [`client`] queues messages from Rust; [`backoff`] is
 //! how long everybody pauses before trying again; `connect` makes every connection to a server; [`cli`] is the command line.
 //!
-//! Dependencies point one way: `metrics` <- `channel`, `publisher` <- `agent` <- `cli`. Decisions (when is a batch
+//! Dependencies point one way: `wire` <- `channel`, `publisher` <- `agent` <- `cli`. Decisions (when is a batch
 //! due, what does this answer mean, may this child restart) are pure functions, tested without actors, servers or clocks.
 
 pub mod agent;
@@ -41,10 +41,10 @@ mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;
-pub mod metrics;
 pub mod observe;
 mod panics;
 mod plural;
 pub mod publisher;
 mod quote;
 mod sparingly;
+pub mod wire;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use allocation_counter::measure;
 use kadabra::{
     config::Influxdb,
-    metrics::{Decoder, MessageSet},
     publisher::{InfluxdbPublisher, Publisher},
+    wire::{Decoder, MessageSet},
 };
 
 #[path = "support/flask.rs"]

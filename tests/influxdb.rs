@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use kadabra::{
     config::Influxdb,
-    metrics::{Decoder, MessageSet},
     publisher::{InfluxdbPublisher, Outcome, Publisher, RefusedAt},
+    wire::{Decoder, MessageSet},
 };
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 // What is forbidden on data from outside is fine here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use kadabra::metrics::{Decoder, MessageSet};
+use kadabra::wire::{Decoder, MessageSet};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]

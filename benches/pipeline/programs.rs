@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kadabra::metrics::{Decoder, MessageSet};
+use kadabra::wire::{Decoder, MessageSet};
 
 use crate::{
     servers::{

@@ -6,7 +6,7 @@
 
 use std::{path::Path, process::Command, thread};
 
-use kadabra::metrics::{Decoder, MessageSet};
+use kadabra::wire::{Decoder, MessageSet};
 use redis::Script;
 
 use super::{http::Connection, lines};

@@ -1,6 +1,6 @@
 //! Line protocol as straightforward code writes it: no verdicts, no limits, no look at what a name might hide.
 
-use kadabra::metrics::{Kind, MessageSet, Scalar};
+use kadabra::wire::{Kind, MessageSet, Scalar};
 
 /// Appends the lines of every message of a set to `body`.
 pub(crate) fn encode(set: &MessageSet, body: &mut Vec<u8>) {

@@ -2,10 +2,10 @@
 
 use crate::{
     channel::{DeadLetter, Lease, RefusedPoint},
-    metrics::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
     panics,
     publisher::RefusedAt,
     quote::cut_name,
+    wire::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
 };
 
 /// Leased messages, decoded, with the verdicts so far.

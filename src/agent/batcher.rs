@@ -17,7 +17,7 @@ use super::{
     receiver::{Leased, Receiver, Wanted},
     supervisor::{ChildId, Supervisor},
 };
-use crate::metrics::Decoder;
+use crate::wire::Decoder;
 
 /// A publisher is free and asks for a batch.
 #[derive(Message)]

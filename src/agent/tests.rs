@@ -20,9 +20,9 @@ use super::{Exit, Order, Parts, run};
 use crate::{
     channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
     config::{self, Settings},
-    metrics::MessageSet,
     observe::systemd::Notifier,
     publisher::{Outcome, Publisher},
+    wire::MessageSet,
 };
 
 const SOON: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use super::{complain, load};
 use crate::{
     agent::code,
     client::{Client, SendError},
-    metrics::{OutgoingMessage, Unit},
+    wire::{OutgoingMessage, Unit},
 };
 
 pub(super) const EXAMPLE: &str = "\

@@ -3,7 +3,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::SystemTime;
-//! use kadabra::{client::Client, config, metrics::OutgoingMessage};
+//! use kadabra::{client::Client, config, wire::OutgoingMessage};
 //!
 //! let settings = config::load(None, std::env::vars_os())?.settings;
 //! let client = Client::new(&settings)?;
@@ -24,7 +24,7 @@ use std::{
 use crate::{
     channel::{ChannelError, redis::RedisChannel},
     config::{self, Secret, Settings},
-    metrics::{MessageError, OutgoingMessage},
+    wire::{MessageError, OutgoingMessage},
 };
 
 /// Queues messages in the list that an agent with the same settings works on. Connects with the first message, and

@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     config::{DebugFormat, PublisherKind, Settings},
     connect,
-    metrics::MessageSet,
     observe::log::{KeptLog, is_for_people},
+    wire::MessageSet,
 };
 use async_trait::async_trait;
 

@@ -3,7 +3,7 @@
 use super::*;
 use kadabra::{
     channel::{Patience, Pressure, Threat},
-    metrics::{DEFAULT_TIMESTAMP_FORMAT, OutgoingMessage},
+    wire::{DEFAULT_TIMESTAMP_FORMAT, OutgoingMessage},
 };
 
 const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use kadabra::{
     config::Influxdb,
-    metrics::{Decoder, MessageSet},
     publisher::{InfluxdbPublisher, Publisher},
+    wire::{Decoder, MessageSet},
 };
 use serde_json::{Value, json};
 

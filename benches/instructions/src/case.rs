@@ -6,9 +6,9 @@ use kadabra::{
     agent::{self, Exit, Parts},
     channel::Channel,
     config::{self, Settings},
-    metrics::{Decoder, MessageSet},
     observe::{log::KeptLog, systemd::Notifier},
     publisher::{self, InfluxdbPublisher, Publisher},
+    wire::{Decoder, MessageSet},
 };
 use tokio::sync::mpsc;
 

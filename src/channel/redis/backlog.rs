@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{RedisChannel, answers};
 use crate::{
     channel::{Backlog, ChannelError, Depth},
-    metrics,
+    wire,
 };
 
 /// At how many leases one script looks: their answer is as short as need not be announced.
@@ -90,7 +90,7 @@ fn read(texts: &[Vec<u8>]) -> Option<Page> {
     let [now, listed, dead, looked, leased] = counts;
     let age = |pair: &[Vec<u8>]| {
         let [queued, format] = pair else { return None };
-        let queued = metrics::queued_at(std::str::from_utf8(queued).ok()?, std::str::from_utf8(format).ok()?)?;
+        let queued = wire::queued_at(std::str::from_utf8(queued).ok()?, std::str::from_utf8(format).ok()?)?;
         // A client whose clock is ahead has queued it just now.
         let age = i64::try_from(number(now)?).ok()?.saturating_sub(queued);
         Some(Duration::from_secs(u64::try_from(age).unwrap_or(0)))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::metrics::{Field, Kind, Message, MessageSet, Point, Scalar};
+use crate::wire::{Field, Kind, Message, MessageSet, Point, Scalar};
 
 pub(super) fn value(set: &MessageSet, message: &Message<'_>) -> Value {
     let dimensions = message.dimensions().iter();

@@ -10,9 +10,9 @@ use slog::info;
 
 use super::{Outcome, Publisher, RefusedAt};
 use crate::{
-    metrics::MessageSet,
     observe::log::{KeptLog, Refusal, Submitted, TEXT_BLOCKS, Withdrawn},
     panics, plural,
+    wire::MessageSet,
 };
 
 /// How much goes in one record, in bytes: journald cuts a line at 48 KiB, and JSON that is cut is none. A message that is larger
@@ -169,7 +169,7 @@ mod tests {
     use slog::{Drain, KV, Level, Logger, OwnedKVList, Record};
 
     use super::*;
-    use crate::metrics::build::Metric;
+    use crate::wire::build::Metric;
 
     /// Level, message and whether anything was left out, of each record.
     #[derive(Clone, Default)]
@@ -211,7 +211,7 @@ mod tests {
             unit: unit.map(str::to_owned),
             value: 1.5,
             time: 1_772_464_229_986_705_000,
-            metadata: vec![("k".to_owned(), crate::metrics::build::Value::Int(7))],
+            metadata: vec![("k".to_owned(), crate::wire::build::Value::Int(7))],
         };
         set.push_message(&[("d".to_owned(), value.to_owned())], &[metric("c", None), metric("t", Some("seconds"))]);
     }

@@ -11,8 +11,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::{
-    metrics::{Kind, Message, MessageSet, Point, Scalar},
     quote::printable,
+    wire::{Kind, Message, MessageSet, Point, Scalar},
 };
 
 /// The longest column that others are aligned with, in characters: one long name does not push all values out of sight.
@@ -75,7 +75,7 @@ fn scalar(set: &MessageSet, value: Scalar) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::build::{Metric, Value};
+    use crate::wire::build::{Metric, Value};
 
     fn metric(name: &str, unit: Option<&str>, value: f64, metadata: &[(&str, Value)]) -> Metric {
         Metric {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Influxdb, Secret},
-    metrics::{
+    wire::{
         MessageSet,
         build::{Contents, Metric, Value},
     },

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::{escape, isolate::MAX_LINES};
 use crate::{
     failpoint::fail_point,
-    metrics::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
     panics,
     publisher::RefusedAt,
     quote::cut_name,
+    wire::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
 };
 
 /// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but

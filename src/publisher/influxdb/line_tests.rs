@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::metrics::build::{Metric, Value};
+use crate::wire::build::{Metric, Value};
 
 fn counter(name: &str) -> Metric {
     Metric { name: name.to_owned(), unit: None, value: 1.0, time: 1, metadata: Vec::new() }

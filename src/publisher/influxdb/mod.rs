@@ -29,7 +29,7 @@ use self::{
     verdict::{Cause, Fault, Verdict, verdict},
 };
 use super::{Outcome, Publisher, RefusedAt};
-use crate::{config::Influxdb, metrics::MessageSet};
+use crate::{config::Influxdb, wire::MessageSet};
 
 /// A blank line writes nothing, and is answered as a real write would be.
 const BLANK: &[u8] = b"\n";

@@ -1,7 +1,7 @@
 //! Line protocol as InfluxDB 1.x reads it, for tests: its parser's own scans, quirks included, and nothing shared with the
 //! encoder. A line that it would refuse is an error.
 
-use crate::metrics::build::Value;
+use crate::wire::build::Value;
 
 type Tags = Vec<(String, String)>;
 

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::metrics::{Decoder, MessageSet};
+use crate::wire::{Decoder, MessageSet};
 
 /// What went into messages, and the texts that Kadabra 0.5.0's own classes made of it.
 const CLIENT: &str = include_str!("../../../tests/data/client.jsonl");

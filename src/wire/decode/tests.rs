@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::metrics::{Kind, Message, Point, Scalar};
+use crate::wire::{Kind, Message, Point, Scalar};
 
 const VALID: &str = include_str!("../../../tests/data/valid.jsonl");
 

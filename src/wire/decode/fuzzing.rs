@@ -5,10 +5,10 @@ use std::mem::size_of;
 use super::raw::{RawDimension, RawField, RawMetric};
 use super::shape::Reader;
 use super::{Decoder, Entry, quick, read, settle};
-use crate::metrics::build::{Contents, Metric, Value};
-use crate::metrics::room::Room;
-use crate::metrics::timestamp::FormatCache;
-use crate::metrics::{Dimension, Field, MessageSet, Point, Refusal};
+use crate::wire::build::{Contents, Metric, Value};
+use crate::wire::room::Room;
+use crate::wire::timestamp::FormatCache;
+use crate::wire::{Dimension, Field, MessageSet, Point, Refusal};
 
 /// A sound message, to stand before and behind the one in question.
 const NEIGHBOUR: &[u8] = br#"{"dimensions": [{"name": "d", "value": "1"}], "timers": [], "timestamp_format": "%Y",

@@ -10,7 +10,7 @@ mod token;
 use self::token::Tokens;
 use super::raw::{Raw, RawDimension, RawField, RawMessage, RawMetric};
 use super::shape::Reader;
-use crate::metrics::room::Room;
+use crate::wire::room::Room;
 
 /// Reads one message into the reader's [`RawMessage`], or gives up, and then what is in it means nothing.
 pub(super) fn read(text: &str, room: Room, reader: &mut Reader) -> bool {

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::metrics::decode::fuzzing::quick_is_as_general;
+use crate::wire::decode::fuzzing::quick_is_as_general;
 
 #[path = "../../../../tests/support/flask.rs"]
 mod flask;
@@ -210,7 +210,7 @@ proptest! {
     #[test]
     fn a_float_as_python_writes_it_is_read_quickly_unless_it_could_be_an_integer_beyond_64_bits(value in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL) {
         let mut buffer = ryu::Buffer::new();
-        let number = crate::metrics::python_text::float(&mut buffer, value);
+        let number = crate::wire::python_text::float(&mut buffer, value);
         prop_assert_eq!(quick_is_as_general(&with_numbers(&number)), value.abs() < 2.0_f64.powi(63), "{}", number);
     }
 

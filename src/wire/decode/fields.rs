@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::raw::{Raw, RawField};
 use super::sentence::{Source, cut, quote};
-use crate::metrics::{Field, MessageSet, Scalar};
+use crate::wire::{Field, MessageSet, Scalar};
 
 /// Up to so many entries, duplicates are found faster by looking at all pairs than by sorting.
 const FEW: usize = 16;

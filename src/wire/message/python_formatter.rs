@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::ser::Formatter;
 
-use crate::metrics::python_text::float;
+use crate::wire::python_text::float;
 
 pub(super) struct PythonFormatter;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::metrics::room::Room;
+use crate::wire::room::Room;
 
 /// A stretch of the payload, or of the scratch text when it had to be unescaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

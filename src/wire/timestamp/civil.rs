@@ -42,7 +42,7 @@ pub(super) fn weekday(ordinal: i64) -> i64 {
 }
 
 /// Year, month and day of a day; `None` outside the years 1 to 9999.
-pub(in crate::metrics) fn date_of(days_since_1970: i64) -> Option<(i64, i64, i64)> {
+pub(in crate::wire) fn date_of(days_since_1970: i64) -> Option<(i64, i64, i64)> {
     let ordinal = days_since_1970.checked_add(DAYS_BEFORE_1970 + 1)?;
     days_of_ordinal(ordinal)?;
     // Days since 0000-03-01; see `days_since_1970` for why March.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::raw::{Piece, Raw, RawMessage};
-use crate::metrics::python_text::float;
 use crate::quote;
+use crate::wire::python_text::float;
 
 /// A quoted value longer than this is cut; the dead letter has the whole message beside it.
 const QUOTED: usize = 100;

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::raw::{Piece, Raw, RawMessage};
-use crate::metrics::python_json::{Repair, What};
-use crate::metrics::room::{Full, Room};
+use crate::wire::python_json::{Repair, What};
+use crate::wire::room::{Full, Room};
 
 /// What all parts of the reading share.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::raw::Raw;
 use super::shape::{Reader, Shape, piece};
-use crate::metrics::python_text::float;
+use crate::wire::python_text::float;
 
 /// Deeper than anybody nests metadata, and well before serde's own limit, beyond which the whole message would be lost.
 const MAX_DEPTH: u8 = 64;

@@ -6,11 +6,11 @@ use super::fields::Fields;
 use super::raw::{Raw, RawDimension, RawMessage, RawMetric};
 use super::sentence::{Source, cut, quote};
 use crate::failpoint::fail_point;
-use crate::metrics::python_text::float;
-use crate::metrics::set::{Entry, Lengths};
-use crate::metrics::timestamp::{Format, FormatCache, TimestampError};
-use crate::metrics::{Dimension, Kind, MessageSet, Point, Refusal};
 use crate::quote::cut_name;
+use crate::wire::python_text::float;
+use crate::wire::set::{Entry, Lengths};
+use crate::wire::timestamp::{Format, FormatCache, TimestampError};
+use crate::wire::{Dimension, Kind, MessageSet, Point, Refusal};
 
 /// How many refusals of one message are told one by one. A refusal with its reason is many times as large as the two bytes
 /// that a hostile metric takes, and nobody reads the hundredth: the message is beside them in the dead letter.

@@ -90,7 +90,7 @@ pub type Metadata = Vec<(String, String)>;
 ///
 /// ```
 /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
-/// use kadabra::metrics::{OutgoingMessage, Unit};
+/// use kadabra::wire::{OutgoingMessage, Unit};
 ///
 /// let now = UNIX_EPOCH + Duration::from_micros(1_772_366_400_000_001);
 /// let mut message = OutgoingMessage::new();
@@ -98,7 +98,7 @@ pub type Metadata = Vec<(String, String)>;
 /// message.counter("hits", 1.0, now, vec![])?;
 /// message.timer("duration", Duration::from_micros(12_500), Unit::MILLISECONDS, now, vec![])?;
 /// assert!(message.to_json(now)?.contains(r#""timestamp": "2026-03-01T12:00:00.000001Z", "value": 12.5}"#));
-/// # Ok::<(), kadabra::metrics::MessageError>(())
+/// # Ok::<(), kadabra::wire::MessageError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct OutgoingMessage {

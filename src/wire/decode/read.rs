@@ -5,8 +5,8 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 use super::nested::MetadataValue;
 use super::raw::{Raw, RawDimension, RawField, RawMessage, RawMetric, Section};
 use super::shape::{Key, KnownKey, Read, Reader, Scalar, Shape};
-use crate::metrics::python_json::Repair;
-use crate::metrics::room::Room;
+use crate::wire::python_json::Repair;
+use crate::wire::room::Room;
 
 /// Reads one message into the reader's [`RawMessage`]. `repairs` are the places where `text` is not what the client sent.
 pub(super) fn read(text: &str, repairs: Vec<Repair>, room: Room, reader: &mut Reader) -> Result<(), Unread> {

@@ -1,6 +1,6 @@
 //! The plain tokens of JSON: what is read here is what serde_json reads, and everything else is `None`.
 
-use crate::metrics::decode::raw::{Piece, Raw};
+use crate::wire::decode::raw::{Piece, Raw};
 
 /// What is left of a text.
 pub(super) struct Tokens<'a> {
