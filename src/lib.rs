@@ -41,10 +41,12 @@ mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;
+mod listener;
 pub mod observe;
 mod panics;
 mod plural;
 pub mod publisher;
+mod queue;
 mod quote;
 mod sparingly;
 pub mod wire;

@@ -10,13 +10,10 @@ use std::{
 use async_trait::async_trait;
 use slog::Logger;
 
-use super::{
-    backend::Backend,
-    server::{Refusals, Server, Settings},
-};
 use crate::{
     channel::{ChannelError, Front, Refused},
     config,
+    listener::{Backend, Refusals, Server, Settings},
 };
 
 /// The listener's addresses, settings and queue.

@@ -5,18 +5,14 @@
 //! alone, and when that dies everything that it had not completed waits again for the next. `store` is the queue; whoever
 //! speaks with clients does it through [`Backend`].
 
-mod backend;
-mod cause;
 mod gate;
 pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
-pub mod rehearsal;
-mod server;
-mod store;
+pub use crate::listener::rehearsal;
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use server::fuzz_resp;
+pub(crate) use crate::listener::fuzz_resp;
 
 use std::{
     collections::HashMap,
@@ -31,19 +27,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use slog::Logger;
 
-pub use self::{
-    backend::{Backend, BackendError, End, PushError, Standing},
-    cause::Cause,
-};
-use self::{
-    gate::Gate,
-    store::{Letter, Store},
-};
+use self::gate::Gate;
 use super::{
     Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure,
     Recovered, Settlement, Tally, redis::StoredLetter,
 };
-use crate::{config, plural::messages_wait};
+pub use crate::listener::{Backend, BackendError, Cause, End, PushError, Standing};
+use crate::{
+    config,
+    plural::messages_wait,
+    queue::{self, Letter, Store},
+};
 
 /// A queue in a file as a channel.
 #[derive(Debug)]
@@ -93,7 +87,7 @@ impl EmbeddedChannel {
     /// Whether another process has the file now. Changes nothing.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        store::is_in_use(&self.store.settings().path)
+        queue::is_in_use(&self.store.settings().path)
     }
 
     /// The queue, for whoever speaks with clients.

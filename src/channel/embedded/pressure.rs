@@ -7,14 +7,11 @@ use std::{
 
 use bytesize::ByteSize;
 
-use super::{
-    EmbeddedChannel, Standing,
-    cause::{Cause, Limits},
-    server,
-};
+use super::{EmbeddedChannel, Standing};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
+    listener::{self, Cause, Limits},
     plural::{count, either},
     quote::quote,
 };
@@ -58,7 +55,7 @@ pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patien
     let facts = Facts { path: settings.path.clone(), standing: standing.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
     let lasting: Vec<&str> = field("refusing").into_iter().flat_map(|names| names.split(',')).collect();
-    let limits = Limits::from(&server::Settings::from(settings));
+    let limits = Limits::from(&listener::Settings::from(settings));
     for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
         let times = number(&format!("refused_{cause}")).unwrap_or(0);
         if times > 0 {

@@ -1,0 +1,303 @@
+//! A listener over a queue in memory, for the tests that push to it with real clients: no settings of an agent, no file.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use slog::{Drain as _, Logger, o};
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    Refusals, Server, Settings,
+    backend::{Backend, BackendError, End, PushError, Standing},
+    cause::Cause,
+};
+use crate::{
+    channel::{Backlog, ChannelError},
+    config::Secret,
+};
+
+/// How the queue behaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// It takes what comes.
+    #[default]
+    Well,
+    /// It has no room.
+    Full,
+    /// It fails, with this sentence.
+    Failing(String),
+    /// It does not answer until it feels otherwise.
+    Stuck,
+    /// It takes what comes and forgets it, as a fast consumer makes it seem.
+    Emptied,
+}
+
+/// What a test may set; the rest is as it is by default, but for the port, which the system chooses.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Options {
+    pub listen: Vec<SocketAddr>,
+    pub unix_socket: Option<PathBuf>,
+    pub unix_socket_mode: u32,
+    pub queue_key: String,
+    pub password: Option<String>,
+    pub allow_remote: bool,
+    pub allow_delete: bool,
+    pub max_connections: usize,
+    pub max_message_bytes: usize,
+    pub max_waiting_bytes: usize,
+    pub idle_timeout: Option<Duration>,
+    pub tcp_keepalive: Option<Duration>,
+    pub timeout: Duration,
+    pub patience: Duration,
+    pub wrong_password_pause: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let settings = Settings::default();
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            unix_socket: settings.unix_socket,
+            unix_socket_mode: settings.unix_socket_mode,
+            queue_key: settings.queue_key,
+            password: None,
+            allow_remote: settings.allow_remote,
+            allow_delete: settings.allow_delete,
+            max_connections: settings.max_connections,
+            max_message_bytes: settings.max_message_bytes,
+            max_waiting_bytes: settings.max_waiting_bytes,
+            idle_timeout: settings.idle_timeout,
+            tcp_keepalive: settings.tcp_keepalive,
+            timeout: settings.timeout,
+            patience: settings.patience,
+            wrong_password_pause: settings.wrong_password_pause,
+        }
+    }
+}
+
+/// A listener on a thread of its own, which ends with it.
+#[derive(Debug)]
+pub struct Rehearsal {
+    addresses: Vec<SocketAddr>,
+    queue: Arc<Queue>,
+    log: Paper,
+    closing: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Rehearsal {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub fn start(options: Options) -> Result<Self, ChannelError> {
+        let defaults = Settings::default();
+        let settings = Settings {
+            listen: options.listen,
+            unix_socket: options.unix_socket,
+            unix_socket_mode: options.unix_socket_mode,
+            queue_key: options.queue_key,
+            password: options.password.map(Secret::new),
+            allow_remote: options.allow_remote,
+            allow_delete: options.allow_delete,
+            max_connections: options.max_connections,
+            max_message_bytes: options.max_message_bytes,
+            max_waiting_bytes: options.max_waiting_bytes,
+            idle_timeout: options.idle_timeout,
+            tcp_keepalive: options.tcp_keepalive,
+            max_arguments: defaults.max_arguments,
+            timeout: options.timeout,
+            patience: options.patience,
+            wrong_password_pause: options.wrong_password_pause,
+        };
+        let queue = Arc::new(Queue::default());
+        let log = Paper::default();
+        let drain = Mutex::new(slog_json::Json::default(log.clone())).fuse();
+        let log_drain = Logger::root(drain, o!());
+        let refusals = Arc::new(Refusals::new(&settings, &log_drain));
+        let server = Server::bind(settings, Arc::clone(&queue) as Arc<dyn Backend>, refusals, log_drain)?;
+        let addresses = server.addresses();
+        let (closing, closed) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            // As the agent's actors live.
+            actix_rt::System::new().block_on(server.serve(async {
+                // Closes as well when the sender is gone.
+                let _ = closed.await;
+            }))
+        });
+        Ok(Self { addresses, queue, log, closing: Some(closing), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Changes how the queue behaves from now on.
+    pub fn set(&self, mood: Mood) {
+        lock(&self.queue.inside).mood = mood;
+        self.queue.changed.notify_waiters();
+    }
+
+    /// What waits, the newest first.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Bytes> {
+        self.queue.waiting()
+    }
+
+    /// How many messages came with each push to the queue.
+    #[must_use]
+    pub fn groups(&self) -> Vec<usize> {
+        self.queue.groups()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.log.0)).into_owned()
+    }
+
+    /// Begins to close.
+    pub fn close(&mut self) {
+        if let Some(closing) = self.closing.take() {
+            let _ = closing.send(());
+        }
+    }
+
+    /// Closes, and waits until it is closed. True when the server ended well.
+    pub fn end(&mut self) -> bool {
+        self.close();
+        self.thread.take().is_none_or(|thread| thread.join().is_ok_and(|ended| ended.is_ok()))
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A queue in memory.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    inside: Mutex<Inside>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    messages: VecDeque<Bytes>,
+    groups: Vec<usize>,
+    mood: Mood,
+}
+
+impl Queue {
+    /// What waits, the newest first.
+    pub(super) fn waiting(&self) -> Vec<Bytes> {
+        lock(&self.inside).messages.iter().cloned().collect()
+    }
+
+    /// How many messages came with each push.
+    pub(super) fn groups(&self) -> Vec<usize> {
+        lock(&self.inside).groups.clone()
+    }
+
+    /// The mood, once it is not stuck.
+    async fn mood(&self) -> Mood {
+        loop {
+            let changed = self.changed.notified();
+            match lock(&self.inside).mood.clone() {
+                Mood::Stuck => {}
+                mood => return mood,
+            }
+            changed.await;
+        }
+    }
+
+    async fn works(&self) -> Result<(), BackendError> {
+        match self.mood().await {
+            Mood::Failing(why) => Err(BackendError(why)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Queue {
+    async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        let mood = self.mood().await;
+        let mut inside = lock(&self.inside);
+        match mood {
+            Mood::Full => return Err(PushError::Full),
+            Mood::Failing(why) => return Err(PushError::Failed { cause: Cause::Unwritable, why }),
+            Mood::Emptied => return Ok(messages.len() as u64),
+            Mood::Well | Mood::Stuck => {}
+        }
+        inside.groups.push(messages.len());
+        for message in messages {
+            let message = Bytes::copy_from_slice(&message);
+            match end {
+                End::Newest => inside.messages.push_front(message),
+                End::Oldest => inside.messages.push_back(message),
+            }
+        }
+        Ok(inside.messages.len() as u64)
+    }
+
+    async fn length(&self) -> Result<u64, BackendError> {
+        self.works().await?;
+        Ok(lock(&self.inside).messages.len() as u64)
+    }
+
+    async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError> {
+        self.works().await?;
+        let start = usize::try_from(start).unwrap_or(0);
+        let count = usize::try_from(stop).map_or(0, |stop| (stop + 1).saturating_sub(start));
+        Ok(lock(&self.inside).messages.iter().skip(start).take(count).cloned().collect())
+    }
+
+    async fn standing(&self) -> Result<Standing, BackendError> {
+        self.works().await?;
+        let inside = lock(&self.inside);
+        let used = inside.messages.iter().map(|message| message.len() as u64).sum();
+        let backlog = Backlog { waiting: inside.messages.len() as u64, ..Backlog::default() };
+        Ok(Standing { backlog, used, max_bytes: 1 << 30, ..Standing::default() })
+    }
+
+    async fn clear(&self) -> Result<bool, BackendError> {
+        self.works().await?;
+        let mut inside = lock(&self.inside);
+        let existed = !inside.messages.is_empty();
+        inside.messages.clear();
+        Ok(existed)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        lock(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

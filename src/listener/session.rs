@@ -1,0 +1,425 @@
+//! A client's conversation, without the connection it goes over: bytes in, answers out.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use super::{
+    clients::Client,
+    commands::{self, Pushes, Transaction},
+    decoder::{Decoder, Limits, Size},
+    memory::{Claim, OWN},
+    replies::{Protocol, Replies},
+    request::{Arrived, Oversized, Request},
+    shared::Shared,
+};
+use crate::listener::Cause;
+
+/// What the connection has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Go on with what is there.
+    Continue,
+    /// Send the answers: there are many.
+    Send,
+    /// Send the answers and read more.
+    Read,
+    /// Send the answers and close.
+    Close,
+    /// Send the answers, let the client read them although it is still sending, and close.
+    Linger,
+    /// Close at once.
+    Cut,
+}
+
+/// What is known of a client between its commands.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: Arc<Client>,
+    pub(super) replies: Replies,
+    pub(super) authenticated: bool,
+    /// Whether CLIENT REPLY is on.
+    pub(super) answers: bool,
+    /// Whether the next command is not answered.
+    pub(super) skip_next: bool,
+    /// Whether this command is not answered.
+    pub(super) silent: bool,
+    pub(super) pushes: Pushes,
+    pub(super) transaction: Option<Transaction>,
+    /// What EXEC runs.
+    pub(super) replay: VecDeque<Request>,
+    pub(super) replay_bytes: usize,
+    pub(super) replay_silent: bool,
+    claim: Claim,
+    /// What has arrived takes so much memory.
+    incoming: usize,
+    /// Whether that is hardly more than this command, whose bytes may then be kept where they are.
+    pub(super) alone: bool,
+    /// Where the answer to this command begins.
+    begun: usize,
+}
+
+impl Session {
+    fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
+        Self {
+            replies: Replies::default(),
+            authenticated: shared.settings.password.is_none(),
+            answers: true,
+            skip_next: false,
+            silent: false,
+            pushes: Pushes::default(),
+            transaction: None,
+            replay: VecDeque::new(),
+            replay_bytes: 0,
+            replay_silent: false,
+            claim: shared.memory.claim(),
+            incoming: 0,
+            alone: false,
+            begun: 0,
+            shared,
+            client,
+        }
+    }
+
+    /// As if just connected.
+    pub(super) fn reset(&mut self) {
+        self.authenticated = self.shared.settings.password.is_none();
+        (self.answers, self.skip_next, self.silent) = (true, false, false);
+        self.transaction = None;
+        self.replies.protocol = Protocol::default();
+        self.client.speaks(Protocol::default());
+        self.client.rename(b"");
+    }
+
+    /// Answers the pushes that came before.
+    pub(super) async fn settle(&mut self) {
+        commands::settle(self).await;
+        self.begun = self.replies.len();
+    }
+
+    /// Refuses a command, and the transaction that it was to be a part of.
+    pub(super) async fn refuse(&mut self, error: impl AsRef<[u8]>) -> Flow {
+        self.settle().await;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.refuse();
+        }
+        self.replies.error(error);
+        Flow::Continue
+    }
+
+    /// Whether there is memory for so many bytes more, for an answer.
+    pub(super) fn afford(&mut self, more: usize) -> bool {
+        let held = self.held();
+        self.claim.cover(held + more)
+    }
+
+    /// Whether there is memory for so many bytes more in a transaction, once it is its turn.
+    pub(super) async fn grow(&mut self, more: usize) -> bool {
+        let held = self.held();
+        let patience = self.shared.settings.timeout;
+        self.claim.in_turn(held + more, patience).await
+    }
+
+    /// Gives back what it needs no more.
+    fn give_back(&mut self) {
+        let held = self.held();
+        self.claim.suffices(held);
+    }
+
+    /// Has a transaction keep a command as it came, with all the memory that this takes.
+    pub(super) fn keep(&mut self, request: &Request) -> (Request, usize) {
+        (request.clone(), std::mem::take(&mut self.incoming))
+    }
+
+    /// Something was refused since there is no memory for it.
+    pub(super) fn lacks_memory(&self) {
+        self.note(Cause::NoMemory);
+    }
+
+    /// Something was refused to this client.
+    pub(super) fn note(&self, cause: Cause) {
+        self.shared.refusals.note(cause, &self.client.peer);
+    }
+
+    /// Answers an error that ends the connection, unless the client has asked not to be answered.
+    fn error(&mut self, error: impl AsRef<[u8]>) {
+        if self.answers && !self.skip_next {
+            self.replies.error(error);
+        }
+    }
+
+    /// Whether this command is one of those that EXEC runs.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replay_bytes > 0
+    }
+
+    fn held(&self) -> usize {
+        let transaction = self.transaction.as_ref().map_or(0, Transaction::bytes);
+        self.incoming + self.replies.capacity() + transaction + self.replay_bytes
+    }
+
+    async fn run(&mut self, request: &Request, silent: bool) -> Flow {
+        self.begun = self.replies.len();
+        self.silent = silent || !self.answers || std::mem::take(&mut self.skip_next);
+        let flow = commands::run(self, request).await;
+        if self.silent && self.pushes.len() == 0 {
+            self.replies.truncate(self.begun);
+        }
+        if self.replies.capacity() > 2 * OWN && !self.afford(0) {
+            self.replies.truncate(self.begun);
+            self.lacks_memory();
+            if !self.silent {
+                self.replies.error("ERR the agent has no memory for this answer now; try again later");
+            }
+        }
+        flow
+    }
+
+    async fn refuse_oversized(&mut self, oversized: Oversized) -> Flow {
+        let settings = &self.shared.settings;
+        let sentence = match oversized {
+            _ if !self.authenticated => commands::NO_PASSWORD.to_owned(),
+            Oversized::Argument(bytes) => format!(
+                "ERR {bytes} bytes are more than this Kadabra agent takes in one message, which is {}; see max_message_bytes in \
+                 [channel.embedded]",
+                settings.max_message_bytes
+            ),
+            Oversized::Arguments(count) => format!(
+                "ERR {count} words are more than this Kadabra agent takes in one command, which is {}; send fewer messages in one",
+                settings.max_arguments
+            ),
+            Oversized::Request => format!(
+                "ERR all words of the command are more than this Kadabra agent takes at once, which is {} bytes; send fewer \
+                 messages in one, or see max_waiting_bytes in [channel.embedded]",
+                settings.max_waiting_bytes
+            ),
+        };
+        self.note(Cause::TooLarge);
+        self.begun = self.replies.len();
+        self.silent = !self.answers || std::mem::take(&mut self.skip_next);
+        let flow = self.refuse(sentence).await;
+        if self.silent {
+            self.replies.truncate(self.begun);
+        }
+        flow
+    }
+}
+
+/// Whether there is room for what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    AtOnce,
+    /// After others had given memory back.
+    Later,
+    None,
+}
+
+/// A session and the bytes that arrive for it.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    decoder: Decoder,
+    session: Session,
+    limits: Limits,
+    /// How large the buffer is.
+    allocated: usize,
+    /// How many requests there were.
+    requests: u64,
+}
+
+impl Conversation {
+    pub(super) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
+        let limits = Limits {
+            argument_bytes: shared.settings.max_message_bytes,
+            arguments: shared.settings.max_arguments,
+            request_bytes: shared.settings.max_waiting_bytes,
+        };
+        Self { decoder: Decoder::default(), session: Session::new(shared, client), limits, allocated: 0, requests: 0 }
+    }
+
+    /// Where to put what arrives, at the end.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        self.decoder.buffer()
+    }
+
+    /// Whether a part of a request is there, and how many were there before it.
+    pub(super) fn partial(&self) -> Option<u64> {
+        self.decoder.is_partial().then_some(self.requests)
+    }
+
+    /// Since when commands wait for EXEC.
+    pub(super) fn transaction_since(&self) -> Option<Instant> {
+        self.session.transaction.as_ref().and_then(Transaction::since)
+    }
+
+    /// Whether the client may do anything yet.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.session.authenticated
+    }
+
+    /// The answers that are to be sent.
+    pub(super) fn answers(&self) -> &[u8] {
+        self.session.replies.bytes()
+    }
+
+    /// They are sent.
+    pub(super) fn sent(&mut self) {
+        self.session.replies.sent(OWN);
+        self.session.give_back();
+    }
+
+    /// Answers what is there, up to where enough answers wait.
+    pub(super) async fn answer(&mut self) -> Flow {
+        loop {
+            if self.session.replies.len() >= OWN {
+                self.session.settle().await;
+                return Flow::Send;
+            }
+            let flow = match self.session.replay.pop_front() {
+                Some(request) => {
+                    let silent = self.session.replay_silent;
+                    self.session.run(&request, silent).await
+                }
+                None => {
+                    if self.session.is_replaying() {
+                        // What EXEC has pushed is one push, whatever comes after it; until then it takes its memory.
+                        self.session.settle().await;
+                        self.session.replay_bytes = 0;
+                        // Its answers may be many.
+                        continue;
+                    }
+                    match self.decoder.next(&self.limits, self.session.authenticated) {
+                        Ok(Some(arrived)) => self.take(arrived).await,
+                        Ok(None) => Flow::Read,
+                        Err(malformed) => {
+                            self.session.settle().await;
+                            self.session.error(malformed.error());
+                            return Flow::Linger;
+                        }
+                    }
+                }
+            };
+            if flow != Flow::Continue {
+                self.session.settle().await;
+                self.give_back();
+                return flow;
+            }
+        }
+    }
+
+    /// Gives back what only the last command took, before others are kept waiting by a client that does not read its answer.
+    fn give_back(&mut self) {
+        if self.allocated > OWN && self.decoder.buffer().len() < OWN {
+            self.reallocate(OWN);
+        }
+        self.session.incoming = self.allocated + self.decoder.books();
+        self.session.give_back();
+    }
+
+    async fn take(&mut self, arrived: Arrived) -> Flow {
+        self.requests += 1;
+        self.session.shared.stats.command();
+        match arrived {
+            Arrived::Request(request) => {
+                self.session.incoming = self.allocated + request.books();
+                self.session.alone = self.allocated > OWN && request.frame.len() * 8 >= self.allocated * 7;
+                let flow = self.session.run(&request, false).await;
+                self.decoder.reuse(request);
+                if self.session.incoming == 0 {
+                    let here = self.decoder.buffer().len();
+                    self.reallocate(OWN.max(here));
+                }
+                flow
+            }
+            Arrived::Oversized(oversized) => self.session.refuse_oversized(oversized).await,
+        }
+    }
+
+    /// Makes room for what comes next. What is announced need not come, so nothing is claimed for it before as much has
+    /// arrived as takes no memory of others; then all that the command takes, if that is known, and otherwise in steps.
+    pub(super) async fn room(&mut self) -> Room {
+        let size = self.decoder.size(&self.limits);
+        let buffer = self.decoder.buffer();
+        let here = buffer.len();
+        if here < OWN {
+            let large = self.allocated > OWN;
+            if large || (buffer.capacity() < OWN && !buffer.try_reclaim(OWN - here)) {
+                self.reallocate(OWN);
+            }
+            return self.cover(self.allocated, false).await;
+        }
+        if here < buffer.capacity() {
+            return self.cover(self.allocated, false).await;
+        }
+        let Size { bytes, is_known } = size;
+        if buffer.try_reclaim(bytes - here) {
+            return self.cover(self.allocated, false).await;
+        }
+        let room = self.cover(bytes, is_known).await;
+        if room != Room::None {
+            self.reallocate(bytes);
+        }
+        room
+    }
+
+    fn reallocate(&mut self, bytes: usize) {
+        let mut new = BytesMut::with_capacity(bytes);
+        new.extend_from_slice(self.decoder.buffer());
+        *self.decoder.buffer() = new;
+        self.allocated = bytes;
+    }
+
+    /// Claims what there will be with a buffer of so many bytes, in which a command is whole or not.
+    async fn cover(&mut self, buffer: usize, is_whole: bool) -> Room {
+        let session = &mut self.session;
+        session.incoming = buffer + self.decoder.books();
+        let held = session.held();
+        if session.claim.suffices(held) {
+            return Room::AtOnce;
+        }
+        let patience = session.shared.settings.timeout;
+        if !session.claim.may_have(held)
+            && let Some(transaction) = &mut session.transaction
+        {
+            transaction.outgrow();
+        }
+        let held = session.held();
+        let had = match session.transaction {
+            None if is_whole => session.claim.whole(held, patience).await,
+            _ => session.claim.in_turn(held, patience).await,
+        };
+        if had { Room::Later } else { Room::None }
+    }
+
+    /// Says that there was no room.
+    pub(super) fn no_room(&mut self) {
+        let error = "ERR this Kadabra agent has no memory for such a large command now, since others have it; try again later";
+        self.session.error(error);
+    }
+
+    /// Says that others got its memory.
+    pub(super) fn too_slow(&mut self) {
+        let error =
+            "ERR this Kadabra agent gave the memory for this command to others, since hardly any more of it came; send it again";
+        self.session.error(error);
+    }
+
+    /// Forgets what has arrived, since the connection ends, and gives its memory back.
+    pub(super) fn forget(&mut self) {
+        self.decoder = Decoder::default();
+        self.session.transaction = None;
+        self.allocated = 0;
+        self.give_back();
+    }
+
+    /// Whether others may have to wait for memory that this client has.
+    pub(super) fn holds(&self) -> bool {
+        self.session.claim.holds()
+    }
+
+    /// Whether others wait for memory that this client has.
+    pub(super) fn keeps_others_waiting(&self) -> bool {
+        self.session.claim.holds() && self.session.shared.memory.is_wanted()
+    }
+}

@@ -1,0 +1,50 @@
+//! What all connections share: the settings, the queue, the memory, and what is counted and warned of.
+
+use std::{sync::Arc, time::Instant};
+
+use slog::Logger;
+
+use super::{
+    clients::{Clients, Stats},
+    memory::Memory,
+    refusals::Refusals,
+    settings::Settings,
+    strangers::Strangers,
+};
+use crate::listener::Backend;
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) log: Logger,
+    pub(super) memory: Memory,
+    pub(super) clients: Arc<Clients>,
+    pub(super) stats: Stats,
+    pub(super) started: Instant,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) strangers: Arc<Strangers>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, backend: Arc<dyn Backend>, refusals: Arc<Refusals>, log: Logger) -> Self {
+        refusals.set_places(settings.max_connections);
+        Self {
+            memory: Memory::new(settings.max_waiting_bytes),
+            strangers: Arc::new(Strangers::new(&settings)),
+            settings,
+            backend,
+            log,
+            clients: Arc::default(),
+            stats: Stats::default(),
+            started: Instant::now(),
+            refusals,
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! Dead letters: kept beside the queue, only so many, and only so many bytes of them.
+
+use std::io::Write as _;
+
+use rusqlite::{MAIN_DB, blob::ZeroBlob, params};
+
+use super::{Shared, transaction::Transaction};
+use crate::channel::{DeadLetter, redis::StoredLetter};
+
+/// A dead letter on its way into the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    pub(super) payload: Vec<u8>,
+    pub(super) reason: String,
+    /// The refused points as JSON.
+    pub(super) refused: String,
+    /// When and by whom it was set aside, if not now and here.
+    pub(super) origin: Option<Origin>,
+}
+
+/// When and by whom a message was set aside.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) time: String,
+    pub(crate) agent: String,
+}
+
+impl From<StoredLetter> for Letter {
+    fn from(letter: StoredLetter) -> Self {
+        let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
+        Self { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) }
+    }
+}
+
+impl Letter {
+    /// The letter about one of a lease's messages.
+    pub(crate) fn new(about: &DeadLetter, messages: &[Vec<u8>]) -> Self {
+        // Names and reasons are text, which always has a JSON form.
+        let refused = serde_json::to_string(&about.refused).unwrap_or_default();
+        let payload = messages.get(about.message).cloned().unwrap_or_default();
+        Self { payload, reason: about.reason.clone(), refused, origin: None }
+    }
+}
+
+/// How many there are, as long as nobody else changes the file; somebody may delete them with sqlite3.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Letters {
+    /// SQLite's mark for changes by others.
+    version: Option<i64>,
+    count: u64,
+    bytes: u64,
+}
+
+impl Letters {
+    /// Puts letters in, and drops the oldest while there are too many. Returns how many.
+    pub(super) fn keep<'a>(
+        &mut self,
+        transaction: &Transaction<'_>,
+        shared: &Shared,
+        letters: impl IntoIterator<Item = &'a Letter>,
+    ) -> rusqlite::Result<u64> {
+        let version = transaction.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0))?;
+        if self.version != Some(version) {
+            let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?));
+            let (count, bytes) =
+                transaction.query_row("SELECT count(*), total(bytes) FROM dead INDEXED BY letters", [], count)?;
+            *self = Self { version: Some(version), count: count.unsigned_abs(), bytes: bytes as u64 };
+        }
+        let mut insert = transaction
+            .prepare("INSERT INTO dead (bytes, time, agent, reason, refused, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let time = jiff::Timestamp::now().to_string();
+        for Letter { payload, reason, refused, origin } in letters {
+            let bytes = payload.len() + reason.len() + refused.len();
+            let (time, agent) = origin.as_ref().map_or((&time, &shared.agent), |origin| (&origin.time, &origin.agent));
+            // Written into its row piece by piece: on the usual way it would be in memory two times more.
+            insert.execute(params![bytes as i64, time, agent, reason, refused, ZeroBlob(payload.len() as u64)])?;
+            let mut blob = transaction.blob_open(MAIN_DB, "dead", "payload", transaction.last_insert_rowid(), false)?;
+            blob.write_all(payload).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+            self.count += 1;
+            self.bytes += bytes as u64;
+        }
+        let mut oldest = transaction.prepare("DELETE FROM dead WHERE id = (SELECT min(id) FROM dead) RETURNING bytes")?;
+        let mut dropped = 0;
+        // Letters must not take the messages' room; the newest stays whatever it takes.
+        while self.count > shared.max_dead_letters || (self.bytes > shared.max_dead_bytes && self.count > 1) {
+            let bytes: i64 = oldest.query_row([], |row| row.get(0))?;
+            self.count -= 1;
+            self.bytes = self.bytes.saturating_sub(bytes.unsigned_abs());
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+}

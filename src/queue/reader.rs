@@ -1,0 +1,349 @@
+//! The thread that reads, on a connection of its own, so that no push waits for it.
+
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    body::{checked, counted, messages},
+    errors::{Trouble, is_damage},
+    extent::Pages,
+    shelf::ADOPTED_BELOW,
+    spans::{Part, Place},
+    stepping::{Chunks, Known, Next},
+};
+use crate::channel::{Demand, LeaseId};
+
+/// As much as one answer to a question for a range may have.
+const LARGEST_RANGE: usize = 4 << 20;
+/// Chunks that are larger are read anew for each lease.
+const LARGEST_KEPT: usize = 1 << 20;
+/// In so many spans a lease may be at most; released messages may lie in many.
+const SPANS: usize = 1000;
+
+/// What the reader is asked.
+#[derive(Debug)]
+pub(super) enum Question {
+    Take { id: LeaseId, demand: Demand, lease: Duration, answer: oneshot::Sender<Result<Option<Taken>, Trouble>> },
+    Range { start: i64, stop: i64, answer: oneshot::Sender<Result<Vec<Bytes>, Trouble>> },
+    Stand(oneshot::Sender<Result<Stand, Trouble>>),
+}
+
+/// Messages that are leased now.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) messages: Vec<Vec<u8>>,
+    pub(crate) adopted: bool,
+}
+
+/// How the file stands.
+#[derive(Debug, Default)]
+pub(crate) struct Stand {
+    pub(crate) dead: u64,
+    /// Bytes of it that are in use.
+    pub(crate) used: u64,
+}
+
+/// See the module.
+pub(super) struct Reader {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    /// The chunk that the last lease has left a part of, with how many messages it has.
+    pub(super) kept: Option<(i64, u32, Vec<u8>)>,
+}
+
+/// A lease in the making.
+struct Taking {
+    demand: Demand,
+    messages: Vec<Vec<u8>>,
+    bytes: usize,
+    parts: Vec<Part>,
+}
+
+impl Taking {
+    /// Takes what fits of a chunk's messages. Returns whether there is room for more.
+    fn add(&mut self, chunk: i64, of: u32, checked: &[u8], places: Range<u32>) -> bool {
+        let mut part = Part { chunk, from: places.start, to: places.start, of };
+        let mut room = true;
+        for message in messages(checked, places) {
+            let fits = self.messages.len() < self.demand.messages.max(1) && self.bytes + message.len() <= self.demand.bytes;
+            if !fits && !self.messages.is_empty() {
+                room = false;
+                break;
+            }
+            self.bytes += message.len();
+            self.messages.push(message.to_vec());
+            part.to += 1;
+        }
+        if part.from < part.to {
+            self.parts.push(part);
+        }
+        room && self.messages.len() < self.demand.messages.max(1) && self.bytes < self.demand.bytes
+    }
+}
+
+impl Reader {
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while let Some(questions) = shared.reader.take() {
+            for question in questions {
+                // As the writer does.
+                drop(catch_unwind(AssertUnwindSafe(|| self.answer(question))));
+            }
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Take { id, demand, lease, answer } => {
+                let taken = self.take(&id, demand, lease);
+                // Nobody waits for it any more, so nobody would give it back.
+                if let Err(Ok(Some(_))) = answer.send(taken) {
+                    self.shared.shelf().give_back(&id);
+                    self.shared.arrived.notify_waiters();
+                }
+            }
+            Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
+            Question::Stand(answer) => {
+                let stand = self.stand().or_else(|why| {
+                    let trouble = self.trouble("look at the queue", &why);
+                    // What else there is to say must not wait for that.
+                    if is_damage(&why) { Ok(Stand::default()) } else { Err(trouble) }
+                });
+                drop(answer.send(stand));
+            }
+        }
+    }
+
+    fn take(&mut self, id: &LeaseId, demand: Demand, lease: Duration) -> Result<Option<Taken>, Trouble> {
+        loop {
+            let (spans, mark) = self.shared.shelf().oldest(SPANS);
+            let Some(&(oldest, _)) = spans.first() else { return Ok(None) };
+            let adopted = oldest.chunk < ADOPTED_BELOW;
+            let mut taking = Taking { demand, messages: Vec::new(), bytes: 0, parts: Vec::new() };
+            for &(from, to) in spans.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
+                match self.fill(&mut taking, from, to).map_err(|why| self.trouble("take messages", &why))? {
+                    Filled::Full => break,
+                    Filled::Room => {}
+                    Filled::Nothing => self.shared.shelf().vanished(from, to, mark),
+                }
+            }
+            if taking.messages.is_empty() {
+                continue;
+            }
+            let Taking { messages, parts, .. } = taking;
+            if self.shared.shelf().lease(id.clone(), parts, Instant::now() + lease, mark) {
+                return Ok(Some(Taken { messages, adopted }));
+            }
+            self.kept = None;
+        }
+    }
+
+    /// Takes what fits of a span.
+    fn fill(&mut self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<Filled> {
+        let begun = taking.messages.len();
+        if let Some((chunk, of, body)) = self.kept.as_ref().filter(|(chunk, ..)| *chunk == from.chunk) {
+            let until = if *chunk == to.chunk { to.message } else { *of };
+            // It was checked when it was kept.
+            if let Ok(checked) = checked(body)
+                && !taking.add(*chunk, *of, checked, from.message..until)
+            {
+                return Ok(Filled::Full);
+            }
+            from = Place::start(chunk.saturating_add(1));
+        }
+        let mut damaged = Vec::new();
+        let read = self.read_on(taking, &mut from, to).and_then(|read| {
+            let nothing = taking.messages.len() == begun;
+            // Where a damaged table shows nothing, its index may.
+            Ok(if matches!(read, Read::End) && nothing && Chunks(&self.connection).has_any(from.chunk, behind(to))? {
+                Read::Astray
+            } else {
+                read
+            })
+        });
+        let read = match read {
+            Ok(Read::Astray) => self.read_apart(taking, from, to, &mut damaged),
+            Err(why) if is_damage(&why) => self.read_apart(taking, from, to, &mut damaged),
+            read => read,
+        };
+        let nothing = taking.messages.len() == begun && damaged.is_empty();
+        self.shared.set_aside(damaged);
+        Ok(match read? {
+            Read::Full => Filled::Full,
+            Read::End | Read::Astray if nothing => Filled::Nothing,
+            Read::End | Read::Astray => Filled::Room,
+        })
+    }
+
+    /// Reads one chunk after the other, as long as that goes well. `from` is where the first is that was not read.
+    fn read_on(&mut self, taking: &mut Taking, from: &mut Place, to: Place) -> rusqlite::Result<Read> {
+        let mut statement = self.connection.prepare("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+        let mut rows = statement.query((from.chunk, behind(to)))?;
+        while let Some(row) = rows.next()? {
+            let chunk: i64 = row.get(0)?;
+            if chunk < from.chunk {
+                return Ok(Read::Astray);
+            }
+            let body = row.get_ref(1)?.as_blob()?;
+            // How many they are is known from what is checked.
+            let Some((checked, of)) = checked(body).ok().and_then(|checked| Some((checked, counted(checked)?))) else {
+                // The index says how many messages they were.
+                *from = Place { chunk, message: if chunk == from.chunk { from.message } else { 0 } };
+                return Ok(Read::Astray);
+            };
+            let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+            *from = Place::start(chunk.saturating_add(1));
+            if !taking.add(chunk, of, checked, places) {
+                let rest = taking.parts.last().is_none_or(|part| part.chunk != chunk || part.to < of);
+                self.kept = (rest && body.len() <= LARGEST_KEPT).then(|| (chunk, of, body.to_vec()));
+                return Ok(Read::Full);
+            }
+        }
+        Ok(Read::End)
+    }
+
+    /// As [`Reader::step_over`], on pages too that are partly damaged: each chunk has a checksum of its own.
+    fn read_apart(&self, taking: &mut Taking, from: Place, to: Place, damaged: &mut Vec<Part>) -> rusqlite::Result<Read> {
+        self.connection.pragma_update(None, "cell_size_check", false)?;
+        let read = self.step_over(taking, from, to, damaged);
+        self.connection.pragma_update(None, "cell_size_check", true)?;
+        read
+    }
+
+    /// Reads on chunk by chunk. What cannot be read is `damaged`; where it cannot even be told what there is, that is skipped.
+    fn step_over(&self, taking: &mut Taking, mut from: Place, to: Place, damaged: &mut Vec<Part>) -> rusqlite::Result<Read> {
+        let chunks = Chunks(&self.connection);
+        loop {
+            let Known { id, count } = match chunks.next(from.chunk, behind(to))? {
+                Next::Chunk(known) => known,
+                Next::Unknown { until, why } => {
+                    // Which also says so.
+                    drop(self.trouble("find messages", &why));
+                    self.shared.shelf().skip(from, Place::start(until));
+                    from = Place::start(until);
+                    continue;
+                }
+                Next::End => return Ok(Read::End),
+            };
+            let first = if id == from.chunk { from.message } else { 0 };
+            let until = |of| if id == to.chunk { to.message } else { of };
+            from = Place::start(id.saturating_add(1));
+            if let Some((of, checked)) = chunks.read(id)? {
+                if !taking.add(id, of, &checked, first..until(of)) {
+                    return Ok(Read::Full);
+                }
+            } else {
+                let of = count.unwrap_or_default();
+                damaged.push(Part { chunk: id, from: first, to: until(of).max(first), of });
+            }
+        }
+    }
+
+    fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, Trouble> {
+        let (spans, length) = {
+            let shelf = self.shared.shelf();
+            (shelf.newest(), i64::try_from(shelf.messages()).unwrap_or(i64::MAX))
+        };
+        let from_end = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
+        let (start, stop) = (from_end(start).max(0), from_end(stop).min(length - 1));
+        if start > stop {
+            return Ok(Vec::new());
+        }
+        self.newest(&spans, start.unsigned_abs(), (stop - start).unsigned_abs() + 1).map_err(|why| match why {
+            Reading::Sqlite(why) => self.trouble("read messages", &why),
+            Reading::TooMuch => Trouble::new(
+                format!("the messages in this range have more than {LARGEST_RANGE} bytes together"),
+                "ask for fewer at once",
+            ),
+        })
+    }
+
+    /// Messages from the newest on, but for so many.
+    fn newest(&self, spans: &[(Place, Place)], mut skip: u64, count: u64) -> Result<Vec<Bytes>, Reading> {
+        let mut answer: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
+        let mut ids = self
+            .connection
+            .prepare("SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2 ORDER BY id DESC")?;
+        for &(from, to) in spans {
+            let mut rows = ids.query((from.chunk, to.chunk + i64::from(to.message > 0)))?;
+            while let Some(row) = rows.next()? {
+                let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
+                let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+                let here = u64::from(places.end.saturating_sub(places.start));
+                if skip >= here {
+                    skip -= here;
+                    continue;
+                }
+                // What cannot be read is set aside as soon as it would be taken.
+                let Some((_, checked)) = Chunks(&self.connection).read(chunk)? else { continue };
+                let all: Vec<&[u8]> = messages(&checked, places).collect();
+                for message in all.into_iter().rev().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+                    bytes += message.len();
+                    if bytes > LARGEST_RANGE {
+                        return Err(Reading::TooMuch);
+                    }
+                    answer.push(Bytes::copy_from_slice(message));
+                    if answer.len() as u64 == count {
+                        return Ok(answer);
+                    }
+                }
+                skip = 0;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn stand(&self) -> rusqlite::Result<Stand> {
+        let dead = "SELECT count(*) FROM dead INDEXED BY letters";
+        let dead = self.connection.query_row(dead, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        let used = Pages::of(&self.connection)?.used * super::file::PAGE;
+        Ok(Stand { dead, used })
+    }
+
+    fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
+        self.shared.trouble(doing, why)
+    }
+}
+
+/// What came of a span.
+enum Filled {
+    /// There is no room for more.
+    Full,
+    Room,
+    /// There is room, and nothing was found.
+    Nothing,
+}
+
+/// How reading a span has ended.
+enum Read {
+    Full,
+    End,
+    /// It is not as it should be: it must be read chunk by chunk.
+    Astray,
+}
+
+/// The first chunk of which nothing is before this place.
+fn behind(to: Place) -> i64 {
+    to.chunk.saturating_add(i64::from(to.message > 0))
+}
+
+enum Reading {
+    Sqlite(rusqlite::Error),
+    TooMuch,
+}
+
+impl From<rusqlite::Error> for Reading {
+    fn from(why: rusqlite::Error) -> Self {
+        Self::Sqlite(why)
+    }
+}

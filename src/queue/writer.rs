@@ -1,0 +1,126 @@
+//! What writes: everything that waits goes into one commit, and only then is anybody answered.
+
+mod incoming;
+mod log;
+mod outgoing;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    answers::Push,
+    errors::Trouble,
+    extent::Extent,
+    file::PATIENCE,
+    letters::{Letter, Letters},
+    settlement::Settlement,
+    shelf::Region,
+    spans::Part,
+    transaction::Transaction,
+};
+use crate::listener::PushError;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(super) enum Job {
+    Push(Push),
+    /// Answered with how many dead letters were dropped.
+    Settle(Settlement, oneshot::Sender<Result<u64, Trouble>>),
+    Clear(oneshot::Sender<Result<bool, Trouble>>),
+    Import(Import),
+    /// Forgets names under which something was imported: it is gone where it came from.
+    ForgetImports(Vec<String>, oneshot::Sender<Result<(), Trouble>>),
+    /// Chunks that cannot be read: their bytes become dead letters.
+    SetAside(Vec<Part>),
+    /// Answered when all before it was.
+    Flush(oneshot::Sender<()>),
+    /// Moves the log into the file, as if nothing were to come.
+    Rest(oneshot::Sender<Result<(), Trouble>>),
+}
+
+impl Job {
+    /// How many bytes of messages it has, of which only a push knows.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Push(push) => push.messages.iter().map(Bytes::len).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// What comes from another channel, under a name by which it is known there. It is stored once, however often it comes.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub(super) name: String,
+    pub(super) region: Region,
+    pub(super) messages: Vec<Bytes>,
+    pub(super) letters: Vec<Letter>,
+    /// Answered with whether it was new.
+    pub(super) answer: oneshot::Sender<Result<bool, PushError>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Connection,
+    pub(super) letters: Letters,
+    pub(super) extent: Extent,
+    /// When somebody reads what is in the log, it is of no use to try to empty it again at once.
+    pub(super) no_checkpoint_before: Instant,
+    /// Whether something was deleted since it was last looked whether the file can be made smaller.
+    pub(super) freed: bool,
+}
+
+impl Writer {
+    /// Settling goes first, since it makes room; what waits at the same time has no order.
+    pub(super) fn work(&mut self, jobs: Vec<Job>) {
+        // It is less where nobody may be kept waiting. Should that fail, so does what follows.
+        drop(self.connection.busy_timeout(PATIENCE));
+        let (mut pushes, mut settlements, mut flushes, mut rests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                Job::Push(push) => pushes.push(push),
+                Job::Settle(settlement, answer) => settlements.push((settlement, answer)),
+                Job::Flush(answer) => flushes.push(answer),
+                Job::Rest(answer) => rests.push(answer),
+                Job::Clear(answer) => drop(answer.send(self.clear())),
+                Job::SetAside(parts) => self.set_aside(&parts),
+                Job::Import(import) => self.import(import),
+                Job::ForgetImports(names, answer) => {
+                    let forgotten = self.forget_imports(&names);
+                    drop(answer.send(forgotten.map_err(|why| self.trouble("forget what was imported", &why))));
+                }
+            }
+        }
+        if !settlements.is_empty() {
+            self.settle(settlements);
+        }
+        if !pushes.is_empty() {
+            self.push(pushes);
+        }
+        for answer in flushes {
+            // Who does not wait any more need not hear.
+            let _ = answer.send(());
+        }
+        self.shared.keeper.committed(self.shared.log_bytes());
+        for answer in rests {
+            let moved = self.rest();
+            drop(answer.send(moved.map_err(|why| self.trouble("move messages from the log", &why))));
+        }
+    }
+
+    /// Begins to write something else than pushes.
+    fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        self.extent.forget();
+        Transaction::begin(&mut self.connection)
+    }
+
+    fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
+        self.shared.trouble(doing, why)
+    }
+}

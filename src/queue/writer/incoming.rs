@@ -1,0 +1,259 @@
+//! What comes in: pushes, and what is imported.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rusqlite::{ErrorCode, MAIN_DB, blob::ZeroBlob, params};
+
+use super::{Import, Writer};
+use crate::{
+    failpoint::fail_point,
+    listener::PushError,
+    queue::{
+        Shared,
+        accepted::Mark,
+        answers::{Push, answer, refuse},
+        body::{self, Body, PER_MESSAGE},
+        errors::is_damage,
+        extent::{Extent, cover},
+        file::PAGE,
+        letters::Letter,
+        packing::{in_order, on_disk, packed},
+        shelf::Region,
+        transaction::Transaction,
+    },
+};
+
+/// A message of more bytes is written into its row piece by piece: on the usual way it would be in memory two times more.
+const LARGE: usize = 128 << 10;
+/// What is kept free for what comes in besides messages.
+const SPARE: u64 = 4 * PAGE;
+
+/// Pushes that could not be stored, and why.
+type NotStored = (Vec<Push>, rusqlite::Error);
+
+impl Writer {
+    pub(super) fn push(&mut self, pushes: Vec<Push>) {
+        // What is left of the log's own room is for settling: it must go on when the disk is full.
+        if let Some(trouble) = self.shared.refusing() {
+            return refuse(pushes, &trouble.push_error());
+        }
+        if let Err(why) = self.keep_log_short() {
+            return refuse(pushes, &why.push_error());
+        }
+        match self.store(pushes) {
+            Ok(stored) => answer(stored),
+            Err((pushes, why)) => self.refuse(pushes, &why),
+        }
+    }
+
+    /// Stores pushes as [`Writer::push`] does, unless another program is in the way: then it returns them. To be asked only of
+    /// who [is quick](Writer::is_quick).
+    pub(in super::super) fn push_at_once(&mut self, pushes: Vec<Push>) -> Vec<Push> {
+        if let Err(why) = self.connection.busy_timeout(Duration::ZERO) {
+            self.refuse(pushes, &why);
+            return Vec::new();
+        }
+        match self.store(pushes) {
+            Ok(stored) => answer(stored),
+            Err((pushes, why)) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return pushes,
+            Err((pushes, why)) => self.refuse(pushes, &why),
+        }
+        self.shared.keeper.committed(self.shared.log_bytes());
+        Vec::new()
+    }
+
+    fn refuse(&self, pushes: Vec<Push>, why: &rusqlite::Error) {
+        refuse(pushes, &self.trouble("queue messages", why).push_error());
+    }
+
+    /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
+    fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, NotStored> {
+        let shared = Arc::clone(&self.shared);
+        let transaction = match Transaction::begin(&mut self.connection) {
+            Ok(transaction) => transaction,
+            Err(why) => return Err((pushes, why)),
+        };
+        let needed = |push: &Push| push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
+        let mut room = match self.extent.room(&transaction, &shared, pushes.iter().map(needed).sum::<u64>() + SPARE) {
+            Ok(room) => room,
+            Err(why) => return Err((pushes, why)),
+        };
+        let (fitting, full): (Vec<_>, Vec<_>) = pushes.into_iter().partition(|push| {
+            let needed = needed(push);
+            let fits = needed + SPARE <= room;
+            if fits {
+                room -= needed;
+            }
+            fits
+        });
+        refuse(full, &PushError::Full);
+        if fitting.is_empty() {
+            return Ok(Vec::new());
+        }
+        match write(transaction, &shared, &mut self.extent, &fitting) {
+            Ok(mut length) => {
+                fail_point!("queue.pushed");
+                let lengths = fitting.into_iter().map(|push| {
+                    length += push.messages.len() as u64;
+                    (push, length)
+                });
+                Ok(lengths.collect())
+            }
+            Err(why) => Err((fitting, why)),
+        }
+    }
+
+    pub(super) fn import(&mut self, import: Import) {
+        let Import { name, region, messages, letters, answer } = import;
+        if let Some(trouble) = self.shared.refusing() {
+            return drop(answer.send(Err(trouble.push_error())));
+        }
+        let needed = messages.iter().map(|message| on_disk(message.len()));
+        let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
+        let imported = match self.keep_log_short().map(|()| self.extent.room(&self.connection, &self.shared, needed + SPARE)) {
+            Ok(Ok(room)) if needed + SPARE > room => Err(PushError::Full),
+            Ok(Ok(_)) => self
+                .take_in(&name, region, &messages, letters)
+                .map_err(|why| self.trouble("import messages", &why).push_error())
+                .and_then(|new| new.ok_or(PushError::Full)),
+            Ok(Err(why)) => Err(self.trouble("import messages", &why).push_error()),
+            Err(why) => Err(why.push_error()),
+        };
+        drop(answer.send(imported));
+    }
+
+    pub(super) fn forget_imports(&mut self, names: &[String]) -> rusqlite::Result<()> {
+        let transaction = self.begin()?;
+        let mut delete = transaction.prepare_cached("DELETE FROM imports WHERE name = ?1")?;
+        for name in names {
+            delete.execute([name])?;
+        }
+        drop(delete);
+        transaction.commit()
+    }
+
+    /// Stores what comes from elsewhere and that it has come, in one transaction. Returns whether it is new; `None` when dead
+    /// letters would be dropped for it, and nothing was stored.
+    fn take_in(
+        &mut self,
+        name: &str,
+        region: Region,
+        messages: &[Bytes],
+        letters: Vec<Letter>,
+    ) -> rusqlite::Result<Option<bool>> {
+        let shared = Arc::clone(&self.shared);
+        let mut book = self.letters.clone();
+        let transaction = self.begin()?;
+        if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
+            return Ok(Some(false));
+        }
+        let Written { chunks, mark, .. } = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
+        if !letters.is_empty() && book.keep(&transaction, &shared, &letters)? > 0 {
+            return Ok(None);
+        }
+        cover(&transaction, &shared)?;
+        transaction.commit()?;
+        self.letters = book;
+        if chunks > 0 {
+            shared.shelf().stored(region, chunks, messages.len() as u64, mark);
+            shared.arrived.notify_waiters();
+        }
+        Ok(Some(true))
+    }
+}
+
+/// Messages that were written, but not committed.
+#[derive(Debug, Default)]
+struct Written {
+    chunks: i64,
+    /// With what the chunks take besides.
+    bytes: u64,
+    mark: Option<Mark>,
+}
+
+/// Writes messages into chunks of a region.
+fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<Written> {
+    if messages.is_empty() {
+        return Ok(Written::default());
+    }
+    let mut insert = transaction.prepare_cached("INSERT INTO chunks (id, count, body) VALUES (?1, ?2, ?3)")?;
+    let mut body = Body::new();
+    let ends = packed(messages);
+    let chunks = ends.len() as i64;
+    let first = shared.shelf().numbers(region, chunks);
+    let mark = shared.shelf().mark(region, chunks, Instant::now());
+    if let Some(mark) = &mark {
+        write_mark(transaction, mark)?;
+    }
+    let mut bytes = 0;
+    let mut rest = messages;
+    for (id, count) in (first..).zip(ends) {
+        let (these, others) = rest.split_at(count.min(rest.len()));
+        rest = others;
+        if let [message] = these
+            && message.len() > LARGE
+        {
+            insert.execute(params![id, 1, ZeroBlob(body::alone(message))])?;
+            bytes += body::alone(message);
+            let mut blob = transaction.blob_open(MAIN_DB, "chunks", "body", id, false)?;
+            body::write_alone(message, &mut blob).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+            continue;
+        }
+        body.clear();
+        body.reserve(these.iter().map(|message| message.len() + PER_MESSAGE).sum());
+        these.iter().for_each(|message| body.push(message));
+        let (count, body) = (body.count(), body.finish());
+        insert.execute(params![id, count, body])?;
+        bytes += body.len() as u64;
+    }
+    Ok(Written { chunks, bytes, mark })
+}
+
+/// Writes down when messages were accepted. What cannot be, since that table is damaged or missing, is known until the end only.
+fn write_mark(transaction: &Transaction<'_>, mark: &Mark) -> rusqlite::Result<()> {
+    let write = || {
+        let mut delete = transaction.prepare_cached("DELETE FROM accepted WHERE chunk = ?1")?;
+        mark.superfluous.iter().try_for_each(|chunk| delete.execute([chunk]).map(drop))?;
+        let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO accepted (chunk, time) VALUES (?1, ?2)")?;
+        insert.execute((mark.chunk, jiff::Timestamp::now().as_millisecond())).map(drop)
+    };
+    match write() {
+        // Neither undoes the transaction.
+        Err(why) if is_damage(&why) || why.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes pushes down, and says so to the shelf. Returns how many messages waited before.
+///
+/// Nothing may come between the commit and the shelf: what is in the file and not on the shelf is found by nobody before the
+/// next start, and its numbers would be given again.
+fn write(transaction: Transaction<'_>, shared: &Shared, extent: &mut Extent, pushes: &[Push]) -> rusqlite::Result<u64> {
+    let mut stored = [Region::Adopted, Region::Oldest, Region::Newest].map(|region| (region, Written::default(), 0));
+    let mut bytes = 0;
+    let mut rows = 0;
+    for (region, written, count) in &mut stored {
+        let messages = in_order(pushes, *region);
+        *written = insert(&transaction, shared, *region, &messages)?;
+        bytes += written.bytes;
+        rows += written.chunks.unsigned_abs() + u64::from(written.mark.is_some());
+        *count = messages.len() as u64;
+    }
+    extent.cover(&transaction, shared, rows, bytes)?;
+    fail_point!("queue.push");
+    transaction.commit()?;
+    let mut shelf = shared.shelf();
+    let before = shelf.messages();
+    for (region, Written { chunks, mark, .. }, count) in stored {
+        if chunks > 0 {
+            shelf.stored(region, chunks, count, mark);
+        }
+    }
+    drop(shelf);
+    shared.arrived.notify_waiters();
+    Ok(before)
+}

@@ -1,0 +1,190 @@
+//! What goes out: what is done, deleted or set aside.
+
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+use tokio::sync::oneshot;
+
+use super::Writer;
+use crate::{
+    failpoint::fail_point,
+    plural,
+    queue::{
+        erasing::{delete, write_down},
+        errors::{MISPLACED, Trouble, is_damage},
+        letters::Letter,
+        settlement::Settlement,
+        spans::Part,
+        stepping::{Chunks, legible},
+    },
+};
+
+impl Writer {
+    pub(super) fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, Trouble>>)>) {
+        let (mut settlements, answers): (Vec<_>, Vec<_>) = settlements.into_iter().unzip();
+        // If that fails, the rest of the log may do.
+        drop(self.keep_log_short());
+        let mut finished = self.finish(&mut settlements);
+        if finished.as_ref().is_err_and(|why| why.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)) && self.rest().is_ok()
+        {
+            // The log had no room left, where no file can be as long as it usually is.
+            finished = self.finish(&mut settlements);
+        }
+        match finished {
+            Ok(dropped) => {
+                // Each is counted once.
+                let counts = std::iter::once(dropped).chain(std::iter::repeat(0));
+                answers.into_iter().zip(counts).for_each(|(answer, dropped)| drop(answer.send(Ok(dropped))));
+            }
+            Err(why) if is_damage(&why) => {
+                // From here on nothing is deleted, which may be all that failed.
+                drop(self.trouble("complete messages", &why));
+                for (settlement, answer) in settlements.into_iter().zip(answers) {
+                    drop(answer.send(self.finish_anyhow(settlement)));
+                }
+            }
+            Err(why) => {
+                let trouble = self.trouble("complete messages", &why);
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
+            }
+        }
+    }
+
+    /// Writes down what is done and the dead letters, in one transaction, and says so to the shelf: nothing may come between,
+    /// as when what came in is written. Returns how many letters were dropped. When it fails, the leases are held as before.
+    fn finish(&mut self, settlements: &mut Vec<Settlement>) -> rusqlite::Result<u64> {
+        let shared = Arc::clone(&self.shared);
+        let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
+        let letters: Vec<_> = settlements.iter().flat_map(|settlement| &settlement.letters).collect();
+        let rests = shared.shelf().rests(parts);
+        if rests.is_empty() && letters.is_empty() {
+            Settlement::settled(std::mem::take(settlements), &shared, rests);
+            return Ok(0);
+        }
+        let mut book = self.letters.clone();
+        let transaction = self.begin()?;
+        write_down(&transaction, &rests)?;
+        let dropped = if letters.is_empty() { 0 } else { book.keep(&transaction, &shared, letters)? };
+        fail_point!("queue.settle");
+        transaction.commit()?;
+        Settlement::settled(std::mem::take(settlements), &shared, rests);
+        self.letters = book;
+        self.freed = true;
+        fail_point!("queue.settled");
+        Ok(dropped)
+    }
+
+    /// Finishes one in a damaged file. What cannot be written down is done nevertheless, as far as this agent is concerned: held,
+    /// it would keep a publisher for good, and given back, it would be published over and over. The next agent finds it in the
+    /// file and publishes it once more, dead letters among it once more too.
+    fn finish_anyhow(&mut self, settlement: Settlement) -> Result<u64, Trouble> {
+        let mut settlement = vec![settlement];
+        match self.finish(&mut settlement) {
+            Err(why) if is_damage(&why) => {
+                let parts: Vec<Part> = settlement.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
+                self.shared.damage.unwritten(parts.iter().map(Part::count).sum());
+                let rests = self.shared.shelf().rests(parts);
+                Settlement::settled(settlement, &self.shared, rests);
+                Ok(0)
+            }
+            finished => finished.map_err(|why| self.trouble("complete messages", &why)),
+        }
+    }
+
+    pub(super) fn clear(&mut self) -> Result<bool, Trouble> {
+        if let Some(trouble) = self.shared.broken() {
+            return Err(trouble);
+        }
+        let spans = self.shared.shelf().clear();
+        if spans.is_empty() {
+            return Ok(false);
+        }
+        let shared = Arc::clone(&self.shared);
+        let deleted = self.begin().and_then(|transaction| {
+            let deleted = delete(&transaction, &shared, &spans)?;
+            transaction.commit()?;
+            Ok(deleted)
+        });
+        match deleted {
+            Ok((rests, messages)) => {
+                let mut shelf = self.shared.shelf();
+                shelf.written(rests);
+                shelf.cleared(messages);
+                drop(shelf);
+                self.freed = true;
+                Ok(messages > 0)
+            }
+            Err(why) => {
+                self.shared.shelf().uncleared(&spans);
+                self.shared.arrived.notify_waiters();
+                Err(self.trouble("delete messages", &why))
+            }
+        }
+    }
+
+    /// Sets parts of damaged chunks aside. What fails is found again by the next agent.
+    pub(super) fn set_aside(&mut self, parts: &[Part]) {
+        // One letter for all that is gone without a trace: thousands would push out older ones.
+        let (mut gone, mut messages) = (Vec::new(), 0);
+        for &part in parts {
+            if Chunks(&self.connection).is_in_place(part.chunk).is_ok_and(|is| !is) {
+                // Which says so.
+                drop(self.shared.breaks("read messages", MISPLACED));
+            }
+            let (payload, whole) = legible(&self.connection, part.chunk);
+            let count = part.count();
+            if payload.is_empty() {
+                messages += count;
+                gone.push(part);
+                continue;
+            }
+            let extent = if whole { "these are the bytes" } else { "these bytes are what can be read of those" };
+            let reason = format!(
+                "the queue's file is damaged here; {extent} in which {} {}: a checksum of 4 bytes, then each message behind its \
+                 length in 4 bytes, the lowest first",
+                plural::count(count, "message"),
+                plural::either(count, "was", "were")
+            );
+            self.mark(&[part], payload, reason);
+        }
+        if !gone.is_empty() {
+            let reason =
+                format!("the queue's file is damaged; nothing can be read of {} there", plural::count(messages, "message"));
+            self.mark(&gone, Vec::new(), reason);
+        }
+    }
+
+    /// Keeps a letter about damaged parts, and marks them as done. They are not deleted, see [`crate::channel::embedded`]'s
+    /// `store::damage`.
+    fn mark(&mut self, parts: &[Part], payload: Vec<u8>, reason: String) {
+        let shared = Arc::clone(&self.shared);
+        let mut book = self.letters.clone();
+        let letter = Letter { payload, reason, refused: "[]".to_owned(), origin: None };
+        let marked = self.begin().and_then(|transaction| {
+            // Somebody may have deleted them meanwhile.
+            let mut there = Vec::new();
+            for part in parts {
+                if Chunks(&transaction).count(part.chunk)?.is_some() {
+                    there.push(*part);
+                }
+            }
+            if there.is_empty() {
+                return Ok(None);
+            }
+            let rests = shared.shelf().rests(there);
+            book.keep(&transaction, &shared, [&letter])?;
+            write_down(&transaction, &rests)?;
+            transaction.commit()?;
+            Ok(Some(rests))
+        });
+        match marked {
+            Ok(Some(rests)) => {
+                self.shared.shelf().written(rests);
+                self.letters = book;
+            }
+            Ok(None) => {}
+            // Which says so, where it is damage.
+            Err(why) => drop(self.trouble("set damaged messages aside", &why)),
+        }
+    }
+}
