@@ -306,18 +306,18 @@ fn clients_of_a_group_and_nobody_else_reach_the_agents_own_socket() {
     assert_eq!(ping("--clear-groups"), b"");
 }
 
-/// The commands of the README that import into the unit's queue.
+/// The commands of the documentation that import into the unit's queue.
 fn import() -> String {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let begin = readme.find("sudo systemctl stop kadabra\n").expect("how to import into the queue of the unit");
-    let (commands, _) = readme[begin..].split_once("```").unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let begin = page.find("sudo systemctl stop kadabra\n").expect("how to import into the queue of the unit");
+    let (commands, _) = page[begin..].split_once("```").unwrap();
     commands.replace("sudo ", "")
 }
 
 #[test]
-fn an_import_as_the_readme_says_fills_the_queue_of_the_unit() {
+fn an_import_as_the_documentation_says_fills_the_queue_of_the_unit() {
     let machine = installed();
-    // The agent has the port of the README.
+    // The agent has the port that the documentation names for the Redis.
     start_redis(&machine, &["--port", "6380"]);
     wait_for("redis-server", PATIENCE, || (machine.run(["redis-cli", "-p", "6380", "PING"]).stdout == b"PONG\n").then_some(()));
     let to_redis = ["env", "KADABRA_CHANNEL__TYPE=redis", "KADABRA_CHANNEL__REDIS__URL=redis://localhost:6380/0"];
