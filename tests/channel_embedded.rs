@@ -4,6 +4,8 @@
 mod damage;
 #[path = "channel_embedded/files.rs"]
 mod files;
+#[path = "channel_embedded/formats.rs"]
+mod formats;
 #[path = "channel_embedded/full.rs"]
 mod full;
 #[path = "channel_embedded/kill.rs"]
