@@ -1,6 +1,6 @@
 //! Agents that come back when their database does, in virtual time. The pauses are those of the agent's own [`Backoff`],
-//! and how much is tried at once is what its own [`Ramp`] says. What a publisher does with them is told here again, in a
-//! few lines: see `write` in `src/agent/publisher.rs`, and `src/agent/slow_start.rs` for the turns.
+//! and how much is in flight is what its own [`Limiter`] says. What a publisher does with them is told here again, in a
+//! few lines: see `write` in `src/agent/publisher.rs`, and `src/agent/limiter/permits.rs` for what waits.
 
 use std::{
     cmp::Reverse,
@@ -10,10 +10,11 @@ use std::{
 };
 
 use kadabra::{
-    agent::{Failure, Limits, Ramp, WORKERS_AT_FIRST},
+    agent::{Failure, LIMIT_AT_FIRST, Limiter, Limits, Wrote},
     backoff::Backoff,
     config::{self, PublisherKind},
 };
+use tokio::time::Instant;
 
 /// How many lines go in one request at most; see `src/publisher/influxdb/isolate.rs`.
 pub(crate) const MAX_LINES: usize = 10_000;
@@ -30,8 +31,8 @@ const MESSAGE: usize = 909;
 pub(crate) struct Scenario {
     /// How many agents.
     pub(crate) agents: usize,
-    /// Each with so many publishers that write at once, which have a connection and a batch of their own. More than the agent
-    /// begins with write only where it has seen that this is faster, and fewer where answers are late, which is left out here.
+    /// Each with so many publishers, which have a connection and a batch of their own. All have one when the outage begins; then
+    /// as many as may be in flight.
     pub(crate) workers: usize,
     /// How many messages wait in the channel of each agent, apart from the full batches that its publishers hold.
     pub(crate) backlog: usize,
@@ -50,7 +51,7 @@ pub(crate) struct Scenario {
     pub(crate) backoff: (Duration, Duration),
     /// Whether pauses have jitter, as they do.
     pub(crate) jitter: bool,
-    /// Whether agents begin with little after an outage, as they do.
+    /// Whether agents begin with little after an outage, as they do; otherwise all that they may have is in flight at any time.
     pub(crate) slow_start: bool,
     /// Where the random numbers of all agents come from.
     pub(crate) seed: u64,
@@ -89,7 +90,7 @@ impl Scenario {
         };
         Self {
             agents: 1_000,
-            workers: settings.publisher.workers.min(WORKERS_AT_FIRST),
+            workers: settings.publisher.workers.min(LIMIT_AT_FIRST),
             backlog: messages(limits),
             limits,
             outage: Duration::from_secs(600),
@@ -149,6 +150,8 @@ struct Run<'a> {
     agents: Vec<Agent>,
     workers: Vec<Worker>,
     events: BinaryHeap<Reverse<(Duration, usize, Event)>>,
+    /// When the outage began.
+    begun: Instant,
     /// When the database has done what it has begun.
     free_at: Duration,
     course: Course,
@@ -162,15 +165,18 @@ impl<'a> Run<'a> {
             (0..scenario.agents * scenario.workers).map(|_| Worker::new(scenario, batch, seeds.u64(..))).collect();
         let notices = workers.iter_mut().map(|worker| scenario.noticed_within.mul_f64(worker.rng.f64()));
         let events = notices.enumerate().map(|(index, at)| Reverse((at, index, Event::Attempt))).collect();
-        let agent = Agent { backlog: scenario.backlog, ..Agent::default() };
+        let begun = Instant::now();
+        let limiter = Limiter::new(scenario.workers, begun);
+        let agent =
+            Agent { limiter, writing: 0, waiting: VecDeque::new(), idle: Vec::new(), backlog: scenario.backlog, known: false };
         let agents = vec![agent; scenario.agents];
-        Self { scenario, agents, workers, events, free_at: scenario.outage, course: Course::default() }
+        Self { scenario, agents, workers, events, begun, free_at: scenario.outage, course: Course::default() }
     }
 
-    /// Writes as soon as there is a turn.
+    /// Writes, unless another attempt of the agent shows just now whether the database is back.
     fn attempt(&mut self, now: Duration, index: usize) {
         let agent = &mut self.agents[index / self.scenario.workers];
-        if agent.writing >= agent.ramp.workers() {
+        if agent.limiter.is_probing() && agent.writing > 0 {
             agent.waiting.push_back(index);
             return;
         }
@@ -182,7 +188,7 @@ impl<'a> Run<'a> {
         if !std::mem::replace(&mut agent.known, true) {
             add(&mut self.course.agents, since, 1);
         }
-        let lines = self.workers[index].begin(now, MAX_LINES / agent.ramp.divisor());
+        let lines = self.workers[index].begin(now, MAX_LINES / agent.limiter.divisor());
         add(&mut self.course.requests, since, 1);
         add(&mut self.course.lines, since, lines);
         self.free_at = self.free_at.max(now) + Duration::from_secs_f64(lines as f64 / f64::from(self.scenario.lines_per_second));
@@ -199,33 +205,58 @@ impl<'a> Run<'a> {
     }
 
     fn failed(&mut self, now: Duration, index: usize) {
+        let (agent, worker) = (&mut self.agents[index / self.scenario.workers], &mut self.workers[index]);
         if self.scenario.slow_start {
-            self.agents[index / self.scenario.workers].ramp.failed(Failure::Retry);
+            agent.limiter.failed(Failure::Retry, self.begun + now);
         }
-        let pause = self.workers[index].pause(self.scenario);
-        self.events.push(Reverse((now + pause, index, Event::Attempt)));
-        self.end_turn(now, index);
+        if agent.limiter.divisor() > 1 && self.scenario.workers - agent.idle.len() > agent.limiter.limit() {
+            agent.backlog += worker.pending.drain(..).sum::<usize>() / POINTS;
+            agent.idle.push(index);
+            self.load(now, index);
+        } else {
+            let pause = worker.pause(self.scenario);
+            self.events.push(Reverse((now + pause, index, Event::Attempt)));
+        }
+        self.end_attempt(now, index);
     }
 
     fn answered(&mut self, now: Duration, index: usize) {
         let (agent, worker) = (&mut self.agents[index / self.scenario.workers], &mut self.workers[index]);
-        agent.ramp.succeeded(now - worker.begun);
+        let done = self.begun + now;
+        if self.scenario.slow_start {
+            agent.limiter.answered(self.begun + worker.begun, done);
+        }
         worker.pending.pop();
         if worker.pending.is_empty() {
-            let batch = agent.backlog.min(messages(agent.ramp.limits(self.scenario.limits)));
-            agent.backlog -= batch;
-            worker.load(self.scenario, batch);
-        }
-        if worker.pending.is_empty() {
+            let (points, full) = (worker.loaded * POINTS, worker.loaded > messages(self.scenario.limits) / 2);
+            if self.scenario.slow_start {
+                agent.limiter.wrote(Wrote { points, full, begun: self.begun + worker.first, done });
+            }
             self.course.done = self.course.done.max(now - self.scenario.outage);
+            agent.idle.push(index);
+            self.load(now, index);
         } else {
             self.events.push(Reverse((now, index, Event::Attempt)));
         }
-        self.end_turn(now, index);
+        self.end_attempt(now, index);
     }
 
-    /// Who waits goes on, as far as there is a turn.
-    fn end_turn(&mut self, now: Duration, index: usize) {
+    /// Publishers that are free get batches, as many as may be in flight.
+    fn load(&mut self, now: Duration, index: usize) {
+        let agent = &mut self.agents[index / self.scenario.workers];
+        while self.scenario.workers - agent.idle.len() < agent.limiter.limit()
+            && agent.backlog > 0
+            && let Some(free) = agent.idle.pop()
+        {
+            let batch = agent.backlog.min(messages(agent.limiter.limits(self.scenario.limits)));
+            agent.backlog -= batch;
+            self.workers[free].load(self.scenario, batch);
+            self.events.push(Reverse((now, free, Event::Attempt)));
+        }
+    }
+
+    /// What waits goes on.
+    fn end_attempt(&mut self, now: Duration, index: usize) {
         let agent = &mut self.agents[index / self.scenario.workers];
         agent.writing -= 1;
         for waiting in std::mem::take(&mut agent.waiting) {
@@ -240,13 +271,15 @@ fn add(seconds: &mut Vec<u32>, since: Duration, count: usize) {
     seconds[second] += u32::try_from(count).expect("a request is small");
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Agent {
-    ramp: Ramp,
+    limiter: Limiter,
     /// How many attempts are under way.
     writing: usize,
-    /// Who waits for a turn.
+    /// The publishers that wait for the attempt that is.
     waiting: VecDeque<usize>,
+    /// The publishers without a batch.
+    idle: Vec<usize>,
     /// The messages in its channel.
     backlog: usize,
     /// Whether it has come back.
@@ -260,15 +293,25 @@ struct Worker {
     failures: u32,
     /// The lines of each request that is left of the batch, the next one last.
     pending: Vec<usize>,
-    /// When the attempt began.
+    /// How many messages the batch has.
+    loaded: usize,
+    /// When its first attempt began, and the last.
+    first: Duration,
     begun: Duration,
 }
 
 impl Worker {
     fn new(scenario: &Scenario, batch: usize, seed: u64) -> Self {
         let backoff = Backoff::new(scenario.backoff.0, scenario.backoff.1);
-        let mut worker =
-            Self { rng: fastrand::Rng::with_seed(seed), backoff, failures: 0, pending: Vec::new(), begun: Duration::ZERO };
+        let mut worker = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            backoff,
+            failures: 0,
+            pending: Vec::new(),
+            loaded: 0,
+            first: Duration::ZERO,
+            begun: Duration::ZERO,
+        };
         worker.load(scenario, batch);
         worker
     }
@@ -276,7 +319,7 @@ impl Worker {
     /// Begins a batch of so many messages, and with it a back-off.
     fn load(&mut self, scenario: &Scenario, batch: usize) {
         self.backoff = Backoff::new(scenario.backoff.0, scenario.backoff.1);
-        self.failures = 0;
+        (self.failures, self.loaded, self.first) = (0, batch, Duration::MAX);
         let lines = batch * POINTS;
         self.pending.extend(Some(lines % MAX_LINES).filter(|rest| *rest > 0));
         self.pending.extend(std::iter::repeat_n(MAX_LINES, lines / MAX_LINES));
@@ -284,7 +327,7 @@ impl Worker {
 
     /// Begins the next request, with so many lines at most, and says how many.
     fn begin(&mut self, now: Duration, most: usize) -> usize {
-        self.begun = now;
+        (self.begun, self.first) = (now, self.first.min(now));
         if let Some(lines) = self.pending.pop_if(|lines| *lines > most) {
             self.pending.extend([lines - most, most]);
         }

@@ -11,7 +11,7 @@ use super::{
     drain::{Drain, Drained},
     environment::Environment,
     failpoint::fail_point,
-    pace::Place,
+    limiter::permits::Permit,
     progress::{Progress, answers_pings},
     publisher::Publish,
     receiver::{Leased, Receiver, Wanted},
@@ -25,9 +25,9 @@ use crate::wire::Decoder;
 pub(super) struct Free {
     pub(super) worker: usize,
     pub(super) publisher: Recipient<Publish>,
-    /// The place of the batch that it is done with. Free no sooner than its publisher is: it would be taken by another one, whose
-    /// buffers are memory as well.
-    pub(super) place: Option<Place>,
+    /// The permit of the batch that it is done with. Free no sooner than its publisher is: another one would take it, whose buffers
+    /// are memory as well.
+    pub(super) permit: Option<Permit>,
 }
 
 /// Where the Receiver is now; what was asked of the one before will not be answered.
@@ -74,17 +74,16 @@ impl Batcher {
     /// Does whatever can be done now: hands on what is due, asks for what there is room for.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let places = &self.environment.places;
-        let limits = self.environment.slow_start.limits(places.limits(self.environment.limits));
-        self.batching.limit(limits);
-        if ((self.batching.is_due(now) && places.is_one_free()) || self.draining)
+        let permits = &self.environment.permits;
+        self.batching.limit(permits.limits(self.environment.limits));
+        if ((self.batching.is_due(now) && permits.is_one_free()) || self.draining)
             && !self.batching.is_empty()
             && let Some(free) = self.free.pop()
         {
-            let (full, place) = (self.batching.is_half_full(), places.take(self.batching.bytes()));
+            let (full, permit) = (self.batching.is_half_full(), permits.take(self.batching.bytes()));
             self.batching.take();
             // To a publisher that has died meanwhile this drops the batch, and its leases are given back.
-            free.publisher.do_send(Publish { batch: std::mem::take(&mut self.filling), full, place });
+            free.publisher.do_send(Publish { batch: std::mem::take(&mut self.filling), full, permit });
         }
         if self.draining {
             if self.batching.is_empty() {
@@ -101,7 +100,7 @@ impl Batcher {
             return;
         }
         let Some(receiver) = &self.receiver else { return };
-        let Some(demand) = self.batching.demand(!self.free.is_empty() && self.environment.places.is_one_free()) else { return };
+        let Some(demand) = self.batching.demand(!self.free.is_empty() && self.environment.permits.is_one_free()) else { return };
         receiver.do_send(Wanted { demand, answer_to: ctx.address().recipient() });
         self.asked = true;
     }
@@ -147,7 +146,7 @@ impl Handler<Free> for Batcher {
 
     fn handle(&mut self, mut free: Free, ctx: &mut Self::Context) {
         fail_point!("batcher.free");
-        drop(free.place.take());
+        drop(free.permit.take());
         // One place a worker: a new life of it takes the place of the one before.
         self.free.retain(|other| other.worker != free.worker);
         self.free.push(free);

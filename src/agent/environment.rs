@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{drain::Closing, heartbeat::Heartbeat, pace::Places, slow_start::SlowStart};
+use super::{drain::Closing, heartbeat::Heartbeat, limiter::permits::Permits};
 use crate::{
     channel::{Channel, ChannelError, Patience},
     observe::{
@@ -38,10 +38,8 @@ pub(super) struct Environment {
     pub(super) heartbeat: Heartbeat,
     /// The limits of a batch.
     pub(super) limits: super::batching::Limits,
-    /// How much of all that this destination takes fastest.
-    pub(super) places: Arc<Places>,
-    /// How much of it may be tried after an outage.
-    pub(super) slow_start: SlowStart,
+    /// How much of all that may be in flight to the destination now.
+    pub(super) permits: Arc<Permits>,
     /// Whether points get an offset below a microsecond.
     pub(super) unique_timestamps: bool,
     /// The pauses between attempts to publish.

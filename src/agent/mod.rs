@@ -14,8 +14,7 @@
 //!             Leased                    Publish
 //! ```
 //!
-//! After an outage of the destination the [`ramp`] lets little through at first, and twice as much with each success that
-//! was prompt. While it works, the [`pace`] finds how many batches at once, and how large, it takes fastest.
+//! How many batches are in flight to the destination, and how little is tried after an outage of it, is found by the [`limiter`].
 //!
 //! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
 //! the backlog in the channel. Whatever happens to an actor, a message it held is on the [`LeaseBook`] and still
@@ -32,15 +31,13 @@ mod environment;
 mod exit;
 mod heartbeat;
 mod idle;
+mod limiter;
 mod listener;
 mod nanny;
-mod pace;
 mod progress;
 mod publisher;
-mod ramp;
 mod receiver;
 mod restart;
-mod slow_start;
 mod status;
 mod supervisor;
 mod watch;
@@ -54,10 +51,7 @@ pub use batching::Limits;
 pub use exit::{Exit, code};
 /// For the simulation, too.
 #[doc(hidden)]
-pub use pace::WORKERS_AT_FIRST;
-/// For the simulation, too.
-#[doc(hidden)]
-pub use ramp::{Failure, Ramp};
+pub use limiter::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
 
 use std::{
     sync::{Arc, mpsc},
@@ -74,9 +68,8 @@ use self::{
     environment::{Environment, Refused, Threads, say_channel_failed},
     failpoint::failing,
     heartbeat::Heartbeat,
-    pace::Places,
+    limiter::permits::Permits,
     receiver::RECONNECT,
-    slow_start::SlowStart,
     status::Status,
     supervisor::{Arbiters, Stop, Supervisor},
 };
@@ -173,8 +166,7 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         output: output.clone(),
         heartbeat: Heartbeat::default(),
         limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
-        places: Arc::new(Places::new(settings.publisher.workers, max_bytes)),
-        slow_start: SlowStart::default(),
+        permits: Arc::new(Permits::new(settings.publisher.workers, max_bytes)),
         unique_timestamps,
         retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
         hang_timeout: settings.supervisor.hang_timeout,

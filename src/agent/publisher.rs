@@ -12,9 +12,8 @@ use super::{
     environment::{Environment, Step},
     failpoint::{fail_point, failing, stall_point},
     idle::{Idleness, Look},
-    pace::{Place, Setting, Wrote},
+    limiter::{Failure, Wrote, permits::Permit},
     progress::{Progress, answers_pings},
-    ramp::Failure,
     receiver::RECONNECT,
     supervisor::{ChildId, Supervisor},
 };
@@ -33,8 +32,8 @@ pub(super) struct Publish {
     pub(super) batch: Batch,
     /// Whether it has about as much as it may have.
     pub(super) full: bool,
-    /// Its place among those that are written at once.
-    pub(super) place: Place,
+    /// What lets it be in flight.
+    pub(super) permit: Permit,
 }
 
 /// Where the Batcher is now; it does not know yet who is free.
@@ -75,14 +74,14 @@ impl Publisher {
         }
     }
 
-    fn say_free(&self, place: Option<Place>, ctx: &Context<Self>) {
+    fn say_free(&self, permit: Option<Permit>, ctx: &Context<Self>) {
         if self.destination.is_none() {
             return;
         }
         if self.draining {
             self.supervisor.do_send(Drained(ChildId::Publisher(self.worker)));
         } else if let Some(batcher) = &self.batcher {
-            batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient(), place });
+            batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient(), permit });
         }
     }
 
@@ -113,12 +112,12 @@ impl Handler<Publish> for Publisher {
         let Some(destination) = self.destination.take() else { return };
         self.idleness.work_begins();
         let publish = publish(destination, order, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
-        ctx.spawn(publish.into_actor(self).map(|(destination, place), publisher, ctx| {
+        ctx.spawn(publish.into_actor(self).map(|(destination, permit), publisher, ctx| {
             publisher.destination = Some(destination);
             if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
                 Self::look_later(wait, ctx);
             }
-            publisher.say_free(Some(place), ctx);
+            publisher.say_free(Some(permit), ctx);
         }));
     }
 }
@@ -126,11 +125,11 @@ impl Handler<Publish> for Publisher {
 /// Writes a batch and settles it, or gives it back when that must wait and should not wait here.
 async fn publish(
     mut destination: Box<dyn Destination>,
-    Publish { mut batch, full, place }: Publish,
+    Publish { mut batch, full, permit }: Publish,
     worker: usize,
     environment: Arc<Environment>,
     progress: Arc<Progress>,
-) -> (Box<dyn Destination>, Place) {
+) -> (Box<dyn Destination>, Permit) {
     let set = std::mem::take(&mut batch.set);
     let points = set.point_count();
     let written = if points == 0 {
@@ -143,13 +142,12 @@ async fn publish(
         }
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &environment, &progress).await;
-        if let Some(Written { at_once: true, slowest, .. }) = written {
-            let wrote = Wrote { points, full, begun, done: Instant::now(), slowest };
-            if let Some(Setting { workers, halvings }) = environment.places.wrote(wrote) {
-                slog::debug!(environment.log, "trying another pace"; "batches_at_once" => workers, "of_a_full_batch" => format!("1/{}", 1 << halvings));
-            }
+        if written.is_some()
+            && let Some(limit) = environment.permits.wrote(Wrote { points, full, begun, done: Instant::now() })
+        {
+            slog::debug!(environment.log, "another number of batches may be in flight"; "limit" => limit);
         }
-        written.map(|written| written.refused)
+        written
     };
     match written {
         Some(refused) => {
@@ -160,54 +158,40 @@ async fn publish(
         }
         None => give_back(&mut batch, &environment, &progress).await,
     }
-    (destination, place)
-}
-
-/// A batch is written.
-struct Written {
-    /// Points that were refused.
-    refused: Vec<RefusedAt>,
-    /// Whether each attempt worked, with requests as large as they may be.
-    at_once: bool,
-    /// The longest attempt.
-    slowest: Duration,
+    (destination, permit)
 }
 
 /// After how many failures a batch of which nothing can be told without others goes back to them.
 const ALONE: u32 = 8;
 
-/// Writes until it is written; `None` when the agent closes first, too many wait for a destination that is away, or the batch is
-/// better written together with others.
+/// Writes until it is written, and returns what was refused; `None` when the agent closes first, too many wait for a destination that
+/// is away, or the batch is better written together with others.
 async fn write(
     destination: &mut dyn Destination,
     worker: usize,
     environment: &Environment,
     progress: &Progress,
-) -> Option<Written> {
+) -> Option<Vec<RefusedAt>> {
     let conditions = &environment.conditions;
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
-    let (mut holding, mut at_once, mut slowest, mut failures) = (false, true, Duration::ZERO, 0_u32);
+    let (mut holding, mut failures) = (false, 0_u32);
     loop {
-        let turn = environment.slow_start.turn(&environment.closing).await;
+        let attempt = environment.permits.attempt(&environment.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
         let last = environment.closing.has_begun();
-        let begun = Instant::now();
         let outcome = {
             let _work = progress.begin("writing to the destination", environment.hang_timeout);
             stall_point!("publisher.write");
             if holding {
                 failing("publisher.probe.error", destination.probe()).await
             } else {
-                let divisor = turn.divisor();
-                at_once &= divisor == 1;
-                destination.divide(divisor);
+                destination.divide(attempt.divisor());
                 failing("publisher.write.error", destination.write()).await
             }
         };
-        slowest = slowest.max(begun.elapsed());
-        let pause = match outcome {
+        let (failure, pause) = match outcome {
             Outcome::Progressed => {
-                turn.succeeded();
+                attempt.succeeded();
                 continue;
             }
             Outcome::Written { .. } if holding => {
@@ -215,28 +199,23 @@ async fn write(
                 continue;
             }
             Outcome::Written { refused } => {
-                turn.succeeded();
+                attempt.succeeded();
                 conditions.end(Condition::Publisher);
-                return Some(Written { refused, at_once, slowest });
+                return Some(refused);
             }
             Outcome::Retry { after, why } => {
-                turn.failed(Failure::Retry);
                 conditions.begin(Condition::Publisher, &why, None);
                 // Behind what the server asked for, since it asks the same of everybody.
-                after.unwrap_or_default() + backoff.next_pause()
+                (Failure::Retry, after.unwrap_or_default() + backoff.next_pause())
             }
             Outcome::Hold { what, mend } => {
-                turn.failed(Failure::Hold);
                 conditions.begin(Condition::Publisher, &what, Some(&mend));
                 holding = true;
-                backoff.next_pause()
+                (Failure::Hold, backoff.next_pause())
             }
         };
-        if last {
-            return None;
-        }
-        at_once = false;
-        if environment.slow_start.is_on() && environment.places.outage() {
+        let too_many = attempt.failed(failure);
+        if last || too_many {
             return None;
         }
         slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),

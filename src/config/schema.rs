@@ -322,7 +322,7 @@ pub static KEYS: &[Key] = &[
         path: "batch.max_bytes",
         kind: Kind::Size { min: KIB, max: 256 * MIB },
         default: Fallback::Is("1MiB"),
-        doc: "How many bytes of messages a batch may have. The agent's memory grows with it: a few times this for each of publisher.workers. Smaller ones are tried where they are published at once (batch.interval), and kept when they are as quick. Lower it when the database answers that a write is too large.",
+        doc: "How many bytes of messages a batch may have. The agent's memory grows with it: a few times this for each of publisher.workers. Lower it when the database answers that a write is too large.",
     },
     Key {
         path: "publisher.type",
@@ -334,7 +334,7 @@ pub static KEYS: &[Key] = &[
         path: "publisher.workers",
         kind: Kind::Number { min: 1, max: 64 },
         default: Fallback::Is("6"),
-        doc: "How many batches may be written at once. How many are, up to this, is found by trying while messages queue up: as many as the database takes fastest, and half of that when it answers late. Raise it for a database that is far away or has many cores.",
+        doc: "How many batches may be in flight at once. How many are, up to this, is found out while messages queue up: as many as help, and half of that when the database answers late. Raise it for a database that is far away or has many cores.",
     },
     Key {
         path: "publisher.backoff_min",
