@@ -226,6 +226,8 @@ impl Limiter {
             return;
         }
         let (written, batches, start) = self.window;
+        // The time before a backlog is not part of it.
+        let start = if batches == 0 { start.max(begun) } else { start };
         self.window = (written + points, batches + 1, start);
         let took = done.duration_since(start);
         let (long, round_trips) = if matches!(self.phase, Phase::SlowStart(_)) { GLANCE } else { WINDOW };

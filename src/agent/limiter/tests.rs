@@ -46,6 +46,7 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
 /// An agent with a backlog.
 struct World {
     limiter: Limiter,
+    /// When the backlog came.
     begun: Instant,
     now: Instant,
     random: fastrand::Rng,
@@ -90,7 +91,7 @@ impl World {
 
     /// A batch has been written, in one request that took so long.
     fn batch(&mut self, points: usize, took: Duration, full: bool) {
-        let (begun, done) = (self.now - took, self.now);
+        let (begun, done) = ((self.now - took).max(self.begun), self.now);
         self.limiter.answered(begun, done);
         self.limiter.wrote(Wrote { points, full, begun, done });
     }
@@ -136,6 +137,17 @@ fn a_backlog_is_met_with_all_that_helps_within_a_fifth_of_a_second() {
     let mut world = World::new(6, 0.0);
     world.run(0.2, near);
     assert_eq!(world.limiter.limit(), 6, "{:?}", world.limiter);
+}
+
+#[test]
+fn a_backlog_after_an_idle_hour_is_not_met_with_more_than_helps() {
+    let mut world = World::new(6, 0.0);
+    world.begun += Duration::from_secs(3600);
+    world.now = world.begun;
+    for _ in 0..1_000 {
+        world.run(0.001, busy);
+        assert!(world.limiter.limit() <= 2 * LIMIT_AT_FIRST, "{:?}", world.limiter);
+    }
 }
 
 /// How often the larger limit wins that writes so much more, as a share, when each window is off by such noise.
