@@ -27,26 +27,45 @@
 //! Dependencies point one way: `wire` <- `channel`, `publisher` <- `agent` <- `cli`. Decisions (when is a batch
 //! due, what does this answer mean, may this child restart) are pure functions, tested without actors, servers or clocks.
 
+#[cfg(feature = "agent")]
 pub mod agent;
+#[cfg(feature = "agent")]
 pub mod backoff;
+#[cfg(feature = "agent")]
 pub mod channel;
+#[cfg(feature = "agent")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "agent")]
 pub mod config;
+#[cfg(feature = "agent")]
 mod connect;
+#[cfg(feature = "agent")]
 mod descriptors;
+#[cfg(feature = "agent")]
 mod duration;
+#[cfg(feature = "agent")]
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "agent")]
 mod limits;
+#[cfg(feature = "agent")]
 mod listener;
+#[cfg(feature = "agent")]
 pub mod observe;
+#[cfg(feature = "agent")]
 mod panics;
+#[cfg(feature = "agent")]
 mod plural;
+#[cfg(feature = "agent")]
 pub mod publisher;
+#[cfg(feature = "agent")]
 mod queue;
+#[cfg(feature = "agent")]
 mod quote;
+#[cfg(feature = "agent")]
 mod sparingly;
 pub mod wire;

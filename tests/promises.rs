@@ -51,6 +51,8 @@ mod panics;
 mod pressure;
 #[path = "python_client.rs"]
 mod python_client;
+#[path = "rust_client.rs"]
+mod rust_client;
 #[path = "shutdown.rs"]
 mod shutdown;
 #[path = "signals.rs"]

@@ -4,14 +4,13 @@ use std::{path::Path, time::Duration};
 
 use slog::{Discard, Logger, o};
 
-use super::{Answers, load};
+use super::{Answers, load, pusher::Pusher};
 use crate::{
     agent::code,
     channel::{
         self, ChannelError, Patience, Pressure, Warning,
         embedded::{EmbeddedChannel, Standing, pressure::of_a_running_agent},
     },
-    client::Client,
     config::{Channel, Embedded, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
@@ -80,10 +79,10 @@ async fn try_channel(settings: &Settings, answers: &Answers) -> bool {
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
 async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &Answers) -> bool {
     let described = async {
-        let client = Client::new(settings)?;
+        let pusher = Pusher::new(settings)?;
         // What it is asked first names the queue, and so notices that it has another.
-        client.waiting().await?;
-        client.describe().await
+        pusher.waiting().await?;
+        pusher.describe().await
     };
     let shown = embedded.path.display();
     match described.await {

@@ -3,6 +3,7 @@
 mod allocator;
 mod check;
 mod import;
+mod pusher;
 mod run;
 mod send;
 mod signals;

@@ -7,10 +7,12 @@ use std::{
 
 use clap::ArgGroup;
 
-use super::{complain, load};
+use super::{
+    complain, load,
+    pusher::{PushError, Pusher},
+};
 use crate::{
     agent::code,
-    client::{Client, SendError},
     wire::{OutgoingMessage, Unit},
 };
 
@@ -55,8 +57,8 @@ pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
         Err(code) => return code,
     };
     let sent = actix_rt::System::new().block_on(async {
-        let client = Client::new(&loaded.settings)?;
-        client.send(&message(arguments)?).await
+        let pusher = Pusher::new(&loaded.settings)?;
+        pusher.send(&message(arguments)?).await
     });
     match sent {
         Ok(()) => 0,
@@ -67,7 +69,7 @@ pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
     }
 }
 
-fn message(arguments: &Arguments) -> Result<OutgoingMessage, SendError> {
+fn message(arguments: &Arguments) -> Result<OutgoingMessage, PushError> {
     let now = SystemTime::now();
     let mut message = OutgoingMessage::new();
     for (name, value) in &arguments.dimensions {

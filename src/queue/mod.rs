@@ -1,6 +1,6 @@
 //! The queue in a file.
 //!
-//! All pushes that wait are one commit, and their messages one row, a *chunk*: [`body`] is its bytes. [`file`] is what SQLite
+//! All pushes that wait are one commit, and their messages one row, a *chunk*: [`body`] is its bytes. [`mod@file`] is what SQLite
 //! keeps: chunks, which of their messages are done, dead letters. What waits and what is leased is in memory, on the
 //! [`shelf`], as few [`spans`] of places; since only this process has the file, everything that is not done waits again
 //! when it is opened anew. Three threads are [`running`], each with a connection of its own: the [`writer`]'s, the [`reader`]'s, and the

@@ -10,7 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use self::python_formatter::PythonFormatter;
-use super::timestamp::{DEFAULT_FORMAT, civil};
+use super::civil;
+
+/// The timestamp format of a client that was not told otherwise.
+pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
 /// Why a metric cannot go into a message: the agent would refuse it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

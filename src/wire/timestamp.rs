@@ -9,7 +9,6 @@
 //! digits here, where Python also takes those of other scripts.
 
 mod assemble;
-pub(super) mod civil;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 mod pattern;
@@ -19,10 +18,8 @@ mod tests;
 use std::cell::Cell;
 
 use self::pattern::{Pattern, Values};
+use super::{civil, message::DEFAULT_FORMAT};
 use crate::panics;
-
-/// The timestamp format of a client that was not told otherwise.
-pub const DEFAULT_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%fZ";
 
 /// The longest format that is compiled, in bytes; Python has no such bound, and nobody comes near it.
 const LONGEST: usize = 10_000;

@@ -1,4 +1,4 @@
-//! Writes to InfluxDB 1.x by line protocol. [`verdict`] says what an answer means, [`isolate`] what to send next.
+//! Writes to InfluxDB 1.x by line protocol. [`mod@verdict`] says what an answer means, [`isolate`] what to send next.
 
 mod escape;
 mod evidence;

@@ -1,7 +1,7 @@
 //! What the fields of a timestamp add up to, by the rules of Python's `_strptime`.
 
-use super::civil;
 use super::pattern::{Hour, Values, Week};
+use crate::wire::civil;
 
 /// Microseconds since 1970 in UTC; `None` when there is no such day or time, or Python would not take the combination.
 pub(super) fn micros(values: &Values) -> Option<i64> {

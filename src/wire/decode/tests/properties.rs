@@ -64,7 +64,7 @@ prop_compose! {
     ) -> (Value, Value) {
         let days = micros.div_euclid(86_400_000_000);
         let rest = micros.rem_euclid(86_400_000_000);
-        let (year, month, day) = crate::wire::timestamp::civil::date_of(days).unwrap();
+        let (year, month, day) = crate::wire::civil::date_of(days).unwrap();
         let (second, fraction) = (rest / 1_000_000, rest % 1_000_000);
         let timestamp = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{fraction:06}Z", second / 3600, second / 60 % 60, second % 60);
         let mut sent = json!({"name": name, "metadata": metadata, "timestamp": timestamp, "value": value});

@@ -1,18 +1,5 @@
-//! Kadabra for Rust programs: make a message, queue it, and never wait for a database.
-//!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::time::SystemTime;
-//! use kadabra::{client::Client, config, wire::OutgoingMessage};
-//!
-//! let settings = config::load(None, std::env::vars_os())?.settings;
-//! let client = Client::new(&settings)?;
-//! let mut message = OutgoingMessage::new();
-//! message.dimension("method", "index").counter("userSignup", 1.0, SystemTime::now(), vec![])?;
-//! client.send(&message).await?;
-//! # Ok(())
-//! # }
-//! ```
+//! How `kadabra send` and `kadabra check` reach the queue of this configuration as clients do: the Redis, or the agent that
+//! listens itself and is a Redis to its clients. The errors are sentences with this configuration's keys.
 
 mod words;
 
@@ -30,7 +17,7 @@ use crate::{
 /// Queues messages in the list that an agent with the same settings works on. Connects with the first message, and
 /// again by itself.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Pusher {
     channel: RedisChannel,
     /// Where that is an agent that listens itself, the key of the configuration that says where.
     agent_at: Option<&'static str>,
@@ -38,7 +25,7 @@ pub struct Client {
 
 /// Why a message was not queued.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(super) enum PushError {
     /// The message cannot be written down.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -74,12 +61,12 @@ fn as_redis(embedded: &config::Embedded) -> config::Redis {
     }
 }
 
-impl Client {
-    /// A client that is not connected yet.
+impl Pusher {
+    /// Not connected yet.
     ///
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
-    pub fn new(settings: &Settings) -> Result<Self, ChannelError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, ChannelError> {
         let (redis, agent_at) = match &settings.channel {
             config::Channel::Redis(redis) => (redis.clone(), None),
             config::Channel::Embedded(embedded) if embedded.listen.is_empty() => {
@@ -96,7 +83,7 @@ impl Client {
     /// # Errors
     /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it. The message is not queued then,
     /// unless the connection broke between the command and its answer.
-    pub async fn send(&self, message: &OutgoingMessage) -> Result<(), SendError> {
+    pub(super) async fn send(&self, message: &OutgoingMessage) -> Result<(), PushError> {
         let text = message.to_json(SystemTime::now())?;
         self.channel.push(text.as_bytes()).await.map_err(|error| self.in_words(error))?;
         Ok(())
@@ -106,7 +93,7 @@ impl Client {
     ///
     /// # Errors
     /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it.
-    pub async fn waiting(&self) -> Result<u64, ChannelError> {
+    pub(super) async fn waiting(&self) -> Result<u64, ChannelError> {
         self.channel.waiting().await.map_err(|error| self.in_words(error))
     }
 
@@ -114,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     /// When it cannot be reached, or refuses it.
-    pub(crate) async fn describe(&self) -> Result<String, ChannelError> {
+    pub(super) async fn describe(&self) -> Result<String, ChannelError> {
         self.channel.info("kadabra").await.map_err(|error| self.in_words(error))
     }
 
