@@ -63,6 +63,11 @@ fn fixture(name: &str) -> (TempDir, std::path::PathBuf) {
     (folder, path)
 }
 
+/// A file of each version that is well.
+const HEALTHY: &[&str] = &["1.db"];
+/// A file of each version with damage in it.
+const DAMAGED: &[&str] = &["1-damaged.db"];
+
 async fn drain(channel: &EmbeddedChannel) -> Vec<String> {
     let mut there = Vec::new();
     while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
@@ -74,7 +79,7 @@ async fn drain(channel: &EmbeddedChannel) -> Vec<String> {
 
 #[test]
 fn a_file_of_each_version_is_opened_and_what_is_in_it_delivered() {
-    for name in ["1.db"] {
+    for name in HEALTHY {
         let (_folder, path) = fixture(name);
         run(async {
             let channel = open(&settings(&path)).await;
@@ -95,7 +100,7 @@ fn a_file_of_each_version_is_opened_and_what_is_in_it_delivered() {
 
 #[test]
 fn what_can_be_read_of_a_damaged_file_of_each_version_is_delivered_once() {
-    for name in ["1-damaged.db"] {
+    for name in DAMAGED {
         let (_folder, path) = fixture(name);
         run(async {
             let channel = open(&settings(&path)).await;
