@@ -229,6 +229,22 @@ fn addresses_are_one_text_or_a_list_and_remote_ones_need_a_password_or_a_word() 
 }
 
 #[test]
+fn other_machines_are_not_listened_to_without_a_password() {
+    let problems = |address: &str| {
+        let variables = [
+            ("KADABRA_CHANNEL__TYPE", "embedded"),
+            ("KADABRA_CHANNEL__EMBEDDED__PATH", "/q"),
+            ("KADABRA_CHANNEL__EMBEDDED__LISTEN", address),
+        ];
+        kadabra::config::load_or(Path::new("/nonexistent"), None, variables).unwrap_err().to_string()
+    };
+    for remote in ["0.0.0.0:6379", "[::]:6379", "10.0.0.7:6379", "[::ffff:10.0.0.7]:6379"] {
+        let sentence = format!("other machines could push to {remote} without a password");
+        assert!(problems(&format!("127.0.0.1:1, {remote}")).contains(&sentence), "{remote}");
+    }
+}
+
+#[test]
 fn a_variable_can_say_a_list_of_addresses_and_that_there_is_none() {
     let listen = |listen: &str| {
         let variables = [

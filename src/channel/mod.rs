@@ -9,13 +9,14 @@ mod pressure;
 pub mod redis;
 
 pub use book::{Accepted, Lease, LeaseBook, LeaseId, Settlement, Tally};
-pub use pressure::{Patience, Pressure, Refused, Threat, Warning};
+pub use pressure::{Patience, Pressure, Threat, Warning};
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slog::Logger;
 
+pub use crate::listener::Refused;
 use crate::{
     config::{self, Settings},
     duration::for_people,

@@ -74,23 +74,6 @@ pub struct Pressure {
     pub refuses: bool,
 }
 
-/// A reason for which clients were refused something, turned away or cut off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Its name, which never changes.
-    pub reason: &'static str,
-    /// What it means, and mostly what to do about it: a sentence.
-    pub what: String,
-    /// More about the newest, where more is known.
-    pub why: Option<String>,
-    /// How often, since the process started.
-    pub times: u64,
-    /// Whether pushes are counted, and otherwise clients.
-    pub of_pushes: bool,
-    /// For how long already, when it is not over.
-    pub lasts: Option<Duration>,
-}
-
 /// From when on a backlog is worth a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {

@@ -9,7 +9,7 @@ use crate::{
     agent::code,
     channel::{
         self, ChannelError, Patience, Pressure, Warning,
-        embedded::{EmbeddedChannel, Standing, pressure::of_a_running_agent},
+        embedded::{EmbeddedChannel, pressure},
     },
     config::{Channel, Embedded, Settings},
     observe::log::KeptLog,
@@ -87,11 +87,11 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
     let shown = embedded.path.display();
     match described.await {
         Ok(info) => {
-            let (Standing { backlog, dead, .. }, pressure) =
-                of_a_running_agent(&info, embedded, &Patience::from(&settings.nanny));
+            let (standing, pressure) = pressure::of_a_running_agent(&info, embedded, &Patience::from(&settings.nanny));
             answers.say(format_args!(
-                "ok: channel: an agent is running on the queue in {shown}, where {backlog}; {}",
-                count(dead, "dead letter")
+                "ok: channel: an agent is running on the queue in {shown}, where {}; {}",
+                pressure::backlog(&standing),
+                count(standing.dead, "dead letter")
             ));
             warn(&pressure, answers);
             !pressure.refuses

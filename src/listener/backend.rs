@@ -1,10 +1,11 @@
-//! What whoever speaks with clients asks of the queue. It knows neither leases nor files.
+//! What the listener needs of a queue, and nothing more: it knows neither leases nor files nor channels.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::cause::Cause;
-use crate::channel::Backlog;
 
 /// The queue as a Redis list.
 ///
@@ -34,11 +35,15 @@ pub trait Backend: Send + Sync {
     async fn clear(&self) -> Result<bool, BackendError>;
 }
 
-/// How a queue stands.
+/// What a queue says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// What waits, under a lease or not.
-    pub backlog: Backlog,
+    /// How many messages wait, under a lease or not.
+    pub waiting: u64,
+    /// Of those: under a lease.
+    pub in_hand: u64,
+    /// For how long the oldest waits.
+    pub age: Option<Duration>,
     /// Bytes of the file that are in use.
     pub used: u64,
     /// `channel.embedded.max_bytes`.

@@ -13,8 +13,8 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+use super::error::BindError;
 use super::occupant;
-use crate::channel::ChannelError;
 
 /// How many connections wait to be accepted, as in Redis.
 const BACKLOG: i32 = 511;
@@ -34,7 +34,7 @@ pub(super) fn keep_alive(stream: &tokio::net::TcpStream, after: Option<Duration>
 }
 
 /// Listens on an address; `None` when this machine has no such address, but could: IPv6 is switched off.
-pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, ChannelError> {
+pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, BindError> {
     let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -50,9 +50,9 @@ pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, 
         Ok(listener) => Ok(Some(listener)),
         Err(error) if address.ip().is_loopback() && address.is_ipv6() && is_absent(&error) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(occupant::sentence(address)),
-        Err(error) => Err(ChannelError::Unusable {
+        Err(error) => Err(BindError {
             what: format!("cannot listen for clients on {address}: {error}"),
-            mend: match error.kind() {
+            remedy: match error.kind() {
                 io::ErrorKind::PermissionDenied => "listen on a port from 1024 on",
                 io::ErrorKind::AddrNotAvailable => "listen on an address that this machine has, such as 127.0.0.1",
                 _ if is_local_to_a_link(address) => {
@@ -94,14 +94,14 @@ impl Drop for UnixSocket {
 }
 
 /// Listens on a socket in the file system. What is left of one that nobody listens on any more is replaced.
-pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket), ChannelError> {
-    let failed = |error: &io::Error| ChannelError::Unusable {
+pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket), BindError> {
+    let failed = |error: &io::Error| BindError {
         what: format!("cannot listen for clients on {}: {error}", path.display()),
-        mend: "see unix_socket in [channel.embedded]; its folder must exist and be writable for the agent".to_owned(),
+        remedy: "see unix_socket in [channel.embedded]; its folder must exist and be writable for the agent".to_owned(),
     };
-    let taken = |what: &str| ChannelError::Unusable {
+    let taken = |what: &str| BindError {
         what: format!("cannot listen for clients on {}: {what}", path.display()),
-        mend: "end that program, or set another unix_socket in [channel.embedded]".to_owned(),
+        remedy: "end that program, or set another unix_socket in [channel.embedded]".to_owned(),
     };
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {

@@ -12,6 +12,7 @@ mod clients;
 mod commands;
 mod connection;
 mod decoder;
+mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod inline;
@@ -34,9 +35,10 @@ mod words;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::resp as fuzz_resp;
-pub(crate) use settings::{Settings, exposed};
+pub(crate) use settings::Settings;
 
 pub(crate) use refusals::Refusals;
+pub use refusals::Refused;
 
 use std::{
     fs::File,
@@ -57,10 +59,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::channel::ChannelError;
 pub use backend::{Backend, BackendError, End, PushError, Standing};
 pub use cause::Cause;
 pub(crate) use cause::Limits;
+pub use error::BindError;
 
 use shared::Shared;
 use strangers::Origin;
@@ -92,9 +94,7 @@ impl Server {
         backend: Arc<dyn Backend>,
         refusals: Arc<Refusals>,
         log: Logger,
-    ) -> Result<Self, ChannelError> {
-        exposed(&settings.listen, settings.password.is_some(), settings.allow_remote)
-            .map_err(|what| ChannelError::Unusable { what, mend: "see listen in [channel.embedded]".to_owned() })?;
+    ) -> Result<Self, BindError> {
         let mut tcp = Vec::new();
         for address in &settings.listen {
             match listen::tcp(*address)? {
@@ -107,9 +107,9 @@ impl Server {
             None => None,
         };
         if tcp.is_empty() && unix.is_none() {
-            return Err(ChannelError::Unusable {
+            return Err(BindError {
                 what: "clients have no address to push to".to_owned(),
-                mend: "set listen or unix_socket in [channel.embedded]".to_owned(),
+                remedy: "set listen or unix_socket in [channel.embedded]".to_owned(),
             });
         }
         settings.max_connections = crate::descriptors::places(settings.max_connections, &log);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::channel::ChannelError;
+use super::error::BindError;
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -21,7 +21,7 @@ enum Occupant {
 }
 
 /// Asks who listens there, and says so.
-pub(super) fn sentence(address: SocketAddr) -> ChannelError {
+pub(super) fn sentence(address: SocketAddr) -> BindError {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -30,7 +30,7 @@ pub(super) fn sentence(address: SocketAddr) -> ChannelError {
     let reached = SocketAddr::new(ip, address.port());
     let elsewhere = "have this agent listen elsewhere, by listen in [channel.embedded], and tell the clients so";
     let configuration = format!("configure\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{reached}/0\"\nor");
-    let (who, mend) = match ask(reached) {
+    let (who, remedy) = match ask(reached) {
         Occupant::Kadabra => ("another Kadabra agent listens there", format!("end that one, or {elsewhere}")),
         Occupant::Redis => ("a Redis answers there", format!("to use that Redis, {configuration} end it, or {elsewhere}")),
         Occupant::Full => (
@@ -41,7 +41,7 @@ pub(super) fn sentence(address: SocketAddr) -> ChannelError {
             ("another program listens there, and does not answer as a Redis does", format!("end that program, or {elsewhere}"))
         }
     };
-    ChannelError::Unusable { what: format!("cannot listen for clients on {address}: {who}"), mend }
+    BindError { what: format!("cannot listen for clients on {address}: {who}"), remedy }
 }
 
 fn ask(address: SocketAddr) -> Occupant {

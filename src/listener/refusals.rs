@@ -18,7 +18,6 @@ use tokio::{
 
 use super::settings::Settings;
 use crate::{
-    channel::Refused,
     duration::for_people,
     listener::{Cause, Limits, PushError},
     quote::quote,
@@ -30,6 +29,23 @@ const FULL: &str = "the queue's file has no room for it within channel.embedded.
 
 /// After how long without another one it is over.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// A reason for which clients were refused something, turned away or cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name, which never changes.
+    pub reason: &'static str,
+    /// What it means, and mostly what to do about it: a sentence.
+    pub what: String,
+    /// More about the newest, where more is known.
+    pub why: Option<String>,
+    /// How often, since the process started.
+    pub times: u64,
+    /// Whether pushes are counted, and otherwise clients.
+    pub of_pushes: bool,
+    /// For how long already, when it is not over.
+    pub lasts: Option<Duration>,
+}
 
 /// What was noted of each cause, since the process started.
 #[derive(Debug)]

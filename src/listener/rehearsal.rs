@@ -19,11 +19,9 @@ use super::{
     Refusals, Server, Settings,
     backend::{Backend, BackendError, End, PushError, Standing},
     cause::Cause,
+    error::BindError,
 };
-use crate::{
-    channel::{Backlog, ChannelError},
-    config::Secret,
-};
+use crate::config::Secret;
 
 /// How the queue behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +48,6 @@ pub struct Options {
     pub unix_socket_mode: u32,
     pub queue_key: String,
     pub password: Option<String>,
-    pub allow_remote: bool,
     pub allow_delete: bool,
     pub max_connections: usize,
     pub max_message_bytes: usize,
@@ -71,7 +68,6 @@ impl Default for Options {
             unix_socket_mode: settings.unix_socket_mode,
             queue_key: settings.queue_key,
             password: None,
-            allow_remote: settings.allow_remote,
             allow_delete: settings.allow_delete,
             max_connections: settings.max_connections,
             max_message_bytes: settings.max_message_bytes,
@@ -100,7 +96,7 @@ impl Rehearsal {
     ///
     /// # Errors
     /// When it cannot listen.
-    pub fn start(options: Options) -> Result<Self, ChannelError> {
+    pub fn start(options: Options) -> Result<Self, BindError> {
         let defaults = Settings::default();
         let settings = Settings {
             listen: options.listen,
@@ -108,7 +104,6 @@ impl Rehearsal {
             unix_socket_mode: options.unix_socket_mode,
             queue_key: options.queue_key,
             password: options.password.map(Secret::new),
-            allow_remote: options.allow_remote,
             allow_delete: options.allow_delete,
             max_connections: options.max_connections,
             max_message_bytes: options.max_message_bytes,
@@ -271,8 +266,7 @@ impl Backend for Queue {
         self.works().await?;
         let inside = lock(&self.inside);
         let used = inside.messages.iter().map(|message| message.len() as u64).sum();
-        let backlog = Backlog { waiting: inside.messages.len() as u64, ..Backlog::default() };
-        Ok(Standing { backlog, used, max_bytes: 1 << 30, ..Standing::default() })
+        Ok(Standing { waiting: inside.messages.len() as u64, used, max_bytes: 1 << 30, ..Standing::default() })
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {

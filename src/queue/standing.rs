@@ -8,7 +8,7 @@ use std::{
 use super::{KnownDamage, Stand, Store, errors::Trouble, reader::Question};
 use crate::{
     channel::{
-        ChannelError,
+        Backlog, ChannelError,
         embedded::{Backend as _, BackendError, Standing},
     },
     plural::count,
@@ -25,9 +25,12 @@ impl Store {
     /// How it stands now.
     pub(crate) async fn standing_now(&self) -> Result<Standing, ChannelError> {
         let stand = self.stand().await?;
+        let Backlog { waiting, in_hand, age } = self.backlog().unwrap_or_default();
         let damage = self.damage();
         Ok(Standing {
-            backlog: self.backlog().unwrap_or_default(),
+            waiting,
+            in_hand,
+            age,
             used: stand.used,
             max_bytes: self.settings.max_bytes,
             dead: stand.dead,
@@ -59,10 +62,10 @@ impl Store {
     /// How it stands, or stood a moment ago.
     pub(super) async fn standing_lately(&self) -> Result<Standing, BackendError> {
         self.length().await?;
-        let backlog = self.backlog().unwrap_or_default();
+        let Backlog { waiting, in_hand, age } = self.backlog().unwrap_or_default();
         let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, standing)) = lately.filter(|(when, _)| when.elapsed() < LATELY) {
-            return Ok(Standing { backlog, ..standing });
+            return Ok(Standing { waiting, in_hand, age, ..standing });
         }
         let standing = self.standing_now().await.map_err(|why| BackendError(why.to_string()))?;
         *self.lately.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));

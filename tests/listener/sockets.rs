@@ -33,20 +33,6 @@ fn every_address_is_served() {
 }
 
 #[test]
-fn other_machines_are_not_listened_to_without_a_password() {
-    let everybody: SocketAddr = "0.0.0.0:0".parse().unwrap();
-    let said = refused(|options| options.listen = vec![everybody]);
-    assert!(said.contains("other machines can reach 0.0.0.0:0"), "{said}");
-    for allowed in [true, false] {
-        with(|options| {
-            options.listen = vec![everybody];
-            options.allow_remote = allowed;
-            options.password = (!allowed).then(|| "secret".to_owned());
-        });
-    }
-}
-
-#[test]
 fn a_port_that_a_redis_has_is_said_with_how_to_use_that_redis() {
     for redis in [RedisServer::start(), RedisServer::with_password("secret")] {
         let taken = SocketAddr::from(([127, 0, 0, 1], redis.port()));
@@ -103,7 +89,6 @@ fn a_port_that_something_else_has_is_said() {
 fn an_address_that_this_machine_has_not_is_said() {
     let said = refused(|options| {
         options.listen = vec!["203.0.113.1:6379".parse().unwrap()];
-        options.allow_remote = true;
     });
     assert!(said.contains("listen on an address that this machine has"), "{said}");
 }
@@ -113,7 +98,6 @@ fn an_address_that_the_system_refuses_is_said_with_the_key_and_what_to_do() {
     for (address, remedy) in [("[fe80::1]:6379", "listen on another"), ("[ff02::1]:6379", "such as 127.0.0.1")] {
         let said = refused(|options| {
             options.listen = vec![address.parse().unwrap()];
-            options.allow_remote = true;
         });
         assert!(said.contains(&format!("cannot listen for clients on {address}: ")) && said.contains(remedy), "{said}");
     }
@@ -172,7 +156,6 @@ fn a_client_that_vanished_without_a_word_loses_its_place() {
     let cable = Cable::new();
     let listener = with(|options| {
         options.listen = vec!["198.18.77.1:0".parse().unwrap()];
-        options.allow_remote = true;
         options.max_connections = 1;
         options.tcp_keepalive = Some(Duration::from_secs(1));
     });

@@ -11,10 +11,28 @@ use async_trait::async_trait;
 use slog::Logger;
 
 use crate::{
-    channel::{ChannelError, Front, Refused},
+    channel::{ChannelError, Front},
     config,
-    listener::{Backend, Refusals, Server, Settings},
+    listener::{Backend, BindError, Refusals, Refused, Server, Settings},
 };
+
+/// What the configuration says to the listener.
+pub(super) fn listener_settings(settings: &config::Embedded) -> Settings {
+    Settings {
+        listen: settings.listen.clone(),
+        unix_socket: settings.unix_socket.clone(),
+        unix_socket_mode: settings.unix_socket_mode,
+        queue_key: settings.queue_key.clone(),
+        password: settings.password.clone(),
+        allow_delete: settings.allow_delete,
+        max_connections: settings.max_connections,
+        max_message_bytes: settings.max_message_bytes,
+        max_waiting_bytes: settings.max_waiting_bytes,
+        idle_timeout: settings.idle_timeout,
+        tcp_keepalive: settings.tcp_keepalive,
+        ..Settings::default()
+    }
+}
 
 /// The listener's addresses, settings and queue.
 pub(super) struct Gate {
@@ -31,7 +49,7 @@ impl Gate {
         if settings.listen.is_empty() && settings.unix_socket.is_none() {
             return None;
         }
-        let settings = Settings::from(settings);
+        let settings = listener_settings(settings);
         let refusals = Arc::new(Refusals::new(&settings, log));
         Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default() })
     }
@@ -52,7 +70,9 @@ impl Front for Gate {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         if bound.is_none() {
             let (backend, refusals) = (Arc::clone(&self.backend), Arc::clone(&self.refusals));
-            *bound = Some(Server::bind(self.settings.clone(), backend, refusals, self.log.clone())?);
+            let server = Server::bind(self.settings.clone(), backend, refusals, self.log.clone())
+                .map_err(|BindError { what, remedy }| ChannelError::Unusable { what, mend: remedy })?;
+            *bound = Some(server);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ use super::{
     Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure,
     Recovered, Settlement, Tally, redis::StoredLetter,
 };
-pub use crate::listener::{Backend, BackendError, Cause, End, PushError, Standing};
+pub use crate::listener::{Backend, BackendError, BindError, Cause, End, PushError, Standing};
 use crate::{
     config,
     plural::messages_wait,

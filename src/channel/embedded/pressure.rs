@@ -7,11 +7,11 @@ use std::{
 
 use bytesize::ByteSize;
 
-use super::{EmbeddedChannel, Standing};
+use super::{EmbeddedChannel, Standing, gate::listener_settings};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
-    listener::{self, Cause, Limits},
+    listener::{Cause, Limits},
     plural::{count, either},
     quote::quote,
 };
@@ -38,11 +38,9 @@ pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patien
     let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
     let text = |name: &str| field(name).map(quote);
     let standing = Standing {
-        backlog: Backlog {
-            waiting: number("queue_length").unwrap_or(0),
-            in_hand: number("queue_in_hand").unwrap_or(0),
-            age: number("oldest_message_seconds").map(Duration::from_secs),
-        },
+        waiting: number("queue_length").unwrap_or(0),
+        in_hand: number("queue_in_hand").unwrap_or(0),
+        age: number("oldest_message_seconds").map(Duration::from_secs),
         used: number("used_bytes").unwrap_or(0),
         // What an agent does not say threatens nobody.
         max_bytes: number("max_bytes").unwrap_or(u64::MAX),
@@ -55,7 +53,7 @@ pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patien
     let facts = Facts { path: settings.path.clone(), standing: standing.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
     let lasting: Vec<&str> = field("refusing").into_iter().flat_map(|names| names.split(',')).collect();
-    let limits = Limits::from(&listener::Settings::from(settings));
+    let limits = Limits::from(&listener_settings(settings));
     for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
         let times = number(&format!("refused_{cause}")).unwrap_or(0);
         if times > 0 {
@@ -145,7 +143,7 @@ impl Facts {
     }
 
     fn backlog(&self, patience: &Patience) -> Option<Warning> {
-        let backlog = self.standing.backlog;
+        let backlog = backlog(&self.standing);
         backlog.is_long(patience).then(|| Warning {
             threat: Threat::Backlog,
             what: format!("messages wait long in {}", self.path.display()),
@@ -173,6 +171,11 @@ impl Facts {
     }
 }
 
+/// What waits in such a queue.
+pub(crate) fn backlog(standing: &Standing) -> Backlog {
+    Backlog { waiting: standing.waiting, in_hand: standing.in_hand, age: standing.age }
+}
+
 fn are(number: u64) -> String {
     format!("{number} {}", either(number, "is", "are"))
 }
@@ -187,13 +190,11 @@ mod tests {
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
 
-    fn backlog(waiting: u64, age: Option<u64>) -> Backlog {
-        Backlog { waiting, in_hand: 0, age: age.map(Duration::from_secs) }
-    }
-
     fn well() -> Standing {
         Standing {
-            backlog: backlog(1000, Some(300)),
+            waiting: 1000,
+            in_hand: 0,
+            age: Some(Duration::from_secs(300)),
             used: 799,
             max_bytes: 1000,
             dead: 9,
@@ -211,9 +212,9 @@ mod tests {
             facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(well()), []);
-        assert_eq!(threats(Standing { backlog: backlog(1000, None), ..well() }), []);
-        assert_eq!(threats(Standing { backlog: backlog(1000, Some(301)), ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Standing { backlog: backlog(1001, None), ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(Standing { age: None, ..well() }), []);
+        assert_eq!(threats(Standing { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(Standing { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
         assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Capacity]);
         assert_eq!(threats(Standing { dead: 10, ..well() }), [Threat::DeadLetters]);
         assert_eq!(threats(Standing { damaged: 1, ..well() }), [Threat::Persistence]);

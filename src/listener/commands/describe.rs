@@ -7,8 +7,7 @@ use std::{
 
 use super::table::{self, COMMANDS, Command};
 use crate::{
-    channel::Refused,
-    listener::{Cause, REDIS_VERSION, Standing, request::Request, session::Session, words},
+    listener::{Cause, REDIS_VERSION, Refused, Standing, request::Request, session::Session, words},
     quote::quote,
 };
 
@@ -92,7 +91,7 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
         "replication" => vec![("role", "master".to_owned()), ("connected_slaves", "0".to_owned())],
         "cluster" => vec![("cluster_enabled", "0".to_owned())],
         "keyspace" => match standing {
-            Some(standing) if standing.backlog.waiting > standing.backlog.in_hand => {
+            Some(standing) if standing.waiting > standing.in_hand => {
                 vec![("db0", "keys=1,expires=0,avg_ttl=0".to_owned())]
             }
             _ => Vec::new(),
@@ -121,15 +120,15 @@ fn describe_refusals(all: &[Refused], text: &mut String) {
 fn of_the_queue(standing: &Standing) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         // LLEN, as of a Redis, counts only what nobody has taken.
-        ("queue_length", standing.backlog.waiting.to_string()),
-        ("queue_in_hand", standing.backlog.in_hand.to_string()),
+        ("queue_length", standing.waiting.to_string()),
+        ("queue_in_hand", standing.in_hand.to_string()),
         ("used_bytes", standing.used.to_string()),
         ("max_bytes", standing.max_bytes.to_string()),
         ("dead_letters", standing.dead.to_string()),
         ("max_dead_letters", standing.max_dead_letters.to_string()),
         ("damaged_messages", standing.damaged.to_string()),
     ];
-    fields.extend(standing.backlog.age.map(|age| ("oldest_message_seconds", age.as_secs().to_string())));
+    fields.extend(standing.age.map(|age| ("oldest_message_seconds", age.as_secs().to_string())));
     if let Some((what, mend)) = &standing.unsafe_because {
         fields.push(("unsafe_because", quote(what)));
         fields.push(("unsafe_mend", quote(mend)));
