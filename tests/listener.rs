@@ -27,26 +27,26 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::rehearsal::{Options, Rehearsal};
+use kadabra::channel::embedded::test_server::{Options, TestServer};
 
 const Q: &str = "kadabra_queue";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn listener() -> Rehearsal {
-    Rehearsal::start(Options::default()).unwrap()
+fn listener() -> TestServer {
+    TestServer::start(Options::default()).unwrap()
 }
 
-fn with(set: impl FnOnce(&mut Options)) -> Rehearsal {
+fn with(set: impl FnOnce(&mut Options)) -> TestServer {
     let mut options = Options::default();
     set(&mut options);
-    Rehearsal::start(options).unwrap()
+    TestServer::start(options).unwrap()
 }
 
-fn address(listener: &Rehearsal) -> SocketAddr {
+fn address(listener: &TestServer) -> SocketAddr {
     listener.addresses()[0]
 }
 
-fn port(listener: &Rehearsal) -> String {
+fn port(listener: &TestServer) -> String {
     address(listener).port().to_string()
 }
 

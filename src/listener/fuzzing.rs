@@ -15,7 +15,7 @@ use super::{
     shared::Shared,
     strangers::Origin,
 };
-use crate::{config::Secret, listener::rehearsal::Queue};
+use crate::{config::Secret, listener::test_server::Queue};
 
 /// The first byte chooses how a client is treated and into which pieces the others are cut.
 pub(crate) fn resp(bytes: &[u8]) {

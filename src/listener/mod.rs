@@ -20,9 +20,6 @@ mod listen;
 mod memory;
 mod occupant;
 mod refusals;
-#[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
-#[doc(hidden)]
-pub mod rehearsal;
 mod replies;
 mod request;
 #[cfg(test)]
@@ -31,6 +28,9 @@ mod session;
 mod settings;
 mod shared;
 mod strangers;
+#[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod test_server;
 mod words;
 
 #[cfg(any(test, feature = "fuzzing"))]

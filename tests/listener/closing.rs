@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, time::Duration};
 
-use kadabra::channel::embedded::rehearsal::Mood;
+use kadabra::channel::embedded::test_server::FaultMode;
 
 use super::{Q, address, command, connect, listener, read, rest};
 use crate::support::process::wait_for;
@@ -14,7 +14,7 @@ fn what_has_arrived_is_answered_and_then_connections_are_closed() {
     idle.write_all(b"PING\r\n").unwrap();
     assert_eq!(read(&mut idle, 7), "+PONG\r\n");
     // The first is being stored when the end comes, and more have arrived behind it.
-    listener.set(Mood::Stuck);
+    listener.set(FaultMode::Stuck);
     let mut busy = connect(address(&listener));
     let many: Vec<u8> = (0..100).flat_map(|number| command(&["LPUSH", Q, &format!("{number}{}", "x".repeat(900))])).collect();
     busy.write_all(&many).unwrap();
@@ -25,7 +25,7 @@ fn what_has_arrived_is_answered_and_then_connections_are_closed() {
     });
     listener.close();
     assert_eq!(rest(&mut idle), "");
-    listener.set(Mood::Well);
+    listener.set(FaultMode::None);
     let answers = rest(&mut busy);
     let expected: String = (1..=100).map(|length| format!(":{length}\r\n")).collect();
     assert_eq!(answers, expected);

@@ -1,16 +1,16 @@
 //! What a client can do, through the client that is the agent's own, and what it is told when it cannot.
 
-use kadabra::channel::embedded::rehearsal::Mood;
+use kadabra::channel::embedded::test_server::FaultMode;
 use redis::{Client, Commands as _, Connection, ProtocolVersion, Value};
 
 use super::{Q, address, listener, with};
-use kadabra::channel::embedded::rehearsal::Rehearsal;
+use kadabra::channel::embedded::test_server::TestServer;
 
-fn client(listener: &Rehearsal, login: &str, rest: &str) -> Client {
+fn client(listener: &TestServer, login: &str, rest: &str) -> Client {
     Client::open(format!("redis://{login}{}/{rest}", address(listener))).unwrap()
 }
 
-fn connection(listener: &Rehearsal) -> Connection {
+fn connection(listener: &TestServer) -> Connection {
     client(listener, "", "0").get_connection().unwrap()
 }
 
@@ -67,7 +67,7 @@ fn info_says_what_a_full_queue_is_full_of_and_why_pushes_are_refused() {
         assert!(well.lines().any(|it| it == line), "{line}: {well}");
     }
     assert!(!well.contains("refused_because"), "{well}");
-    listener.set(Mood::Full);
+    listener.set(FaultMode::Full);
     for _ in 0..3 {
         refused::<Value>(&mut self::connection(&listener), &format!("LPUSH {Q} a"));
     }
@@ -78,9 +78,9 @@ fn info_says_what_a_full_queue_is_full_of_and_why_pushes_are_refused() {
     let log = listener.log();
     assert_eq!(log.matches("what clients push is refused").count(), 1, "{log}");
     assert!(log.contains("raise channel.embedded.max_bytes"), "{log}");
-    listener.set(Mood::Failing("no\r\nfield:forged".to_owned()));
+    listener.set(FaultMode::Failing("no\r\nfield:forged".to_owned()));
     refused::<Value>(&mut self::connection(&listener), &format!("LPUSH {Q} a"));
-    listener.set(Mood::Well);
+    listener.set(FaultMode::None);
     let failing = info("kadabra");
     assert!(failing.contains("refused_because:no field:forged\r\n"), "{failing}");
     let _: usize = self::connection(&listener).lpush(Q, "a").unwrap();
@@ -152,10 +152,10 @@ fn what_waits_is_deleted_only_where_that_is_allowed() {
 fn a_queue_that_is_full_or_fails_is_answered_so_and_nothing_else_is_harmed() {
     let listener = listener();
     let mut connection = connection(&listener);
-    listener.set(Mood::Full);
+    listener.set(FaultMode::Full);
     let error = refused::<Value>(&mut connection, &format!("LPUSH {Q} a"));
     assert!(error.contains("OOM") && error.contains("command not allowed when used memory > 'maxmemory'"), "{error}");
-    listener.set(Mood::Failing("cannot write\r\nto queue.db: the disk is full".to_owned()));
+    listener.set(FaultMode::Failing("cannot write\r\nto queue.db: the disk is full".to_owned()));
     let error = refused::<Value>(&mut connection, &format!("RPUSH {Q} a"));
     assert!(error.contains("MISCONF") && error.contains("cannot write  to queue.db: the disk is full"), "{error}");
     for command in ["LLEN", "TYPE", "EXISTS"] {
@@ -163,7 +163,7 @@ fn a_queue_that_is_full_or_fails_is_answered_so_and_nothing_else_is_harmed() {
         assert!(error.contains("the disk is full"), "{error}");
     }
     assert_eq!(redis::cmd("PING").query(&mut connection), Ok("PONG".to_owned()));
-    listener.set(Mood::Well);
+    listener.set(FaultMode::None);
     assert_eq!(connection.lpush(Q, "a"), Ok(1));
 }
 

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::rehearsal::{Mood, Rehearsal};
+use kadabra::channel::embedded::test_server::{FaultMode, TestServer};
 
 use super::{Q, address, command, connect, listener, read, rest, said, with};
 use crate::support::process::wait_for;
 
 const SOON: Duration = Duration::from_millis(100);
 
-pub(super) fn works(listener: &Rehearsal) {
+pub(super) fn works(listener: &TestServer) {
     let push = [command(&["LPUSH", Q, "honest"]), command(&["QUIT"])].concat();
     let answer = said(address(listener), &push);
     assert!(answer.starts_with(':') && answer.ends_with("\r\n+OK\r\n"), "{answer}");
@@ -25,7 +25,7 @@ fn ping(stream: &mut TcpStream) {
 }
 
 /// The lines of the log with these words, with the number of clients in each.
-fn said_of(listener: &Rehearsal, words: &str) -> Vec<u64> {
+fn said_of(listener: &TestServer, words: &str) -> Vec<u64> {
     let log = listener.log();
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let lines = lines.filter(|line| line["msg"].as_str().is_some_and(|said| said.contains(words)));
@@ -37,7 +37,7 @@ fn said_of(listener: &Rehearsal, words: &str) -> Vec<u64> {
         .collect()
 }
 
-pub(super) fn assert_said(listener: &Rehearsal, words: &str, clients: u64) {
+pub(super) fn assert_said(listener: &TestServer, words: &str, clients: u64) {
     assert_eq!(said_of(listener, words), [clients], "{}", listener.log());
 }
 
@@ -185,14 +185,14 @@ fn a_slow_queue_holds_up_only_who_pushes() {
     let listener = listener();
     let mut quick = connect(address(&listener));
     ping(&mut quick);
-    listener.set(Mood::Stuck);
+    listener.set(FaultMode::Stuck);
     let mut pushing = connect(address(&listener));
     pushing.write_all(&[command(&["ECHO", "x"]), command(&["LPUSH", Q, "a"])].concat()).unwrap();
     ping(&mut quick);
     pushing.set_nonblocking(true).unwrap();
     assert!(pushing.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
     pushing.set_nonblocking(false).unwrap();
-    listener.set(Mood::Well);
+    listener.set(FaultMode::None);
     assert_eq!(read(&mut pushing, 11), "$1\r\nx\r\n:1\r\n");
 }
 

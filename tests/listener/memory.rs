@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::rehearsal::{Mood, Options, Rehearsal};
+use kadabra::channel::embedded::test_server::{FaultMode, Options, TestServer};
 
 use super::{
     PATIENCE, Q, address, command, connect,
@@ -35,7 +35,7 @@ fn transaction(commands: usize, command_itself: &[u8]) -> Vec<u8> {
 }
 
 /// Has so many clients say the same, all of them at once, and checks that each is answered so many lines and no error.
-fn all_at_once(listener: &Rehearsal, clients: &[(usize, Vec<u8>, usize)]) {
+fn all_at_once(listener: &TestServer, clients: &[(usize, Vec<u8>, usize)]) {
     thread::scope(|scope| {
         for (count, wire, lines) in clients {
             for _ in 0..*count {
@@ -59,18 +59,18 @@ fn assert_answered(mut stream: TcpStream, lines: usize) {
 }
 
 /// How much of the shared memory is taken.
-fn used(listener: &Rehearsal) -> usize {
+fn used(listener: &TestServer) -> usize {
     let info = said(address(listener), &[command(&["INFO", "memory"]), command(&["QUIT"])].concat());
     info.lines().find_map(|line| line.strip_prefix("listener_used_bytes:")).unwrap().parse().unwrap()
 }
 
-fn wait_used(listener: &Rehearsal, at_least: usize) {
+fn wait_used(listener: &TestServer, at_least: usize) {
     wait_for("memory to be taken", PATIENCE, || (used(listener) >= at_least).then_some(()));
 }
 
-fn forgetful() -> Rehearsal {
+fn forgetful() -> TestServer {
     let listener = with(|_| ());
-    listener.set(Mood::Emptied);
+    listener.set(FaultMode::Emptied);
     listener
 }
 
@@ -109,7 +109,7 @@ fn large_pushes_of_all_kinds_at_the_same_time_are_all_taken() {
 }
 
 /// With memory for one large command, for which a client is waited for so long while others wait.
-fn tight(patience: Duration, set: impl FnOnce(&mut Options)) -> Rehearsal {
+fn tight(patience: Duration, set: impl FnOnce(&mut Options)) -> TestServer {
     with(|options| {
         (options.patience, options.max_waiting_bytes, options.max_message_bytes) = (patience, 1 << 20, 1 << 20);
         set(options);
@@ -190,7 +190,7 @@ fn a_large_command_takes_no_memory_before_some_of_it_is_there_and_not_for_long_w
 #[test]
 fn who_gets_no_memory_in_time_is_told_so() {
     let listener = tight(PATIENCE, |options| options.timeout = Duration::from_secs(1));
-    listener.set(Mood::Stuck);
+    listener.set(FaultMode::Stuck);
     let large = push(900_000);
     let mut first = connect(address(&listener));
     first.write_all(&large).unwrap();
@@ -200,7 +200,7 @@ fn who_gets_no_memory_in_time_is_told_so() {
     let told = rest(&mut second);
     assert!(told.contains("has no memory for such a large command now"), "{told}");
     assert_said(&listener, "no memory left for it", 1);
-    listener.set(Mood::Well);
+    listener.set(FaultMode::None);
     // The first was not disturbed.
     assert_eq!(line(&mut first), ":1");
     works(&listener);

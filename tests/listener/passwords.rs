@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kadabra::channel::embedded::rehearsal::Rehearsal;
+use kadabra::channel::embedded::test_server::TestServer;
 use socket2::{Domain, Socket, Type};
 
 use super::{PATIENCE, address, command, connect, line, with};
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(400);
 const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
 const NOT_LOOKED_AT: &str = "-WRONGPASS many wrong passwords come from your address, so this one was not looked at";
 
-fn guarded(pause: Duration) -> Rehearsal {
+fn guarded(pause: Duration) -> TestServer {
     with(|options| {
         options.password = Some("right".to_owned());
         options.wrong_password_pause = pause;
@@ -30,7 +30,7 @@ fn say(stream: &mut TcpStream, password: &str) -> String {
 }
 
 /// A connection from another address of this machine.
-fn connect_from(from: &str, listener: &Rehearsal) -> TcpStream {
+fn connect_from(from: &str, listener: &TestServer) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&std::net::SocketAddr::from((from.parse::<IpAddr>().unwrap(), 0)).into()).unwrap();
     socket.connect(&address(listener).into()).unwrap();

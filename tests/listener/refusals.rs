@@ -8,7 +8,7 @@ use std::{
 
 use kadabra::channel::embedded::{
     Cause,
-    rehearsal::{Mood, Rehearsal},
+    test_server::{FaultMode, TestServer},
 };
 
 use super::{Q, address, command, connect, line, read, with};
@@ -35,7 +35,7 @@ fn ask(stream: &mut TcpStream, words: &[&str]) -> String {
     line(stream)
 }
 
-fn said(listener: &Rehearsal, reason: &str) -> Vec<String> {
+fn said(listener: &TestServer, reason: &str) -> Vec<String> {
     let log = listener.log();
     let lines = log.lines().filter(|line| line.contains(&format!("\"reason\":\"{reason}\"")));
     lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["msg"].as_str().unwrap().to_owned()).collect()
@@ -67,9 +67,9 @@ fn each_refusal_of_a_push_is_counted_by_its_reason_and_said_once() {
     assert_eq!(ask(&mut stream, &["LPUSH", Q, "a"]), "+QUEUED");
     assert!(ask(&mut stream, &["NONSENSE"]).contains("unknown command"));
     assert!(ask(&mut stream, &["EXEC"]).starts_with("-EXECABORT"));
-    listener.set(Mood::Full);
+    listener.set(FaultMode::Full);
     assert!(ask(&mut stream, &["LPUSH", Q, "a", "b"]).starts_with("-OOM"));
-    listener.set(Mood::Failing("cannot write".to_owned()));
+    listener.set(FaultMode::Failing("cannot write".to_owned()));
     stream.write_all(&command(&["LPUSH", Q, "a"]).repeat(3)).unwrap();
     assert!((0..3).all(|_| line(&mut stream).starts_with("-MISCONF cannot write")));
 
@@ -92,7 +92,7 @@ fn each_refusal_of_a_push_is_counted_by_its_reason_and_said_once() {
         assert_eq!(said(&listener, reason).len(), 1, "{reason}: {}", listener.log());
     }
 
-    listener.set(Mood::Well);
+    listener.set(FaultMode::None);
     assert_eq!(ask(&mut stream, &["LPUSH", Q, "a"]), ":1");
     let (times, now) = refused(address, "sesame");
     assert_eq!((times["queue_full"], times["write_failed"]), (1, 3), "they stay counted");

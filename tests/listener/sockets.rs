@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::rehearsal::{Options, Rehearsal};
+use kadabra::channel::embedded::test_server::{Options, TestServer};
 
 use super::{Q, address, listener, said, with};
 use crate::support::{agent::kadabra, redis_server::RedisServer};
@@ -19,7 +19,7 @@ use crate::support::{agent::kadabra, redis_server::RedisServer};
 fn refused(set: impl FnOnce(&mut Options)) -> String {
     let mut options = Options::default();
     set(&mut options);
-    Rehearsal::start(options).unwrap_err().to_string()
+    TestServer::start(options).unwrap_err().to_string()
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod gate;
 pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
-pub use crate::listener::rehearsal;
+pub use crate::listener::test_server;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use crate::listener::fuzz_resp;

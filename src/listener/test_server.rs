@@ -23,12 +23,12 @@ use super::{
 };
 use crate::config::Secret;
 
-/// How the queue behaves.
+/// In which way the queue of a test server fails, or that it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Mood {
+pub enum FaultMode {
     /// It takes what comes.
     #[default]
-    Well,
+    None,
     /// It has no room.
     Full,
     /// It fails, with this sentence.
@@ -83,15 +83,15 @@ impl Default for Options {
 
 /// A listener on a thread of its own, which ends with it.
 #[derive(Debug)]
-pub struct Rehearsal {
+pub struct TestServer {
     addresses: Vec<SocketAddr>,
     queue: Arc<Queue>,
-    log: Paper,
+    log: Lines,
     closing: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl Rehearsal {
+impl TestServer {
     /// Starts one.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Rehearsal {
             wrong_password_pause: options.wrong_password_pause,
         };
         let queue = Arc::new(Queue::default());
-        let log = Paper::default();
+        let log = Lines::default();
         let drain = Mutex::new(slog_json::Json::default(log.clone())).fuse();
         let log_drain = Logger::root(drain, o!());
         let refusals = Arc::new(Refusals::new(&settings, &log_drain));
@@ -140,8 +140,8 @@ impl Rehearsal {
     }
 
     /// Changes how the queue behaves from now on.
-    pub fn set(&self, mood: Mood) {
-        lock(&self.queue.inside).mood = mood;
+    pub fn set(&self, mode: FaultMode) {
+        lock(&self.queue.inside).mode = mode;
         self.queue.changed.notify_waiters();
     }
 
@@ -177,7 +177,7 @@ impl Rehearsal {
     }
 }
 
-impl Drop for Rehearsal {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.end();
     }
@@ -194,7 +194,7 @@ pub(super) struct Queue {
 struct Inside {
     messages: VecDeque<Bytes>,
     groups: Vec<usize>,
-    mood: Mood,
+    mode: FaultMode,
 }
 
 impl Queue {
@@ -208,21 +208,21 @@ impl Queue {
         lock(&self.inside).groups.clone()
     }
 
-    /// The mood, once it is not stuck.
-    async fn mood(&self) -> Mood {
+    /// The mode, once it is not stuck.
+    async fn mode(&self) -> FaultMode {
         loop {
             let changed = self.changed.notified();
-            match lock(&self.inside).mood.clone() {
-                Mood::Stuck => {}
-                mood => return mood,
+            match lock(&self.inside).mode.clone() {
+                FaultMode::Stuck => {}
+                mode => return mode,
             }
             changed.await;
         }
     }
 
     async fn works(&self) -> Result<(), BackendError> {
-        match self.mood().await {
-            Mood::Failing(why) => Err(BackendError(why)),
+        match self.mode().await {
+            FaultMode::Failing(why) => Err(BackendError(why)),
             _ => Ok(()),
         }
     }
@@ -231,13 +231,13 @@ impl Queue {
 #[async_trait]
 impl Backend for Queue {
     async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError> {
-        let mood = self.mood().await;
+        let mode = self.mode().await;
         let mut inside = lock(&self.inside);
-        match mood {
-            Mood::Full => return Err(PushError::Full),
-            Mood::Failing(why) => return Err(PushError::Failed { cause: Cause::Unwritable, why }),
-            Mood::Emptied => return Ok(messages.len() as u64),
-            Mood::Well | Mood::Stuck => {}
+        match mode {
+            FaultMode::Full => return Err(PushError::Full),
+            FaultMode::Failing(why) => return Err(PushError::Failed { cause: Cause::Unwritable, why }),
+            FaultMode::Emptied => return Ok(messages.len() as u64),
+            FaultMode::None | FaultMode::Stuck => {}
         }
         inside.groups.push(messages.len());
         for message in messages {
@@ -279,9 +279,9 @@ impl Backend for Queue {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+struct Lines(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Paper {
+impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         lock(&self.0).extend_from_slice(bytes);
         Ok(bytes.len())
