@@ -36,17 +36,13 @@ pub(crate) fn failing<T>(_: &'static str, call: impl Future<Output = T>) -> impl
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use errors::failing;
+pub(crate) use errors::{Failing, failing};
 
 #[cfg(feature = "failpoints")]
 mod errors {
-    use crate::{channel::ChannelError, publisher::Outcome};
-
-    const MEND: &str = "this is a test";
-
-    /// What can say that a call has failed.
+    /// What a call answers that a test can make fail; each contract says how its own does.
     pub(crate) trait Failing {
-        /// Whoever was called could not be reached, or has refused.
+        /// That the call failed: for a reason that passes, or one that an operator must mend.
         fn failed(what: String, refused: bool) -> Self;
     }
 
@@ -58,18 +54,5 @@ mod errors {
             drop(call.await);
         }
         T::failed(name.to_owned(), action.contains("refused"))
-    }
-
-    impl<T> Failing for Result<T, ChannelError> {
-        fn failed(what: String, refused: bool) -> Self {
-            let mend = MEND.to_owned();
-            Err(if refused { ChannelError::Refused { what, mend } } else { ChannelError::Unreachable { what, why: mend } })
-        }
-    }
-
-    impl Failing for Outcome {
-        fn failed(what: String, refused: bool) -> Self {
-            if refused { Self::Hold { what, mend: MEND.to_owned() } } else { Self::Retry { after: None, why: what } }
-        }
     }
 }

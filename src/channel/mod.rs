@@ -277,3 +277,11 @@ pub fn open(settings: &Settings, log: &Logger) -> Result<Arc<dyn Channel>, Chann
         }
     }
 }
+
+#[cfg(feature = "failpoints")]
+impl<T> crate::failpoint::Failing for Result<T, ChannelError> {
+    fn failed(what: String, refused: bool) -> Self {
+        let mend = "this is a test".to_owned();
+        Err(if refused { ChannelError::Refused { what, mend } } else { ChannelError::Unreachable { what, why: mend } })
+    }
+}

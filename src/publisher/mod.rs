@@ -121,3 +121,10 @@ pub(crate) fn ignored_proxy(settings: &Settings) -> Option<&'static str> {
         }
     }
 }
+
+#[cfg(feature = "failpoints")]
+impl crate::failpoint::Failing for Outcome {
+    fn failed(what: String, refused: bool) -> Self {
+        if refused { Self::Hold { what, mend: "this is a test".to_owned() } } else { Self::Retry { after: None, why: what } }
+    }
+}
