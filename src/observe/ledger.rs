@@ -88,14 +88,8 @@ impl KV for Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
-
-    use slog::Drain as _;
-
     use super::*;
+    use crate::observe::log::{lines::Form, tests::written};
 
     const BALANCED: Tally =
         Tally { leased: 20, published: 10, parked: 3, given_back: 5, lost: 2, in_flight: 2, letters_dropped: 0, accepted: None };
@@ -132,24 +126,8 @@ mod tests {
         assert!(off.to_string().ends_with("; this does not balance: 21 to be accounted for, 20 are"), "{off}");
     }
 
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn said(tally: Tally) -> serde_json::Value {
-        let paper = Paper::default();
-        let drain = Mutex::new(slog_json::Json::default(paper.clone()));
-        Ledger(tally, None).say(&Logger::root(drain.ignore_res(), slog::o!()));
-        serde_json::from_slice(&paper.0.lock().unwrap()).unwrap()
+        written(slog::Level::Trace, Form::Json, |log| Ledger(tally, None).say(log)).json().remove(0)
     }
 
     #[test]
@@ -157,6 +135,6 @@ mod tests {
         let line = said(BALANCED);
         assert_eq!((&line["level"], &line["leased"], &line["balances"]), (&"INFO".into(), &20.into(), &true.into()));
         let line = said(Tally { in_flight: 3, ..BALANCED });
-        assert_eq!((&line["level"], &line["in_flight"], &line["balances"]), (&"ERRO".into(), &3.into(), &false.into()));
+        assert_eq!((&line["level"], &line["in_flight"], &line["balances"]), (&"ERROR".into(), &3.into(), &false.into()));
     }
 }

@@ -1,20 +1,20 @@
 //! The log on standard error: lines for people or JSON lines, with what libraries say and what panics leave in the same form.
 //!
-//! Nobody who logs waits for whoever reads it: a thread writes what waits in a bounded [`queue`].
+//! Nobody who logs waits for whoever reads it: a thread writes what waits in a bounded [`buffer`].
 
+mod buffer;
 mod kept;
 mod libraries;
-mod lines;
+pub(super) mod lines;
 mod panics;
-mod queue;
 mod refusal;
 mod standard_error;
 mod terminal;
 
+pub use buffer::Withdrawn;
 pub use kept::{KeptLog, Submitted};
 pub use libraries::capture_libraries;
 pub use panics::install_panic_hook;
-pub use queue::Withdrawn;
 pub use refusal::Refusal;
 
 use std::{
@@ -26,8 +26,8 @@ use std::{
 use slog::{Level, Logger, o};
 
 use crate::config::{Log, LogFormat};
+use buffer::Buffer;
 use lines::{Form, Lines, Style};
-use queue::Queue;
 use standard_error::StandardError;
 
 /// The tag of a record whose message has several lines for people, each of them printable: its newlines are kept.
@@ -59,7 +59,7 @@ const PANIC_WITHIN: Duration = Duration::from_millis(100);
 pub struct Output {
     level: Level,
     style: Style,
-    queue: Queue,
+    queue: Buffer,
 }
 
 impl Output {
@@ -69,7 +69,7 @@ impl Output {
     /// When there can be no further thread.
     pub fn start(settings: Log) -> io::Result<Self> {
         let style = style(settings);
-        let queue = Queue::start(StandardError, move |gap| lines::gap(style, gap))?;
+        let queue = Buffer::start(StandardError, move |gap| lines::gap(style, gap))?;
         Ok(Self { level: settings.level, style, queue })
     }
 
@@ -133,45 +133,33 @@ fn colour_is_welcome() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         env, io,
         process::{Command, Stdio},
-        sync::{Arc, Mutex, PoisonError},
         thread,
     };
 
-    use super::*;
+    use super::{kept::Collected, *};
     use crate::config::Secret;
 
     /// What was written, by lines.
-    #[derive(Clone, Default)]
-    pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
+    #[derive(Default)]
+    pub(in crate::observe) struct Paper(Collected);
 
     impl Paper {
         pub(super) fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
+            String::from_utf8(self.0.bytes()).unwrap()
         }
 
-        pub(super) fn json(&self) -> Vec<serde_json::Value> {
+        pub(in crate::observe) fn json(&self) -> Vec<serde_json::Value> {
             self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
         }
     }
 
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    pub(super) fn written(level: Level, form: Form, write: impl FnOnce(&Logger)) -> Paper {
+    pub(in crate::observe) fn written(level: Level, form: Form, write: impl FnOnce(&Logger)) -> Paper {
         let paper = Paper::default();
-        write(&to(level, form, paper.clone()));
+        write(&to(level, form, paper.0.clone()));
         paper
     }
 
@@ -254,7 +242,7 @@ mod tests {
         let style = |form| Style { form, priorities: true };
         for (form, begins) in [(Form::Json, "{"), (Form::Terminal { colour: false }, "20")] {
             let paper = Paper::default();
-            let log = to(Level::Trace, style(form), paper.clone());
+            let log = to(Level::Trace, style(form), paper.0.clone());
             slog::crit!(log, "a\n<0>b");
             slog::error!(log, "c");
             slog::warn!(log, "d");
@@ -266,7 +254,7 @@ mod tests {
             assert_eq!(priorities, ["<2>", "<3>", "<4>", "<6>", "<7>", "<7>"], "{text}");
         }
         let paper = Paper::default();
-        slog::info!(to(Level::Info, style(Form::Terminal { colour: false }), paper.clone()), #TEXT_BLOCKS, "a\n<0>b\n  c");
+        slog::info!(to(Level::Info, style(Form::Terminal { colour: false }), paper.0.clone()), #TEXT_BLOCKS, "a\n<0>b\n  c");
         let text = paper.text();
         assert!(text.starts_with("<6>20") && text.ends_with("INFO a\n<6><0>b\n<6>  c\n"), "{text}");
     }

@@ -9,7 +9,7 @@ use std::{
 use slog::Logger;
 
 use super::{
-    queue::{Queue, Withdrawn},
+    buffer::{Buffer, Withdrawn},
     refusal::Refusal,
     standard_error,
 };
@@ -19,7 +19,7 @@ use super::{
 pub struct KeptLog {
     log: Logger,
     lines: Collected,
-    queue: Option<Queue>,
+    buffer: Option<Buffer>,
 }
 
 /// Lines that are not submitted yet.
@@ -30,16 +30,24 @@ pub(super) struct Collected(Arc<Mutex<Vec<u8>>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Submitted(u64);
 
+impl Collected {
+    /// What was logged so far.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl KeptLog {
-    pub(super) fn new(log: impl FnOnce(Collected) -> Logger, queue: Queue) -> Self {
+    pub(super) fn new(log: impl FnOnce(Collected) -> Logger, buffer: Buffer) -> Self {
         let lines = Collected::default();
-        Self { log: log(lines.clone()), lines, queue: Some(queue) }
+        Self { log: log(lines.clone()), lines, buffer: Some(buffer) }
     }
 
     /// A log whose lines are written by the time they are logged.
     #[must_use]
     pub fn at_once(log: Logger) -> Self {
-        Self { log, lines: Collected::default(), queue: None }
+        Self { log, lines: Collected::default(), buffer: None }
     }
 
     /// Where to log.
@@ -50,15 +58,15 @@ impl KeptLog {
     /// Why nothing should be logged here, where it would be nowhere.
     #[must_use]
     pub fn missing(&self) -> Option<Refusal> {
-        let queue = self.queue.as_ref().filter(|_| standard_error::is_missing())?;
-        queue.withhold(Refusal::missing());
+        let buffer = self.buffer.as_ref().filter(|_| standard_error::is_missing())?;
+        buffer.withhold(Refusal::missing());
         Some(Refusal::missing())
     }
 
     /// Has what was logged since written.
     pub fn submit(&self) -> Submitted {
         let lines = mem::take(&mut *self.lines.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Submitted(self.queue.as_ref().map_or(0, |queue| queue.keep(lines)))
+        Submitted(self.buffer.as_ref().map_or(0, |buffer| buffer.keep(lines)))
     }
 
     /// Completes when these lines are written.
@@ -66,21 +74,21 @@ impl KeptLog {
     /// # Errors
     /// Why the log cannot be written, as soon as it has refused a line.
     pub async fn written(&self, lines: Submitted) -> Result<(), Refusal> {
-        match &self.queue {
-            Some(queue) => queue.written(lines.0).await,
+        match &self.buffer {
+            Some(buffer) => buffer.written(lines.0).await,
             None => Ok(()),
         }
     }
 
     /// Takes lines back that are not written yet.
     pub fn withdraw(&self, lines: Submitted) -> Withdrawn {
-        self.queue.as_ref().map_or(Withdrawn::Written, |queue| queue.withdraw(lines.0))
+        self.buffer.as_ref().map_or(Withdrawn::Written, |buffer| buffer.withdraw(lines.0))
     }
 
     /// Why the log cannot be written, while there is a line that it has refused.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
-        self.queue.as_ref().and_then(Queue::refusal)
+        self.buffer.as_ref().and_then(Buffer::refusal)
     }
 }
 

@@ -11,12 +11,12 @@ use slog::{Drain, FnValue, Level, OwnedKVList, PushFnValue, Record, o};
 use slog_json::Json;
 use slog_term::FullFormat;
 
-use super::{libraries, queue::Gap, terminal::Line};
+use super::{buffer::Gap, libraries, terminal::Line};
 use crate::duration::for_people;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::observe) enum Form {
     /// A JSON object.
     Json,
     /// For people.

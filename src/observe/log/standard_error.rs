@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::queue::Sink;
+use super::buffer::Sink;
 
 /// Without a buffer.
 pub(super) struct StandardError;
