@@ -20,7 +20,7 @@ const MESSAGES: usize = 1_000;
 fn batch(points: u64, message: impl Fn(usize) -> String) -> MessageSet {
     let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
     for number in 0..MESSAGES {
-        assert!(decoder.decode(message(number).as_bytes(), true, &mut set).is_empty());
+        assert!(decoder.decode(message(number).as_bytes(), &mut set).is_empty());
     }
     assert_eq!(set.point_count() as u64, points * MESSAGES as u64);
     set

@@ -65,7 +65,7 @@ fn message(dimensions: &[(&str, &str)], counters: Vec<Value>) -> Vec<u8> {
 fn set_of(messages: &[Vec<u8>]) -> MessageSet {
     let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
     for message in messages {
-        assert_eq!(decoder.decode(message, false, &mut set), []);
+        assert_eq!(decoder.decode(message, &mut set), []);
     }
     set
 }

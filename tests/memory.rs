@@ -29,7 +29,7 @@ fn taken(payload: &str) -> (usize, usize) {
     let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    let refusals = decoder.decode(payload.as_bytes(), true, &mut set);
+    let refusals = decoder.decode(payload.as_bytes(), &mut set);
     let taken = MEMORY.peak_usage() - before;
     drop(refusals);
     let points = set.point_count();

@@ -184,7 +184,7 @@ fn bodies(count: u64) -> Vec<Vec<u8>> {
         .map(|first| {
             set.clear();
             for number in first..count.min(first + MESSAGES_A_BODY) {
-                assert!(decoder.decode(message::message(number).as_bytes(), true, &mut set).is_empty());
+                assert!(decoder.decode(message::message(number).as_bytes(), &mut set).is_empty());
             }
             let mut body = Vec::new();
             lines::encode(&set, &mut body);

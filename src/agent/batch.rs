@@ -21,13 +21,15 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Decodes a lease's messages and takes it in.
-    pub(super) fn take_in(&mut self, lease: Lease, decoder: &mut Decoder, unique_timestamps: bool) {
-        // A Python agent may have written adopted messages already, without an offset.
-        let unique_timestamps = unique_timestamps && !lease.adopted;
+    pub(super) fn take_in(&mut self, lease: Lease, decoder: &mut Decoder) {
+        let first = self.set.len();
         for payload in &lease.messages {
             let index = self.set.len();
-            let refused = decoder.decode(payload, unique_timestamps, &mut self.set);
+            let refused = decoder.decode(payload, &mut self.set);
             self.refusals.extend(refused.into_iter().map(|refusal| (index, refusal)));
+        }
+        if lease.adopted {
+            self.set.mark_adopted(first);
         }
         self.leases.push(lease);
     }

@@ -135,7 +135,7 @@ impl Handler<Leased> for Batcher {
         {
             let _work = self.progress.begin("decoding", self.environment.hang_timeout);
             self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
-            self.filling.take_in(lease, &mut self.decoder, self.environment.unique_timestamps);
+            self.filling.take_in(lease, &mut self.decoder);
         }
         self.advance(ctx);
     }

@@ -40,8 +40,6 @@ pub(super) struct Environment {
     pub(super) limits: super::batching::Limits,
     /// How much of all that may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
-    /// Whether points get an offset below a microsecond.
-    pub(super) unique_timestamps: bool,
     /// The pauses between attempts to publish.
     pub(super) retry: (Duration, Duration),
     /// How long a piece of work may take.

@@ -151,9 +151,9 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
 
     let destination = publishers().destination();
     // The log gets a batch whole or not at all.
-    let (unique_timestamps, max_bytes) = match &settings.publisher.kind {
-        PublisherKind::Debug(_) => (false, settings.batch.max_bytes.min(MAX_SHOWN_BATCH)),
-        PublisherKind::Influxdb(influxdb) => (influxdb.unique_timestamps, settings.batch.max_bytes),
+    let max_bytes = match &settings.publisher.kind {
+        PublisherKind::Debug(_) => settings.batch.max_bytes.min(MAX_SHOWN_BATCH),
+        PublisherKind::Influxdb(_) => settings.batch.max_bytes,
     };
     let environment = Arc::new(Environment {
         channel: Arc::clone(&channel),
@@ -167,7 +167,6 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         heartbeat: Heartbeat::default(),
         limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
         permits: Arc::new(Permits::new(settings.publisher.workers, max_bytes)),
-        unique_timestamps,
         retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
         hang_timeout: settings.supervisor.hang_timeout,
         lease: channel.lease(),

@@ -56,6 +56,8 @@ impl MessageSet {
         self.entries.push(Entry {
             dimensions: dimensions_start as u32..self.dimensions.len() as u32,
             points: points_start as u32..self.points.len() as u32,
+            digest: 0,
+            adopted: false,
         });
     }
 

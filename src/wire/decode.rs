@@ -60,23 +60,14 @@ impl Decoder {
         Self::default()
     }
 
-    /// Appends one message to `set`, always as one entry. With `unique_timestamps` each point's time gets an
-    /// offset of 0 to 999 ns made from the message's bytes.
+    /// Appends one message to `set`, always as one entry.
     ///
     /// Returns what could not be decoded: nothing for a sound message, a refusal per bad metric, or one
     /// without a metric's name when the whole message is unusable (its entry then has no points). Of more than 100 bad
     /// metrics the last refusal, under an empty name, says only how many more there are.
-    ///
-    /// # The offset
-    /// Clients stamp in microseconds, and two points of one series in one microsecond are one point to the database: the
-    /// second overwrites the first. The offset, the CRC-32 of the payload plus the point's index in the message, modulo
-    /// 1000, moves them apart. It depends on nothing but the message, so a message that is written again, after a restart
-    /// or by another agent, still overwrites only itself. It does not separate two messages that are the same byte for
-    /// byte, which is what a message written again looks like, nor the one pair in a thousand whose offsets are equal, nor
-    /// two points of one message whose indices differ by a multiple of 1000.
-    pub fn decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Vec<Refusal> {
+    pub fn decode(&mut self, payload: &[u8], set: &mut MessageSet) -> Vec<Refusal> {
         let before = Lengths::of(set);
-        let decoded = panics::catch("reading it", || self.try_decode(payload, unique_timestamps, set));
+        let decoded = panics::catch("reading it", || self.try_decode(payload, set));
         let refused = match decoded {
             Ok(Ok(refusals)) => {
                 self.reader.end();
@@ -93,11 +84,11 @@ impl Decoder {
                 panic
             }
         };
-        set.entries.push(Entry::default());
+        set.entries.push(Entry { digest: digest(payload), ..Entry::default() });
         vec![Refusal { metric: None, reason: refused }]
     }
 
-    fn try_decode(&mut self, payload: &[u8], unique_timestamps: bool, set: &mut MessageSet) -> Result<Vec<Refusal>, String> {
+    fn try_decode(&mut self, payload: &[u8], set: &mut MessageSet) -> Result<Vec<Refusal>, String> {
         let text = std::str::from_utf8(payload)
             .map_err(|error| format!("the message is not UTF-8: the byte at {} begins no character", error.valid_up_to()))?;
         if text.is_empty() {
@@ -105,9 +96,7 @@ impl Decoder {
         }
         self.read(text)?;
         fail_point!("decoder.read", text);
-        let hash = if unique_timestamps { u64::from(crc32fast::hash(payload)) } else { 0 };
-        let offset = |index: usize| if unique_timestamps { ((hash + index as u64) % 1000).cast_signed() } else { 0 };
-        settle::settle(text, &self.reader.raw, &mut self.formats, offset, set)
+        settle::settle(text, &self.reader.raw, &mut self.formats, digest(payload), set)
     }
 
     fn read(&mut self, text: &str) -> Result<(), String> {
@@ -138,4 +127,9 @@ impl Decoder {
             None => strictly,
         }
     }
+}
+
+/// What [`Message::digest`](super::Message::digest) says of a message.
+fn digest(payload: &[u8]) -> u32 {
+    crc32fast::hash(payload)
 }

@@ -62,7 +62,7 @@ pub struct Point {
     pub name: Text,
     /// The metric's value; always finite.
     pub value: f64,
-    /// Nanoseconds since 1970 in UTC, the sub-microsecond offset included.
+    /// Nanoseconds since 1970 in UTC; clients stamp in microseconds, so it is a multiple of 1000.
     pub time: i64,
     /// Its metadata, in the set's fields.
     pub(super) fields: Range<u32>,
@@ -82,6 +82,8 @@ pub struct Refusal {
 pub(super) struct Entry {
     pub(super) dimensions: Range<u32>,
     pub(super) points: Range<u32>,
+    pub(super) digest: u32,
+    pub(super) adopted: bool,
 }
 
 /// How much was in a set, so that it can be brought back to that.
@@ -184,6 +186,13 @@ impl MessageSet {
         self.entries.iter().map(|entry| Message { set: self, entry })
     }
 
+    /// Marks the messages from the index `first` on as adopted, see [`Message::is_adopted`].
+    pub fn mark_adopted(&mut self, first: usize) {
+        for entry in self.entries.iter_mut().skip(first) {
+            entry.adopted = true;
+        }
+    }
+
     /// Appends a piece of text. `None` when the set's text would pass 4 GiB.
     pub(super) fn push_text(&mut self, text: &str) -> Option<Text> {
         let start = u32::try_from(self.text.len()).ok()?;
@@ -199,6 +208,20 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn dimensions(&self) -> &'a [Dimension] {
         slice(&self.set.dimensions, &self.entry.dimensions)
+    }
+
+    /// The CRC-32 of the message's bytes as they are in the channel. It never changes, so whatever a publisher makes from it, such
+    /// as a key or an offset, is the same when the message is written again: after a restart, by another agent, years later.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        self.entry.digest
+    }
+
+    /// Whether the message was adopted from a Python agent, which may have written it already, and then without anything that is
+    /// made from the digest.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.entry.adopted
     }
 
     /// Its counters and then its timers, each in the order of the message.

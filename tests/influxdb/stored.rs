@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kadabra::{
     config::Influxdb,
     publisher::{InfluxdbPublisher, Publisher},
-    wire::{Decoder, MessageSet},
+    wire::Message,
 };
 use serde_json::{Value, json};
 
@@ -115,12 +115,12 @@ async fn names_that_are_stored_as_the_same_name_are_one_and_the_last_wins() {
 
 #[actix_rt::test]
 async fn times_below_a_microsecond_are_exact() {
-    let (influxd, mut publisher) = ready();
-    let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
-    for n in 0..20 {
-        decoder.decode(&message(&[("d", "v")], vec![counter("c", 1, json!({ "n": n }))]), true, &mut set);
-    }
-    let times: BTreeSet<i64> = set.messages().flat_map(|message| message.points()).map(|point| point.time).collect();
+    let (influxd, _) = ready();
+    let mut publisher = InfluxdbPublisher::new(&Influxdb { unique_timestamps: true, ..config(&influxd.url()) });
+    let messages: Vec<_> = (0..20).map(|n| message(&[("d", "v")], vec![counter("c", 1, json!({ "n": n }))])).collect();
+    let set = set_of(&messages);
+    let time_of = |message: Message<'_>| message.points()[0].time + i64::from(message.digest() % 1000);
+    let times: BTreeSet<i64> = set.messages().map(time_of).collect();
     assert!(times.len() > 10);
     assert_eq!(publish(&mut publisher, &set).await, all_written());
     let stored: BTreeSet<i64> = influxd.points("kadabra").iter().map(|point| point["time"].as_i64().unwrap()).collect();

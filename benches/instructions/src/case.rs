@@ -95,7 +95,7 @@ fn decode(messages: &[Vec<u8>], batches: usize) {
     for _ in 0..batches {
         set.clear();
         for message in messages {
-            let refused = decoder.decode(black_box(message), true, &mut set);
+            let refused = decoder.decode(black_box(message), &mut set);
             assert!(refused.is_empty());
         }
     }
@@ -106,7 +106,7 @@ fn encode(messages: &[Vec<u8>], batches: usize, settings: &Settings) {
     let config::PublisherKind::Influxdb(influxdb) = &settings.publisher.kind else { unreachable!("it is set") };
     let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
     for message in messages {
-        decoder.decode(message, true, &mut set);
+        decoder.decode(message, &mut set);
     }
     let mut publisher = InfluxdbPublisher::new(influxdb);
     for _ in 0..batches {

@@ -110,6 +110,10 @@ pub(super) struct Encoder {
     /// The order of its dimensions.
     order: Vec<usize>,
     number: Number,
+    /// Whether each point's time gets an [`offset`].
+    unique_timestamps: bool,
+    /// The digest of the message at hand, if its points get one.
+    digest: Option<u32>,
 }
 
 #[derive(Default)]
@@ -141,7 +145,24 @@ impl std::fmt::Debug for Number {
     }
 }
 
+/// The nanoseconds, 0 to 999, that are added to the time of a point.
+///
+/// Clients stamp in microseconds, and two points of one series in one microsecond are one point to the database: the
+/// second overwrites the first. The offset, the message's digest plus the point's index in the message, modulo 1000, moves
+/// them apart. It depends on nothing but the message, so a message that is written again, after a restart or by another
+/// agent, still overwrites only itself. It does not separate two messages that are the same byte for byte, which is what a
+/// message written again looks like, nor the one pair in a thousand whose offsets are equal, nor two points of one message
+/// whose indices differ by a multiple of 1000.
+fn offset(digest: u32, point: usize) -> i64 {
+    ((u64::from(digest) + point as u64) % 1000).cast_signed()
+}
+
 impl Encoder {
+    /// With `unique_timestamps` points of one series and one microsecond are kept apart.
+    pub(super) fn new(unique_timestamps: bool) -> Self {
+        Self { unique_timestamps, ..Self::default() }
+    }
+
     /// Encodes the points of a set from `from` on into `lines`, in its order, and forgets what was there. Returns the
     /// point that the next window begins with, if not all are encoded.
     pub(super) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
@@ -157,6 +178,8 @@ impl Encoder {
                     continue;
                 }
             };
+            // A Python agent may have written adopted messages already, without an offset.
+            self.digest = (self.unique_timestamps && !message.is_adopted()).then(|| message.digest());
             let first = if index == from.message { from.point } else { 0 };
             for (point_index, point) in message.points().iter().enumerate().skip(first) {
                 let place = Place { message: index, point: point_index };
@@ -174,8 +197,9 @@ impl Encoder {
     /// Encodes one point as a line, or says why it is none.
     fn point(&mut self, set: &MessageSet, place: Place, point: &Point, look_closer: bool, body: &mut Vec<u8>, lines: &mut Lines) {
         let begin = body.len();
+        let offset = self.digest.map_or(0, |digest| offset(digest, place.point));
         let line = panics::catch(ENCODING, || {
-            let note = self.line(set, point, body)?;
+            let note = self.line(set, point, offset, body)?;
             let line = body.get(begin..).unwrap_or_default();
             if look_closer && !escape::reads_as_one_line(line) { Err(NOT_ONE_LINE.to_owned()) } else { Ok(note) }
         });
@@ -246,7 +270,7 @@ impl Encoder {
     }
 
     /// Appends one line without its newline. Returns what had to be left out of it, or why it cannot be one.
-    fn line(&mut self, set: &MessageSet, point: &Point, body: &mut Vec<u8>) -> Result<Option<String>, String> {
+    fn line(&mut self, set: &MessageSet, point: &Point, offset: i64, body: &mut Vec<u8>) -> Result<Option<String>, String> {
         let begin = body.len();
         let name = set.text(point.name);
         if escape::is_unreadable(name) {
@@ -295,7 +319,8 @@ impl Encoder {
             }
         }
         body.push(b' ');
-        body.extend_from_slice(self.number.int.format(point.time).as_bytes());
+        let time = point.time.checked_add(offset).ok_or(TOO_LATE)?;
+        body.extend_from_slice(self.number.int.format(time).as_bytes());
         Ok(note)
     }
 
@@ -341,6 +366,7 @@ const ENCODING: &str = "writing it as line protocol";
 const NOT_FINITE: &str = "line protocol has no NaN and no infinity";
 const NOT_ONE_LINE: &str = "InfluxDB 1.x would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
                             and another a double quote";
+const TOO_LATE: &str = "its time is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds";
 const TOO_LONG: &str = "InfluxDB 1.x takes no more than 65535 bytes of name, tags and a field's key";
 const TIME_FIELD: &str = "InfluxDB has no field called time: the point was written without this metadata";
 const UNREADABLE_NAME: &str = "InfluxDB 1.x would store it under a name that no query finds: the metric's name has a backslash before a \

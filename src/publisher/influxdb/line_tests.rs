@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::build::{Metric, Value};
+use crate::wire::{
+    Decoder,
+    build::{Metric, Value},
+};
 
 fn counter(name: &str) -> Metric {
     Metric { name: name.to_owned(), unit: None, value: 1.0, time: 1, metadata: Vec::new() }
@@ -192,6 +195,44 @@ fn a_batch_is_encoded_window_by_window_and_nothing_is_left_out_or_doubled() {
         |points: std::ops::Range<usize>| [0, 1, 3, 4].into_iter().flat_map(move |m| points.clone().map(move |p| (m, p)));
     assert_eq!(places, expected(0..150).collect::<Vec<_>>());
     assert_eq!(refused, expected(150..151).collect::<Vec<_>>());
+}
+
+#[test]
+fn points_of_one_series_and_microsecond_are_kept_apart_and_written_again_at_the_same_time() {
+    let payload = |value: u32| {
+        let counter = format!(r#"{{"name": "c", "metadata": {{}}, "timestamp": "1970", "value": {value}}}"#);
+        format!(r#"{{"dimensions": [], "counters": [{counter}, {counter}], "timers": [], "timestamp_format": "%Y"}}"#)
+    };
+    let times = |encoder: &mut Encoder, adopted: bool| -> Vec<i64> {
+        let (mut decoder, mut set, mut lines) = (Decoder::new(), MessageSet::new(), Lines::default());
+        for value in [1, 2, 1] {
+            assert_eq!(decoder.decode(payload(value).as_bytes(), &mut set), []);
+        }
+        if adopted {
+            set.mark_adopted(1);
+        }
+        assert_eq!(encoder.encode(&set, Place::default(), &mut lines), None);
+        text(&lines).lines().map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
+    };
+    let offsets = |value| {
+        let digest = i64::from(crc32fast::hash(payload(value).as_bytes()));
+        [digest % 1000, (digest + 1) % 1000]
+    };
+    let (one, two) = (offsets(1), offsets(2));
+    assert_ne!(one, two);
+    assert_eq!(times(&mut Encoder::new(true), false), [one, two, one].concat());
+    assert_eq!(times(&mut Encoder::new(true), true), [one, [0, 0], [0, 0]].concat(), "a Python agent wrote it at that time");
+    assert_eq!(times(&mut Encoder::new(false), false), [0; 6]);
+}
+
+#[test]
+fn a_time_whose_offset_is_beyond_64_bits_is_refused() {
+    let mut set = MessageSet::new();
+    set.push_message(&[], &vec![Metric { time: i64::MAX - 1, ..counter("c") }; 3]);
+    let mut lines = Lines::default();
+    assert_eq!(Encoder::new(true).encode(&set, Place::default(), &mut lines), None);
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.take_refused()[0].1.reason, TOO_LATE);
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl InfluxdbPublisher {
             config: config.clone(),
             write_path: write_path(config),
             transport: Transport::new(config),
-            encoder: Encoder::default(),
+            encoder: Encoder::new(config.unique_timestamps),
             rest: None,
             lines: Lines::default(),
             work: Work::default(),
@@ -290,7 +290,7 @@ impl Publisher for InfluxdbPublisher {
     }
 
     fn shrink(&mut self) {
-        self.encoder = Encoder::default();
+        self.encoder = Encoder::new(self.config.unique_timestamps);
         self.rest = None;
         self.lines = Lines::default();
         self.work.load(0);

@@ -5,7 +5,7 @@ use std::mem::size_of;
 use super::raw::{RawDimension, RawField, RawMetric};
 use super::shape::Reader;
 use super::{Decoder, Entry, quick, read, settle};
-use crate::wire::build::{Contents, Metric, Value};
+use crate::wire::build::{Contents, Value};
 use crate::wire::room::Room;
 use crate::wire::timestamp::FormatCache;
 use crate::wire::{Dimension, Field, MessageSet, Point, Refusal};
@@ -31,7 +31,7 @@ const KEPT: usize = 1 << 20;
 
 pub(crate) fn decode(payload: &[u8]) {
     let (mut decoder, mut alone) = (Decoder::new(), MessageSet::new());
-    let refusals = decoder.decode(payload, false, &mut alone);
+    let refusals = decoder.decode(payload, &mut alone);
     assert_eq!(alone.len(), 1, "an entry a message");
     let taken = footprint(&decoder, &alone, &refusals);
     assert!(taken <= KEPT + GROWTH * payload.len(), "{taken} bytes for a message of {}", payload.len());
@@ -50,18 +50,14 @@ pub(crate) fn decode(payload: &[u8]) {
     let mut among = MessageSet::new();
     let mut beside = Vec::new();
     for payload in [NEIGHBOUR, payload, NEIGHBOUR] {
-        beside.push(decoder.decode(payload, false, &mut among));
+        beside.push(decoder.decode(payload, &mut among));
     }
-    assert_eq!(beside, [vec![], refusals.clone(), vec![]]);
+    assert_eq!(beside, [vec![], refusals, vec![]]);
     let mut alone_beside = MessageSet::new();
-    decoder.decode(NEIGHBOUR, false, &mut alone_beside);
+    decoder.decode(NEIGHBOUR, &mut alone_beside);
     let neighbour = alone_beside.contents();
     assert_eq!(neighbour.first().map(|(_, metrics)| metrics.len()), Some(1));
-    assert_eq!(among.contents(), [neighbour.clone(), contents.clone(), neighbour].concat());
-
-    let mut unique = MessageSet::new();
-    assert_eq!(without_times(&decoder.decode(payload, true, &mut unique)), without_times(&refusals));
-    offset(&contents, &unique.contents());
+    assert_eq!(among.contents(), [neighbour.clone(), contents, neighbour].concat());
 }
 
 /// A message that the quick reader takes is one that the general reader takes without a doubt and without repairs, to the same
@@ -81,9 +77,9 @@ pub(super) fn quick_is_as_general(text: &str) -> bool {
     assert_eq!(quick.raw, general.raw, "{text:?}");
 
     let mut generally = MessageSet::new();
-    let settled = settle::settle(text, &general.raw, &mut FormatCache::default(), |_| 0, &mut generally);
+    let settled = settle::settle(text, &general.raw, &mut FormatCache::default(), 0, &mut generally);
     let mut quickly = MessageSet::new();
-    let refusals = Decoder::new().decode(text.as_bytes(), false, &mut quickly);
+    let refusals = Decoder::new().decode(text.as_bytes(), &mut quickly);
     let settled = settled.unwrap_or_else(|reason| vec![Refusal { metric: None, reason }]);
     assert_eq!(refusals, settled);
     if generally.is_empty() {
@@ -115,32 +111,6 @@ fn sound(contents: &[Contents], refusals: &[Refusal]) {
         assert!(!reason.is_empty() && reason.len() <= LONGEST_REASON, "{} bytes: {reason}", reason.len());
         assert!(!reason.contains(char::is_control), "not one printable line: {reason:?}");
     }
-}
-
-/// With an offset all is the same but the times, which are up to 999 ns later. A time at the end of what 64 bits hold is
-/// refused for its offset.
-fn offset(exact: &[Contents], unique: &[Contents]) {
-    for ((dimensions, metrics), (unique_dimensions, unique_metrics)) in exact.iter().zip(unique) {
-        assert_eq!(dimensions, unique_dimensions);
-        if metrics.len() != unique_metrics.len() {
-            assert!(metrics.iter().any(|metric| metric.time.checked_add(999).is_none()), "an offset lost a point");
-            continue;
-        }
-        let mut offsets = Vec::new();
-        for (metric, unique) in metrics.iter().zip(unique_metrics) {
-            offsets.push(unique.time - metric.time);
-            assert_eq!(*metric, Metric { time: metric.time, ..unique.clone() });
-        }
-        assert!(offsets.iter().all(|offset| (0..1000).contains(offset)), "{offsets:?}");
-        offsets.sort_unstable();
-        offsets.dedup();
-        assert_eq!(offsets.len(), metrics.len().min(1000), "{offsets:?}");
-    }
-}
-
-/// The refusals but for those that are about a time.
-fn without_times(refusals: &[Refusal]) -> Vec<&Refusal> {
-    refusals.iter().filter(|refusal| !refusal.reason.contains("outside the years")).collect()
 }
 
 /// How much memory is held, in bytes.

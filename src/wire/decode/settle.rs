@@ -33,17 +33,17 @@ impl List {
 }
 
 /// Appends the sound parts of a message to the set; the error is why the whole message is refused, and then nothing of it
-/// stays in the set. `offset` gives the nanoseconds to add to a point's time by its index.
+/// stays in the set. `digest` is the message's.
 pub(super) fn settle(
     payload: &str,
     raw: &RawMessage,
     formats: &mut FormatCache,
-    offset: impl Fn(usize) -> i64,
+    digest: u32,
     set: &mut MessageSet,
 ) -> Result<Vec<Refusal>, String> {
     let before = Lengths::of(set);
     let mut settling = Settling { source: Source::new(payload, raw), raw, set, refusals: Vec::new(), more: 0 };
-    let settled = settling.message(formats, offset);
+    let settled = settling.message(formats, digest);
     let (mut refusals, more) = (settling.refusals, settling.more);
     if more > 0 {
         refusals.push(Refusal { metric: Some(String::new()), reason: format!("{more} more metrics cannot be used") });
@@ -71,7 +71,7 @@ struct Sound<'a> {
 const FULL: &str = "the batch holds more than 4 GiB of text";
 
 impl<'a> Settling<'a> {
-    fn message(&mut self, formats: &mut FormatCache, offset: impl Fn(usize) -> i64) -> Result<(), String> {
+    fn message(&mut self, formats: &mut FormatCache, digest: u32) -> Result<(), String> {
         let (raw, source) = (self.raw, self.source);
         if raw.this != Raw::Object {
             return Err(format!("the message is {}", source.instead_of("an object", raw.this)));
@@ -98,8 +98,7 @@ impl<'a> Settling<'a> {
         let points = self.set.points.len();
         for (list, metrics) in [(List::Counters, &raw.counters.items), (List::Timers, &raw.timers.items)] {
             for (metric, number) in metrics.iter().zip(1..) {
-                let offset = offset(self.set.points.len() - points);
-                let sound = self.judge(list, metric, number, format, format_text, offset).and_then(|sound| {
+                let sound = self.judge(list, metric, number, format, format_text).and_then(|sound| {
                     self.judge_metadata(list, metric)?;
                     Ok(sound)
                 });
@@ -113,7 +112,7 @@ impl<'a> Settling<'a> {
         let range = |start: usize, end: usize| Some(u32::try_from(start).ok()?..u32::try_from(end).ok()?);
         let entry = range(dimensions, self.set.dimensions.len())
             .zip(range(points, self.set.points.len()))
-            .map(|(dimensions, points)| Entry { dimensions, points })
+            .map(|(dimensions, points)| Entry { dimensions, points, digest, adopted: false })
             .ok_or(FULL)?;
         self.set.entries.push(entry);
         Ok(())
@@ -163,7 +162,6 @@ impl<'a> Settling<'a> {
         number: usize,
         format: &Format,
         format_text: &str,
-        offset: i64,
     ) -> Result<Sound<'a>, String> {
         let source = self.source;
         let one = list.one();
@@ -194,7 +192,7 @@ impl<'a> Settling<'a> {
             }
             TimestampError::Impossible => format!("the timestamp {} is no date and time that exists", quote(timestamp)),
         })?;
-        let time = micros.checked_mul(1000).and_then(|nanos| nanos.checked_add(offset)).ok_or_else(|| {
+        let time = micros.checked_mul(1000).ok_or_else(|| {
             format!(
                 "the timestamp {} is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds",
                 quote(timestamp)

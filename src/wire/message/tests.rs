@@ -40,7 +40,7 @@ fn the_text_is_the_python_clients_character_for_character() {
         assert_eq!(written, text(&case["text"]));
 
         let mut set = MessageSet::new();
-        assert_eq!(Decoder::new().decode(written.as_bytes(), false, &mut set), []);
+        assert_eq!(Decoder::new().decode(written.as_bytes(), &mut set), []);
         assert_eq!(set.point_count(), case["counters"].as_array().unwrap().len() + case["timers"].as_array().unwrap().len());
     }
 }

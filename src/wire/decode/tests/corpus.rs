@@ -10,7 +10,7 @@ fn what_real_clients_queued_becomes_what_the_python_agent_stored() {
     let mut decoder = Decoder::new();
     let mut set = MessageSet::new();
     for message in VALID.lines() {
-        assert_eq!(decoder.decode(message.as_bytes(), false, &mut set), [], "{message}");
+        assert_eq!(decoder.decode(message.as_bytes(), &mut set), [], "{message}");
     }
     // Numbers as bits: 1 and 1.0 are the same value, 0.1 and the float after it are not.
     let key = |point: &Value| {
