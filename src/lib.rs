@@ -68,4 +68,6 @@ mod queue;
 mod quote;
 #[cfg(feature = "agent")]
 mod sparingly;
+#[cfg(feature = "agent")]
+pub mod status;
 pub mod wire;

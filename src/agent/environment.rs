@@ -8,12 +8,12 @@ use std::{
 use super::{drain::Closing, heartbeat::Heartbeat, limiter::permits::Permits};
 use crate::{
     channel::{Channel, ChannelError, Patience},
-    observe::{
+    observe::log::Output,
+    publisher::PublisherFactory,
+    status::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
-        log::Output,
     },
-    publisher::PublisherFactory,
 };
 
 /// What every child is given, whichever life it is in.

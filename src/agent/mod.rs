@@ -79,13 +79,15 @@ use crate::{
     config::{PublisherKind, Settings},
     connect, failpoint,
     observe::{
-        conditions::{Condition, Conditions},
-        dead_letters::DeadLetterSayings,
-        ledger::Ledger,
         log::{INDENTED_LINES, Output},
         systemd::Notifier,
     },
     publisher::{MAX_SHOWN_BATCH, PublisherFactory},
+    status::{
+        conditions::{Condition, Conditions},
+        dead_letters::DeadLetterSayings,
+        ledger::Ledger,
+    },
 };
 
 /// How long giving back what is left may take at the end, beyond the shutdown time-out.

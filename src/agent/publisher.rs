@@ -21,8 +21,8 @@ use crate::{
     backoff::Backoff,
     channel::DeadLetter,
     duration::for_people,
-    observe::conditions::Condition,
     publisher::{Outcome, Publisher as Destination, RefusedAt},
+    status::conditions::Condition,
 };
 
 /// A batch to write.

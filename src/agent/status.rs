@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     channel::{Channel, Refused},
-    observe::{conditions::Conditions, log::Output, systemd::Notifier},
+    observe::{log::Output, systemd::Notifier},
+    status::conditions::Conditions,
 };
 
 /// Speaks for the agent.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     channel::{Pressure, Threat},
-    observe::conditions::Condition,
+    status::conditions::Condition,
 };
 
 /// What the channel would not tell so far, so that it is said once.

@@ -5,7 +5,7 @@
 mod buffer;
 mod kept;
 mod libraries;
-pub(super) mod lines;
+pub(crate) mod lines;
 mod panics;
 mod refusal;
 mod standard_error;
@@ -133,7 +133,7 @@ fn colour_is_welcome() -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::{
         env, io,
         process::{Command, Stdio},
@@ -145,19 +145,19 @@ pub(super) mod tests {
 
     /// What was written, by lines.
     #[derive(Default)]
-    pub(in crate::observe) struct Paper(Collected);
+    pub(crate) struct Paper(Collected);
 
     impl Paper {
         pub(super) fn text(&self) -> String {
             String::from_utf8(self.0.bytes()).unwrap()
         }
 
-        pub(in crate::observe) fn json(&self) -> Vec<serde_json::Value> {
+        pub(crate) fn json(&self) -> Vec<serde_json::Value> {
             self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
         }
     }
 
-    pub(in crate::observe) fn written(level: Level, form: Form, write: impl FnOnce(&Logger)) -> Paper {
+    pub(crate) fn written(level: Level, form: Form, write: impl FnOnce(&Logger)) -> Paper {
         let paper = Paper::default();
         write(&to(level, form, paper.0.clone()));
         paper

@@ -1,7 +1,4 @@
-//! What the agent says of itself: its log, lasting conditions, its ledger, and systemd.
+//! Where the agent says something: its log, and systemd. Knows nothing of messages.
 
-pub mod conditions;
-pub mod dead_letters;
-pub mod ledger;
 pub mod log;
 pub mod systemd;

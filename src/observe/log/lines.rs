@@ -16,7 +16,7 @@ use crate::duration::for_people;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::observe) enum Form {
+pub(crate) enum Form {
     /// A JSON object.
     Json,
     /// For people.

@@ -16,7 +16,7 @@ const WORDINGS: usize = 8;
 
 /// What is remembered of one condition.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct History {
     state: Option<State>,
     /// When it was last said that it began, so that a state that comes and goes does not fill the log.
     began: Option<Instant>,
@@ -52,7 +52,7 @@ pub(super) struct Ended {
     pub(super) attempts: u64,
 }
 
-impl Memory {
+impl History {
     pub(super) fn begin(&mut self, now: Instant, what: &str, mend: Option<&str>) -> Begun {
         let state =
             self.state.get_or_insert_with(|| State { since: now, attempts: 0, what: String::new(), mend: None, said: None });
@@ -113,8 +113,8 @@ mod tests {
 
     /// The seconds at which a condition that fails every second is said.
     fn said_at(seconds: u64) -> Vec<u64> {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        (0..seconds).filter(|&second| memory.begin(after(start, second), "gone", None) != Begun::Silent).collect()
+        let (start, mut history) = (Instant::now(), History::default());
+        (0..seconds).filter(|&second| history.begin(after(start, second), "gone", None) != Begun::Silent).collect()
     }
 
     #[test]
@@ -124,64 +124,64 @@ mod tests {
 
     #[test]
     fn each_saying_tells_how_long_and_how_often() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        assert_eq!(memory.begin(start, "gone", None), Begun::New);
-        assert_eq!(memory.begin(after(start, 9), "gone", None), Begun::Silent);
-        assert_eq!(memory.begin(after(start, 11), "gone", None), Begun::Still { lasted: Duration::from_secs(11), attempts: 3 });
-        assert_eq!(memory.end(after(start, 12)), Some(Ended { lasted: Duration::from_secs(12), attempts: 3 }));
+        let (start, mut history) = (Instant::now(), History::default());
+        assert_eq!(history.begin(start, "gone", None), Begun::New);
+        assert_eq!(history.begin(after(start, 9), "gone", None), Begun::Silent);
+        assert_eq!(history.begin(after(start, 11), "gone", None), Begun::Still { lasted: Duration::from_secs(11), attempts: 3 });
+        assert_eq!(history.end(after(start, 12)), Some(Ended { lasted: Duration::from_secs(12), attempts: 3 }));
     }
 
     #[test]
     fn the_end_is_said_once_and_only_of_what_was_said() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        assert_eq!(memory.end(start), None);
-        memory.begin(start, "gone", None);
-        assert!(memory.end(start).is_some());
-        assert_eq!(memory.end(start), None);
+        let (start, mut history) = (Instant::now(), History::default());
+        assert_eq!(history.end(start), None);
+        history.begin(start, "gone", None);
+        assert!(history.end(start).is_some());
+        assert_eq!(history.end(start), None);
     }
 
     #[test]
     fn a_new_wording_is_said_at_once_and_two_workers_wordings_do_not_alternate() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        memory.begin(start, "refused", None);
-        assert!(matches!(memory.begin(after(start, 1), "401", None), Begun::Still { attempts: 2, .. }));
-        assert_eq!(memory.begin(after(start, 2), "refused", None), Begun::Silent);
-        assert_eq!(memory.begin(after(start, 3), "401", None), Begun::Silent);
+        let (start, mut history) = (Instant::now(), History::default());
+        history.begin(start, "refused", None);
+        assert!(matches!(history.begin(after(start, 1), "401", None), Begun::Still { attempts: 2, .. }));
+        assert_eq!(history.begin(after(start, 2), "refused", None), Begun::Silent);
+        assert_eq!(history.begin(after(start, 3), "401", None), Begun::Silent);
     }
 
     #[test]
     fn a_wording_that_never_repeats_does_not_fill_the_log() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        let said = (0..1000).filter(|port| memory.begin(start, &format!("port {port}"), None) != Begun::Silent).count();
+        let (start, mut history) = (Instant::now(), History::default());
+        let said = (0..1000).filter(|port| history.begin(start, &format!("port {port}"), None) != Begun::Silent).count();
         assert_eq!(said, WORDINGS);
     }
 
     #[test]
     fn a_condition_that_comes_and_goes_does_not_fill_the_log() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
+        let (start, mut history) = (Instant::now(), History::default());
         let (mut begun, mut ended) = (0, 0);
         for second in 0..100 {
-            begun += usize::from(memory.begin(after(start, second), "gone", None) != Begun::Silent);
-            ended += usize::from(memory.end(after(start, second)).is_some());
+            begun += usize::from(history.begin(after(start, second), "gone", None) != Begun::Silent);
+            ended += usize::from(history.end(after(start, second)).is_some());
         }
         assert_eq!((begun, ended), (10, 10));
     }
 
     #[test]
     fn a_condition_that_comes_back_at_once_and_stays_is_said_within_the_first_interval() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        memory.begin(start, "gone", None);
-        memory.end(after(start, 1));
-        let said = (2..100).find(|&second| memory.begin(after(start, second), "gone", None) != Begun::Silent);
+        let (start, mut history) = (Instant::now(), History::default());
+        history.begin(start, "gone", None);
+        history.end(after(start, 1));
+        let said = (2..100).find(|&second| history.begin(after(start, second), "gone", None) != Begun::Silent);
         assert_eq!(said, Some(10));
     }
 
     #[test]
     fn another_fault_just_after_the_end_is_said_at_once() {
-        let (start, mut memory) = (Instant::now(), Memory::default());
-        memory.begin(start, "refused", None);
-        memory.end(after(start, 1));
-        assert_eq!(memory.begin(after(start, 2), "401", Some("set the password")), Begun::New);
-        assert!(memory.end(after(start, 3)).is_some());
+        let (start, mut history) = (Instant::now(), History::default());
+        history.begin(start, "refused", None);
+        history.end(after(start, 1));
+        assert_eq!(history.begin(after(start, 2), "401", Some("set the password")), Begun::New);
+        assert!(history.end(after(start, 3)).is_some());
     }
 }

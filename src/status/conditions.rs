@@ -1,6 +1,6 @@
 //! States that last, such as a Redis that is gone or a hold: said when they begin, at growing intervals, and when they end.
 
-mod memory;
+mod history;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 use slog::{Logger, OwnedKV, SendSyncRefUnwindSafeKV, error, info, o, warn};
 use tokio::time::Instant;
 
-use memory::{Begun, Ended, Memory};
+use history::{Begun, Ended, History};
 
 use crate::{
     channel::{Threat, Warning},
@@ -83,7 +83,7 @@ impl fmt::Display for ActiveCondition {
 #[derive(Debug)]
 pub struct Conditions {
     log: Logger,
-    conditions: Mutex<BTreeMap<Condition, Memory>>,
+    conditions: Mutex<BTreeMap<Condition, History>>,
 }
 
 impl Conditions {
@@ -132,7 +132,7 @@ impl Conditions {
     /// An attempt has succeeded. Said once, if the condition was said.
     pub fn end(&self, who: Condition) {
         let mut conditions = self.lock();
-        let ended = conditions.get_mut(&who).and_then(|memory| memory.end(Instant::now()));
+        let ended = conditions.get_mut(&who).and_then(|history| history.end(Instant::now()));
         if let Some(Ended { lasted, attempts }) = ended {
             if who.is_warning() {
                 info!(self.log, "{}: the warning is over, after {}", who, for_people(lasted); "condition" => who.name());
@@ -146,10 +146,10 @@ impl Conditions {
     #[must_use]
     pub fn active(&self) -> Vec<ActiveCondition> {
         let now = Instant::now();
-        self.lock().iter().filter_map(|(who, memory)| memory.active(*who, now)).collect()
+        self.lock().iter().filter_map(|(who, history)| history.active(*who, now)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Condition, Memory>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Condition, History>> {
         // Every change is whole before anything that could panic.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
