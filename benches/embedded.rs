@@ -54,8 +54,6 @@ mod latency;
 mod memory;
 #[path = "embedded/push.rs"]
 mod push;
-#[path = "embedded/queue.rs"]
-mod queue;
 
 use clap::{Parser, ValueEnum};
 

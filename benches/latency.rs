@@ -40,8 +40,6 @@ mod servers;
 #[path = "support/mod.rs"]
 mod support;
 
-#[path = "latency/clients.rs"]
-mod clients;
 #[path = "latency/measure.rs"]
 mod measure;
 

@@ -7,14 +7,12 @@ use std::{
 
 use redis::Commands;
 
-use super::{
-    Options,
-    queue::{Own, from_redis},
-};
+use super::Options;
 use crate::{
     servers::agent::Builder,
     support::{
         message,
+        queue::{Own, from_redis},
         report::{Table, Targets, figure, megabytes},
         sink::{Answered, Sink},
         statistics::{median, range},

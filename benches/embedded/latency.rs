@@ -7,12 +7,10 @@ use std::{
 
 use redis::Commands;
 
-use super::{
-    Options,
-    queue::{Own, from_redis},
-};
+use super::Options;
 use crate::support::{
     message,
+    queue::{Own, from_redis},
     report::{Table, Targets, figure},
     sink::{Answered, Sink},
     statistics::Distribution,

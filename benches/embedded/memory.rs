@@ -9,12 +9,10 @@ use std::{
 
 use redis::Commands;
 
-use super::{
-    Options,
-    queue::{NOBODY, Own},
-};
+use super::Options;
 use crate::support::{
     message,
+    queue::{NOBODY, Own},
     report::{Targets, figure, megabytes},
     usage::Usage,
     world::QUEUE,

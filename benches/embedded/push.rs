@@ -4,12 +4,10 @@ use std::process::Command;
 
 use redis::Commands;
 
-use super::{
-    Options,
-    queue::{NOBODY, Own},
-};
+use super::Options;
 use crate::support::{
     message,
+    queue::{NOBODY, Own},
     report::{Table, Targets, figure},
     statistics::{median, range},
     usage::Usage,

@@ -1,26 +1,26 @@
 //! One load: when was each message stored, and what did it cost.
 
 use std::{
-    sync::mpsc::Receiver,
     thread,
     time::{Duration, Instant},
 };
 
 use redis::Commands;
 
-use crate::{
-    clients::Load,
-    support::{
-        message,
-        sink::{Answered, Sink},
-        statistics::Distribution,
-        usage::Usage,
-        world::{DATABASE, QUEUE, Variant, World},
-    },
+use crate::support::{
+    load::Load,
+    message,
+    sink::Sink,
+    statistics::Distribution,
+    usage::Usage,
+    world::{DATABASE, QUEUE, Variant, World},
 };
 
 /// How long a message may be on its way.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So that a push which takes long does not hold up the next one.
+const CLIENTS: usize = 4;
 
 /// How long pushes without an agent are measured.
 const ALONE: f64 = 5.0;
@@ -54,8 +54,9 @@ pub(crate) struct Row {
 /// Pushes so many messages a second for so long.
 pub(crate) fn measure(world: &mut World, to: To, rate: f64, seconds: f64) -> Row {
     world.reset(true);
-    let redis = world.redis.url();
-    let push_alone = Load::soon(0, rate, seconds.min(ALONE)).push(&redis);
+    let redis = [world.redis.url()];
+    let push = |load: Load| load.push(&redis, CLIENTS).into_iter().map(|push| push.took).collect::<Distribution>();
+    let push_alone = push(Load::soon(0, rate, seconds.min(ALONE)));
     world.reset(true);
 
     let influxdb = world.influxd.url();
@@ -63,38 +64,17 @@ pub(crate) fn measure(world: &mut World, to: To, rate: f64, seconds: f64) -> Row
     let agent = world.agent(sink.url(), &Variant::DEFAULT);
     // The first message makes the connections.
     let warm_up = Load::soon(0, 100.0, 0.5);
-    warm_up.push(&redis);
-    drop(stored(&warm_up, &answered));
+    push(warm_up);
+    drop(warm_up.stored(&answered));
 
     let before = Usage::of(agent.id()).cpu;
     let load = Load::soon(warm_up.count, rate, seconds);
-    let collector = thread::spawn(move || stored(&load, &answered));
-    let push = load.push(&redis);
+    let collector = thread::spawn(move || load.stored(&answered));
+    let push = push(load);
     let stored = collector.join().unwrap();
     let used = Usage::of(agent.id()).cpu - before;
     let cpu_percent = 100.0 * used.as_secs_f64() / load.begin.elapsed().as_secs_f64();
     Row { to, rate, stored, push, push_alone, cpu_percent }
-}
-
-/// Waits until each message of a load was answered for, and says how long each one took.
-fn stored(load: &Load, answered: &Receiver<Answered>) -> Distribution {
-    let mut took = vec![None; load.count as usize];
-    let mut missing = took.len();
-    while missing > 0 {
-        let idle = PATIENCE + load.begin.saturating_duration_since(Instant::now());
-        let Answered { at, body } =
-            answered.recv_timeout(idle).unwrap_or_else(|_| panic!("{missing} messages were never written"));
-        for number in message::numbers_in(&body) {
-            let place = number.checked_sub(load.first).and_then(|index| took.get_mut(index as usize));
-            if let Some(place) = place
-                && place.is_none()
-            {
-                *place = Some(at.saturating_duration_since(load.due(number)));
-                missing -= 1;
-            }
-        }
-    }
-    took.into_iter().flatten().collect()
 }
 
 /// Pushes messages one at a time and asks InfluxDB for each until it is there: how long that takes.

@@ -4,8 +4,10 @@
 pub(crate) mod bare_loop;
 pub(crate) mod http;
 pub(crate) mod lines;
+pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod plot;
+pub(crate) mod queue;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod sink;

@@ -5,15 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use redis::Commands;
 use tempfile::TempDir;
 
-use crate::{
-    servers::{
-        agent::{Agent, Builder},
-        process::{free_port, wait_for},
-    },
-    support::{
-        message,
-        world::{DATABASE, QUEUE},
-    },
+use super::{
+    message,
+    world::{DATABASE, QUEUE},
+};
+use crate::servers::{
+    agent::{Agent, Builder},
+    process::{free_port, wait_for},
 };
 
 /// Where nobody answers: what is pushed stays.
@@ -50,9 +48,14 @@ impl Own {
         ))
     }
 
+    /// Where clients connect.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
     /// A client, once the agent answers.
     pub(crate) fn connection(&self) -> redis::Connection {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).unwrap();
+        let client = redis::Client::open(self.url()).unwrap();
         wait_for("the agent to take clients", PATIENCE, || client.get_connection().ok())
     }
 
