@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod bare_loop;
+pub(crate) mod calls;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod load;
