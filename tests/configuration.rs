@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use kadabra::config::schema::{Fallback, KEYS, Key};
+use kadabra::config::schema::{Fallback, Key, keys};
 use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, documented, load_or};
 
 /// What every user's environment has.
@@ -98,8 +98,7 @@ fn a_path_in_the_users_own_folder_is_resolved_and_said() {
 
 #[test]
 fn every_key_that_takes_a_path_keeps_the_one_rule() {
-    for key in KEYS.iter().filter(|key| key.path.ends_with("path") || key.path.ends_with("_file") || key.path.ends_with("socket"))
-    {
+    for key in keys().filter(|key| key.path.ends_with("path") || key.path.ends_with("_file") || key.path.ends_with("socket")) {
         let environment = [(key.variable(), "some/file".to_owned())];
         let errors = load_or(Path::new("/nonexistent"), None, environment).unwrap_err().to_string();
         assert!(errors.contains("a relative one would depend on where the agent is started"), "{errors}");
@@ -352,34 +351,34 @@ fn documented_keys(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_documented_configuration_is_made_from_the_schema() {
+fn the_documented_configuration_is_made_of_the_declarations() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kadabra.toml");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, documented()).unwrap();
     }
     assert!(
         std::fs::read_to_string(path).unwrap() == documented(),
-        "conf/kadabra.toml differs from the schema; write it anew: BLESS=1 cargo test"
+        "conf/kadabra.toml differs from src/config/sections; write it anew: BLESS=1 cargo test"
     );
 }
 
 #[test]
 fn the_documented_configuration_has_every_key_at_its_default() {
     let text = include_str!("../conf/kadabra.toml");
-    let keys = documented_keys(text);
+    let documented = documented_keys(text);
     assert_eq!(
-        keys.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
-        KEYS.iter().map(|key| key.path).collect::<Vec<_>>()
+        documented.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+        keys().map(|key| key.path).collect::<Vec<_>>()
     );
 
     let folder = tempfile::tempdir().unwrap();
     let loaded = load_text(folder.path(), text, &[]).unwrap();
     assert_eq!(loaded.settings, defaults().settings, "as a file it changes something");
 
-    let has_default = |key: &&Key| matches!(key.default, Fallback::Is(_));
+    let has_default = |key: &&'static Key| matches!(key.default, Fallback::Is(_));
     let mut uncommented = String::new();
-    for key in KEYS.iter().filter(has_default) {
-        let (_, value) = keys.iter().find(|(path, _)| path == key.path).unwrap();
+    for key in keys().filter(has_default) {
+        let (_, value) = documented.iter().find(|(path, _)| path == key.path).unwrap();
         uncommented.push_str(&format!("{} = {value}\n", key.path));
     }
     assert_eq!(load_text(folder.path(), &uncommented, &[]).unwrap().settings, defaults().settings, "{uncommented}");

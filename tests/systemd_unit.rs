@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use kadabra::config::{
-    Channel, Settings, load_or,
-    schema::{KEYS, Kind},
-};
+use kadabra::config::{Channel, Embedded, Settings, load_or, schema::ValueType};
 
 const LINE: &str = "/usr/local/bin/kadabra run --config /etc/kadabra/kadabra.toml";
 
@@ -94,8 +91,9 @@ fn a_wrong_command_line_or_configuration_is_not_started_again_and_again() {
 fn as_many_clients_can_be_connected_as_a_configuration_may_ask_for() {
     let unit = text("systemd/kadabra.service");
     let (_, hard) = value(&unit, "LimitNOFILE=").split_once(':').unwrap();
-    let most = KEYS.iter().find(|key| key.path == "channel.embedded.max_connections").unwrap();
-    let Kind::Number { max, .. } = most.kind else { panic!("{:?}", most.kind) };
+    let ValueType::Number { max, .. } = Embedded::max_connections.value_type else {
+        panic!("{:?}", Embedded::max_connections.value_type)
+    };
     // And what the agent needs for itself.
     assert!(hard.parse::<u64>().unwrap() >= max + 1000, "{hard}");
 }

@@ -1,10 +1,10 @@
-//! The documented configuration, `conf/kadabra.toml`, made from the schema so that the two cannot differ.
+//! The documented configuration, `conf/kadabra.toml`, made of the declarations, so that the two cannot differ.
 
 use std::fmt::Write as _;
 
-use super::kind::quoted;
 use super::load::DEFAULT_FILE;
-use super::schema::{Fallback, KEYS, Key, Kind, SECTIONS};
+use super::schema::{Fallback, Key, SECTIONS, ValueType};
+use super::value_type::quoted;
 
 const WIDTH: usize = 110;
 
@@ -31,11 +31,11 @@ pub fn documented() -> String {
         text.push_str("#\n");
     }
     text.truncate(text.len() - 2);
-    for (section, doc) in SECTIONS {
+    for section in SECTIONS {
         text.push_str("\n\n");
-        wrapped(&mut text, doc);
-        let _ = writeln!(text, "[{section}]");
-        for key in KEYS.iter().filter(|key| key.section() == *section) {
+        wrapped(&mut text, section.doc);
+        let _ = writeln!(text, "[{}]", section.path);
+        for key in section.keys {
             text.push('\n');
             entry(&mut text, key);
         }
@@ -56,8 +56,8 @@ fn entry(text: &mut String, key: &Key) {
         }
         Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example.to_owned()),
     };
-    wrapped(text, &format!("Takes: {}.{note}", key.kind.takes()));
-    let value = if matches!(key.kind, Kind::Number { .. } | Kind::Flag) { value } else { quoted(&value) };
+    wrapped(text, &format!("Takes: {}.{note}", key.value_type.takes()));
+    let value = if matches!(key.value_type, ValueType::Number { .. } | ValueType::Flag) { value } else { quoted(&value) };
     let _ = writeln!(text, "# {} = {value}", key.name());
 }
 

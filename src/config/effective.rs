@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::schema::{Fallback, KEYS, SECTIONS};
-use super::values::{Found, Values};
+use super::schema::{Fallback, SECTIONS, Section};
+use super::values::Values;
 
-/// The configuration that holds, as TOML: each value that is not a default with the place it came from, secrets hidden.
+/// The configuration that holds, as TOML: each value that is not a default with its origin, secrets hidden.
 ///
 /// Sections that are not in use and optional keys that are unset are left out.
 #[derive(Clone)]
@@ -17,11 +17,11 @@ pub struct Effective<'a> {
 impl fmt::Display for Effective<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# {}", self.sources)?;
-        for (section, _) in SECTIONS {
-            match self.values.chooser(section) {
+        for section in SECTIONS {
+            match self.values.chooser(section.path) {
                 Some((chooser, false)) => {
-                    let found = self.values.found(chooser.path).map(Found::shown).unwrap_or_default();
-                    writeln!(f, "\n# [{section}] is not used, since {} = {found}", chooser.path)?;
+                    let chosen = self.values.found(chooser).shown();
+                    writeln!(f, "\n# [{}] is not used, since {chooser} = {chosen}", section.path)?;
                 }
                 _ => self.section(f, section)?,
             }
@@ -31,13 +31,16 @@ impl fmt::Display for Effective<'_> {
 }
 
 impl Effective<'_> {
-    fn section(&self, f: &mut fmt::Formatter<'_>, section: &str) -> fmt::Result {
-        writeln!(f, "\n[{section}]")?;
-        for key in KEYS.iter().filter(|key| key.section() == section) {
-            let Some(found) = self.values.found(key.path).filter(|found| found.text.is_some()) else { continue };
+    fn section(&self, f: &mut fmt::Formatter<'_>, section: &Section) -> fmt::Result {
+        writeln!(f, "\n[{}]", section.path)?;
+        for key in section.keys {
+            let found = self.values.found(key);
+            if found.text.is_none() {
+                continue;
+            }
             write!(f, "{} = {}", key.name(), found.shown())?;
-            match (&found.place, key.default) {
-                (Some(place), _) => writeln!(f, "  # from {place}")?,
+            match (&found.origin, key.default) {
+                (Some(origin), _) => writeln!(f, "  # from {origin}")?,
                 (None, Fallback::StateFile(_)) => writeln!(f, "  # where this user's programs keep their state")?,
                 (None, Fallback::HostName) => writeln!(f, "  # the host's name")?,
                 (None, _) => writeln!(f)?,

@@ -4,22 +4,22 @@ use std::fmt;
 
 use crate::quote::cut;
 
-/// One thing wrong: where it was said, which key, what it says, what was expected. Never holds a secret's value.
+/// One thing wrong: where it stands, which key, its value, what was expected. Never holds a secret's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    place: String,
+    origin: String,
     key: Option<String>,
     value: Option<String>,
     sentence: String,
 }
 
 impl Problem {
-    /// About a place as a whole: a file that cannot be read, a variable that does not exist.
-    pub(super) fn at(place: impl Into<String>, sentence: impl Into<String>) -> Self {
-        Self { place: place.into(), key: None, value: None, sentence: sentence.into() }
+    /// About an origin as a whole: a file that cannot be read, a variable that does not exist.
+    pub(super) fn at(origin: impl Into<String>, sentence: impl Into<String>) -> Self {
+        Self { origin: origin.into(), key: None, value: None, sentence: sentence.into() }
     }
 
-    /// About a key in that place.
+    /// About a key there.
     pub(super) fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -35,7 +35,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.origin)?;
         match (&self.key, &self.value) {
             (Some(key), Some(value)) => write!(f, "{key} = {value}: ")?,
             (Some(key), None) => write!(f, "{key}: ")?,

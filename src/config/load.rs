@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::cross_checks::CrossChecks;
 use super::effective::Effective;
 use super::error::{ConfigErrors, Problem};
-use super::kind::quoted;
-use super::schema::find;
+use super::schema::{SECTIONS, keys};
+use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Settings, contradictions, password_file, settings, source};
+use super::{Agent, Embedded, Settings, password_file, source};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -83,8 +84,8 @@ where
     let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, home.as_deref(), &mut problems));
     let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state: state_folder(&environment) };
     let from_environment = source::environment(&environment, home.as_deref(), &mut problems);
-    let merged = Values::merge(&host, [from_file.as_deref().unwrap_or_default(), &from_environment]);
-    let values = match merged {
+    let merged = Values::merge(&host, &[from_file.as_deref().unwrap_or_default(), &from_environment]);
+    let mut values = match merged {
         Ok(values) => values,
         Err(error) => {
             problems.push(Problem::at("configuration", format!("cannot be merged: {error}")));
@@ -92,37 +93,37 @@ where
         }
     };
     problems.extend(unusable_host_name(&values));
-    problems.extend(no_place_for_the_queue(&values, &environment));
-    // Of a file that cannot be read nobody knows what its values would contradict.
+    problems.extend(nowhere_for_the_queue(&values, &environment));
+    // A file that cannot be read may have the values that would be right beside these.
     if from_file.is_some() {
-        problems.extend(contradictions::all(&values));
+        for section in SECTIONS.iter().filter(|section| values.uses(section.path)) {
+            (section.check)(&mut CrossChecks::new(&values, &mut problems));
+        }
     }
-    let mut password = |section: &str| {
-        let path = format!("{section}.password_file");
-        values.uses(section).then(|| password_file::read(&values, &path, &mut problems)).flatten()
-    };
-    let passwords = settings::Passwords {
-        redis: password("channel.redis"),
-        embedded: password("channel.embedded"),
-        influxdb: password("publisher.influxdb"),
-    };
+    for key in keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile)) {
+        if values.uses(key.section())
+            && let Some(password) = password_file::read(&values, key, &mut problems)
+        {
+            values.keep_password(key.section(), password);
+        }
+    }
     if !problems.is_empty() {
         return Err(ConfigErrors::new(problems));
     }
-    match settings::build(&values, passwords) {
+    match Settings::build(&values) {
         Some(settings) => Ok(Loaded { settings, file: path.map(Path::to_owned), values }),
         None => Err(ConfigErrors::new(vec![Problem::at(
             "configuration",
-            "a key's kind does not fit its setting; this is a bug in kadabra",
+            "a key's value type does not fit its setting; this is a bug in kadabra",
         )])),
     }
 }
 
 /// The host's name is not the operator's to choose for our sake, but the agent's name is.
 fn unusable_host_name(values: &Values) -> Option<Problem> {
-    let found = values.found("agent.name").filter(|found| found.place.is_none())?;
-    let sentence = find("agent.name")?.kind.check(found.text.as_deref()?).err()?;
-    Some(Problem::at("host name", format!("{sentence}; set agent.name")).key("agent.name").value(found.shown()))
+    let found = values.found(Agent::name);
+    let sentence = found.key.value_type.check(found.text.as_deref().filter(|_| found.origin.is_none())?).err()?;
+    Some(Problem::at("host name", format!("{sentence}; set {}", found.key)).key(found.key.path).value(found.shown()))
 }
 
 /// Where a program that was started like this one keeps its state: systemd says so, or the XDG Base Directory Specification.
@@ -140,9 +141,9 @@ fn of_systemd(environment: &[(OsString, OsString)]) -> Option<&str> {
     value.to_str()?.split(':').next().filter(|folder| !folder.is_empty())
 }
 
-fn no_place_for_the_queue(values: &Values, environment: &[(OsString, OsString)]) -> Option<Problem> {
-    let path = values.found("channel.embedded.path").filter(|_| values.uses("channel.embedded"))?;
-    let relative = of_systemd(environment).filter(|folder| !folder.starts_with('/') && path.place.is_none());
+fn nowhere_for_the_queue(values: &Values, environment: &[(OsString, OsString)]) -> Option<Problem> {
+    let path = Some(values.found(Embedded::path)).filter(|path| values.uses(path.key.section()))?;
+    let relative = of_systemd(environment).filter(|folder| !folder.starts_with('/') && path.origin.is_none());
     if let Some(folder) = relative {
         // systemd's never is, so somebody else has set it.
         let place = format!("STATE_DIRECTORY = {}", quoted(folder));
@@ -162,11 +163,11 @@ mod tests {
     #[test]
     fn a_host_name_that_cannot_name_an_agent_asks_for_one() {
         let host = |name: &str| Host { name: name.to_owned(), state: None };
-        let values = Values::merge(&host("my host"), [&[], &[]]).unwrap();
+        let values = Values::merge(&host("my host"), &[]).unwrap();
         let problem = unusable_host_name(&values).unwrap().to_string();
         assert!(problem.starts_with("host name: agent.name = \"my host\": expected a name of 1 to 100 characters"), "{problem}");
         assert!(problem.ends_with("; set agent.name"), "{problem}");
-        assert_eq!(unusable_host_name(&Values::merge(&host("web-1.example.com"), [&[], &[]]).unwrap()), None);
+        assert_eq!(unusable_host_name(&Values::merge(&host("web-1.example.com"), &[]).unwrap()), None);
     }
 
     #[test]

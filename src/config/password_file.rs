@@ -8,20 +8,21 @@ use std::sync::{Mutex, PoisonError};
 use slog::{info, warn};
 
 use super::Secret;
-use super::contradictions::about;
 use super::error::Problem;
+use super::schema::Key;
+use super::setting::Setting as _;
 use super::values::Values;
 
 /// Far above any password, and what is not a password file is not read to its end.
 const LONGEST: u64 = 4096;
 
 /// The password in the file that a key names; `None` if the key is unset, or if there is a problem.
-pub(super) fn read(values: &Values, path: &str, problems: &mut Vec<Problem>) -> Option<Secret> {
-    let file: String = values.get(path)?;
+pub(super) fn read(values: &Values, key: &'static Key, problems: &mut Vec<Problem>) -> Option<Secret> {
+    let file = String::of(values, key)?;
     match content(&file) {
         Ok(password) => Some(Secret::in_file(&file, password)),
         Err(sentence) => {
-            problems.extend(values.found(path).map(|found| about(found, sentence)));
+            problems.push(values.found(key).problem(sentence));
             None
         }
     }

@@ -27,20 +27,21 @@ pub(super) fn is_service_link(name: &str, value: &OsStr) -> bool {
         || after("ENV_").is_some_and(|variable| !variable.is_empty())
 }
 
-/// `6379_TCP`, and what is said of it: `6379_TCP_ADDR`.
+/// `6379_TCP`, and a detail of it: `6379_TCP_ADDR`.
 fn is_port_and_protocol(text: &str) -> bool {
     let mut parts = text.splitn(3, '_');
     let port = parts.next().is_some_and(|port| !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit()));
     let protocol = parts.next().is_some_and(|protocol| matches!(protocol, "TCP" | "UDP" | "SCTP"));
-    let said =
-        parts.next().is_none_or(|said| matches!(said, "ADDR" | "PORT" | "PROTO" | "START" | "END" | "PORT_START" | "PORT_END"));
-    port && protocol && said
+    let detail = parts
+        .next()
+        .is_none_or(|detail| matches!(detail, "ADDR" | "PORT" | "PROTO" | "START" | "END" | "PORT_START" | "PORT_END"));
+    port && protocol && detail
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::KEYS;
+    use crate::config::schema::keys;
 
     fn is_link(name: &str, value: &str) -> bool {
         is_service_link(name, OsStr::new(value))
@@ -89,7 +90,7 @@ mod tests {
         ] {
             assert!(!is_link(name, value), "{name}={value}");
         }
-        for key in KEYS {
+        for key in keys() {
             assert!(!is_link(&key.variable(), "tcp:///a/b"), "{}", key.variable());
         }
     }

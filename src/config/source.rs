@@ -1,4 +1,4 @@
-//! What a file and the environment say, each checked by itself: shape, names and values. Merging is not done here.
+//! The values of a file and of the environment, each checked by itself: shape, names and values. Merging is not done here.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,31 +6,31 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
-use super::kind::Kind;
-use super::place::Place;
+use super::origin::Origin;
 use super::python_agent;
-use super::schema::{self, Fallback, KEYS, Key, PREFIX, SECTIONS};
+use super::schema::{self, Fallback, Key, PREFIX, SECTIONS, keys};
 use super::service_links::is_service_link;
+use super::value_type::{ValueType, quoted};
 use super::{nearest, path, syntax};
 
-/// What one source says of a key.
-pub(super) struct Said {
+/// What one source has for a key.
+pub(super) struct SourceValue {
     pub(super) key: &'static Key,
-    pub(super) what: What,
-    pub(super) place: Place,
+    pub(super) content: Content,
+    pub(super) origin: Origin,
 }
 
-pub(super) enum What {
+pub(super) enum Content {
     /// This text, which its key accepts.
     Value(String),
-    /// That it has no value, whatever was said before.
+    /// That it has no value, whatever an earlier source has.
     Unset,
     /// Something wrong, for which there is a [`Problem`]. Still kept: what depends on it cannot be judged.
     Wrong,
 }
 
 /// Reads a file; `None` if it cannot be read or is not TOML. `home` is what `~` in a path stands for.
-pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Vec<Said>> {
+pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Vec<SourceValue>> {
     let shown = path.display().to_string();
     let text = match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -49,9 +49,9 @@ pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>
     };
     match DeTable::parse(&text) {
         Ok(table) => {
-            let mut reading = Reading { path: &shown, text: &text, home, said: Vec::new(), problems };
+            let mut reading = Reading { path: &shown, text: &text, home, values: Vec::new(), problems };
             reading.table("", table.get_ref());
-            Some(reading.said)
+            Some(reading.values)
         }
         Err(error) => {
             let (line, sentence) = syntax::error(&text, &error);
@@ -65,7 +65,7 @@ struct Reading<'a> {
     path: &'a str,
     text: &'a str,
     home: Option<&'a Path>,
-    said: Vec<Said>,
+    values: Vec<SourceValue>,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -74,50 +74,51 @@ impl Reading<'_> {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
-            let place = Place::in_file(self.path, self.text, name.span().start);
+            let origin = Origin::in_file(self.path, self.text, name.span().start);
             let name = spelled(name.get_ref());
             let path = if section.is_empty() { name } else { format!("{section}.{name}") };
             match (schema::find(&path), value.get_ref()) {
-                (Some(key), value) => self.value(key, value, place),
+                (Some(key), value) => self.value(key, value, origin),
                 (None, DeValue::Table(inner)) if is_section(&path) => self.table(&path, inner),
-                (None, DeValue::Table(_)) => self.problem(&place, &format!("[{path}]"), unknown_section(&path)),
+                (None, DeValue::Table(_)) => self.problem(&origin, &format!("[{path}]"), unknown_section(&path)),
                 (None, _) if is_section(&path) => {
-                    let example = KEYS.iter().find(|key| key.section() == path).map_or("", Key::name);
-                    self.problem(&place, &path, format!("expected a section, [{path}] with keys such as {example}"));
+                    let example =
+                        schema::find_section(&path).and_then(|section| section.keys.first()).map_or("", |key| key.name());
+                    self.problem(&origin, &path, format!("expected a section, [{path}] with keys such as {example}"));
                 }
-                (None, _) => self.problem(&place, &path, unknown_key(section, &path)),
+                (None, _) => self.problem(&origin, &path, unknown_key(section, &path)),
             }
         }
     }
 
-    fn value(&mut self, key: &'static Key, value: &DeValue<'_>, place: Place) {
+    fn value(&mut self, key: &'static Key, value: &DeValue<'_>, origin: Origin) {
         let text = match value {
-            DeValue::Table(_) => Err(format!("expected a value, not a section; {} takes {}", key.name(), key.kind.takes())),
-            value => key.kind.text(value).and_then(|text| accepted(key, text, self.home)),
+            DeValue::Table(_) => Err(format!("expected a value, not a section; {} takes {}", key.name(), key.value_type.takes())),
+            value => key.value_type.text(value).and_then(|text| accepted(key, text, self.home)),
         };
-        let what = match text {
-            Ok(text) => What::Value(text),
+        let content = match text {
+            Ok(text) => Content::Value(text),
             Err(sentence) => {
-                let problem = Problem::at(place.to_string(), sentence).key(key.path);
+                let problem = Problem::at(origin.to_string(), sentence).key(key.path);
                 let shown = !value.is_table();
-                self.problems.push(if shown { problem.value(key.kind.shown_value(value)) } else { problem });
-                What::Wrong
+                self.problems.push(if shown { problem.value(key.value_type.shown_value(value)) } else { problem });
+                Content::Wrong
             }
         };
-        self.said.push(Said { key, what, place });
+        self.values.push(SourceValue { key, content, origin });
     }
 
-    fn problem(&mut self, place: &Place, key: &str, sentence: String) {
-        self.problems.push(Problem::at(place.to_string(), sentence).key(key));
+    fn problem(&mut self, origin: &Origin, key: &str, sentence: String) {
+        self.problems.push(Problem::at(origin.to_string(), sentence).key(key));
     }
 }
 
 /// The text that holds for a key, if the key takes it.
 fn accepted(key: &Key, text: String, home: Option<&Path>) -> Result<String, String> {
-    if matches!(key.kind, Kind::Path) {
+    if matches!(key.value_type, ValueType::Path | ValueType::PasswordFile) {
         return path::absolute(&text, home);
     }
-    key.kind.check(&text).map(|_| text)
+    key.value_type.check(&text).map(|_| text)
 }
 
 fn unknown_key(section: &str, path: &str) -> String {
@@ -125,7 +126,7 @@ fn unknown_key(section: &str, path: &str) -> String {
         return format!("unknown key; {meant}");
     }
     match nearest::path(path, &paths()).as_slice() {
-        [] if section.is_empty() => format!("unknown key; the sections are {}", section_names()),
+        [] if section.is_empty() => format!("unknown key; the sections are {}", sections().join(", ")),
         [] => format!("unknown key; [{section}] has {}", names_in(section)),
         names => format!("unknown key; did you mean {}?", names.join(" or ")),
     }
@@ -135,9 +136,8 @@ fn unknown_section(path: &str) -> String {
     if let Some(meant) = python_agent::instead_of(path) {
         return format!("unknown section; {meant}");
     }
-    let names: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
-    match nearest::path(path, &names).as_slice() {
-        [] => format!("unknown section; the sections are {}", section_names()),
+    match nearest::path(path, &sections()).as_slice() {
+        [] => format!("unknown section; the sections are {}", sections().join(", ")),
         names => format!(
             "unknown section; did you mean {}?",
             names.iter().map(|name| format!("[{name}]")).collect::<Vec<_>>().join(" or ")
@@ -148,23 +148,23 @@ fn unknown_section(path: &str) -> String {
 /// A name as TOML would spell it; so one with a dot in it is not taken for a path.
 fn spelled(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    if bare { name.to_owned() } else { super::kind::quoted(name) }
+    if bare { name.to_owned() } else { quoted(name) }
 }
 
 fn is_section(path: &str) -> bool {
-    SECTIONS.iter().any(|(name, _)| *name == path)
+    schema::find_section(path).is_some()
 }
 
 fn paths() -> Vec<&'static str> {
-    KEYS.iter().map(|key| key.path).collect()
+    keys().map(|key| key.path).collect()
 }
 
 fn names_in(section: &str) -> String {
-    KEYS.iter().filter(|key| key.section() == section).map(Key::name).collect::<Vec<_>>().join(", ")
+    keys().filter(|key| key.section() == section).map(Key::name).collect::<Vec<_>>().join(", ")
 }
 
-fn section_names() -> String {
-    SECTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+fn sections() -> Vec<&'static str> {
+    SECTIONS.iter().map(|section| section.path).collect()
 }
 
 /// Reads every variable whose name starts with [`PREFIX`], but for those of [`is_service_link`]. `home` is what `~` in a path
@@ -172,7 +172,11 @@ fn section_names() -> String {
 ///
 /// A variable is the key's path in capitals, with two underscores for each dot. An empty one unsets an optional key, whatever the
 /// file says; for any other key it is a problem.
-pub(super) fn environment(variables: &[(OsString, OsString)], home: Option<&Path>, problems: &mut Vec<Problem>) -> Vec<Said> {
+pub(super) fn environment(
+    variables: &[(OsString, OsString)],
+    home: Option<&Path>,
+    problems: &mut Vec<Problem>,
+) -> Vec<SourceValue> {
     let mut ours: Vec<(String, &OsString)> = variables
         .iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
@@ -188,30 +192,30 @@ pub(super) fn absolute_path(name: &str, variables: &[(OsString, OsString)]) -> O
     Some(PathBuf::from(value)).filter(|path| path.is_absolute())
 }
 
-fn variable(name: &str, value: &OsString, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Said> {
-    let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
+fn variable(name: &str, value: &OsString, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<SourceValue> {
+    let Some(key) = keys().find(|key| key.variable() == name) else {
         problems.push(Problem::at(name.escape_debug().to_string(), format!("unknown variable; {}", instead_of_variable(name))));
         return None;
     };
     let wrong = |sentence| Problem::at(name, sentence).key(key.path);
-    let what = match value.to_str().map(|text| listed(key, text.to_owned())) {
-        Some(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => What::Unset,
+    let content = match value.to_str().map(|text| listed(key, text.to_owned())) {
+        Some(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => Content::Unset,
         Some(text) => {
-            let shown = key.kind.shown(&text);
+            let shown = key.value_type.shown(&text);
             match accepted(key, text, home) {
-                Ok(text) => What::Value(text),
+                Ok(text) => Content::Value(text),
                 Err(sentence) => {
                     problems.push(wrong(sentence).value(shown));
-                    What::Wrong
+                    Content::Wrong
                 }
             }
         }
         None => {
             problems.push(wrong("expected UTF-8 text".to_owned()));
-            What::Wrong
+            Content::Wrong
         }
     };
-    Some(Said { key, what, place: Place::variable(name) })
+    Some(SourceValue { key, content, origin: Origin::variable(name) })
 }
 
 fn instead_of_variable(name: &str) -> String {
@@ -229,8 +233,8 @@ fn instead_of_variable(name: &str) -> String {
 
 /// What a file would have as a list, such as `[]`, as text of the same meaning. An address in brackets is no such list.
 fn listed(key: &Key, text: String) -> String {
-    if !matches!(key.kind, Kind::Addresses) || !text.starts_with('[') {
+    if !matches!(key.value_type, ValueType::Addresses) || !text.starts_with('[') {
         return text;
     }
-    DeValue::parse(&text).ok().and_then(|list| key.kind.text(list.get_ref()).ok()).unwrap_or(text)
+    DeValue::parse(&text).ok().and_then(|list| key.value_type.text(list.get_ref()).ok()).unwrap_or(text)
 }

@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue, Error};
 
-use super::place::line;
+use super::origin::line;
 
 /// The line, and a sentence.
 pub(super) fn error(text: &str, error: &Error) -> (usize, String) {

@@ -1,14 +1,17 @@
-//! What holds for each key after built-in defaults < file < environment, and who said so.
+//! The value that holds for each key after built-in defaults < file < environment, and where it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use config::{Config, ConfigError};
 
-use super::kind::Checked;
-use super::place::Place;
-use super::schema::{self, Fallback, KEYS, Key};
-use super::source::{Said, What};
+use super::Secret;
+use super::error::Problem;
+use super::origin::Origin;
+use super::schema::{self, Fallback, Key, keys};
+use super::setting::Setting;
+use super::source::{Content, SourceValue};
+use super::value_type::Checked;
 
 /// What defaults are taken from the host and from whoever started the process.
 #[derive(Clone, Debug, Default)]
@@ -32,68 +35,83 @@ impl Host {
 
 /// The values that hold.
 #[derive(Clone)]
-pub(super) struct Values(BTreeMap<&'static str, Found>);
+pub(super) struct Values {
+    found: BTreeMap<&'static str, Found>,
+    /// By section, the password in the file that it names.
+    passwords: BTreeMap<&'static str, Secret>,
+}
 
 /// The value that holds for one key.
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) key: &'static Key,
-    /// What its key accepts; absent for an optional key that nobody set.
+    /// What its key accepts; absent for an optional key that no source sets.
     pub(super) text: Option<String>,
     /// Absent for a default.
-    pub(super) place: Option<Place>,
-    /// Whether a source said something wrong, so that nothing can be concluded from the value.
+    pub(super) origin: Option<Origin>,
+    /// Whether a source has something wrong, so that nothing can be concluded from the value.
     wrong: bool,
 }
 
 impl Values {
-    /// What the sources said, the later over the earlier, over the defaults.
+    /// What the sources have, the later over the earlier, over the defaults.
     ///
     /// # Errors
     /// When the path of a key is none, which no source can cause.
-    pub(super) fn merge(host: &Host, sources: [&[Said]; 2]) -> Result<Self, ConfigError> {
+    pub(super) fn merge(host: &Host, sources: &[&[SourceValue]]) -> Result<Self, ConfigError> {
         let mut merged = Config::builder();
-        for key in KEYS {
+        for key in keys() {
             merged = merged.set_default(key.path, host.default(key))?;
         }
-        let mut places = BTreeMap::new();
+        let mut origins = BTreeMap::new();
         let mut wrong = BTreeSet::new();
-        for Said { key, what, place } in sources.into_iter().flatten() {
-            match what {
-                What::Value(text) => {
+        for SourceValue { key, content, origin } in sources.iter().copied().flatten() {
+            match content {
+                Content::Value(text) => {
                     merged = merged.set_override(key.path, text.as_str())?;
-                    places.insert(key.path, place);
+                    origins.insert(key.path, origin);
                 }
-                What::Unset => {
+                Content::Unset => {
                     merged = merged.set_override(key.path, host.default(key))?;
-                    places.remove(key.path);
+                    origins.remove(key.path);
                 }
-                What::Wrong => drop(wrong.insert(key.path)),
+                Content::Wrong => drop(wrong.insert(key.path)),
             }
         }
         let merged = merged.build()?;
         let found = |key: &'static Key| {
-            let place = places.get(key.path).map(|place| (*place).clone());
+            let origin = origins.get(key.path).map(|origin| (*origin).clone());
             let text = merged.get::<Option<String>>(key.path)?;
-            Ok((key.path, Found { key, text, place, wrong: wrong.contains(key.path) }))
+            Ok((key.path, Found { key, text, origin, wrong: wrong.contains(key.path) }))
         };
-        KEYS.iter().map(found).collect::<Result<_, _>>().map(Self)
+        let found = keys().map(found).collect::<Result<_, _>>()?;
+        Ok(Self { found, passwords: BTreeMap::new() })
     }
 
-    /// What was found for a key of the schema.
-    pub(super) fn found(&self, path: &str) -> Option<&Found> {
-        self.0.get(path)
+    /// What holds for a key.
+    pub(super) fn found(&self, key: &'static Key) -> Found {
+        self.found.get(key.path).cloned().unwrap_or(Found { key, text: None, origin: None, wrong: false })
     }
 
     /// The variables of the environment that hold.
     pub(super) fn variables(&self) -> Vec<&str> {
-        self.0.values().filter_map(|found| found.place.as_ref()?.as_variable()).collect()
+        self.found.values().filter_map(|found| found.origin.as_ref()?.as_variable()).collect()
     }
 
-    /// The value of a key, unless it is unset, wrong or of another type.
-    pub(super) fn get<T: TryFrom<Checked>>(&self, path: &str) -> Option<T> {
-        let found = self.found(path).filter(|found| !found.wrong)?;
-        found.key.kind.check(found.text.as_deref()?).ok()?.try_into().ok()
+    /// The value of a key, unless it is unset or wrong.
+    pub(super) fn checked(&self, key: &'static Key) -> Option<Checked> {
+        let found = self.found.get(key.path).filter(|found| !found.wrong)?;
+        key.value_type.check(found.text.as_deref()?).ok()
+    }
+
+    /// The password in the file that a section names.
+    pub(super) fn password_of(&self, section: &str) -> Option<Secret> {
+        self.passwords.get(section).cloned()
+    }
+
+    /// Keeps the password that was read from the file that a section names.
+    pub(super) fn keep_password(&mut self, section: &'static str, password: Secret) {
+        self.passwords.insert(section, password);
     }
 
     /// Whether a section is in use: `channel.redis` is when `channel.type` is `redis`.
@@ -105,18 +123,32 @@ impl Values {
     pub(super) fn chooser(&self, section: &str) -> Option<(&'static Key, bool)> {
         let (parent, name) = section.rsplit_once('.')?;
         let key = schema::find(&format!("{parent}.type"))?;
-        Some((key, self.get::<String>(key.path).is_some_and(|chosen| chosen == name)))
+        Some((key, String::of(self, key).is_some_and(|chosen| chosen == name)))
     }
 }
 
 impl Found {
-    /// Whether nobody said anything of it, right or wrong, and it has no default.
+    /// Whether no source has anything for it, right or wrong, and it has no default.
     pub(super) fn is_unset(&self) -> bool {
         self.text.is_none() && !self.wrong
     }
 
     /// The value as TOML, fit to be seen.
     pub(super) fn shown(&self) -> String {
-        self.key.kind.shown(self.text.as_deref().unwrap_or_default())
+        self.key.value_type.shown(self.text.as_deref().unwrap_or_default())
+    }
+    /// That something is wrong with this value.
+    pub(super) fn problem(&self, sentence: impl Into<String>) -> Problem {
+        let origin = self.origin.as_ref().map_or_else(|| "built-in default".to_owned(), ToString::to_string);
+        Problem::at(origin, sentence).key(self.key.path).value(self.shown())
+    }
+
+    /// The value in a sentence about another, with its origin unless that is the same line.
+    pub(super) fn described_to(&self, other: &Self) -> String {
+        let origin = match &self.origin {
+            None => "by default".to_owned(),
+            Some(origin) => origin.relative_to(other.origin.as_ref()),
+        };
+        format!("{} = {} ({origin})", self.key, self.shown())
     }
 }

@@ -29,7 +29,8 @@ pub(super) fn listener_settings(settings: &config::Embedded) -> Settings {
         max_message_bytes: settings.max_message_bytes,
         max_waiting_bytes: settings.max_waiting_bytes,
         idle_timeout: settings.idle_timeout,
-        tcp_keepalive: settings.tcp_keepalive,
+        // The system counts in seconds.
+        tcp_keepalive: settings.tcp_keepalive.filter(|silence| silence.as_secs() > 0),
         ..Settings::default()
     }
 }

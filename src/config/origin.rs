@@ -1,17 +1,17 @@
-//! Where something was said.
+//! Where a value stands.
 
 use std::fmt;
 
 /// A line of a file, or a variable of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Origin {
     /// The file's path or the variable's name.
     source: String,
     /// Counted from one; of a file only.
     line: Option<usize>,
 }
 
-impl Place {
+impl Origin {
     pub(super) fn variable(name: &str) -> Self {
         Self { source: name.to_owned(), line: None }
     }
@@ -25,8 +25,8 @@ impl Place {
         self.line.is_none().then_some(self.source.as_str())
     }
 
-    /// As one says it to somebody who has just read of another place.
-    pub(super) fn beside(&self, other: Option<&Self>) -> String {
+    /// For a sentence that has just named another origin.
+    pub(super) fn relative_to(&self, other: Option<&Self>) -> String {
         match (self.line, other) {
             (Some(line), Some(other)) if other.source == self.source => format!("on line {line}"),
             _ => format!("in {self}"),
@@ -34,7 +34,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)?;
         match self.line {

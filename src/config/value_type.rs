@@ -1,4 +1,4 @@
-//! What a key's value must be: read from text, named in sentences, shown without secrets. Knows no key.
+//! The type and range of a key's value: read from text, named in sentences, shown without secrets. Knows no key.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use toml::de::DeValue;
 
 use super::{Secret, nearest, path, url};
 
-/// The kind and range of a key's value.
+/// The type and range of a key's value.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum ValueType {
     /// Any text that `fits`; `expected` completes the sentence "expected …".
     Text {
         /// What fits, in words.
@@ -21,6 +21,10 @@ pub enum Kind {
     },
     /// The path of a file.
     Path,
+    /// The path of a file that holds a password and nothing else.
+    PasswordFile,
+    /// Who may use a file: octal digits, as chmod takes them.
+    Permissions,
     /// Addresses with ports, as a list or as one text with commas; none is right too.
     Addresses,
     /// A secret; never shown.
@@ -55,13 +59,13 @@ pub enum Kind {
     /// One of some words.
     Choice {
         /// The words.
-        names: &'static [&'static str],
+        words: &'static [&'static str],
         /// Other spellings, with the word that each stands for.
         aliases: &'static [(&'static str, &'static str)],
     },
 }
 
-/// A value that its [`Kind`] has accepted.
+/// A value that its [`ValueType`] has accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Checked {
     Text(String),
@@ -72,7 +76,7 @@ pub(super) enum Checked {
     Flag(bool),
 }
 
-impl Kind {
+impl ValueType {
     /// The text of a value from a file, where numbers and flags are written without quotes; the error is a sentence.
     pub(super) fn text(&self, value: &DeValue<'_>) -> Result<String, String> {
         match (self, value) {
@@ -87,7 +91,9 @@ impl Kind {
             (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
             (_, DeValue::String(text)) => Ok(text.as_ref().to_owned()),
             (Self::Addresses, DeValue::Array(_)) => list(value).ok_or_else(|| self.expected()),
-            (Self::Text { .. } | Self::Path | Self::Password, _) => Err(format!("{}, in quotes", self.expected())),
+            (Self::Text { .. } | Self::Path | Self::PasswordFile | Self::Permissions | Self::Password, _) => {
+                Err(format!("{}, in quotes", self.expected()))
+            }
             _ => Err(self.expected()),
         }
     }
@@ -97,7 +103,8 @@ impl Kind {
         let unexpected = || self.expected();
         match *self {
             Self::Text { fits, .. } => fits(text).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected),
-            Self::Path => path::absolute(text, None).map(Checked::Text),
+            Self::Path | Self::PasswordFile => path::absolute(text, None).map(Checked::Text),
+            Self::Permissions => permissions(text).map(Checked::Number).ok_or_else(unexpected),
             Self::Addresses => addresses(text).map(Checked::Addresses).ok_or_else(unexpected),
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
@@ -123,13 +130,13 @@ impl Kind {
                 number.ok_or_else(|| format!("{}{}", self.expected(), if is_float() { ", without a decimal point" } else { "" }))
             }
             Self::Flag => text.parse().map(Checked::Flag).map_err(|_| unexpected()),
-            Self::Choice { names, aliases } => {
-                let meant = aliases.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, name)| *name);
-                if names.contains(&meant) {
+            Self::Choice { words, aliases } => {
+                let meant = aliases.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, word)| *word);
+                if words.contains(&meant) {
                     return Ok(Checked::Text(meant.to_owned()));
                 }
-                let hint = nearest::word(text, names).filter(|_| names.len() > 1);
-                Err(hint.map_or_else(unexpected, |name| format!("{}; did you mean {name}?", self.expected())))
+                let hint = nearest::word(text, words).filter(|_| words.len() > 1);
+                Err(hint.map_or_else(unexpected, |word| format!("{}; did you mean {word}?", self.expected())))
             }
         }
     }
@@ -138,7 +145,8 @@ impl Kind {
     fn expected(&self) -> String {
         match self {
             Self::Text { expected, .. } => format!("expected {expected}"),
-            Self::Path => format!("expected {}", path::EXPECTED),
+            Self::Path | Self::PasswordFile => format!("expected {}", path::EXPECTED),
+            Self::Permissions => format!("expected {PERMISSIONS}"),
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
@@ -147,8 +155,8 @@ impl Kind {
             Self::Size { .. } => "expected a size with a unit such as \"4MiB\"".to_owned(),
             Self::Number { .. } => format!("expected a whole number from {}", self.range()),
             Self::Flag => "expected true or false".to_owned(),
-            Self::Choice { names: [only], .. } => format!("expected {only}, the only one supported"),
-            Self::Choice { names, .. } => format!("expected one of {}", names.join(", ")),
+            Self::Choice { words: [only], .. } => format!("expected {only}, the only one supported"),
+            Self::Choice { words, .. } => format!("expected one of {}", words.join(", ")),
         }
     }
 
@@ -157,7 +165,8 @@ impl Kind {
     pub fn takes(&self) -> String {
         match self {
             Self::Text { expected, .. } => (*expected).to_owned(),
-            Self::Path => path::EXPECTED.to_owned(),
+            Self::Path | Self::PasswordFile => path::EXPECTED.to_owned(),
+            Self::Permissions => PERMISSIONS.to_owned(),
             Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),
             Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
@@ -166,7 +175,7 @@ impl Kind {
             Self::Size { .. } => format!("a size, {}", self.range()),
             Self::Number { .. } => format!("a number, {}", self.range()),
             Self::Flag => "true or false".to_owned(),
-            Self::Choice { names, .. } => names.join(", "),
+            Self::Choice { words, .. } => words.join(", "),
         }
     }
 
@@ -222,6 +231,13 @@ fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
     text.split(',').map(|address| address.trim().parse().ok()).collect()
 }
 
+const PERMISSIONS: &str = "permissions as three or four octal digits such as \"0660\", at most 0777";
+
+fn permissions(digits: &str) -> Option<u64> {
+    let are_octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    u64::from_str_radix(digits, 8).ok().filter(|bits| are_octal && *bits <= 0o777)
+}
+
 fn has_unit(text: &str) -> bool {
     text.ends_with(|last: char| last.is_ascii_alphabetic())
 }
@@ -257,60 +273,4 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-impl TryFrom<Checked> for String {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Text(text) = value { Ok(text) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for Secret {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Secret(secret) = value { Ok(secret) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for Vec<SocketAddr> {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Addresses(addresses) = value { Ok(addresses) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for Duration {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Duration(duration) = value { Ok(duration) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for bool {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Flag(flag) = value { Ok(flag) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for usize {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Number(number) = value { number.try_into().map_err(|_| ()) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for u64 {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Number(number) = value { Ok(number) } else { Err(()) }
-    }
-}
-
-impl TryFrom<Checked> for u32 {
-    type Error = ();
-    fn try_from(value: Checked) -> Result<Self, ()> {
-        if let Checked::Number(number) = value { number.try_into().map_err(|_| ()) } else { Err(()) }
-    }
 }

@@ -1,0 +1,25 @@
+//! `[channel]`
+
+use super::{Embedded, Redis};
+use crate::config::schema::Fallback::Is;
+
+section! {
+    /// Where messages come from.
+    "channel" pub(in crate::config) struct ChannelSection {
+        /// Where messages wait. embedded: in a file of the agent's own, and clients push to the agent as they would
+        /// to Redis; nothing else is needed. redis: in a Redis list; choose it where there is a Redis already that
+        /// keeps what it has on disk, or where several agents share a queue.
+        kind as "type": Channel = Is("embedded"), Channel::WORDS;
+    }
+}
+
+choice! {
+    /// `channel.type`, with the section that it chooses.
+    #[derive(Clone, Debug, PartialEq)]
+    pub enum Channel {
+        /// `embedded`
+        Embedded(Embedded) = "embedded",
+        /// `redis`
+        Redis(Redis) = "redis",
+    }
+}

@@ -1,0 +1,74 @@
+//! Every section of the configuration, each in a file with its keys and with what is checked between them.
+//!
+//! A new key is one entry in its section's file. A new section is one file, and its line in [`SECTIONS`] and here.
+
+mod agent;
+mod batch;
+mod channel;
+mod debug;
+mod embedded;
+mod influxdb;
+mod log;
+mod nanny;
+mod publisher;
+mod redis;
+mod supervisor;
+
+use std::time::Duration;
+
+use super::{schema::Section, value_type::ValueType};
+
+pub(super) use self::channel::ChannelSection;
+pub use self::{
+    agent::Agent,
+    batch::Batch,
+    channel::Channel,
+    debug::{Debug, DebugFormat},
+    embedded::{Durability, Embedded},
+    influxdb::Influxdb,
+    log::{Log, LogFormat},
+    nanny::Nanny,
+    publisher::{Publisher, PublisherKind},
+    redis::Redis,
+    supervisor::Supervisor,
+};
+
+/// Every section, in the order in which they are documented.
+pub static SECTIONS: &[Section] = &[
+    Agent::SECTION,
+    ChannelSection::SECTION,
+    Embedded::SECTION,
+    Redis::SECTION,
+    Batch::SECTION,
+    Publisher::SECTION,
+    Debug::SECTION,
+    Influxdb::SECTION,
+    Nanny::SECTION,
+    Supervisor::SECTION,
+    Log::SECTION,
+];
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+const HOUR: u64 = 3600;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const TIB: u64 = 1024 * 1024 * MIB;
+
+/// How long to wait for a server: shorter, and a busy server would count as dead; longer, and a dead one as busy.
+const TIMEOUT: ValueType = ValueType::Duration { min: millis(10), max: secs(600) };
+const LEASE: ValueType = ValueType::Duration { min: secs(1), max: secs(HOUR) };
+/// Below a millisecond a retry is a busy loop; above the longest a server that is back stays unused.
+const PAUSE_MIN: ValueType = ValueType::Duration { min: millis(1), max: secs(60) };
+const PAUSE_MAX: ValueType = ValueType::Duration { min: millis(1), max: secs(600) };
+const MESSAGE_BYTES: ValueType = ValueType::Size { min: KIB, max: 256 * MIB };
+const COUNT: ValueType = ValueType::Number { min: 1, max: 1_000_000_000 };
+/// Braces are welcome: a hash tag of its own is kept in the derived keys' names.
+const LIST: ValueType = ValueType::Text {
+    expected: "the name of a Redis list: 1 to 200 characters without spaces or control characters",
+    fits: |text| (1..=200).contains(&text.chars().count()) && !text.contains(|c: char| c.is_whitespace() || c.is_control()),
+};

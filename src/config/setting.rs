@@ -1,0 +1,63 @@
+//! The types of settings, each made of what its key's value type has accepted.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{Secret, schema::Key, value_type::Checked, values::Values};
+
+/// The type of a field in a section's struct.
+pub(super) trait Setting: Sized {
+    /// The value of a key; absent where the key is unset or wrong, or its value type does not fit this type.
+    fn of(values: &Values, key: &'static Key) -> Option<Self>;
+}
+
+macro_rules! settings {
+    ($($type:ty: $checked:pat => $value:expr;)+) => {$(
+        impl Setting for $type {
+            fn of(values: &Values, key: &'static Key) -> Option<Self> {
+                match values.checked(key)? {
+                    $checked => $value,
+                    _ => None,
+                }
+            }
+        }
+    )+};
+}
+
+settings! {
+    String: Checked::Text(text) => Some(text);
+    PathBuf: Checked::Text(text) => Some(text.into());
+    slog::Level: Checked::Text(text) => text.parse().ok();
+    Secret: Checked::Secret(secret) => Some(secret);
+    Vec<SocketAddr>: Checked::Addresses(addresses) => Some(addresses);
+    Duration: Checked::Duration(duration) => Some(duration);
+    bool: Checked::Flag(flag) => Some(flag);
+    u64: Checked::Number(number) => Some(number);
+    usize: Checked::Number(number) => number.try_into().ok();
+    u32: Checked::Number(number) => number.try_into().ok();
+}
+
+macro_rules! optional {
+    ($($type:ty),+) => {$(
+        impl Setting for Option<$type> {
+            fn of(values: &Values, key: &'static Key) -> Option<Self> {
+                Some(<$type>::of(values, key))
+            }
+        }
+    )+};
+}
+
+optional! { String, PathBuf }
+
+/// Without a limit where it is zero.
+impl Setting for Option<Duration> {
+    fn of(values: &Values, key: &'static Key) -> Option<Self> {
+        Some(Duration::of(values, key).filter(|duration| !duration.is_zero()))
+    }
+}
+
+/// The password in the file that the section names, or the key's own.
+impl Setting for Option<Secret> {
+    fn of(values: &Values, key: &'static Key) -> Option<Self> {
+        Some(values.password_of(key.section()).or_else(|| Secret::of(values, key)))
+    }
+}
