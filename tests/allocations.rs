@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use allocation_counter::measure;
 use kadabra::{
@@ -69,7 +69,8 @@ fn encoding_again(messages: &[String]) -> u64 {
         gzip: false,
         unique_timestamps: true,
     });
-    publisher.load(set.clone());
+    let set = Arc::new(set);
+    publisher.load(Arc::clone(&set));
     measure(|| publisher.load(set)).count_total
 }
 

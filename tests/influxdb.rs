@@ -12,11 +12,14 @@ mod stand_in;
 #[path = "influxdb/stored.rs"]
 mod stored;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kadabra::{
     config::Influxdb,
-    publisher::{InfluxdbPublisher, Outcome, Publisher, RefusedAt},
+    publisher::{InfluxdbPublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
 };
 use serde_json::{Value, json};
@@ -85,7 +88,7 @@ fn many(count: u32) -> MessageSet {
 }
 
 async fn publish(publisher: &mut InfluxdbPublisher, set: &MessageSet) -> Outcome {
-    publisher.load(set.clone());
+    publisher.load(Arc::new(set.clone()));
     write_on(publisher).await
 }
 
@@ -104,7 +107,7 @@ fn all_written() -> Outcome {
 }
 
 #[track_caller]
-fn refused(outcome: Outcome) -> Vec<RefusedAt> {
+fn refused(outcome: Outcome) -> Vec<Refused> {
     let Outcome::Written { refused } = outcome else { panic!("{outcome:?}") };
     refused
 }

@@ -3,7 +3,7 @@
 use crate::{
     channel::{DeadLetter, Lease, RefusedPoint},
     panics,
-    publisher::RefusedAt,
+    publisher::Refused,
     quote::cut_name,
     wire::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
 };
@@ -35,7 +35,7 @@ impl Batch {
     }
 
     /// The messages to set aside, given what the destination refused besides.
-    pub(super) fn dead_letters(&mut self, refused: Vec<RefusedAt>) -> Vec<DeadLetter> {
+    pub(super) fn dead_letters(&mut self, refused: Vec<Refused>) -> Vec<DeadLetter> {
         if self.refusals.is_empty() && refused.is_empty() {
             return Vec::new();
         }

@@ -9,7 +9,7 @@ use super::{drain::Closing, heartbeat::Heartbeat, limiter::permits::Permits};
 use crate::{
     channel::{Channel, ChannelError, Patience},
     observe::log::Output,
-    publisher::PublisherFactory,
+    publisher::Publishers,
     status::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
@@ -21,7 +21,7 @@ pub(super) struct Environment {
     /// Where messages come from and are settled.
     pub(super) channel: Arc<dyn Channel>,
     /// Makes a publisher on the thread that will use it.
-    pub(super) publishers: PublisherFactory,
+    pub(super) publishers: Publishers,
     /// States that last, such as a server that cannot be reached.
     pub(super) conditions: Arc<Conditions>,
     /// What the channel refuses.

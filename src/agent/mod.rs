@@ -76,13 +76,13 @@ use self::{
 use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Patience, Tally},
-    config::{PublisherKind, Settings},
+    config::Settings,
     connect, failpoint,
     observe::{
         log::{INDENTED_LINES, Output},
         systemd::Notifier,
     },
-    publisher::{MAX_SHOWN_BATCH, PublisherFactory},
+    publisher::{Caution, Publishers},
     status::{
         conditions::{Condition, Conditions},
         dead_letters::DeadLetterSayings,
@@ -107,7 +107,7 @@ pub struct Parts {
     /// Where messages come from.
     pub channel: Arc<dyn Channel>,
     /// Makes publishers.
-    pub publishers: PublisherFactory,
+    pub publishers: Publishers,
     /// The log.
     pub log: Logger,
     /// What writes the log, where it can be asked whether it does.
@@ -151,12 +151,9 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
         return exit;
     }
 
-    let destination = publishers().destination();
-    // The log gets a batch whole or not at all.
-    let max_bytes = match &settings.publisher.kind {
-        PublisherKind::Debug(_) => settings.batch.max_bytes.min(MAX_SHOWN_BATCH),
-        PublisherKind::Influxdb(_) => settings.batch.max_bytes,
-    };
+    let destination = publishers.make().destination();
+    let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
+    let receipt = publishers.receipt.clone();
     let environment = Arc::new(Environment {
         channel: Arc::clone(&channel),
         publishers,
@@ -189,8 +186,8 @@ async fn live(settings: &Settings, parts: Parts, threads: Threads) -> Exit {
     )
     .start();
     info!(log, "publishing"; "to" => &destination);
-    if matches!(settings.publisher.kind, PublisherKind::Debug(_)) {
-        warn!(log, "metrics go to this log and are kept nowhere else"; "mend" => "set publisher.type = \"influxdb\" to keep them");
+    if let Some(Caution { what, mend }) = receipt {
+        warn!(log, "{}", what; "mend" => mend);
     }
     notifier.ready(&format!("publishing to {destination}"));
 

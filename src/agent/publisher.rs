@@ -21,7 +21,7 @@ use crate::{
     backoff::Backoff,
     channel::DeadLetter,
     duration::for_people,
-    publisher::{Outcome, Publisher as Destination, RefusedAt},
+    publisher::{Outcome, Publisher as Destination, Refused},
     status::conditions::Condition,
 };
 
@@ -61,7 +61,7 @@ impl Publisher {
         supervisor: Addr<Supervisor>,
         worker: usize,
     ) -> Self {
-        let destination = Some((environment.publishers)());
+        let destination = Some(environment.publishers.make());
         Self {
             environment,
             progress,
@@ -138,7 +138,7 @@ async fn publish(
     } else {
         {
             let _work = progress.begin("encoding a batch", environment.hang_timeout);
-            destination.load(set);
+            destination.load(Arc::new(set));
         }
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &environment, &progress).await;
@@ -161,7 +161,7 @@ async fn publish(
     (destination, permit)
 }
 
-/// After how many failures a batch of which nothing can be told without others goes back to them.
+/// After how many failures a batch that is stuck goes back to the others.
 const ALONE: u32 = 8;
 
 /// Writes until it is written, and returns what was refused; `None` when the agent closes first, too many wait for a destination that
@@ -171,7 +171,7 @@ async fn write(
     worker: usize,
     environment: &Environment,
     progress: &Progress,
-) -> Option<Vec<RefusedAt>> {
+) -> Option<Vec<Refused>> {
     let conditions = &environment.conditions;
     let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
     let (mut holding, mut failures) = (false, 0_u32);
@@ -222,7 +222,7 @@ async fn write(
             "next_attempt_in" => for_people(pause));
         environment.closing.begun_within(pause).await;
         failures += 1;
-        if failures >= ALONE && destination.needs_others() {
+        if failures >= ALONE && destination.is_stuck() {
             return None;
         }
     }

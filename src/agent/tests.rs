@@ -21,7 +21,7 @@ use crate::{
     channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
     config::{self, Settings},
     observe::systemd::Notifier,
-    publisher::{Outcome, Publisher},
+    publisher::{Outcome, Publisher, Publishers},
     wire::MessageSet,
 };
 
@@ -204,7 +204,7 @@ impl Publisher for Scripted {
         "a script".to_owned()
     }
 
-    fn load(&mut self, set: MessageSet) {
+    fn load(&mut self, set: Arc<MessageSet>) {
         self.loaded = set.len();
     }
 
@@ -259,7 +259,7 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let parts = Parts {
             channel: parts_memory,
-            publishers: Arc::new(move || {
+            publishers: Publishers::new(move || {
                 Box::new(Scripted {
                     script: Arc::clone(&script),
                     attempts: Arc::clone(&attempts),

@@ -14,7 +14,7 @@ use crate::{
     config::{Channel, Embedded, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
-    publisher::{self, Outcome},
+    publisher::{self, Caution, Outcome},
 };
 
 /// Longer than every time-out below it, which say more about what went wrong.
@@ -125,13 +125,11 @@ fn warn(pressure: &Pressure, answers: &Answers) {
 }
 
 async fn try_publisher(settings: &Settings, answers: &Answers) -> bool {
-    let mut publisher = publisher::factory(settings, || KeptLog::at_once(Logger::root(Discard, o!())))();
+    let publishers = publisher::configured(settings, || KeptLog::at_once(Logger::root(Discard, o!())));
+    let mut publisher = publishers.make();
     let destination = publisher.destination();
-    if let Some(variable) = publisher::ignored_proxy(settings) {
-        answers.say(format_args!(
-            "warning: {variable} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy\n  \
-             to mend it: let this machine reach it directly, and put its host into no_proxy"
-        ));
+    if let Some(Caution { what, mend }) = &publishers.on_the_way {
+        answers.say(format_args!("warning: {what}\n  to mend it: {mend}"));
     }
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {

@@ -13,7 +13,7 @@ use crate::{
     descriptors,
     limits::THREADS,
     observe::{log, systemd::Notifier},
-    publisher,
+    publisher::{self, Caution},
 };
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
@@ -67,14 +67,14 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
     };
     info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
         "config" => file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
-    if let Some(variable) = publisher::ignored_proxy(settings) {
-        slog::warn!(logger, "{} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy", variable;
-            "mend" => "let this machine reach it directly, and put its host into no_proxy");
-    }
     let kept = output.clone();
+    let publishers = publisher::configured(settings, move || kept.kept());
+    if let Some(Caution { what, mend }) = &publishers.on_the_way {
+        slog::warn!(logger, "{}", what; "mend" => mend);
+    }
     let parts = Parts {
         channel,
-        publishers: publisher::factory(settings, move || kept.kept()),
+        publishers,
         notifier: Notifier::from_environment(&logger),
         log: logger,
         output: Some(output.clone()),

@@ -1,8 +1,8 @@
 //! Only the culprits are refused, with InfluxDB's own words.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
-use kadabra::publisher::{InfluxdbPublisher, Outcome, Publisher, RefusedAt};
+use kadabra::publisher::{InfluxdbPublisher, Outcome, Publisher, Refused};
 use serde_json::{Value, json};
 
 use super::{config, counter, message, publish, ready, refused, set_of, write_on};
@@ -65,7 +65,7 @@ async fn a_tag_called_time_is_refused_in_influxdbs_words() {
         message(&[], vec![counter("good", 1, json!({}))]),
     ]);
     let refused = refused(publish(&mut publisher, &set).await);
-    let [RefusedAt { message: 0, metric, reason }] = refused.as_slice() else { panic!("{refused:?}") };
+    let [Refused { message: 0, metric, reason }] = refused.as_slice() else { panic!("{refused:?}") };
     assert_eq!(metric.as_deref(), Some("bad"));
     assert!(reason.contains("invalid tag key: input tag \"time\" on measurement \"bad\" is invalid"), "{reason}");
     assert_eq!(influxd.points("kadabra").len(), 1);
@@ -118,7 +118,7 @@ async fn a_body_that_is_too_large_is_split_and_a_point_that_is_too_large_refused
     let mut messages: Vec<Vec<u8>> =
         (0..8000).map(|n| message(&[], vec![counter("c", n, json!({ "text": "y".repeat(200) }))])).collect();
     messages.insert(4000, message(&[], vec![counter("c", 9000, json!({ "a": text, "b": text }))]));
-    publisher.load(set_of(&messages));
+    publisher.load(Arc::new(set_of(&messages)));
     // A server that refuses a large body closes while we still send: each time it may take an answer, or be a retry.
     let outcome = loop {
         match write_on(&mut publisher).await {

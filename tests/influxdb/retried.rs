@@ -1,6 +1,9 @@
 //! Servers that do not answer are tried again, from where it stopped.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kadabra::{
     config::Influxdb,
@@ -16,7 +19,7 @@ async fn a_paused_server_is_retried_within_the_timeout_and_loses_nothing() {
     let mut publisher = InfluxdbPublisher::new(&Influxdb { timeout: Duration::from_millis(300), ..config(&influxd.url()) });
     assert_eq!(publisher.probe().await, all_written());
     influxd.pause();
-    publisher.load(many(2000));
+    publisher.load(Arc::new(many(2000)));
     for _ in 0..3 {
         let begin = Instant::now();
         let (after, why) = retried(write_on(&mut publisher).await);
@@ -34,7 +37,7 @@ async fn a_server_that_goes_away_and_comes_back_is_retried() {
     let (mut influxd, mut publisher) = ready();
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     influxd.stop();
-    publisher.load(many(1000));
+    publisher.load(Arc::new(many(1000)));
     let (_, why) = retried(write_on(&mut publisher).await);
     assert!(why.contains("cannot connect: ") && why.contains("refused") || why.contains("connection"), "{why}");
     let (_, why) = retried(write_on(&mut publisher).await);
@@ -51,7 +54,7 @@ async fn progress_survives_an_outage_in_the_middle_of_a_batch() {
     let server =
         StandIn::start(vec![written.clone(), Reply::Bytes(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec()), written]);
     let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
-    publisher.load(many(25_000));
+    publisher.load(Arc::new(many(25_000)));
     retried(write_on(&mut publisher).await);
     assert_eq!(write_on(&mut publisher).await, all_written());
     let sizes: Vec<usize> =

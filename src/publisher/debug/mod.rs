@@ -3,14 +3,15 @@
 mod json;
 mod text;
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slog::info;
 
-use super::{Outcome, Publisher, RefusedAt};
+use super::{Caution, Outcome, Publisher, Publishers, Refused};
 use crate::{
-    observe::log::{KeptLog, Refusal, Submitted, TEXT_BLOCKS, Withdrawn},
+    config::{Debug, DebugFormat, Log},
+    observe::log::{KeptLog, Refusal, Submitted, TEXT_BLOCKS, Withdrawn, is_for_people},
     panics, plural,
     wire::MessageSet,
 };
@@ -20,7 +21,7 @@ use crate::{
 const MAX_RECORD: usize = 40 << 10;
 
 /// How many bytes of messages a batch may have. The log has all of a batch or nothing of it, so it is all in memory as text.
-pub const MAX_BATCH: usize = 256 << 10;
+const MAX_BATCH: usize = 256 << 10;
 
 /// How long one attempt waits for the log to be read.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -34,6 +35,24 @@ pub enum Form {
     Json,
 }
 
+/// Publishers that show metrics in the log, each in a `log` of its own.
+pub(super) fn publishers(debug: &Debug, log: Log, kept: impl Fn() -> KeptLog + Send + Sync + 'static) -> Publishers {
+    let form = match debug.format {
+        DebugFormat::Auto if !is_for_people(log) => Form::Json,
+        DebugFormat::Json => Form::Json,
+        DebugFormat::Auto | DebugFormat::Text => Form::Text,
+    };
+    let receipt = Caution {
+        what: "metrics go to this log and are kept nowhere else".to_owned(),
+        mend: "set publisher.type = \"influxdb\" to keep them".to_owned(),
+    };
+    Publishers {
+        max_batch_bytes: MAX_BATCH,
+        receipt: Some(receipt),
+        ..Publishers::new(move || Box::new(DebugPublisher::new(kept(), form)))
+    }
+}
+
 /// Logs each batch at INFO, as one record or, beyond 40 KiB, as several.
 ///
 /// The log is the destination here, so a batch is done when its records are written; while nobody reads the log, or it cannot
@@ -44,7 +63,7 @@ pub struct DebugPublisher {
     records: Vec<ShownMessages>,
     /// The records, once they are logged.
     submitted: Option<Submitted>,
-    refused: Vec<RefusedAt>,
+    refused: Vec<Refused>,
 }
 
 /// What is one record.
@@ -112,7 +131,7 @@ impl Publisher for DebugPublisher {
         "debug: the log".to_owned()
     }
 
-    fn load(&mut self, set: MessageSet) {
+    fn load(&mut self, set: Arc<MessageSet>) {
         self.forget();
         for (index, message) in set.messages().enumerate().filter(|(_, message)| !message.points().is_empty()) {
             let form = self.form;
@@ -122,7 +141,7 @@ impl Publisher for DebugPublisher {
             });
             match shown {
                 Ok(shown) => self.show(&shown),
-                Err(reason) => self.refused.push(RefusedAt { message: index, metric: None, reason }),
+                Err(reason) => self.refused.push(Refused { message: index, metric: None, reason }),
             }
         }
     }
@@ -163,7 +182,7 @@ fn hold(Refusal { what, mend }: Refusal) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use serde_json::{Value, json};
     use slog::{Drain, KV, Level, Logger, OwnedKVList, Record};
@@ -199,7 +218,7 @@ mod tests {
     async fn logged(form: Form, set: &MessageSet) -> Vec<(Level, String, String)> {
         let records = Records::default();
         let mut publisher = DebugPublisher::new(KeptLog::at_once(Logger::root(records.clone().fuse(), slog::o!())), form);
-        publisher.load(set.clone());
+        publisher.load(Arc::new(set.clone()));
         assert_eq!(publisher.write().await, Outcome::Written { refused: Vec::new() });
         let records = records.0.lock().unwrap();
         records.clone()

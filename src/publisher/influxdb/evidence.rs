@@ -16,7 +16,7 @@ const LONGEST_SAMPLE: usize = 4 << 10;
 
 /// What was taken.
 #[derive(Clone, Debug, Default)]
-pub(in crate::publisher) struct Evidence(Arc<Mutex<Taken>>);
+pub(super) struct Evidence(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {

@@ -142,7 +142,7 @@ impl Work {
     }
 
     /// Whether it takes other lines than these to find out what is wrong with them.
-    pub(super) fn needs_others(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         self.suspects.is_stuck()
     }
 

@@ -11,7 +11,7 @@ use super::{escape, isolate::MAX_LINES};
 use crate::{
     failpoint::fail_point,
     panics,
-    publisher::RefusedAt,
+    publisher::Refused,
     quote::cut_name,
     wire::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
 };
@@ -51,7 +51,7 @@ struct Line {
 pub(super) struct Lines {
     body: Bytes,
     lines: Vec<Line>,
-    refused: Vec<(Place, RefusedAt)>,
+    refused: Vec<(Place, Refused)>,
 }
 
 impl Lines {
@@ -71,17 +71,17 @@ impl Lines {
     }
 
     /// What could not become a line, or not all of it, in the order of the set. Given once.
-    pub(super) fn take_refused(&mut self) -> Vec<(Place, RefusedAt)> {
+    pub(super) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
         std::mem::take(&mut self.refused)
     }
 
     /// The refusal of a line that the server did not take.
-    pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, RefusedAt)> {
+    pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
         let place = self.lines.get(line)?.place;
         // What that panics over loses its name, not its refusal.
         let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
         let metric = Some(cut_name(&metric));
-        Some((place, RefusedAt { message: place.message, metric, reason: reason.to_owned() }))
+        Some((place, Refused { message: place.message, metric, reason: reason.to_owned() }))
     }
 
     fn bytes(&self, range: &Range<usize>) -> Range<usize> {
@@ -173,7 +173,7 @@ impl Encoder {
             let look_closer = match tags {
                 Ok(look_closer) => look_closer,
                 Err(reason) => {
-                    let refused = RefusedAt { message: index, metric: None, reason };
+                    let refused = Refused { message: index, metric: None, reason };
                     lines.refused.push((Place { message: index, point: 0 }, refused));
                     continue;
                 }
@@ -218,7 +218,7 @@ impl Encoder {
             && may_be_told(&lines.refused, place.message)
         {
             let metric = Some(cut_name(set.text(point.name)));
-            lines.refused.push((place, RefusedAt { message: place.message, metric, reason }));
+            lines.refused.push((place, Refused { message: place.message, metric, reason }));
         }
     }
 
@@ -346,7 +346,7 @@ impl Encoder {
 }
 
 /// Whether one more point of a message that is no line is told of. Told of all, a large message would take many times its bytes.
-fn may_be_told(told: &[(Place, RefusedAt)], message: usize) -> bool {
+fn may_be_told(told: &[(Place, Refused)], message: usize) -> bool {
     told.iter().rev().take_while(|(place, _)| place.message == message).take(MOST_REFUSALS + 1).count() <= MOST_REFUSALS
 }
 

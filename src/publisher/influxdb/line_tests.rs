@@ -122,7 +122,7 @@ fn ranges_of_lines_are_slices_of_the_body() {
     }
     let (place, refusal) = lines.refusal(2, "because").unwrap();
     assert_eq!(place, Place { message: 2, point: 0 });
-    assert_eq!(refusal, RefusedAt { message: 2, metric: Some("c".to_owned()), reason: "because".to_owned() });
+    assert_eq!(refusal, Refused { message: 2, metric: Some("c".to_owned()), reason: "because".to_owned() });
 }
 
 #[test]

@@ -14,25 +14,39 @@ mod suspects;
 mod transport;
 mod verdict;
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use url::form_urlencoded::byte_serialize;
 
-pub(super) use self::evidence::Evidence;
 use self::{
+    evidence::Evidence,
     isolate::{Next, RefusedLine, Work},
     line::{Encoder, Lines, Place},
     suspects::Failure,
     transport::{How, NoAnswer, Transport},
     verdict::{Cause, Fault, Verdict, verdict},
 };
-use super::{Outcome, Publisher, RefusedAt};
-use crate::{config::Influxdb, wire::MessageSet};
+use super::{Caution, Outcome, Publisher, Publishers, Refused};
+use crate::{config::Influxdb, connect, wire::MessageSet};
 
 /// A blank line writes nothing, and is answered as a real write would be.
 const BLANK: &[u8] = b"\n";
+
+/// Publishers to one InfluxDB, which share what they have seen it take.
+pub(super) fn publishers(config: &Influxdb) -> Publishers {
+    let (evidence, to) = (Evidence::default(), config.clone());
+    let ignored =
+        connect::ignored_proxy(&config.url, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
+    let on_the_way = ignored.map(|variable| Caution {
+        what: format!(
+            "{variable} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy"
+        ),
+        mend: "let this machine reach it directly, and put its host into no_proxy".to_owned(),
+    });
+    Publishers { on_the_way, ..Publishers::new(move || Box::new(InfluxdbPublisher::new(&to).sharing(&evidence))) }
+}
 
 /// Publishes to InfluxDB 1.x, with one connection that is kept.
 pub struct InfluxdbPublisher {
@@ -42,14 +56,14 @@ pub struct InfluxdbPublisher {
     transport: Transport,
     encoder: Encoder,
     /// What is not encoded yet: the set, and the point that the next window begins with.
-    rest: Option<(MessageSet, Place)>,
+    rest: Option<(Arc<MessageSet>, Place)>,
     /// The window that is being written.
     lines: Lines,
     work: Work,
     /// What all publishers to this destination have written lately.
     evidence: Evidence,
     /// What was refused of the windows before.
-    refused: Vec<RefusedAt>,
+    refused: Vec<Refused>,
     /// Whether the last request's connection broke, which is also how a server refuses what is too large.
     ask_first: bool,
     /// Whether the database was created just now, so that it is not tried for ever.
@@ -77,7 +91,7 @@ impl InfluxdbPublisher {
 
     /// With what others have written to the same destination, and they with what this one has.
     #[must_use]
-    pub(super) fn sharing(self, evidence: &Evidence) -> Self {
+    fn sharing(self, evidence: &Evidence) -> Self {
         Self { evidence: evidence.clone(), ..self }
     }
 
@@ -250,9 +264,9 @@ impl Publisher for InfluxdbPublisher {
         ["influxdb ", &self.config.url, " database ", &self.config.database].concat()
     }
 
-    fn load(&mut self, set: MessageSet) {
+    fn load(&mut self, batch: Arc<MessageSet>) {
         self.refused.clear();
-        self.rest = Some((set, Place::default()));
+        self.rest = Some((batch, Place::default()));
         self.encode();
     }
 
@@ -285,8 +299,8 @@ impl Publisher for InfluxdbPublisher {
         self.blank().await.err().unwrap_or(Outcome::Written { refused: Vec::new() })
     }
 
-    fn needs_others(&self) -> bool {
-        self.work.needs_others()
+    fn is_stuck(&self) -> bool {
+        self.work.is_stuck()
     }
 
     fn shrink(&mut self) {

@@ -65,7 +65,7 @@ impl Publisher for Watched {
         self.inner.destination()
     }
 
-    fn load(&mut self, set: MessageSet) {
+    fn load(&mut self, set: Arc<MessageSet>) {
         let successes = self.attempts.lock().unwrap().iter().filter(|attempt| attempt.worked).count();
         self.loaded.lock().unwrap().push((set.len(), successes));
         self.inner.load(set);
@@ -219,7 +219,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         let logger = slog::Logger::root(log.clone(), slog::o!());
         let parts = Parts {
             channel: Arc::clone(&memory) as Arc<dyn Channel>,
-            publishers: Arc::new(move || {
+            publishers: Publishers::new(move || {
                 let worker = made.fetch_add(1, Ordering::SeqCst);
                 Box::new(Watched {
                     inner: InfluxdbPublisher::new(&to),
