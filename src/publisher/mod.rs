@@ -2,7 +2,10 @@
 
 mod contract;
 mod debug;
+mod http;
 mod influxdb;
+mod isolate;
+mod line;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use influxdb::fuzzing::{answer as fuzz_answer, line as fuzz_line};

@@ -7,14 +7,17 @@ use std::{
 
 use super::{
     InfluxdbPublisher, Outcome,
-    evidence::Evidence,
-    isolate::Next,
-    line::{Encoder, Lines, Place},
-    reader::{self, Read},
-    verdict::{self, Answer, Cause, MAX_RETRY_AFTER, Verdict},
+    answers::{self, Answer, Cause, MAX_RETRY_AFTER, Verdict},
 };
 use crate::{
     config::{Influxdb, Secret},
+    publisher::{
+        isolate::{Evidence, Next},
+        line::{
+            Encoder, Lines, Place,
+            reader::{self, Read},
+        },
+    },
     wire::{
         MessageSet,
         build::{Contents, Metric, Value},
@@ -205,12 +208,12 @@ pub(crate) fn answer(bytes: &[u8]) {
     let answer = Answer { status, retry_after, body: next(), location: None };
     let hide = |text: String| text.replace(SECRET, "***");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let verdict = verdict::verdict(&answer, SENT, now, hide);
-    assert_eq!(verdict, verdict::verdict(&answer, SENT, now, hide));
+    let verdict = answers::verdict(&answer, SENT, now, hide);
+    assert_eq!(verdict, answers::verdict(&answer, SENT, now, hide));
 
-    let executed = verdict::is_executed(&answer);
+    let executed = answers::is_executed(&answer);
     assert!(!executed || (status == 200 && answer.body.contains("results")));
-    printable(&verdict::words(&answer, hide));
+    printable(&answers::words(&answer, hide));
     allowed(&answer, &verdict);
     settles(&verdict);
 }

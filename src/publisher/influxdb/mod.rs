@@ -1,18 +1,9 @@
-//! Writes to InfluxDB 1.x by line protocol. [`mod@verdict`] says what an answer means, [`isolate`] what to send next.
+//! Writes to InfluxDB 1.x by line protocol. [`answers`] says what an answer means, [`isolate`](super::isolate) what to send next.
 
-mod escape;
-mod evidence;
+mod answers;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
-mod hold;
-mod interim;
-mod isolate;
-mod line;
-#[cfg(any(test, feature = "fuzzing"))]
-mod reader;
-mod suspects;
-mod transport;
-mod verdict;
+mod remedies;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -20,15 +11,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use url::form_urlencoded::byte_serialize;
 
-use self::{
-    evidence::Evidence,
-    isolate::{Next, RefusedLine, Work},
+pub(super) use self::answers::Answer;
+use self::answers::{Cause, Fault, Verdict, verdict};
+use super::{
+    Caution, Outcome, Publisher, Publishers, Refused,
+    http::{How, NoAnswer, Transport},
+    isolate::{Evidence, Failure, Next, RefusedLine, Work},
     line::{Encoder, Lines, Place},
-    suspects::Failure,
-    transport::{How, NoAnswer, Transport},
-    verdict::{Cause, Fault, Verdict, verdict},
 };
-use super::{Caution, Outcome, Publisher, Publishers, Refused};
 use crate::{config::Influxdb, connect, wire::MessageSet};
 
 /// A blank line writes nothing, and is answered as a real write would be.
@@ -183,7 +173,7 @@ impl InfluxdbPublisher {
 
     /// A request of that many bytes was not answered as one that was written.
     fn failure(&self, verdict: Verdict, size: usize) -> Failure {
-        let hold = |cause, words| hold::hold(&self.config, cause, words);
+        let hold = |cause, words| remedies::hold(&self.config, cause, words);
         let (words, outcome, condemns) = match verdict {
             Verdict::Retry { after, words, fault } => {
                 let outcome = self.retry(after, &words);
@@ -215,22 +205,22 @@ impl InfluxdbPublisher {
     /// Creates the database that InfluxDB says there is not, in these `words`.
     async fn create_database(&mut self, words: &str) -> Result<(), Outcome> {
         if self.created {
-            return Err(hold::not_created(&self.config, words));
+            return Err(remedies::not_created(&self.config, words));
         }
-        let statement = ["CREATE DATABASE ", &hold::quoted(&self.config.database)].concat();
+        let statement = ["CREATE DATABASE ", &remedies::quoted(&self.config.database)].concat();
         let path = ["/query?q=", &encoded(&statement)].concat();
         let answer = match self.transport.post(&path, Bytes::new(), false).await {
             Ok(answer) => answer,
             Err(error) => return Err(self.retry(None, &error.why)),
         };
-        let words = verdict::words(&answer, |text| self.transport.hide_secrets(text));
+        let words = answers::words(&answer, |text| self.transport.hide_secrets(text));
         match answer.status {
-            _ if verdict::is_executed(&answer) => {
+            _ if answers::is_executed(&answer) => {
                 self.created = true;
                 Ok(())
             }
             429 | 500..=599 => Err(self.retry(None, &words)),
-            _ => Err(hold::not_created(&self.config, &words)),
+            _ => Err(remedies::not_created(&self.config, &words)),
         }
     }
 

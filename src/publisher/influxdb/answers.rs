@@ -11,14 +11,14 @@ pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// An answer as far as it matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(in crate::publisher) struct Answer {
+    pub(in crate::publisher) status: u16,
     /// The `Retry-After` header, as it was sent.
-    pub(super) retry_after: Option<String>,
+    pub(in crate::publisher) retry_after: Option<String>,
     /// The `Location` header, as it was sent.
-    pub(super) location: Option<String>,
+    pub(in crate::publisher) location: Option<String>,
     /// The body, or its beginning.
-    pub(super) body: String,
+    pub(in crate::publisher) body: String,
 }
 
 /// What to do next.

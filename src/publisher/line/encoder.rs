@@ -7,11 +7,11 @@ use std::{collections::BTreeSet, ops::Range};
 
 use bytes::Bytes;
 
-use super::{escape, isolate::MAX_LINES};
+use super::escape;
 use crate::{
     failpoint::fail_point,
     panics,
-    publisher::Refused,
+    publisher::{Refused, isolate::MAX_LINES},
     quote::cut_name,
     wire::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
 };
@@ -32,11 +32,11 @@ const LARGEST_KEPT: usize = 2 * WINDOW;
 
 /// Which point a line is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(in crate::publisher) struct Place {
     /// The message's index in the set.
-    pub(super) message: usize,
+    pub(in crate::publisher) message: usize,
     /// The point's index in the message.
-    pub(super) point: usize,
+    pub(in crate::publisher) point: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ struct Line {
 
 /// The lines of a window, and what could not become one.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(in crate::publisher) struct Lines {
     body: Bytes,
     lines: Vec<Line>,
     refused: Vec<(Place, Refused)>,
@@ -56,27 +56,27 @@ pub(super) struct Lines {
 
 impl Lines {
     /// How many lines there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::publisher) fn len(&self) -> usize {
         self.lines.len()
     }
 
     /// How many bytes a range of lines has.
-    pub(super) fn size(&self, range: &Range<usize>) -> usize {
+    pub(in crate::publisher) fn size(&self, range: &Range<usize>) -> usize {
         self.bytes(range).len()
     }
 
     /// The text of a range of lines, which is part of the body and not a copy.
-    pub(super) fn slice(&self, range: &Range<usize>) -> Bytes {
+    pub(in crate::publisher) fn slice(&self, range: &Range<usize>) -> Bytes {
         self.body.slice(self.bytes(range))
     }
 
     /// What could not become a line, or not all of it, in the order of the set. Given once.
-    pub(super) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
+    pub(in crate::publisher) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
         std::mem::take(&mut self.refused)
     }
 
     /// The refusal of a line that the server did not take.
-    pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
+    pub(in crate::publisher) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
         let place = self.lines.get(line)?.place;
         // What that panics over loses its name, not its refusal.
         let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
@@ -102,7 +102,7 @@ impl Lines {
 
 /// Encodes; keep one for its buffers.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub(in crate::publisher) struct Encoder {
     /// `,key=value` for each tag of the message at hand.
     tags: Vec<u8>,
     /// Whether the tags alone are longer than [`MAX_KEY`]; then not all of them are in `tags`.
@@ -159,13 +159,13 @@ fn offset(digest: u32, point: usize) -> i64 {
 
 impl Encoder {
     /// With `unique_timestamps` points of one series and one microsecond are kept apart.
-    pub(super) fn new(unique_timestamps: bool) -> Self {
+    pub(in crate::publisher) fn new(unique_timestamps: bool) -> Self {
         Self { unique_timestamps, ..Self::default() }
     }
 
     /// Encodes the points of a set from `from` on into `lines`, in its order, and forgets what was there. Returns the
     /// point that the next window begins with, if not all are encoded.
-    pub(super) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
+    pub(in crate::publisher) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
         let mut body = lines.recycle();
         let mut next = None;
         'window: for (index, message) in set.messages().enumerate().skip(from.message) {
@@ -375,5 +375,5 @@ const UNREADABLE_KEY: &str = "InfluxDB 1.x cannot read a key with a backslash be
                               its end: ";
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
+#[path = "encoder_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::verdict::Cause;
+use super::answers::Cause;
 use crate::{config::Influxdb, publisher::Outcome};
 
 /// What is wrong, in InfluxDB's `words`, and what to do about it.

@@ -13,13 +13,13 @@ const PROOFS: u32 = 8;
 
 /// That a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(in crate::publisher) struct Failure {
     /// What happened: the reason, where a line is to blame.
-    pub(super) words: String,
+    pub(in crate::publisher) words: String,
     /// What is to be done meanwhile.
-    pub(super) outcome: Outcome,
+    pub(in crate::publisher) outcome: Outcome,
     /// Whether it can be a line's fault: never where an operator has to mend the server.
-    pub(super) condemns: bool,
+    pub(in crate::publisher) condemns: bool,
 }
 
 #[derive(Debug)]

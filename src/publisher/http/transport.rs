@@ -24,7 +24,8 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::{interim::Final, verdict::Answer};
+use super::interim::Final;
+use crate::publisher::influxdb::Answer;
 use crate::{
     config::{Influxdb, Secret},
     connect::{self, Security, Server, Service},
@@ -47,14 +48,14 @@ const CHUNK: usize = 64 << 10;
 
 /// No answer: a sentence, and what it says about the next attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoAnswer {
-    pub(super) why: String,
-    pub(super) how: How,
+pub(in crate::publisher) struct NoAnswer {
+    pub(in crate::publisher) why: String,
+    pub(in crate::publisher) how: How,
 }
 
 /// In which way there was no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(in crate::publisher) enum How {
     /// There was no connection.
     Unreachable,
     /// The connection broke while it was used. A server that refuses a large body does that, too.
@@ -64,7 +65,7 @@ pub(super) enum How {
 }
 
 /// A server, spoken to with one connection that is kept.
-pub(super) struct Transport {
+pub(in crate::publisher) struct Transport {
     server: Server,
     /// The URL as the HTTP client is told it: with http, since the connection is encrypted beneath it, and with a port.
     url: String,
@@ -81,7 +82,7 @@ pub(super) struct Transport {
 
 impl Transport {
     /// Connects with the first request.
-    pub(super) fn new(config: &Influxdb) -> Self {
+    pub(in crate::publisher) fn new(config: &Influxdb) -> Self {
         let (server, url) = server(&config.url);
         let asked = Arc::new(AtomicBool::new(false));
         let client = client(config.timeout, &server, &asked);
@@ -100,7 +101,7 @@ impl Transport {
 
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
     /// that it would read it, so that its answer is not lost when it does not.
-    pub(super) async fn post(&mut self, path: &str, body: Bytes, ask_first: bool) -> Result<Answer, NoAnswer> {
+    pub(in crate::publisher) async fn post(&mut self, path: &str, body: Bytes, ask_first: bool) -> Result<Answer, NoAnswer> {
         self.log_in();
         let mut request = self.client.post([self.url.as_str(), path].concat()).content_type("text/plain; charset=utf-8");
         if let Some((_, authorization)) = &self.login {
@@ -138,7 +139,7 @@ impl Transport {
     }
 
     /// Takes the password out of a text: a server may send back what it was sent.
-    pub(super) fn hide_secrets(&self, mut text: String) -> String {
+    pub(in crate::publisher) fn hide_secrets(&self, mut text: String) -> String {
         let Some((password, authorization)) = &self.login else { return text };
         for secret in [authorization.trim_start_matches("Basic "), password.as_str()] {
             if !secret.is_empty() && text.contains(secret) {

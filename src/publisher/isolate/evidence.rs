@@ -16,7 +16,7 @@ const LONGEST_SAMPLE: usize = 4 << 10;
 
 /// What was taken.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Evidence(Arc<Mutex<Taken>>);
+pub(in crate::publisher) struct Evidence(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -28,7 +28,7 @@ struct Taken {
 
 impl Evidence {
     /// That many points were taken, `line` among them.
-    pub(super) fn taken(&self, points: usize, line: &[u8]) {
+    pub(in crate::publisher) fn taken(&self, points: usize, line: &[u8]) {
         let mut taken = self.lock();
         taken.points = taken.points.saturating_add(points).min(MEMORY);
         if line.len() <= LONGEST_SAMPLE {
@@ -37,17 +37,17 @@ impl Evidence {
     }
 
     /// A line that was taken, if there is one.
-    pub(super) fn sample(&self) -> Option<Bytes> {
+    pub(in crate::publisher) fn sample(&self) -> Option<Bytes> {
         self.lock().sample.clone()
     }
 
     /// The sample is refused for a reason of its own.
-    pub(super) fn forget_sample(&self) {
+    pub(in crate::publisher) fn forget_sample(&self) {
         self.lock().sample = None;
     }
 
     /// Whether one more point may be set aside, which is counted then.
-    pub(super) fn spend(&self) -> bool {
+    pub(in crate::publisher) fn spend(&self) -> bool {
         let mut taken = self.lock();
         let left = taken.points.checked_sub(SHARE - 1);
         taken.points = left.unwrap_or(taken.points);

@@ -7,15 +7,15 @@ type Tags = Vec<(String, String)>;
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Read {
-    pub(super) measurement: String,
-    pub(super) tags: Tags,
-    pub(super) fields: Vec<(String, Value)>,
-    pub(super) time: i64,
+pub(in crate::publisher) struct Read {
+    pub(in crate::publisher) measurement: String,
+    pub(in crate::publisher) tags: Tags,
+    pub(in crate::publisher) fields: Vec<(String, Value)>,
+    pub(in crate::publisher) time: i64,
 }
 
 /// Every point of a body.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Read>, String> {
+pub(in crate::publisher) fn read(body: &[u8]) -> Result<Vec<Read>, String> {
     let mut points = Vec::new();
     let mut at = 0;
     while at < body.len() {
