@@ -4,15 +4,14 @@
 //! writer answers the first only, and gives it the [`Others`]. They are answered when the first's answer is dropped, which
 //! happens on the thread where all of them wait: there waking costs nothing. It is dropped when the first takes it, when the
 //! first has been given up, and when the first is given up later; a future that is kept but never polled again keeps the
-//! others waiting, see [`crate::listener::Backend::push`].
+//! others waiting, see [`super::Store::push`].
 
 use std::thread::ThreadId;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::shelf::Region;
-use crate::listener::PushError;
+use super::{errors::PushError, shelf::Region};
 
 /// Messages to be stored.
 #[derive(Debug)]

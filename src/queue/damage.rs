@@ -14,7 +14,7 @@ use std::sync::{
 
 use super::{
     Shared,
-    errors::{Trouble, is_damage, words},
+    errors::{PushError, StoreError, is_damage, words},
     spans::Part,
     writer::Job,
 };
@@ -23,23 +23,12 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Damage {
     /// What failed first that could not be stepped over.
-    broken: OnceLock<Trouble>,
+    broken: OnceLock<StoreError>,
     /// Messages that were set aside since their chunk is damaged, and those of them that are not counted yet.
     set_aside: AtomicU64,
     uncounted: AtomicU64,
     /// Messages that are done, and could not be written down as such.
     unwritten: AtomicU64,
-}
-
-/// As [`super::Store::damage`] tells it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KnownDamage {
-    /// Messages that were set aside since their chunk is damaged.
-    pub(crate) set_aside: u64,
-    /// Messages that are done, and could not be written down as such: they will be published again.
-    pub(crate) unwritten: u64,
-    /// Why pushes are refused, and what to do about it.
-    pub(crate) broken: Option<(String, String)>,
 }
 
 impl Damage {
@@ -57,41 +46,39 @@ impl Damage {
         self.unwritten.fetch_add(messages, Ordering::Relaxed);
     }
 
-    pub(super) fn known(&self) -> KnownDamage {
-        KnownDamage {
-            set_aside: self.set_aside.load(Ordering::Relaxed),
-            unwritten: self.unwritten.load(Ordering::Relaxed),
-            broken: self.broken.get().cloned().map(|Trouble { what, mend, .. }| (what, mend)),
-        }
+    /// Messages that were set aside, and those that are done and could not be written down as such.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.set_aside.load(Ordering::Relaxed), self.unwritten.load(Ordering::Relaxed))
     }
 }
 
 impl Shared {
     /// Why nothing more may be queued.
-    pub(super) fn refusing(&self) -> Option<Trouble> {
-        self.damage.broken.get().cloned().or_else(|| self.keeper.failed())
+    pub(super) fn refusing(&self) -> Option<PushError> {
+        let broken = self.broken().map(PushError::Failed);
+        broken.or_else(|| self.keeper.failed().map(PushError::Unsynced))
     }
 
     /// Why pushes are refused since the file is damaged.
-    pub(super) fn broken(&self) -> Option<Trouble> {
+    pub(super) fn broken(&self) -> Option<StoreError> {
         self.damage.broken.get().cloned()
     }
 
     /// What SQLite said, as a sentence. When that shows damage, pushes are refused from here on.
-    pub(super) fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
+    pub(super) fn error(&self, doing: &str, why: &rusqlite::Error) -> StoreError {
         if !is_damage(why) {
-            return Trouble::sqlite(doing, &self.path, why);
+            return StoreError::sqlite(doing, &self.path, why);
         }
         self.breaks(doing, &words(why))
     }
 
     /// The file shows damage that cannot be fenced off: pushes are refused from here on.
-    pub(super) fn breaks(&self, doing: &str, words: &str) -> Trouble {
-        let trouble = Trouble::damage(doing, &self.path, words);
-        if self.damage.broken.set(trouble.clone()).is_ok() {
+    pub(super) fn breaks(&self, doing: &str, words: &str) -> StoreError {
+        let error = StoreError::damage(doing, &self.path, words);
+        if self.damage.broken.set(error.clone()).is_ok() {
             self.shelf().keep_all();
         }
-        trouble
+        error
     }
 
     /// Parts of chunks are not as they were written: they are set aside, and what is behind them goes on.

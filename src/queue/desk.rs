@@ -104,7 +104,7 @@ mod tests {
     use futures_util::poll;
     use rusqlite::Connection;
 
-    use crate::{listener::End, queue::Store};
+    use crate::queue::{Region, Store};
 
     fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -127,7 +127,8 @@ mod tests {
         let store = Store::open_in(folder.path());
         run(async {
             until_the_thread_sleeps(&store).await;
-            let (mut first, mut second) = (pin!(store.add(End::Newest, message())), pin!(store.add(End::Newest, message())));
+            let (mut first, mut second) =
+                (pin!(store.push(Region::Newest, message())), pin!(store.push(Region::Newest, message())));
             assert!(poll!(first.as_mut()).is_pending() && poll!(second.as_mut()).is_pending());
             assert!(matches!(poll!(first.as_mut()), Poll::Ready(Ok(1))));
             assert!(matches!(poll!(second.as_mut()), Poll::Ready(Ok(2))));
@@ -141,9 +142,9 @@ mod tests {
         let store = Store::open_in(folder.path());
         run(async {
             until_the_thread_sleeps(&store).await;
-            let mut second = pin!(store.add(End::Newest, message()));
+            let mut second = pin!(store.push(Region::Newest, message()));
             {
-                let mut first = pin!(store.add(End::Newest, message()));
+                let mut first = pin!(store.push(Region::Newest, message()));
                 assert!(poll!(first.as_mut()).is_pending() && poll!(second.as_mut()).is_pending());
             }
             assert_eq!(second.await, Ok(2));
@@ -158,7 +159,7 @@ mod tests {
         run(async {
             until_the_thread_sleeps(&store).await;
             other.execute_batch("BEGIN IMMEDIATE").unwrap();
-            let mut push = pin!(store.add(End::Newest, message()));
+            let mut push = pin!(store.push(Region::Newest, message()));
             assert!(poll!(push.as_mut()).is_pending() && poll!(push.as_mut()).is_pending());
             // Had the commit waited on this thread, nobody would have come to this.
             other.execute_batch("ROLLBACK").unwrap();
@@ -172,7 +173,7 @@ mod tests {
         let store = Store::open_in(folder.path());
         run(async {
             until_the_thread_sleeps(&store).await;
-            let mut push = pin!(store.add(End::Newest, vec![Bytes::from(vec![b'm'; super::LITTLE + 1])]));
+            let mut push = pin!(store.push(Region::Newest, vec![Bytes::from(vec![b'm'; super::LITTLE + 1])]));
             assert!(poll!(push.as_mut()).is_pending() && poll!(push.as_mut()).is_pending());
             assert_eq!(push.await, Ok(1));
         });

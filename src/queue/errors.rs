@@ -1,162 +1,204 @@
-//! What SQLite and the file system say, as a sentence for the person who must act, with what to do.
+//! Why something could not be done: typed reasons with their facts. How an operator mends each is said by whoever knows the
+//! configuration.
 
-use std::{fs, io, path::Path};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Error, ErrorCode};
 
 use super::file::{beside, private};
-use crate::{
-    channel::{
-        ChannelError,
-        embedded::{Cause, PushError},
-    },
-    limits,
-    quote::quote,
-};
+use crate::{limits, quote::quote};
 
 /// What a file must be able to grow by, or its disk counts as full: SQLite wants half as much beside it to open it.
 const ROOM: usize = 64 << 10;
 
-/// A sentence: what cannot be done on which file and why, and what to do about it.
+/// Why messages were not queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) what: String,
-    pub(super) mend: String,
-    disk: Disk,
-    /// By which a push that is refused for it is counted.
-    cause: Cause,
-}
-
-/// Whether the disk is to blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Disk {
+pub(crate) enum PushError {
+    /// The file has as many bytes as it may.
     Full,
-    /// It may be full: SQLite has one word for that and for other things.
-    Unclear,
-    NotToBlame,
+    /// A message has more bytes than `limit`.
+    TooLarge { limit: usize },
+    /// What was queued before cannot be synced or moved out of the log, so that it is not safe.
+    Unsynced(StoreError),
+    /// This failed.
+    Failed(StoreError),
 }
 
-impl Trouble {
-    pub(super) fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: mend.into(), disk: Disk::NotToBlame, cause: Cause::Unwritable }
+impl From<StoreError> for PushError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
     }
+}
 
-    /// The same, by this cause.
-    pub(super) fn by(self, cause: Cause) -> Self {
-        Self { cause, ..self }
-    }
+/// What is wrong with which file. Its `Display` says that in words, as a sentence without an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreError {
+    pub(crate) path: PathBuf,
+    pub(crate) problem: Problem,
+}
 
-    /// The same, by this cause unless a better one is known.
-    pub(super) fn or_by(self, cause: Cause) -> Self {
-        if self.cause == Cause::Unwritable { self.by(cause) } else { self }
+/// See [`StoreError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// SQLite or the system did not do this. `doing` is what stands before the file's path: "queue messages in".
+    Failed { doing: String, words: String, failure: Failure },
+    /// The file is damaged, and nothing more is queued in it.
+    Damaged { found: String },
+    /// The file is so damaged that it cannot be opened.
+    Unreadable { found: String },
+    /// There is something else than a queue.
+    NoQueue(Instead),
+    /// A newer Kadabra wrote it; `knows` is the newest version that this one can read.
+    Newer { version: i64, knows: i64 },
+    /// Another process has it.
+    InUse,
+    /// Its file system has no shared memory for SQLite's log.
+    NoSharedMemory,
+    /// It has lost its name while it is open.
+    Gone,
+    /// It was never opened.
+    NotOpen,
+    /// A fault in the agent has taken along what was asked.
+    Interrupted,
+    /// A fault in the agent keeps it from being synced.
+    NeverSynced,
+    /// A range of messages has more than this many bytes.
+    LargeRange { limit: usize },
+}
+
+/// What there is instead of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instead {
+    Folder,
+    Socket,
+    NoPlainFile,
+    OtherContent,
+    OtherDatabase,
+}
+
+/// Why SQLite or the system did not do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The disk, or a user's share of it.
+    DiskFull,
+    /// The limit on the size of a file.
+    FileSizeLimit,
+    /// The disk failed, or is full: SQLite has one word for both.
+    Disk,
+    /// SQLite cannot open it: the disk may be full, or a right be missing.
+    CannotOpen,
+    /// A right is missing, or the disk is mounted read-only.
+    NotPermitted,
+    /// Another program has it locked.
+    Locked,
+    /// There can be no further thread.
+    Threads,
+    /// Such a file cannot be there.
+    Path,
+    Other,
+}
+
+impl StoreError {
+    pub(super) fn new(path: &Path, problem: Problem) -> Self {
+        Self { path: path.to_owned(), problem }
     }
 
     /// What SQLite said. `doing` is a verb with its object: "queue messages".
     pub(super) fn sqlite(doing: &str, path: &Path, error: &Error) -> Self {
-        let shown = path.display();
-        let what = format!("cannot {doing} in {shown}: {}", quote(&words(error)));
-        // SQLite has no word for the limit on the size of a file.
-        let limited = match error.sqlite_error_code() {
-            Some(ErrorCode::TooBig) => true,
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
-                limits::keeps_small([path, &beside(path, "-wal"), &beside(path, "-shm")], ROOM as u64)
-            }
-            _ => false,
-        };
-        let mend = match error.sqlite_error_code() {
-            _ if limited => limits::file_size(),
-            Some(ErrorCode::DiskFull) => make_room(path),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                format!("end the program that has {shown} open besides the agent, such as an sqlite3 in a transaction")
-            }
-            _ if is_damage(error) => damaged(path),
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                format!("let the agent's user write to {shown} and to its folder, on a disk that is not mounted read-only")
-            }
-            Some(ErrorCode::SystemIoFailure) => {
-                format!("see whether the disk that {shown} is on is full or failing; the system's log (dmesg) says more")
-            }
-            _ => "see what the words say; a restart of the agent reads the file anew".to_owned(),
-        };
-        let disk = match error.sqlite_error_code() {
-            _ if limited => Disk::Full,
-            Some(ErrorCode::DiskFull) => Disk::Full,
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Disk::Unclear,
-            _ => Disk::NotToBlame,
-        };
-        let cause = match disk {
-            _ if is_damage(error) => Cause::Damaged,
-            _ if limited => Cause::FileSizeLimit,
-            Disk::Full => Cause::DiskFull,
-            Disk::Unclear | Disk::NotToBlame => Cause::Unwritable,
-        };
-        Self { what, mend, disk, cause }
-    }
-
-    /// What showed that the file is damaged where it cannot be stepped over. `doing` is as in [`Trouble::sqlite`].
-    pub(super) fn damage(doing: &str, path: &Path, words: &str) -> Self {
-        let shown = path.display();
-        let what = format!("{shown} is damaged, so nothing more is queued in it: cannot {doing}: {}", quote(words));
-        Self { what, mend: damaged(path), disk: Disk::NotToBlame, cause: Cause::Damaged }
-    }
-
-    /// What the file system said.
-    pub(super) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
-        let shown = path.display();
-        let full = is_full(error);
-        let mend = match error.kind() {
-            io::ErrorKind::FileTooLarge => limits::file_size(),
-            // No further thread.
-            io::ErrorKind::WouldBlock => limits::THREADS.to_owned(),
-            _ if full => make_room(path),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                format!("let the agent's user write to {shown} and to its folder, or set channel.embedded.path to where it may")
-            }
-            _ => "set channel.embedded.path to a file in a folder on a disk of this machine".to_owned(),
-        };
-        let (disk, cause) = match error.kind() {
-            io::ErrorKind::FileTooLarge => (Disk::Full, Cause::FileSizeLimit),
-            _ if full => (Disk::Full, Cause::DiskFull),
-            _ => (Disk::NotToBlame, Cause::Unwritable),
-        };
-        Self { what: format!("cannot {doing} {shown}: {error}"), mend, disk, cause }
-    }
-
-    /// Whether it is for want of room, so that it works as soon as there is some: `Err` with the trouble when it is not. Where
-    /// SQLite's words leave that open, it is tried whether a file can grow beside `path`.
-    pub(super) fn for_want_of_room(self, path: &Path) -> Result<Self, Self> {
-        match self.disk {
-            Disk::Full => Ok(self),
-            Disk::Unclear if is_disk_full(path) => {
-                Ok(Self { mend: make_room(path), disk: Disk::Full, ..self.or_by(Cause::DiskFull) })
-            }
-            Disk::Unclear | Disk::NotToBlame => Err(self),
+        if is_damage(error) {
+            return Self::damage(doing, path, &words(error));
         }
+        let failure = match error.sqlite_error_code() {
+            Some(ErrorCode::TooBig) => Failure::FileSizeLimit,
+            // SQLite has no word for the limit on the size of a file.
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+                if limits::keeps_small([path, &beside(path, "-wal"), &beside(path, "-shm")], ROOM as u64) =>
+            {
+                Failure::FileSizeLimit
+            }
+            Some(ErrorCode::DiskFull) => Failure::DiskFull,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Locked,
+            Some(ErrorCode::CannotOpen) => Failure::CannotOpen,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Failure::NotPermitted,
+            Some(ErrorCode::SystemIoFailure) => Failure::Disk,
+            _ => Failure::Other,
+        };
+        Self::new(path, Problem::Failed { doing: format!("{doing} in"), words: quote(&words(error)), failure })
     }
 
-    /// Waiting may mend it, or somebody.
-    pub(super) fn refused(self) -> ChannelError {
-        ChannelError::Refused { what: self.what, mend: self.mend }
+    /// What showed that the file is damaged. `doing` is as in [`StoreError::sqlite`].
+    pub(super) fn damage(doing: &str, path: &Path, words: &str) -> Self {
+        Self::new(path, Problem::Damaged { found: format!("cannot {doing}: {}", quote(words)) })
     }
 
-    /// As long as it is so, there is no use in going on.
-    pub(super) fn unusable(self) -> ChannelError {
-        ChannelError::Unusable { what: self.what, mend: self.mend }
+    /// What the file system said. `doing` is as in [`Problem::Failed`].
+    pub(super) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let failure = match error.kind() {
+            io::ErrorKind::FileTooLarge => Failure::FileSizeLimit,
+            // No further thread.
+            io::ErrorKind::WouldBlock => Failure::Threads,
+            _ if is_full(error) => Failure::DiskFull,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Failure::NotPermitted,
+            _ => Failure::Path,
+        };
+        Self::new(path, Problem::Failed { doing: doing.to_owned(), words: error.to_string(), failure })
     }
 
-    /// Why a push is refused.
-    pub(super) fn push_error(self) -> PushError {
-        PushError::Failed { cause: self.cause, why: self.sentence() }
-    }
-
-    /// In one sentence.
-    pub(super) fn sentence(self) -> String {
-        format!("{}; {}", self.what, self.mend)
+    /// Whether it is for want of room, so that it works as soon as there is some: `Err` with the error when it is not. Where
+    /// SQLite's words leave that open, it is tried whether a file can grow beside `path`.
+    pub(super) fn for_want_of_room(mut self, path: &Path) -> Result<Self, Self> {
+        let Problem::Failed { failure, .. } = &mut self.problem else { return Err(self) };
+        match failure {
+            Failure::DiskFull | Failure::FileSizeLimit => Ok(self),
+            Failure::Disk | Failure::CannotOpen if is_disk_full(path) => {
+                *failure = Failure::DiskFull;
+                Ok(self)
+            }
+            _ => Err(self),
+        }
     }
 }
 
-fn make_room(path: &Path) -> String {
-    format!("make room on the disk that {} is on", path.display())
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.path.display();
+        match &self.problem {
+            Problem::Failed { doing, words, .. } => write!(f, "cannot {doing} {shown}: {words}"),
+            Problem::Damaged { found } => write!(f, "{shown} is damaged, so nothing more is queued in it: {found}"),
+            Problem::Unreadable { found } => write!(f, "{shown} is damaged: {found}"),
+            Problem::NoQueue(instead) => write!(f, "cannot keep the queue in {shown}: it {instead}"),
+            Problem::Newer { version, knows } => {
+                write!(f, "{shown} was written by a newer Kadabra: its version is {version}, this one knows {knows}")
+            }
+            Problem::InUse => write!(f, "{shown} is another agent's that is running"),
+            Problem::NoSharedMemory => {
+                write!(f, "cannot keep the queue in {shown}: the file system has no shared memory for SQLite's log")
+            }
+            Problem::Gone => write!(
+                f,
+                "{shown} was deleted, moved or replaced under the running agent, so that what is queued now would be gone with its end"
+            ),
+            Problem::NotOpen => write!(f, "the queue in {shown} is not open"),
+            Problem::Interrupted => write!(f, "a fault in the agent itself interrupted the work on {shown}"),
+            Problem::NeverSynced => write!(f, "a fault in the agent itself keeps {shown} from being synced"),
+            Problem::LargeRange { limit } => write!(f, "the messages in this range have more than {limit} bytes together"),
+        }
+    }
+}
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Folder => "is a folder",
+            Self::Socket => "is a socket",
+            Self::NoPlainFile => "is no plain file",
+            Self::OtherContent => "holds something else",
+            Self::OtherDatabase => "is another program's SQLite file",
+        })
+    }
 }
 
 /// Whether a file cannot be made or written for want of room: on the disk, of the user's share of it, or of what a process may
@@ -189,16 +231,6 @@ pub(super) fn misplaced() -> Error {
 
 /// The words for that.
 pub(super) const MISPLACED: &str = "a row is not where it should be";
-
-/// What to do about a file that is not as it was written.
-pub(super) fn damaged(path: &Path) -> String {
-    let shown = path.display();
-    format!(
-        "stop the agent, move the file out of the way (mv {shown} {shown}.damaged, and mv {shown}-wal {shown}.damaged-wal if \
-         there is one) and start the agent anew, with an empty one; sqlite3 {shown}.damaged .dump shows what can be read of \
-         the old one, dead letters as they are and messages many to a row"
-    )
-}
 
 pub(super) fn words(error: &Error) -> String {
     match error {

@@ -112,7 +112,7 @@ mod tests {
     use rusqlite::blob::ZeroBlob;
 
     use super::*;
-    use crate::{config::Durability, queue::file};
+    use crate::queue::{Durability, file};
 
     fn size() -> impl Strategy<Value = u64> {
         prop_oneof![0..200u64, 0..9000u64, 0..300_000u64]

@@ -17,12 +17,13 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::{
-    errors::{Trouble, damaged, is_damage},
+    errors::{Instead, Problem, StoreError, is_damage},
+    settings::Durability,
     shelf::{ADOPTED_BELOW, Found},
     spans::Part,
     stepping::{Chunks, Count},
 };
-use crate::{config::Durability, limits, listener::Cause};
+use crate::limits;
 
 /// What marks the file as a queue of Kadabra's: "Kdbr".
 const APPLICATION: i64 = 0x4b64_6272;
@@ -73,15 +74,15 @@ pub(super) struct Owned {
 
 impl Owned {
     /// Makes the file ours, and itself if it is missing.
-    pub(super) fn take(path: &Path) -> Result<Self, Trouble> {
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|why| Trouble::io("make the folder", folder, &why))?;
+        made.map_err(|why| StoreError::io("make the folder", folder, &why))?;
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) && !path.exists() {
             // A link to what is not there yet leads nowhere until it is.
-            private(path).map_err(|why| Trouble::io("make what this is a link to:", path, &why))?;
+            private(path).map_err(|why| StoreError::io("make what this is a link to:", path, &why))?;
         }
-        let path = real(path).map_err(|why| Trouble::io("open", path, &why))?;
+        let path = real(path).map_err(|why| StoreError::io("open", path, &why))?;
         let exists = plain(&path)?;
         let lock_path = beside(&path, "-lock");
         let lock = match private(&lock_path) {
@@ -91,7 +92,7 @@ impl Owned {
                 if exists && !lock_path.exists() {
                     header(&path)?;
                 }
-                return Err(Trouble::io("open", &lock_path, &why));
+                return Err(StoreError::io("open", &lock_path, &why));
             }
         };
         lock_alone(&lock, &lock_path, &path)?;
@@ -100,24 +101,21 @@ impl Owned {
             header(&path)?;
         }
         if limits::file_bytes() < LEAST {
-            return Err(Trouble::io("keep the queue in", &path, &io::ErrorKind::FileTooLarge.into()));
+            return Err(StoreError::io("keep the queue in", &path, &io::ErrorKind::FileTooLarge.into()));
         }
         // What it makes itself, SQLite makes readable for all; what it makes beside it is as this.
-        let file = private(&path).map_err(|why| Trouble::io("open", &path, &why))?;
+        let file = private(&path).map_err(|why| StoreError::io("open", &path, &why))?;
         lock_alone(&file, &path, &path)?;
         Ok(Self { path, file: Arc::new(file), _lock: lock })
     }
 }
 
 /// Locks a file, or says that another agent has `path`.
-fn lock_alone(file: &File, named: &Path, path: &Path) -> Result<(), Trouble> {
+fn lock_alone(file: &File, named: &Path, path: &Path) -> Result<(), StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(Trouble::new(
-            format!("{} is another agent's that is running", path.display()),
-            "end that agent, or give each a channel.embedded.path of its own",
-        )),
-        Err(TryLockError::Error(why)) => Err(Trouble::io("lock", named, &why)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::new(path, Problem::InUse)),
+        Err(TryLockError::Error(why)) => Err(StoreError::io("lock", named, &why)),
     }
 }
 
@@ -132,19 +130,10 @@ impl Opened {
     }
 
     /// Fails when one of them has lost its name: what is written goes where the next start does not look.
-    pub(super) fn still_there(&self) -> Result<(), Trouble> {
+    pub(super) fn still_there(&self) -> Result<(), StoreError> {
         let lost = |(path, known): &&(PathBuf, (u64, u64))| !fs::metadata(path).is_ok_and(|found| inode(&found) == *known);
         let Some((path, _)) = self.0.iter().find(lost) else { return Ok(()) };
-        let shown = path.display();
-        Err(Trouble::new(
-            format!(
-                "{shown} was deleted, moved or replaced under the running agent, so that what is queued now would be gone with its end"
-            ),
-            format!(
-                "put {shown} back where it was; if it is gone, wait until what is in it is published, then restart the agent, which makes a new one"
-            ),
-        )
-        .by(Cause::Gone))
+        Err(StoreError::new(path, Problem::Gone))
     }
 }
 
@@ -181,29 +170,27 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-const ELSEWHERE: &str = "set channel.embedded.path to a file of the agent's own; it is made when it is missing";
-
 /// Whether there is something, and a plain file.
-fn plain(path: &Path) -> Result<bool, Trouble> {
+fn plain(path: &Path) -> Result<bool, StoreError> {
     let kind = match fs::metadata(path) {
         Ok(found) => found.file_type(),
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(why) => return Err(Trouble::io("open", path, &why)),
+        Err(why) => return Err(StoreError::io("open", path, &why)),
     };
-    let what = match () {
+    let instead = match () {
         () if kind.is_file() => return Ok(true),
-        () if kind.is_dir() => "a folder",
-        () if kind.is_socket() => "a socket",
-        () => "no plain file",
+        () if kind.is_dir() => Instead::Folder,
+        () if kind.is_socket() => Instead::Socket,
+        () => Instead::NoPlainFile,
     };
-    Err(Trouble::new(format!("cannot keep the queue in {}: it is {what}", path.display()), ELSEWHERE))
+    Err(StoreError::new(path, Problem::NoQueue(instead)))
 }
 
 /// Whether what is there is a queue, before SQLite has touched it.
-fn header(path: &Path) -> Result<(), Trouble> {
+fn header(path: &Path) -> Result<(), StoreError> {
     let mut header = Vec::new();
     let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
-    read.map_err(|why| Trouble::io("read", path, &why))?;
+    read.map_err(|why| StoreError::io("read", path, &why))?;
     if header.is_empty() {
         return Ok(());
     }
@@ -213,57 +200,47 @@ fn header(path: &Path) -> Result<(), Trouble> {
             if i64::from(application) == APPLICATION {
                 newer(path, version.into())
             } else {
-                Err(foreign(path))
+                Err(StoreError::new(path, Problem::NoQueue(Instead::OtherDatabase)))
             }
         }
-        _ => Err(Trouble::new(format!("cannot keep the queue in {}: it holds something else", path.display()), ELSEWHERE)),
+        _ => Err(StoreError::new(path, Problem::NoQueue(Instead::OtherContent))),
     }
 }
 
-fn foreign(path: &Path) -> Trouble {
-    Trouble::new(format!("cannot keep the queue in {}: it is another program's SQLite file", path.display()), ELSEWHERE)
-}
-
-fn newer(path: &Path, version: i64) -> Result<(), Trouble> {
+fn newer(path: &Path, version: i64) -> Result<(), StoreError> {
     if version <= VERSION {
         return Ok(());
     }
-    Err(Trouble::new(
-        format!("{} was written by a newer Kadabra: its version is {version}, this one knows {VERSION}", path.display()),
-        "start that Kadabra again, or set channel.embedded.path to another file",
-    ))
+    Err(StoreError::new(path, Problem::Newer { version, knows: VERSION }))
 }
 
 /// Opens the file for the one connection that writes messages, makes what must be in it, and says what is.
-pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection, Found), Trouble> {
+pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection, Found), StoreError> {
     let path = owned.path.as_path();
-    let trouble = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Trouble::new(format!("{} is damaged: {error}", path.display()), damaged(path))
-        }
-        _ => Trouble::sqlite("open the queue", path, &error),
+    let unreadable = |found: String| StoreError::new(path, Problem::Unreadable { found });
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => unreadable(error.to_string()),
+        _ => StoreError::sqlite("open the queue", path, &error),
     };
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(trouble)?;
-    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(trouble);
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
     let names = "SELECT count(*) FROM sqlite_schema WHERE sql = ?1";
     let has = |sql: &&str| connection.query_row(names, [sql], |row| row.get::<_, i64>(0)).map(|count| count > 0);
-    let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(trouble)?;
+    let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
     match (number("application_id")?, number("user_version")?) {
-        (0, 0) if objects == 0 => make(&connection).map_err(trouble)?,
+        (0, 0) if objects == 0 => make(&connection).map_err(failed)?,
         (APPLICATION, version) => newer(path, version)?,
-        _ => return Err(foreign(path)),
+        _ => return Err(StoreError::new(path, Problem::NoQueue(Instead::OtherDatabase))),
     }
     for sql in &SCHEMA {
-        if !has(sql).map_err(trouble)? {
+        if !has(sql).map_err(failed)? {
             let missing = sql.split(' ').nth(2).unwrap_or_default();
-            let what = format!("{} is damaged: it has no {missing} as it should be", path.display());
-            return Err(Trouble::new(what, damaged(path)));
+            return Err(unreadable(format!("it has no {missing} as it should be")));
         }
     }
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(trouble)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
-        let what = format!("cannot keep the queue in {}: the file system has no shared memory for SQLite's log", path.display());
-        return Err(Trouble::new(what, "set channel.embedded.path to a file on a disk of this machine, not on a network's"));
+        return Err(StoreError::new(path, Problem::NoSharedMemory));
     }
     let synchronous = match durability {
         Durability::Process => "NORMAL",
@@ -272,8 +249,8 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
     let settings = format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA cache_size = -{CACHE_KIB};"
     );
-    connection.execute_batch(&settings).map_err(trouble)?;
-    let mut found = find(&connection).map_err(trouble)?;
+    connection.execute_batch(&settings).map_err(failed)?;
+    let mut found = find(&connection).map_err(failed)?;
     // Without it, ages begin with this process.
     found.accepted = accepted(&connection, &found).unwrap_or_default();
     Ok((connection, found))

@@ -12,10 +12,10 @@ use rusqlite::Connection;
 
 use super::{
     Shared,
-    errors::Trouble,
+    errors::{Problem, StoreError},
     file::{Opened, beside, reserve_log},
 };
-use crate::{failpoint::fail_point, listener::Cause};
+use crate::failpoint::fail_point;
 
 /// What a power cut may take.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ struct State {
     log: u64,
     closed: bool,
     /// Why the last sync failed.
-    failed: Option<Trouble>,
+    failed: Option<StoreError>,
 }
 
 impl Keeper {
@@ -90,14 +90,14 @@ impl Keeper {
     }
 
     /// Why what was committed may not outlive a power cut, or the log cannot be moved into the file.
-    pub(super) fn failed(&self) -> Option<Trouble> {
+    pub(super) fn failed(&self) -> Option<StoreError> {
         self.state().failed.clone()
     }
 
     /// That failed. It is tried again in a second, whether or not something is committed until then.
-    pub(super) fn failing(&self, trouble: Trouble) {
+    pub(super) fn failing(&self, error: StoreError) {
         let mut state = self.state();
-        state.failed = Some(trouble.or_by(Cause::Unsynced));
+        state.failed = Some(error);
         state.since.get_or_insert_with(Instant::now);
         state.log = u64::MAX;
         self.changed.notify_one();
@@ -135,19 +135,19 @@ impl Keeper {
         while let Some(length) = self.due() {
             // A thread that ended would let pushes go on that nobody syncs.
             match catch_unwind(AssertUnwindSafe(|| files.opened.still_there().and(self.keep(shared, &files, length))))
-                .unwrap_or_else(|_| Err(fault(shared)))
+                .unwrap_or_else(|_| Err(StoreError::new(&shared.path, Problem::NeverSynced)))
             {
                 Ok(()) => self.state().failed = None,
-                Err(trouble) => self.failing(trouble),
+                Err(error) => self.failing(error),
             }
         }
     }
 
-    fn keep(&self, shared: &Shared, files: &Files, length: u64) -> Result<(), Trouble> {
+    fn keep(&self, shared: &Shared, files: &Files, length: u64) -> Result<(), StoreError> {
         fail_point!("queue.sync");
         let moved = if length >= self.long { self.empty(shared, files) } else { Ok(false) };
         if !matches!(moved, Ok(true)) {
-            files.log.sync_data().map_err(|why| Trouble::io("sync", &beside(&shared.path, "-wal"), &why))?;
+            files.log.sync_data().map_err(|why| StoreError::io("sync", &beside(&shared.path, "-wal"), &why))?;
         }
         moved.map(drop)
     }
@@ -155,13 +155,13 @@ impl Keeper {
     /// Moves what is in the log into the file, and what comes meanwhile, until little is left. That is moved while nobody writes,
     /// since the log begins anew only when nothing is left in it. Returns whether all that was in it before is synced thereby,
     /// which somebody who reads the file can prevent.
-    fn empty(&self, shared: &Shared, files: &Files) -> Result<bool, Trouble> {
+    fn empty(&self, shared: &Shared, files: &Files) -> Result<bool, StoreError> {
         let before = shared.log.load(Ordering::Relaxed);
         if self.checkpoint(shared, &files.connection)? < before {
             return Ok(false);
         }
         // SQLite does it too, but not before everything is moved, when nobody can write.
-        files.queue.sync_data().map_err(|why| Trouble::io("sync", &shared.path, &why))?;
+        files.queue.sync_data().map_err(|why| StoreError::io("sync", &shared.path, &why))?;
         for _ in 0..PASSES {
             let moved = self.checkpoint(shared, &files.connection)?;
             let little_is_left = || shared.log.load(Ordering::Relaxed).saturating_sub(moved) <= FEW;
@@ -180,20 +180,15 @@ impl Keeper {
     }
 
     /// Returns how many pages from the log's beginning are in the file now.
-    fn checkpoint(&self, shared: &Shared, connection: &Connection) -> Result<u64, Trouble> {
+    fn checkpoint(&self, shared: &Shared, connection: &Connection) -> Result<u64, StoreError> {
         let _one_at_a_time = self.checkpointing();
         fail_point!("queue.checkpoint");
         let moved = checkpoint(connection, "PASSIVE")
-            .map_err(|why| Trouble::sqlite("move messages from the log", &shared.path, &why))?
+            .map_err(|why| StoreError::sqlite("move messages from the log", &shared.path, &why))?
             .unwrap_or_default();
         shared.reserve().forget();
         Ok(moved)
     }
-}
-
-fn fault(shared: &Shared) -> Trouble {
-    let what = format!("a fault in the agent itself keeps {} from being synced", shared.path.display());
-    Trouble::new(what, "report what the log says before this, as it is a bug; it is tried again by itself").by(Cause::Fault)
 }
 
 /// Moves what is in the log into the file. Returns how many of its pages are there now; `None` when somebody else was in the
@@ -214,10 +209,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        listener::{End, PushError},
-        queue::Store,
-    };
+    use crate::queue::{PushError, Region, Store};
 
     #[test]
     fn the_keeper_gives_way_to_all_others() {
@@ -244,7 +236,7 @@ mod tests {
         actix_rt::System::new().block_on(async {
             let store = Store::open_in(folder.path());
             let shared = store.shared().unwrap();
-            let push = async |bytes| store.add(End::Newest, vec![Bytes::from(vec![b'm'; bytes])]).await.unwrap();
+            let push = async |bytes| store.push(Region::Newest, vec![Bytes::from(vec![b'm'; bytes])]).await.unwrap();
             for _ in 0..3 {
                 while shared.log_bytes() < shared.keeper.long {
                     push(20_000).await;
@@ -267,13 +259,13 @@ mod tests {
         fail::cfg("queue.sync", "panic").unwrap();
         actix_rt::System::new().block_on(async {
             let store = Store::open_in(folder.path());
-            store.add(End::Newest, vec![Bytes::from_static(b"m")]).await.unwrap();
-            while store.unsafe_because().is_none() {
+            store.push(Region::Newest, vec![Bytes::from_static(b"m")]).await.unwrap();
+            while store.refusing().is_none() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            let refused = store.import("portion", false, vec![Bytes::from_static(b"n")], Vec::new()).await;
-            let Err(PushError::Failed { cause: Cause::Fault, why }) = refused else { panic!("{refused:?}") };
-            assert!(why.contains("a fault in the agent itself keeps "), "{why}");
+            let refused = store.import("portion", Region::Newest, vec![Bytes::from_static(b"n")], Vec::new()).await;
+            let Err(PushError::Unsynced(why)) = refused else { panic!("{refused:?}") };
+            assert_eq!(why.problem, Problem::NeverSynced);
         });
         scenario.teardown();
     }

@@ -5,17 +5,16 @@ use std::io::Write as _;
 use rusqlite::{MAIN_DB, blob::ZeroBlob, params};
 
 use super::{Shared, transaction::Transaction};
-use crate::channel::{DeadLetter, redis::StoredLetter};
 
 /// A dead letter on its way into the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
-    pub(super) payload: Vec<u8>,
-    pub(super) reason: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) reason: String,
     /// The refused points as JSON.
-    pub(super) refused: String,
+    pub(crate) refused: String,
     /// When and by whom it was set aside, if not now and here.
-    pub(super) origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
 }
 
 /// When and by whom a message was set aside.
@@ -23,23 +22,6 @@ pub(crate) struct Letter {
 pub(crate) struct Origin {
     pub(crate) time: String,
     pub(crate) agent: String,
-}
-
-impl From<StoredLetter> for Letter {
-    fn from(letter: StoredLetter) -> Self {
-        let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
-        Self { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) }
-    }
-}
-
-impl Letter {
-    /// The letter about one of a lease's messages.
-    pub(crate) fn new(about: &DeadLetter, messages: &[Vec<u8>]) -> Self {
-        // Names and reasons are text, which always has a JSON form.
-        let refused = serde_json::to_string(&about.refused).unwrap_or_default();
-        let payload = messages.get(about.message).cloned().unwrap_or_default();
-        Self { payload, reason: about.reason.clone(), refused, origin: None }
-    }
 }
 
 /// How many there are, as long as nobody else changes the file; somebody may delete them with sqlite3.

@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -14,13 +14,12 @@ use tokio::sync::oneshot;
 use super::{
     Shared,
     body::{checked, counted, messages},
-    errors::{Trouble, is_damage},
+    errors::{Problem, StoreError, is_damage},
     extent::Pages,
     shelf::ADOPTED_BELOW,
     spans::{Part, Place},
     stepping::{Chunks, Known, Next},
 };
-use crate::channel::{Demand, LeaseId};
 
 /// As much as one answer to a question for a range may have.
 const LARGEST_RANGE: usize = 4 << 20;
@@ -32,9 +31,27 @@ const SPANS: usize = 1000;
 /// What the reader is asked.
 #[derive(Debug)]
 pub(super) enum Question {
-    Take { id: LeaseId, demand: Demand, lease: Duration, answer: oneshot::Sender<Result<Option<Taken>, Trouble>> },
-    Range { start: i64, stop: i64, answer: oneshot::Sender<Result<Vec<Bytes>, Trouble>> },
-    Stand(oneshot::Sender<Result<Stand, Trouble>>),
+    Take {
+        lease: String,
+        limit: TakeLimit,
+        answer: oneshot::Sender<Result<Option<Taken>, StoreError>>,
+    },
+    Range {
+        start: i64,
+        stop: i64,
+        answer: oneshot::Sender<Result<Vec<Bytes>, StoreError>>,
+    },
+    /// How many dead letters there are, and how many bytes are in use.
+    Stats(oneshot::Sender<Result<(u64, u64), StoreError>>),
+}
+
+/// How many messages a lease gets at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TakeLimit {
+    /// So many; at least one.
+    pub(crate) messages: usize,
+    /// So many bytes, except that a message with more is given alone.
+    pub(crate) bytes: usize,
 }
 
 /// Messages that are leased now.
@@ -42,14 +59,6 @@ pub(super) enum Question {
 pub(crate) struct Taken {
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) adopted: bool,
-}
-
-/// How the file stands.
-#[derive(Debug, Default)]
-pub(crate) struct Stand {
-    pub(crate) dead: u64,
-    /// Bytes of it that are in use.
-    pub(crate) used: u64,
 }
 
 /// See the module.
@@ -62,7 +71,7 @@ pub(super) struct Reader {
 
 /// A lease in the making.
 struct Taking {
-    demand: Demand,
+    limit: TakeLimit,
     messages: Vec<Vec<u8>>,
     bytes: usize,
     parts: Vec<Part>,
@@ -74,7 +83,7 @@ impl Taking {
         let mut part = Part { chunk, from: places.start, to: places.start, of };
         let mut room = true;
         for message in messages(checked, places) {
-            let fits = self.messages.len() < self.demand.messages.max(1) && self.bytes + message.len() <= self.demand.bytes;
+            let fits = self.messages.len() < self.limit.messages.max(1) && self.bytes + message.len() <= self.limit.bytes;
             if !fits && !self.messages.is_empty() {
                 room = false;
                 break;
@@ -86,7 +95,7 @@ impl Taking {
         if part.from < part.to {
             self.parts.push(part);
         }
-        room && self.messages.len() < self.demand.messages.max(1) && self.bytes < self.demand.bytes
+        room && self.messages.len() < self.limit.messages.max(1) && self.bytes < self.limit.bytes
     }
 }
 
@@ -103,34 +112,34 @@ impl Reader {
 
     fn answer(&mut self, question: Question) {
         match question {
-            Question::Take { id, demand, lease, answer } => {
-                let taken = self.take(&id, demand, lease);
+            Question::Take { lease, limit, answer } => {
+                let taken = self.take(&lease, limit);
                 // Nobody waits for it any more, so nobody would give it back.
                 if let Err(Ok(Some(_))) = answer.send(taken) {
-                    self.shared.shelf().give_back(&id);
+                    self.shared.shelf().give_back(&lease);
                     self.shared.arrived.notify_waiters();
                 }
             }
             Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
-            Question::Stand(answer) => {
-                let stand = self.stand().or_else(|why| {
-                    let trouble = self.trouble("look at the queue", &why);
+            Question::Stats(answer) => {
+                let stats = self.stats().or_else(|why| {
+                    let error = self.error("look at the queue", &why);
                     // What else there is to say must not wait for that.
-                    if is_damage(&why) { Ok(Stand::default()) } else { Err(trouble) }
+                    if is_damage(&why) { Ok((0, 0)) } else { Err(error) }
                 });
-                drop(answer.send(stand));
+                drop(answer.send(stats));
             }
         }
     }
 
-    fn take(&mut self, id: &LeaseId, demand: Demand, lease: Duration) -> Result<Option<Taken>, Trouble> {
+    fn take(&mut self, lease: &str, limit: TakeLimit) -> Result<Option<Taken>, StoreError> {
         loop {
             let (spans, mark) = self.shared.shelf().oldest(SPANS);
             let Some(&(oldest, _)) = spans.first() else { return Ok(None) };
             let adopted = oldest.chunk < ADOPTED_BELOW;
-            let mut taking = Taking { demand, messages: Vec::new(), bytes: 0, parts: Vec::new() };
+            let mut taking = Taking { limit, messages: Vec::new(), bytes: 0, parts: Vec::new() };
             for &(from, to) in spans.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
-                match self.fill(&mut taking, from, to).map_err(|why| self.trouble("take messages", &why))? {
+                match self.fill(&mut taking, from, to).map_err(|why| self.error("take messages", &why))? {
                     Filled::Full => break,
                     Filled::Room => {}
                     Filled::Nothing => self.shared.shelf().vanished(from, to, mark),
@@ -140,7 +149,7 @@ impl Reader {
                 continue;
             }
             let Taking { messages, parts, .. } = taking;
-            if self.shared.shelf().lease(id.clone(), parts, Instant::now() + lease, mark) {
+            if self.shared.shelf().lease(lease.to_owned(), parts, Instant::now() + self.shared.lease, mark) {
                 return Ok(Some(Taken { messages, adopted }));
             }
             self.kept = None;
@@ -227,7 +236,7 @@ impl Reader {
                 Next::Chunk(known) => known,
                 Next::Unknown { until, why } => {
                     // Which also says so.
-                    drop(self.trouble("find messages", &why));
+                    drop(self.error("find messages", &why));
                     self.shared.shelf().skip(from, Place::start(until));
                     from = Place::start(until);
                     continue;
@@ -248,7 +257,7 @@ impl Reader {
         }
     }
 
-    fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, Trouble> {
+    fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, StoreError> {
         let (spans, length) = {
             let shelf = self.shared.shelf();
             (shelf.newest(), i64::try_from(shelf.messages()).unwrap_or(i64::MAX))
@@ -259,11 +268,8 @@ impl Reader {
             return Ok(Vec::new());
         }
         self.newest(&spans, start.unsigned_abs(), (stop - start).unsigned_abs() + 1).map_err(|why| match why {
-            Reading::Sqlite(why) => self.trouble("read messages", &why),
-            Reading::TooMuch => Trouble::new(
-                format!("the messages in this range have more than {LARGEST_RANGE} bytes together"),
-                "ask for fewer at once",
-            ),
+            Reading::Sqlite(why) => self.error("read messages", &why),
+            Reading::TooMuch => StoreError::new(&self.shared.path, Problem::LargeRange { limit: LARGEST_RANGE }),
         })
     }
 
@@ -303,15 +309,15 @@ impl Reader {
         Ok(answer)
     }
 
-    fn stand(&self) -> rusqlite::Result<Stand> {
+    fn stats(&self) -> rusqlite::Result<(u64, u64)> {
         let dead = "SELECT count(*) FROM dead INDEXED BY letters";
         let dead = self.connection.query_row(dead, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
         let used = Pages::of(&self.connection)?.used * super::file::PAGE;
-        Ok(Stand { dead, used })
+        Ok((dead, used))
     }
 
-    fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
-        self.shared.trouble(doing, why)
+    fn error(&self, doing: &str, why: &rusqlite::Error) -> StoreError {
+        self.shared.error(doing, why)
     }
 }
 

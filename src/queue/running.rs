@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rusqlite::OpenFlags;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::{
     damage::Damage,
     desk::Desk,
-    errors::Trouble,
+    errors::StoreError,
     extent::Extent,
     file::{self, Opened},
     inbox::Inbox,
@@ -26,10 +26,10 @@ use super::{
     letters::Letters,
     reader::{Question, Reader},
     reserve::Reserve,
+    settings::Settings,
     shelf::{Found, Shelf},
     writer::{Job, Writer},
 };
-use crate::config;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub(super) struct Shared {
     /// The file's own name for those who move messages into it.
     pub(super) identity: String,
     pub(super) agent: String,
+    pub(super) lease: Duration,
     pub(super) max_bytes: u64,
     pub(super) max_dead_letters: u64,
     pub(super) max_dead_bytes: u64,
@@ -57,13 +58,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(settings: &config::Embedded, agent: &str, path: PathBuf, file: Arc<File>, found: &Found, log: Arc<AtomicU64>) -> Self {
+    fn new(settings: &Settings, agent: &str, path: PathBuf, file: Arc<File>, found: &Found, log: Arc<AtomicU64>) -> Self {
         Self {
             path,
             identity: found.identity.clone(),
             agent: agent.to_owned(),
+            lease: settings.lease,
             max_bytes: settings.max_bytes,
-            max_dead_letters: settings.max_dead_letters as u64,
+            max_dead_letters: settings.max_dead_letters,
             max_dead_bytes: settings.max_bytes / 4,
             shelf: Mutex::new(Shelf::new(found)),
             arrived: Notify::new(),
@@ -103,25 +105,25 @@ pub(super) struct Running {
 
 impl Running {
     /// Opens the file and starts the threads.
-    pub(super) fn start(settings: &config::Embedded, agent: &str) -> Result<Self, Trouble> {
+    pub(super) fn start(settings: &Settings, agent: &str) -> Result<Self, StoreError> {
         let owned = file::Owned::take(&settings.path)?;
         let path = owned.path.clone();
         let (mut connection, found) = file::open(&owned, settings.durability)?;
-        let joined = |flags| file::join(&path, flags).map_err(|why| Trouble::sqlite("open the queue", &path, &why));
+        let joined = |flags| file::join(&path, flags).map_err(|why| StoreError::sqlite("open the queue", &path, &why));
         let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let log_path = file::beside(&path, "-wal");
         let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
-        let log_file = log_file.map_err(|why| Trouble::io("open", &log_path, &why))?;
+        let log_file = log_file.map_err(|why| StoreError::io("open", &log_path, &why))?;
         let opened = Opened::new([(path.as_path(), &*owned.file), (log_path.as_path(), &log_file)]);
-        let opened = opened.map_err(|why| Trouble::io("look at", &path, &why))?;
+        let opened = opened.map_err(|why| StoreError::io("look at", &path, &why))?;
         let log = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&log);
         let count = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
             counted.store(u64::from(pages.unsigned_abs()), Ordering::Relaxed);
             Ok(())
         };
-        connection.wal_hook(Some(count)).map_err(|why| Trouble::sqlite("open the queue", &path, &why))?;
+        connection.wal_hook(Some(count)).map_err(|why| StoreError::sqlite("open the queue", &path, &why))?;
         let queue = Arc::clone(&owned.file);
         let shared = Arc::new(Shared::new(settings, agent, path, Arc::clone(&queue), &found, log));
         let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
@@ -137,7 +139,7 @@ impl Running {
         let files = Files { connection: keeping, queue, log: log_file, opened };
         let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-            running.threads.push(thread.map_err(|why| Trouble::io("start a thread for", &shared.path, &why))?);
+            running.threads.push(thread.map_err(|why| StoreError::io("start a thread for", &shared.path, &why))?);
             Ok(())
         };
         let (writing, kept) = (Arc::clone(&shared), Arc::clone(&shared));

@@ -9,14 +9,13 @@ use super::{
     shelf::{Rest, Settling},
     spans::Part,
 };
-use crate::channel::LeaseId;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Settlement {
     shared: Arc<Shared>,
     /// With how many dead letters.
-    leases: Vec<(LeaseId, usize)>,
+    leases: Vec<(String, usize)>,
     pub(super) parts: Vec<Part>,
     pub(super) letters: Vec<Letter>,
 }
@@ -28,11 +27,11 @@ impl Settlement {
 
     /// Adds a lease, unless another settlement of it is under way. One that is lost, or has been completed before, is so
     /// whatever is said now. Takes the letters of a lease that is added.
-    pub(super) fn begin(&mut self, id: &LeaseId, letters: &mut Vec<Letter>) -> bool {
+    pub(super) fn begin(&mut self, id: &str, letters: &mut Vec<Letter>) -> bool {
         match self.shared.shelf().begin_settling(id) {
             Settling::Begun(parts) => {
                 self.parts.extend(parts);
-                self.leases.push((id.clone(), letters.len()));
+                self.leases.push((id.to_owned(), letters.len()));
                 self.letters.append(letters);
                 true
             }

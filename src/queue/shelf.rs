@@ -8,8 +8,8 @@ use std::{
 use super::{
     accepted::{self, Accepted, Mark},
     spans::{Part, Place, Spans},
+    stats::{Pending, Tally},
 };
-use crate::channel::{self, Backlog, LeaseId, Settlement};
 
 /// Chunks below this hold adopted messages: older than all others, and leased apart from them.
 pub(super) const ADOPTED_BELOW: i64 = -(1 << 62);
@@ -42,13 +42,24 @@ struct Held {
     settling: bool,
 }
 
+/// How a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseEnd {
+    /// Its messages are done; so many of them are dead letters.
+    Settled { parked: usize },
+    /// Its holder gave it back.
+    Released,
+    /// It expired.
+    Expired,
+}
+
 /// What became of a lease that was to be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenBack {
     /// So many messages wait again.
     Released(u64),
     /// It had ended before, like this.
-    Ended(Settlement),
+    Ended(LeaseEnd),
     /// The writer is at it.
     Settling,
     /// Nobody knows it.
@@ -61,7 +72,7 @@ pub(super) enum Settling {
     /// It is held, and now being settled: these are its messages.
     Begun(Vec<Part>),
     /// It has ended before, like this.
-    Ended(Settlement),
+    Ended(LeaseEnd),
     /// Somebody is at it.
     Busy,
     /// It is not ours any more.
@@ -85,11 +96,11 @@ pub(super) struct Shelf {
     waiting: Spans,
     /// How many messages wait for a lease.
     messages: u64,
-    leases: HashMap<LeaseId, Held>,
+    leases: HashMap<String, Held>,
     /// How many messages those have.
     leased: u64,
     accepted: Accepted,
-    counted: Counted,
+    tally: Tally,
     /// Ranges that are done, of chunks that are not done as a whole.
     done: BTreeMap<i64, Vec<(u32, u32)>>,
     /// Chunks that are not to be deleted: what a damaged one names as its own may be another's.
@@ -97,22 +108,12 @@ pub(super) struct Shelf {
     /// No chunk is.
     keeps_all: bool,
     /// How leases ended, until their holders have heard of it.
-    ended: HashMap<LeaseId, Settlement>,
+    ended: HashMap<String, LeaseEnd>,
     /// How often all that waits was deleted: what was read before is not to be leased after.
     clears: u64,
     newest: i64,
     oldest: i64,
     adopted: i64,
-}
-
-/// What has become of messages, in messages.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    found: u64,
-    stored: u64,
-    published: u64,
-    parked: u64,
-    dropped: u64,
 }
 
 impl Shelf {
@@ -134,7 +135,7 @@ impl Shelf {
             leases: HashMap::new(),
             leased: 0,
             accepted: Accepted::new(Instant::now(), &found.accepted),
-            counted: Counted { found: messages, ..Counted::default() },
+            tally: Tally { found: messages, ..Tally::default() },
             done,
             damaged: BTreeSet::new(),
             keeps_all: false,
@@ -152,11 +153,11 @@ impl Shelf {
     }
 
     /// What waits, leased or not.
-    pub(super) fn backlog(&self, now: Instant) -> Backlog {
-        let waiting = self.messages + self.leased;
+    pub(super) fn pending(&self, now: Instant) -> Pending {
+        let messages = self.messages + self.leased;
         let regions = [Region::Newest, Region::Oldest, Region::Adopted];
         let ages = regions.into_iter().filter_map(|region| self.longest_here(region)).map(|chunk| self.accepted.age(chunk, now));
-        Backlog { waiting, in_hand: self.leased, age: ages.max().filter(|_| waiting > 0) }
+        Pending { messages, leased: self.leased, oldest: ages.max().filter(|_| messages > 0) }
     }
 
     /// The chunk of a region that has been here longest, of those of which something waits or is leased.
@@ -172,22 +173,20 @@ impl Shelf {
         }
     }
 
-    /// What has become of all that was accepted, with how many were published and parked.
-    pub(super) fn tally(&self) -> (channel::Accepted, u64, u64) {
-        let Counted { found, stored, published, parked, dropped } = self.counted;
-        (channel::Accepted { all: found + stored, found, waiting: self.messages + self.leased, dropped }, published, parked)
+    /// What has become of all that was accepted.
+    pub(super) fn tally(&self) -> Tally {
+        Tally { pending: self.messages + self.leased, ..self.tally }
     }
 
     /// In test builds, whether every message is accounted for, on the spot rather than with a sum at the end that nobody can take
     /// apart.
     fn audit(&self) {
-        let Counted { found, stored, published, parked, dropped } = self.counted;
+        let Tally { found, stored, published, parked, dropped, pending } = self.tally();
         debug_assert_eq!(
             found + stored,
-            published + parked + dropped + self.messages + self.leased,
-            "the queue's tally does not balance: {:?}, {} wait, {} are leased",
-            self.counted,
-            self.messages,
+            published + parked + dropped + pending,
+            "the queue's tally does not balance: {:?}, {} are leased",
+            self.tally(),
             self.leased
         );
         debug_assert_eq!(self.leased, self.leases.values().map(|held| held.messages).sum::<u64>(), "what leases hold");
@@ -234,7 +233,7 @@ impl Shelf {
         }
         self.waiting.insert(Place::start(first), Place::start(first + chunks));
         self.messages += messages;
-        self.counted.stored += messages;
+        self.tally.stored += messages;
         self.audit();
     }
 
@@ -249,7 +248,7 @@ impl Shelf {
     }
 
     /// Leases what was found at [`Shelf::oldest`]. Returns whether it still waits.
-    pub(super) fn lease(&mut self, id: LeaseId, parts: Vec<Part>, expires: Instant, mark: u64) -> bool {
+    pub(super) fn lease(&mut self, id: String, parts: Vec<Part>, expires: Instant, mark: u64) -> bool {
         if mark != self.clears {
             return false;
         }
@@ -263,7 +262,7 @@ impl Shelf {
     /// Parts that cannot be read are set aside.
     pub(super) fn set_aside(&mut self, parts: &[Part]) -> u64 {
         let messages = self.take(parts);
-        self.counted.parked += messages;
+        self.tally.parked += messages;
         self.audit();
         messages
     }
@@ -273,7 +272,7 @@ impl Shelf {
         parts.iter().for_each(|part| self.waiting.remove(part.start(), part.end()));
         let messages: u64 = parts.iter().map(Part::count).sum();
         // A damaged file may have counted wrong when it was opened.
-        self.counted.found += messages.saturating_sub(self.messages);
+        self.tally.found += messages.saturating_sub(self.messages);
         self.messages = self.messages.saturating_sub(messages);
         messages
     }
@@ -283,7 +282,7 @@ impl Shelf {
         if mark == self.clears {
             self.waiting.remove(from, to);
             if self.waiting.iter().next().is_none() {
-                self.counted.dropped += std::mem::take(&mut self.messages);
+                self.tally.dropped += std::mem::take(&mut self.messages);
             }
             self.audit();
         }
@@ -305,13 +304,13 @@ impl Shelf {
     }
 
     /// Renews leases. Returns those that are not there any more.
-    pub(super) fn renew(&mut self, ids: Vec<LeaseId>, expires: Instant) -> Vec<LeaseId> {
+    pub(super) fn renew(&mut self, ids: Vec<String>, expires: Instant) -> Vec<String> {
         let mut gone = Vec::new();
         for id in ids {
             match self.leases.get_mut(&id) {
                 Some(held) => held.expires = expires,
                 // Whoever settles it will know.
-                None if matches!(self.ended.get(&id), Some(Settlement::Completed { .. })) => {}
+                None if matches!(self.ended.get(&id), Some(LeaseEnd::Settled { .. })) => {}
                 None => gone.push(id),
             }
         }
@@ -319,7 +318,7 @@ impl Shelf {
     }
 
     /// Gives a lease back: its messages wait again, where they were.
-    pub(super) fn give_back(&mut self, id: &LeaseId) -> GivenBack {
+    pub(super) fn give_back(&mut self, id: &str) -> GivenBack {
         if let Some(how) = self.ended.remove(id) {
             return GivenBack::Ended(how);
         }
@@ -332,16 +331,16 @@ impl Shelf {
 
     /// Takes back the leases that have expired, are not being settled, and are not `live`. Their holders will hear that
     /// they are lost.
-    pub(super) fn expire(&mut self, live: &[LeaseId], now: Instant) -> u64 {
+    pub(super) fn expire(&mut self, live: &[String], now: Instant) -> u64 {
         let late =
-            |(id, held): (&LeaseId, &Held)| (held.expires <= now && !held.settling && !live.contains(id)).then(|| id.clone());
-        let late: Vec<LeaseId> = self.leases.iter().filter_map(late).collect();
+            |(id, held): (&String, &Held)| (held.expires <= now && !held.settling && !live.contains(id)).then(|| id.clone());
+        let late: Vec<String> = self.leases.iter().filter_map(late).collect();
         let messages = late.iter().map(|id| self.put_back(id)).sum();
-        self.ended.extend(late.into_iter().map(|id| (id, Settlement::Lost)));
+        self.ended.extend(late.into_iter().map(|id| (id, LeaseEnd::Expired)));
         messages
     }
 
-    fn put_back(&mut self, id: &LeaseId) -> u64 {
+    fn put_back(&mut self, id: &str) -> u64 {
         let Some(held) = self.leases.remove(id) else { return 0 };
         held.parts.iter().for_each(|part| self.waiting.insert(part.start(), part.end()));
         self.messages += held.messages;
@@ -351,7 +350,7 @@ impl Shelf {
     }
 
     /// Begins to settle a lease, so that nobody else ends it meanwhile.
-    pub(super) fn begin_settling(&mut self, id: &LeaseId) -> Settling {
+    pub(super) fn begin_settling(&mut self, id: &str) -> Settling {
         if let Some(how) = self.ended.get(id) {
             return Settling::Ended(*how);
         }
@@ -366,26 +365,26 @@ impl Shelf {
     }
 
     /// It could not be settled: it is held as before.
-    pub(super) fn not_settled(&mut self, id: &LeaseId) {
+    pub(super) fn not_settled(&mut self, id: &str) {
         if let Some(held) = self.leases.get_mut(id) {
             held.settling = false;
         }
     }
 
     /// It was completed.
-    pub(super) fn settled(&mut self, id: &LeaseId, parked: usize) {
+    pub(super) fn settled(&mut self, id: &str, parked: usize) {
         if let Some(Held { messages, .. }) = self.leases.remove(id) {
             let parked = (parked as u64).min(messages);
             self.leased -= messages;
-            self.counted.parked += parked;
-            self.counted.published += messages - parked;
+            self.tally.parked += parked;
+            self.tally.published += messages - parked;
         }
-        self.ended.insert(id.clone(), Settlement::Completed { parked });
+        self.ended.insert(id.to_owned(), LeaseEnd::Settled { parked });
         self.audit();
     }
 
     /// How a lease ended, for its holder; it is forgotten by that.
-    pub(super) fn hear(&mut self, id: &LeaseId) -> Option<Settlement> {
+    pub(super) fn hear(&mut self, id: &str) -> Option<LeaseEnd> {
         self.ended.remove(id)
     }
 
@@ -426,7 +425,7 @@ impl Shelf {
     pub(super) fn cleared(&mut self, messages: u64) {
         let messages = messages.min(self.messages);
         self.messages -= messages;
-        self.counted.dropped += messages;
+        self.tally.dropped += messages;
         self.audit();
     }
 
@@ -436,11 +435,14 @@ impl Shelf {
     }
 }
 
-/// Where a push goes.
+/// Where messages go that are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Region {
+pub(crate) enum Region {
+    /// Behind all others.
     Newest,
+    /// Before all others, each before the one that was pushed before it.
     Oldest,
+    /// Before all others and to be leased apart from them: another agent has worked on them. The oldest comes first.
     Adopted,
 }
 
@@ -488,7 +490,7 @@ mod tests {
         let (_, mark) = shelf.oldest(1);
         let part = Part { chunk: 1, from: 0, to: 10, of: 10 };
         let spans = shelf.clear();
-        assert!(!shelf.lease(LeaseId("a".into()), vec![part], Instant::now(), mark));
+        assert!(!shelf.lease("a".to_owned(), vec![part], Instant::now(), mark));
         shelf.uncleared(&spans);
         assert_eq!(shelf.oldest(9).0, spans);
     }
@@ -502,42 +504,40 @@ mod tests {
             let mark = shelf.mark(region, 1, at(second));
             shelf.stored(region, 1, 10, mark);
         };
-        assert_eq!(shelf.backlog(at(0)), Backlog::default());
+        assert_eq!(shelf.pending(at(0)), Pending::default());
         push(&mut shelf, Region::Newest, 10);
         push(&mut shelf, Region::Newest, 20);
         push(&mut shelf, Region::Oldest, 30);
         let told = |shelf: &Shelf| {
-            let Backlog { waiting, in_hand, age } = shelf.backlog(at(100));
-            (waiting, in_hand, age.map(|age| age.as_secs()))
+            let Pending { messages, leased, oldest } = shelf.pending(at(100));
+            (messages, leased, oldest.map(|age| age.as_secs()))
         };
         assert_eq!(told(&shelf), (30, 0, Some(90)));
         let lease = |shelf: &mut Shelf, id: &str, chunk, to| {
-            assert!(shelf.lease(LeaseId(id.into()), vec![Part { chunk, from: 0, to, of: 10 }], at(200), 0));
+            assert!(shelf.lease(id.to_owned(), vec![Part { chunk, from: 0, to, of: 10 }], at(200), 0));
         };
         lease(&mut shelf, "a", 1, 10);
         lease(&mut shelf, "b", 2, 4);
         assert_eq!((told(&shelf), shelf.messages()), ((30, 14, Some(90)), 16));
-        shelf.settled(&LeaseId("a".into()), 3);
+        shelf.settled("a", 3);
         assert_eq!(told(&shelf), (20, 4, Some(80)));
         assert!(shelf.clear().len() == 2);
         shelf.cleared(16);
         assert_eq!(told(&shelf), (4, 4, Some(80)));
-        let (accepted, published, parked) = shelf.tally();
-        assert_eq!(accepted, channel::Accepted { all: 30, found: 0, waiting: 4, dropped: 16 });
-        assert_eq!((published, parked), (7, 3));
+        assert_eq!(shelf.tally(), Tally { found: 0, stored: 30, published: 7, parked: 3, dropped: 16, pending: 4 });
     }
 
     #[test]
     fn what_is_being_settled_is_neither_given_back_nor_taken_back() {
         let mut shelf = Shelf::new(&Found::default());
-        let (id, now) = (LeaseId("a".into()), Instant::now());
+        let (id, now) = ("a".to_owned(), Instant::now());
         shelf.stored(Region::Newest, 1, 10, None);
         assert!(shelf.lease(id.clone(), vec![Part { chunk: 1, from: 0, to: 4, of: 10 }], now, 0));
         assert!(matches!(shelf.begin_settling(&id), Settling::Begun(_)));
         assert_eq!((shelf.give_back(&id), shelf.expire(&[], now)), (GivenBack::Settling, 0));
         shelf.not_settled(&id);
         assert_eq!(shelf.expire(&[], now), 4);
-        assert_eq!(shelf.begin_settling(&id), Settling::Ended(Settlement::Lost));
+        assert_eq!(shelf.begin_settling(&id), Settling::Ended(LeaseEnd::Expired));
         assert_eq!(shelf.messages(), 10);
     }
 }

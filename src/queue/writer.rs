@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     Shared,
     answers::Push,
-    errors::Trouble,
+    errors::{PushError, StoreError},
     extent::Extent,
     file::PATIENCE,
     letters::{Letter, Letters},
@@ -22,24 +22,23 @@ use super::{
     spans::Part,
     transaction::Transaction,
 };
-use crate::listener::PushError;
 
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Job {
     Push(Push),
     /// Answered with how many dead letters were dropped.
-    Settle(Settlement, oneshot::Sender<Result<u64, Trouble>>),
-    Clear(oneshot::Sender<Result<bool, Trouble>>),
+    Settle(Settlement, oneshot::Sender<Result<u64, StoreError>>),
+    Clear(oneshot::Sender<Result<bool, StoreError>>),
     Import(Import),
     /// Forgets names under which something was imported: it is gone where it came from.
-    ForgetImports(Vec<String>, oneshot::Sender<Result<(), Trouble>>),
+    ForgetImports(Vec<String>, oneshot::Sender<Result<(), StoreError>>),
     /// Chunks that cannot be read: their bytes become dead letters.
     SetAside(Vec<Part>),
     /// Answered when all before it was.
-    Flush(oneshot::Sender<()>),
+    Flush(oneshot::Sender<Result<(), StoreError>>),
     /// Moves the log into the file, as if nothing were to come.
-    Rest(oneshot::Sender<Result<(), Trouble>>),
+    Rest(oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl Job {
@@ -93,7 +92,7 @@ impl Writer {
                 Job::Import(import) => self.import(import),
                 Job::ForgetImports(names, answer) => {
                     let forgotten = self.forget_imports(&names);
-                    drop(answer.send(forgotten.map_err(|why| self.trouble("forget what was imported", &why))));
+                    drop(answer.send(forgotten.map_err(|why| self.error("forget what was imported", &why))));
                 }
             }
         }
@@ -105,12 +104,12 @@ impl Writer {
         }
         for answer in flushes {
             // Who does not wait any more need not hear.
-            let _ = answer.send(());
+            let _ = answer.send(Ok(()));
         }
         self.shared.keeper.committed(self.shared.log_bytes());
         for answer in rests {
             let moved = self.rest();
-            drop(answer.send(moved.map_err(|why| self.trouble("move messages from the log", &why))));
+            drop(answer.send(moved.map_err(|why| self.error("move messages from the log", &why))));
         }
     }
 
@@ -120,7 +119,7 @@ impl Writer {
         Transaction::begin(&mut self.connection)
     }
 
-    fn trouble(&self, doing: &str, why: &rusqlite::Error) -> Trouble {
-        self.shared.trouble(doing, why)
+    fn error(&self, doing: &str, why: &rusqlite::Error) -> StoreError {
+        self.shared.error(doing, why)
     }
 }

@@ -5,6 +5,8 @@
 //! alone, and when that dies everything that it had not completed waits again for the next. `store` is the queue; whoever
 //! speaks with clients does it through [`Backend`].
 
+mod backend;
+mod errors;
 mod gate;
 pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
@@ -27,22 +29,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use slog::Logger;
 
-use self::gate::Gate;
+use self::{backend::QueueBackend, errors::unusable, gate::Gate};
 use super::{
-    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience, Pressure,
-    Recovered, Settlement, Tally, redis::StoredLetter,
+    Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience,
+    Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
 pub use crate::listener::{Backend, BackendError, BindError, Cause, End, PushError, Standing};
 use crate::{
     config,
     plural::messages_wait,
-    queue::{self, Letter, Store},
+    queue::{self, Durability, LeaseEnd, Letter, Origin, Pending, Region, Store, TakeLimit},
 };
 
 /// A queue in a file as a channel.
 #[derive(Debug)]
 pub struct EmbeddedChannel {
     store: Arc<Store>,
+    settings: config::Embedded,
     gate: Option<Arc<Gate>>,
     book: Arc<LeaseBook>,
     agent: String,
@@ -56,13 +59,13 @@ impl EmbeddedChannel {
     /// into the leases' names and the dead letters.
     #[must_use]
     pub fn new(settings: &config::Embedded, agent: &str) -> Self {
-        Self::of(Arc::new(Store::new(settings, agent)), agent)
+        Self::of(Arc::new(Store::new(queue_settings(settings), agent)), settings, agent)
     }
 
     /// The channel with its [`Channel::front`], where its settings name an address. What clients do is logged to `log`.
     #[must_use]
     pub fn with_front(self, log: &Logger) -> Self {
-        let gate = Gate::new(self.store.settings(), self.backend(), log).map(Arc::new);
+        let gate = Gate::new(&self.settings, self.backend(), log).map(Arc::new);
         Self { gate, ..self }
     }
 
@@ -70,12 +73,13 @@ impl EmbeddedChannel {
     /// they have expired.
     #[must_use]
     pub fn beside(&self, agent: &str) -> Self {
-        Self::of(Arc::clone(&self.store), agent)
+        Self::of(Arc::clone(&self.store), &self.settings, agent)
     }
 
-    fn of(store: Arc<Store>, agent: &str) -> Self {
+    fn of(store: Arc<Store>, settings: &config::Embedded, agent: &str) -> Self {
         Self {
             store,
+            settings: settings.clone(),
             gate: None,
             book: Arc::default(),
             agent: agent.to_owned(),
@@ -87,13 +91,13 @@ impl EmbeddedChannel {
     /// Whether another process has the file now. Changes nothing.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        queue::is_in_use(&self.store.settings().path)
+        queue::is_in_use(&self.settings.path)
     }
 
     /// The queue, for whoever speaks with clients.
     #[must_use]
     pub fn backend(&self) -> Arc<dyn Backend> {
-        Arc::<Store>::clone(&self.store)
+        Arc::new(QueueBackend::new(Arc::clone(&self.store)))
     }
 
     /// Queues messages that another agent has worked on before, to be leased before all others and as adopted ones. The
@@ -102,7 +106,7 @@ impl EmbeddedChannel {
     /// # Errors
     /// As [`Backend::push`].
     pub async fn adopt(&self, messages: Vec<Bytes>) -> Result<u64, PushError> {
-        self.store.adopt(messages).await
+        Ok(self.store.push(Region::Adopted, messages).await?)
     }
 
     /// What this queue is called by those who move messages into it, once it is open; no other has that name.
@@ -110,7 +114,7 @@ impl EmbeddedChannel {
     /// # Errors
     /// When it is not open.
     pub fn identity(&self) -> Result<&str, ChannelError> {
-        self.store.identity()
+        Ok(self.store.identity()?)
     }
 
     /// Queues messages that are known elsewhere under a name, once, however often they come: until
@@ -119,7 +123,8 @@ impl EmbeddedChannel {
     /// # Errors
     /// As [`Backend::push`].
     pub async fn import(&self, name: &str, adopted: bool, messages: Vec<Bytes>) -> Result<bool, PushError> {
-        self.store.import(name, adopted, messages, Vec::new()).await
+        let region = if adopted { Region::Adopted } else { Region::Newest };
+        Ok(self.store.import(name, region, messages, Vec::new()).await?)
     }
 
     /// Keeps a dead letter that is known elsewhere under a name, once. Returns whether it is new.
@@ -127,7 +132,9 @@ impl EmbeddedChannel {
     /// # Errors
     /// As [`Backend::push`]; [`PushError::Full`] also when others would be dropped for it.
     pub async fn import_letter(&self, name: &str, letter: StoredLetter) -> Result<bool, PushError> {
-        self.store.import(name, false, Vec::new(), vec![letter.into()]).await
+        let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
+        let letter = Letter { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) };
+        Ok(self.store.import(name, Region::Newest, Vec::new(), vec![letter]).await?)
     }
 
     /// Forgets such names, once nothing is left elsewhere of what they mean. All others stay: an import from elsewhere, which
@@ -136,7 +143,7 @@ impl EmbeddedChannel {
     /// # Errors
     /// When the file cannot be written.
     pub async fn forget_imports(&self, names: Vec<String>) -> Result<(), ChannelError> {
-        self.store.forget_imports(names).await
+        Ok(self.store.forget_imports(names).await?)
     }
 
     fn new_lease(&self) -> LeaseId {
@@ -152,15 +159,15 @@ impl Channel for EmbeddedChannel {
     }
 
     fn lease(&self) -> Duration {
-        self.store.settings().lease
+        self.settings.lease
     }
 
     fn look_at_dead_letters(&self) -> String {
-        pressure::look_at_dead_letters(&self.store.settings().path)
+        pressure::look_at_dead_letters(&self.settings.path)
     }
 
     async fn open(&self) -> Result<String, ChannelError> {
-        let (path, messages) = self.store.open()?;
+        let (path, messages) = self.store.open().map_err(|error| unusable(&error))?;
         let path = path.display();
         let queue = match messages {
             Some(messages) => format!("the queue in {path}, where {}", messages_wait(messages)),
@@ -174,7 +181,8 @@ impl Channel for EmbeddedChannel {
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
         let mut lease = self.book.enter(self.new_lease());
         let id = lease.id().clone();
-        let taken = self.store.take(&id, demand, wait).await;
+        let limit = TakeLimit { messages: demand.messages, bytes: demand.bytes };
+        let taken = self.store.take(&id.0, limit, wait).await;
         let damaged = self.store.take_set_aside();
         if damaged > 0 {
             self.book.set_aside(damaged);
@@ -200,14 +208,14 @@ impl Channel for EmbeddedChannel {
         }
         let settlement = |lease: &Lease| {
             let letters = letters.get(lease.id()).map(Vec::as_slice).unwrap_or_default();
-            (lease.id().clone(), letters.iter().map(|letter| Letter::new(letter, &lease.messages)).collect())
+            (lease.id().0.clone(), letters.iter().map(|letter| stored(letter, &lease.messages)).collect())
         };
         let settlements = leases.iter().map(settlement).collect();
         let letters_dropped = self.store.settle(settlements).await?;
         self.book.letters_dropped(letters_dropped);
         let mut completed = Completed { letters_dropped, ..Completed::default() };
         for lease in leases.drain(..) {
-            let how = self.store.hear(lease.id()).unwrap_or(Settlement::Lost);
+            let how = self.store.hear(&lease.id().0).map_or(Settlement::Lost, Settlement::from);
             match how {
                 Settlement::Completed { .. } => completed.messages += lease.messages.len(),
                 Settlement::Lost | Settlement::Released => completed.lost += lease.messages.len(),
@@ -219,7 +227,7 @@ impl Channel for EmbeddedChannel {
 
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
         while let Some(lease) = leases.last() {
-            let how = self.store.give_back(lease.id()).await?.0.unwrap_or(Settlement::Lost);
+            let how = self.store.give_back(&lease.id().0).await?.0.map_or(Settlement::Lost, Settlement::from);
             if let Some(lease) = leases.pop() {
                 lease.settle(how);
             }
@@ -230,7 +238,8 @@ impl Channel for EmbeddedChannel {
     async fn renew(&self) -> Result<(), ChannelError> {
         let live = self.book.live();
         if !live.is_empty() {
-            self.book.strike(&self.store.renew(live)?);
+            let ended = self.store.renew(names(live))?;
+            self.book.strike(&ended.into_iter().map(LeaseId).collect::<Vec<_>>());
         }
         Ok(())
     }
@@ -239,7 +248,7 @@ impl Channel for EmbeddedChannel {
         let dropped = self.give_back().await?;
         // Late is not dead: what is in our hands is kept rather than published a second time.
         self.renew().await?;
-        let expired = self.store.expire(&self.book.live())?;
+        let expired = self.store.expire(&names(self.book.live()))?;
         Ok(Recovered { dropped, expired: usize::try_from(expired).unwrap_or(usize::MAX), ..Recovered::default() })
     }
 
@@ -247,32 +256,34 @@ impl Channel for EmbeddedChannel {
         let mut messages = 0;
         // From the newest to the oldest, as the book finds them quickest.
         for id in self.book.dropped().into_iter().rev() {
-            let (how, count) = self.store.give_back(&id).await?;
+            let (how, count) = self.store.give_back(&id.0).await?;
             messages += usize::try_from(count).unwrap_or(usize::MAX);
             // What was never leased is as good as given back.
-            self.book.ended(&id, how.unwrap_or(Settlement::Released));
+            self.book.ended(&id, how.map_or(Settlement::Released, Settlement::from));
         }
         Ok(messages)
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {
-        let stand = self.store.stand().await?;
-        let (queued, leases) = self.store.counts()?;
-        let Backlog { in_hand: leased, age, .. } = self.store.backlog().unwrap_or_default();
-        Ok(Depth { queued, leased, leases, dead: stand.dead, inprogress: 0, age })
+        let stats = self.store.stats().await?;
+        let (queued, leases) = (self.store.length()?, self.store.leases()?);
+        let Pending { leased, oldest: age, .. } = self.store.pending().unwrap_or_default();
+        Ok(Depth { queued, leased, leases, dead: stats.dead_letters, inprogress: 0, age })
     }
 
     fn tally(&self) -> Tally {
-        let (accepted, published, parked) = self.store.tally();
+        let queue::Tally { found, stored, published, parked, dropped, pending } = self.store.tally();
+        let accepted = Accepted { all: found + stored, found, waiting: pending, dropped };
         Tally { published, parked, accepted: Some(accepted), ..self.book.tally() }
     }
 
     fn backlog(&self) -> Option<Backlog> {
-        self.store.backlog()
+        let Pending { messages, leased, oldest } = self.store.pending()?;
+        Some(Backlog { waiting: messages, in_hand: leased, age: oldest })
     }
 
     async fn rest(&self) -> Result<(), ChannelError> {
-        self.store.rest().await
+        Ok(self.store.rest().await?)
     }
 
     fn front(&self) -> Option<Arc<dyn Front>> {
@@ -281,5 +292,43 @@ impl Channel for EmbeddedChannel {
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
         pressure::pressure(self, patience).await
+    }
+}
+
+/// What the configuration says to the queue.
+fn queue_settings(settings: &config::Embedded) -> queue::Settings {
+    queue::Settings {
+        path: settings.path.clone(),
+        durability: match settings.durability {
+            config::Durability::Process => Durability::Process,
+            config::Durability::Fsync => Durability::Fsync,
+        },
+        max_bytes: settings.max_bytes,
+        lease: settings.lease,
+        max_dead_letters: settings.max_dead_letters as u64,
+        max_message_bytes: settings.max_message_bytes,
+    }
+}
+
+/// The names of leases, by which the queue knows them.
+fn names(leases: Vec<LeaseId>) -> Vec<String> {
+    leases.into_iter().map(|lease| lease.0).collect()
+}
+
+/// A dead letter about one of a lease's messages, as the queue stores it.
+fn stored(about: &DeadLetter, messages: &[Vec<u8>]) -> Letter {
+    // Names and reasons are text, which always has a JSON form.
+    let refused = serde_json::to_string(&about.refused).unwrap_or_default();
+    let payload = messages.get(about.message).cloned().unwrap_or_default();
+    Letter { payload, reason: about.reason.clone(), refused, origin: None }
+}
+
+impl From<LeaseEnd> for Settlement {
+    fn from(end: LeaseEnd) -> Self {
+        match end {
+            LeaseEnd::Settled { parked } => Self::Completed { parked },
+            LeaseEnd::Released => Self::Released,
+            LeaseEnd::Expired => Self::Lost,
+        }
     }
 }

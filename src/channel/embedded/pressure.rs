@@ -7,7 +7,7 @@ use std::{
 
 use bytesize::ByteSize;
 
-use super::{EmbeddedChannel, Standing, gate::listener_settings};
+use super::{EmbeddedChannel, Standing, backend::standing, gate::listener_settings};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
@@ -22,8 +22,8 @@ const SHORT_OF_ROOM: u64 = 80;
 /// See [`Channel::pressure`].
 pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
     let facts = Facts {
-        path: channel.store.settings().path.clone(),
-        standing: channel.store.standing_now().await?,
+        path: channel.settings.path.clone(),
+        standing: standing(&channel.store).await?,
         letters_dropped: Some(channel.book().tally().letters_dropped),
     };
     Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })

@@ -11,13 +11,12 @@ use rusqlite::{ErrorCode, MAIN_DB, blob::ZeroBlob, params};
 use super::{Import, Writer};
 use crate::{
     failpoint::fail_point,
-    listener::PushError,
     queue::{
         Shared,
         accepted::Mark,
         answers::{Push, answer, refuse},
         body::{self, Body, PER_MESSAGE},
-        errors::is_damage,
+        errors::{PushError, is_damage},
         extent::{Extent, cover},
         file::PAGE,
         letters::Letter,
@@ -38,11 +37,11 @@ type NotStored = (Vec<Push>, rusqlite::Error);
 impl Writer {
     pub(super) fn push(&mut self, pushes: Vec<Push>) {
         // What is left of the log's own room is for settling: it must go on when the disk is full.
-        if let Some(trouble) = self.shared.refusing() {
-            return refuse(pushes, &trouble.push_error());
+        if let Some(why) = self.shared.refusing() {
+            return refuse(pushes, &why);
         }
         if let Err(why) = self.keep_log_short() {
-            return refuse(pushes, &why.push_error());
+            return refuse(pushes, &why.into());
         }
         match self.store(pushes) {
             Ok(stored) => answer(stored),
@@ -67,7 +66,7 @@ impl Writer {
     }
 
     fn refuse(&self, pushes: Vec<Push>, why: &rusqlite::Error) {
-        refuse(pushes, &self.trouble("queue messages", why).push_error());
+        refuse(pushes, &self.error("queue messages", why).into());
     }
 
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
@@ -109,8 +108,8 @@ impl Writer {
 
     pub(super) fn import(&mut self, import: Import) {
         let Import { name, region, messages, letters, answer } = import;
-        if let Some(trouble) = self.shared.refusing() {
-            return drop(answer.send(Err(trouble.push_error())));
+        if let Some(why) = self.shared.refusing() {
+            return drop(answer.send(Err(why)));
         }
         let needed = messages.iter().map(|message| on_disk(message.len()));
         let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
@@ -118,10 +117,10 @@ impl Writer {
             Ok(Ok(room)) if needed + SPARE > room => Err(PushError::Full),
             Ok(Ok(_)) => self
                 .take_in(&name, region, &messages, letters)
-                .map_err(|why| self.trouble("import messages", &why).push_error())
+                .map_err(|why| PushError::Failed(self.error("import messages", &why)))
                 .and_then(|new| new.ok_or(PushError::Full)),
-            Ok(Err(why)) => Err(self.trouble("import messages", &why).push_error()),
-            Err(why) => Err(why.push_error()),
+            Ok(Err(why)) => Err(PushError::Failed(self.error("import messages", &why))),
+            Err(why) => Err(why.into()),
         };
         drop(answer.send(imported));
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::Writer;
 use crate::queue::{
-    errors::Trouble,
+    errors::StoreError,
     extent::Pages,
     file::{PAGE, PATIENCE},
     keeper::checkpoint,
@@ -50,14 +50,14 @@ impl Writer {
 
     /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
     /// disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
-    pub(super) fn keep_log_short(&mut self) -> Result<(), Trouble> {
+    pub(super) fn keep_log_short(&mut self) -> Result<(), StoreError> {
         if !self.log_is_long() || self.no_checkpoint_before > Instant::now() {
             return Ok(());
         }
         self.empty_log().map_err(|why| {
-            let trouble = self.trouble("move messages from the log", &why);
-            self.shared.keeper.failing(trouble.clone());
-            trouble
+            let error = self.error("move messages from the log", &why);
+            self.shared.keeper.failing(error.clone());
+            error
         })
     }
 

@@ -11,7 +11,7 @@ use crate::{
     plural,
     queue::{
         erasing::{delete, write_down},
-        errors::{MISPLACED, Trouble, is_damage},
+        errors::{MISPLACED, StoreError, is_damage},
         letters::Letter,
         settlement::Settlement,
         spans::Part,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Writer {
-    pub(super) fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, Trouble>>)>) {
+    pub(super) fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, StoreError>>)>) {
         let (mut settlements, answers): (Vec<_>, Vec<_>) = settlements.into_iter().unzip();
         // If that fails, the rest of the log may do.
         drop(self.keep_log_short());
@@ -38,14 +38,14 @@ impl Writer {
             }
             Err(why) if is_damage(&why) => {
                 // From here on nothing is deleted, which may be all that failed.
-                drop(self.trouble("complete messages", &why));
+                drop(self.error("complete messages", &why));
                 for (settlement, answer) in settlements.into_iter().zip(answers) {
                     drop(answer.send(self.finish_anyhow(settlement)));
                 }
             }
             Err(why) => {
-                let trouble = self.trouble("complete messages", &why);
-                answers.into_iter().for_each(|answer| drop(answer.send(Err(trouble.clone()))));
+                let error = self.error("complete messages", &why);
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
             }
         }
     }
@@ -77,7 +77,7 @@ impl Writer {
     /// Finishes one in a damaged file. What cannot be written down is done nevertheless, as far as this agent is concerned: held,
     /// it would keep a publisher for good, and given back, it would be published over and over. The next agent finds it in the
     /// file and publishes it once more, dead letters among it once more too.
-    fn finish_anyhow(&mut self, settlement: Settlement) -> Result<u64, Trouble> {
+    fn finish_anyhow(&mut self, settlement: Settlement) -> Result<u64, StoreError> {
         let mut settlement = vec![settlement];
         match self.finish(&mut settlement) {
             Err(why) if is_damage(&why) => {
@@ -87,13 +87,13 @@ impl Writer {
                 Settlement::settled(settlement, &self.shared, rests);
                 Ok(0)
             }
-            finished => finished.map_err(|why| self.trouble("complete messages", &why)),
+            finished => finished.map_err(|why| self.error("complete messages", &why)),
         }
     }
 
-    pub(super) fn clear(&mut self) -> Result<bool, Trouble> {
-        if let Some(trouble) = self.shared.broken() {
-            return Err(trouble);
+    pub(super) fn clear(&mut self) -> Result<bool, StoreError> {
+        if let Some(error) = self.shared.broken() {
+            return Err(error);
         }
         let spans = self.shared.shelf().clear();
         if spans.is_empty() {
@@ -117,7 +117,7 @@ impl Writer {
             Err(why) => {
                 self.shared.shelf().uncleared(&spans);
                 self.shared.arrived.notify_waiters();
-                Err(self.trouble("delete messages", &why))
+                Err(self.error("delete messages", &why))
             }
         }
     }
@@ -184,7 +184,7 @@ impl Writer {
             }
             Ok(None) => {}
             // Which says so, where it is damage.
-            Err(why) => drop(self.trouble("set damaged messages aside", &why)),
+            Err(why) => drop(self.error("set damaged messages aside", &why)),
         }
     }
 }

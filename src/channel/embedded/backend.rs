@@ -1,0 +1,107 @@
+//! The queue as the listener serves it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::errors::remedy;
+use crate::{
+    listener::{Backend, BackendError, End, PushError, Standing},
+    plural::count,
+    queue::{self, Pending, Problem, Region, Stats, Store, StoreError},
+};
+
+/// For how long numbers hold that the file was asked for: clients that ask for them over and over must not keep its reader
+/// from its work.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// A queue, and what it said of itself lately.
+#[derive(Debug)]
+pub(super) struct QueueBackend {
+    store: Arc<Store>,
+    recent: Mutex<Option<(Instant, Standing)>>,
+}
+
+impl QueueBackend {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store, recent: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Backend for QueueBackend {
+    async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        let region = match end {
+            End::Newest => Region::Newest,
+            End::Oldest => Region::Oldest,
+        };
+        Ok(self.store.push(region, messages).await?)
+    }
+
+    async fn length(&self) -> Result<u64, BackendError> {
+        Ok(self.store.length()?)
+    }
+
+    async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError> {
+        Ok(self.store.range(start, stop).await?)
+    }
+
+    async fn standing(&self) -> Result<Standing, BackendError> {
+        // Which opens it, if it is not.
+        self.store.length()?;
+        let Pending { messages, leased, oldest } = self.store.pending().unwrap_or_default();
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, standing)) = recent.filter(|(when, _)| when.elapsed() < RECENT) {
+            return Ok(Standing { waiting: messages, in_hand: leased, age: oldest, ..standing });
+        }
+        let standing = standing(&self.store).await?;
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));
+        Ok(standing)
+    }
+
+    async fn clear(&self) -> Result<bool, BackendError> {
+        Ok(self.store.clear().await?)
+    }
+}
+
+/// How a queue is now.
+pub(super) async fn standing(store: &Store) -> Result<Standing, StoreError> {
+    let stats = store.stats().await?;
+    let Pending { messages, leased, oldest } = stats.pending;
+    Ok(Standing {
+        waiting: messages,
+        in_hand: leased,
+        age: oldest,
+        used: stats.used_bytes,
+        max_bytes: store.settings().max_bytes,
+        dead: stats.dead_letters,
+        max_dead_letters: store.settings().max_dead_letters,
+        damaged: stats.unreadable,
+        unsafe_because: unsafe_because(&stats),
+        broken: is_damaged(&stats),
+    })
+}
+
+fn is_damaged(stats: &Stats) -> bool {
+    matches!(&stats.refusing, Some(queue::PushError::Failed(StoreError { problem: Problem::Damaged { .. }, .. })))
+}
+
+/// Why nothing more is queued, and what to do about it.
+fn unsafe_because(stats: &Stats) -> Option<(String, String)> {
+    let (queue::PushError::Failed(error) | queue::PushError::Unsynced(error)) = stats.refusing.as_ref()? else { return None };
+    let mut what = error.to_string();
+    if is_damaged(stats) && stats.unreadable > 0 {
+        what += &format!("; {} cannot be read", count(stats.unreadable, "message"));
+    }
+    if is_damaged(stats) && stats.unmarked > 0 {
+        what += &format!(
+            "; of {} it could not be written down that it is published, so that the next start publishes it again",
+            count(stats.unmarked, "message")
+        );
+    }
+    Some((what, remedy(error)))
+}

@@ -1,0 +1,48 @@
+//! What a queue says of itself, in numbers.
+
+use std::time::Duration;
+
+use super::errors::PushError;
+
+/// What was accepted and is not done, in messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// Leased or not.
+    pub(crate) messages: u64,
+    /// Of those: leased.
+    pub(crate) leased: u64,
+    /// For how long the oldest has been here.
+    pub(crate) oldest: Option<Duration>,
+}
+
+/// What has become of messages since the file was opened, in messages: found + stored = published + parked + dropped + pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// There when the file was opened.
+    pub(crate) found: u64,
+    /// Pushed since then.
+    pub(crate) stored: u64,
+    /// Settled, and no dead letter.
+    pub(crate) published: u64,
+    /// Settled as a dead letter, or set aside since the file is damaged.
+    pub(crate) parked: u64,
+    /// Deleted before they were settled.
+    pub(crate) dropped: u64,
+    /// Neither of those yet.
+    pub(crate) pending: u64,
+}
+
+/// How the queue is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub(crate) pending: Pending,
+    /// Bytes of the file that are in use.
+    pub(crate) used_bytes: u64,
+    pub(crate) dead_letters: u64,
+    /// Messages that were set aside, since what the file has of them is damaged.
+    pub(crate) unreadable: u64,
+    /// Messages that are done, and could not be marked as such in a damaged file: the next start publishes them again.
+    pub(crate) unmarked: u64,
+    /// Why pushes are refused, unless it is for want of room.
+    pub(crate) refusing: Option<PushError>,
+}

@@ -1,0 +1,327 @@
+//! The queue as its callers know it: every method asks the threads or the memory, and none waits for the disk on the caller's
+//! thread but for a push that is quick to commit.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    answers::Push,
+    desk,
+    errors::{Problem, PushError, StoreError},
+    letters::Letter,
+    reader::{Question, TakeLimit, Taken},
+    running::{Running, Shared},
+    settings::{Durability, Settings},
+    settlement::Settlement,
+    shelf::{GivenBack, LeaseEnd, Region},
+    stats::{Pending, Stats, Tally},
+    writer::{Import, Job},
+};
+
+/// How soon opening is tried again at most, of a file that could not be opened for want of room.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// A queue in a file, which is opened by [`Store::open`] and not before. Where its disk has no room for that, it is opened by
+/// whoever next wants something of it when there is some.
+#[derive(Debug)]
+pub(crate) struct Store {
+    settings: Settings,
+    agent: String,
+    running: OnceLock<Running>,
+    opening: Mutex<Option<Held>>,
+}
+
+/// Why the file could not be opened.
+#[derive(Debug)]
+struct Held {
+    error: StoreError,
+    /// When to try it again.
+    again: Instant,
+}
+
+impl Held {
+    fn new(error: StoreError) -> Self {
+        Self { error, again: Instant::now() + OPEN_AGAIN }
+    }
+}
+
+impl Store {
+    /// `agent` is whom dead letters name.
+    pub(crate) fn new(settings: Settings, agent: &str) -> Self {
+        Self { settings, agent: agent.to_owned(), running: OnceLock::new(), opening: Mutex::default() }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Opens the file, once. Returns where it is and how many messages wait; `None` when there is no room to open it, so that
+    /// everything is refused until there is.
+    pub(crate) fn open(&self) -> Result<(PathBuf, Option<u64>), StoreError> {
+        let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.running.get().is_none() {
+            match Running::start(&self.settings, &self.agent) {
+                // It was empty, and nobody else fills it.
+                Ok(running) => drop(self.running.set(running)),
+                Err(error) => *held = Some(Held::new(error.for_want_of_room(&self.settings.path)?)),
+            }
+        }
+        Ok(match self.running.get() {
+            Some(Running { shared, .. }) => (shared.path.clone(), Some(shared.shelf().messages())),
+            None => (self.settings.path.clone(), None),
+        })
+    }
+
+    /// Tries again to open a file for which there was no room.
+    fn open_again(&self) -> Result<(), StoreError> {
+        let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.running.get().is_some() {
+            return Ok(());
+        }
+        match &*held {
+            None => Err(self.problem(Problem::NotOpen)),
+            Some(Held { error, again }) if Instant::now() < *again => Err(error.clone()),
+            Some(_) => match Running::start(&self.settings, &self.agent) {
+                Ok(running) => {
+                    drop(self.running.set(running));
+                    Ok(())
+                }
+                Err(error) => {
+                    let error = error.for_want_of_room(&self.settings.path).unwrap_or_else(|other| other);
+                    *held = Some(Held::new(error.clone()));
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    fn problem(&self, problem: Problem) -> StoreError {
+        StoreError::new(&self.settings.path, problem)
+    }
+
+    fn running(&self) -> Result<&Running, StoreError> {
+        if let Some(running) = self.running.get() {
+            return Ok(running);
+        }
+        self.open_again()?;
+        self.running.get().ok_or_else(|| self.problem(Problem::Interrupted))
+    }
+
+    pub(super) fn shared(&self) -> Result<&Shared, StoreError> {
+        Ok(&self.running()?.shared)
+    }
+
+    /// The answer of a thread. A fault in it has taken the question with it.
+    async fn answer<T, E: From<StoreError>>(&self, answered: oneshot::Receiver<Result<T, E>>) -> Result<T, E> {
+        answered.await.unwrap_or_else(|_| Err(self.problem(Problem::Interrupted).into()))
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Question) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.running()?.shared.reader.put(question(answer));
+        self.answer(answered).await
+    }
+
+    async fn order<T, E: From<StoreError>>(&self, job: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Job) -> Result<T, E> {
+        let (answer, answered) = oneshot::channel();
+        self.running()?.shared.writer.put(job(answer));
+        self.answer(answered).await
+    }
+
+    /// Queues messages, all or none. Each may be a part of a larger buffer: what is kept is copied. Returns how many wait
+    /// afterwards, once they are as safe as [`Settings::durability`] says.
+    ///
+    /// Once begun it is to be polled to its end or to be dropped: the answers of pushes from one thread may come with the
+    /// first of them, so one that is kept without being polled may hold up the others.
+    pub(crate) async fn push(&self, region: Region, messages: Vec<Bytes>) -> Result<u64, PushError> {
+        let running = self.running()?;
+        let limit = self.settings.max_message_bytes;
+        if messages.iter().any(|message| message.len() > limit) {
+            return Err(PushError::TooLarge { limit });
+        }
+        if messages.is_empty() {
+            return Ok(running.shared.shelf().messages());
+        }
+        let (answer, answered) = oneshot::channel();
+        let push = Push { region, messages, from: thread::current().id(), answer };
+        match self.settings.durability {
+            Durability::Process => desk::push(&running.shared, push).await,
+            Durability::Fsync => running.shared.writer.put(Job::Push(push)),
+        }
+        self.answer(answered).await.map(|stored| stored.length)
+    }
+
+    /// The file's own name, for those who move messages into it.
+    pub(crate) fn identity(&self) -> Result<&str, StoreError> {
+        Ok(&self.shared()?.identity)
+    }
+
+    /// Stores what is known elsewhere under a name, unless it is here. Returns whether it was new.
+    pub(crate) async fn import(
+        &self,
+        name: &str,
+        region: Region,
+        messages: Vec<Bytes>,
+        letters: Vec<Letter>,
+    ) -> Result<bool, PushError> {
+        self.order(|answer| Job::Import(Import { name: name.to_owned(), region, messages, letters, answer })).await
+    }
+
+    /// Forgets names under which something was imported, once it is gone where it came from.
+    pub(crate) async fn forget_imports(&self, names: Vec<String>) -> Result<(), StoreError> {
+        self.order(|answer| Job::ForgetImports(names, answer)).await
+    }
+
+    /// Moves all that was committed into the file itself, on the disk.
+    pub(crate) async fn rest(&self) -> Result<(), StoreError> {
+        if self.running.get().is_some() { self.order(Job::Rest).await } else { Ok(()) }
+    }
+
+    /// How many messages wait for a lease.
+    pub(crate) fn length(&self) -> Result<u64, StoreError> {
+        Ok(self.shared()?.shelf().messages())
+    }
+
+    /// The waiting messages between two places, both included: 0 is the newest, -1 the oldest.
+    pub(crate) async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, StoreError> {
+        self.ask(|answer| Question::Range { start, stop, answer }).await
+    }
+
+    /// Deletes what waits; what is leased and what was adopted stays. Returns whether there was anything.
+    pub(crate) async fn clear(&self) -> Result<bool, StoreError> {
+        self.order(Job::Clear).await
+    }
+
+    /// Leases the oldest messages, and waits up to `wait` for the first one; the lease is known under this name afterwards.
+    pub(crate) async fn take(&self, lease: &str, limit: TakeLimit, wait: Duration) -> Result<Option<Taken>, StoreError> {
+        let shared = self.shared()?;
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            // From here on no arrival is missed, whether it comes before or after the wait has begun.
+            let arrived = shared.arrived.notified();
+            if shared.shelf().is_waiting() {
+                let taken = self.ask(|answer| Question::Take { lease: lease.to_owned(), limit, answer }).await;
+                if let Some(taken) = taken? {
+                    return Ok(Some(taken));
+                }
+            }
+            if tokio::time::timeout_at(until, arrived).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How many messages were set aside, since their chunk is damaged, since this was asked last.
+    pub(crate) fn take_set_aside(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.shared.damage.take_set_aside())
+    }
+
+    /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.
+    pub(crate) async fn settle(&self, leases: Vec<(String, Vec<Letter>)>) -> Result<u64, StoreError> {
+        let mut settlement = Settlement::new(&self.running()?.shared);
+        for (id, mut letters) in leases {
+            // An attempt that was given up is still under way.
+            while !settlement.begin(&id, &mut letters) {
+                self.flush().await?;
+            }
+        }
+        self.order(|answer| Job::Settle(settlement, answer)).await
+    }
+
+    /// Waits for all that the writer was asked before.
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.order(Job::Flush).await
+    }
+
+    /// How a lease ended; that is forgotten by this.
+    pub(crate) fn hear(&self, lease: &str) -> Option<LeaseEnd> {
+        self.running.get()?.shared.shelf().hear(lease)
+    }
+
+    /// Gives a lease back, unless it has ended. Returns how it ended, `None` when nobody knows it, and how many messages wait
+    /// again.
+    pub(crate) async fn give_back(&self, lease: &str) -> Result<(Option<LeaseEnd>, u64), StoreError> {
+        // What could not be opened has leased nothing.
+        let Some(running) = self.running.get() else { return Ok((None, 0)) };
+        loop {
+            let given_back = running.shared.shelf().give_back(lease);
+            match given_back {
+                GivenBack::Released(messages) => {
+                    running.shared.arrived.notify_waiters();
+                    return Ok((Some(LeaseEnd::Released), messages));
+                }
+                GivenBack::Ended(how) => return Ok((Some(how), 0)),
+                GivenBack::Unknown => return Ok((None, 0)),
+                GivenBack::Settling => self.flush().await?,
+            }
+        }
+    }
+
+    /// Renews leases. Returns those that have ended.
+    pub(crate) fn renew(&self, leases: Vec<String>) -> Result<Vec<String>, StoreError> {
+        Ok(self.shared()?.shelf().renew(leases, Instant::now() + self.settings.lease))
+    }
+
+    /// Takes back what has expired and is not among `live`. Returns how many messages.
+    pub(crate) fn expire(&self, live: &[String]) -> Result<u64, StoreError> {
+        let shared = self.shared()?;
+        let messages = shared.shelf().expire(live, Instant::now());
+        if messages > 0 {
+            shared.arrived.notify_waiters();
+        }
+        Ok(messages)
+    }
+
+    /// How many leases there are.
+    pub(crate) fn leases(&self) -> Result<u64, StoreError> {
+        Ok(self.shared()?.shelf().leases() as u64)
+    }
+
+    /// What waits, leased or not; `None` while the file is not open.
+    pub(crate) fn pending(&self) -> Option<Pending> {
+        Some(self.running.get()?.shared.shelf().pending(Instant::now()))
+    }
+
+    /// What has become of all that was accepted.
+    pub(crate) fn tally(&self) -> Tally {
+        self.running.get().map(|running| running.shared.shelf().tally()).unwrap_or_default()
+    }
+
+    /// Why pushes are refused, unless it is for want of room.
+    pub(crate) fn refusing(&self) -> Option<PushError> {
+        self.running.get()?.shared.refusing()
+    }
+
+    /// How the queue is. This asks the file, unlike the other numbers.
+    pub(crate) async fn stats(&self) -> Result<Stats, StoreError> {
+        let (dead_letters, used_bytes) = self.ask(Question::Stats).await?;
+        let (unreadable, unmarked) = self.shared()?.damage.counts();
+        let pending = self.pending().unwrap_or_default();
+        Ok(Stats { pending, used_bytes, dead_letters, unreadable, unmarked, refusing: self.refusing() })
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// One in a file of this folder.
+    pub(super) fn open_in(folder: &std::path::Path) -> Self {
+        let settings = Settings {
+            path: folder.join("q.db"),
+            durability: Durability::Process,
+            max_bytes: 1 << 30,
+            lease: Duration::from_secs(60),
+            max_dead_letters: 10_000,
+            max_message_bytes: 4 << 20,
+        };
+        let store = Self::new(settings, "here");
+        store.open().unwrap();
+        store
+    }
+}
