@@ -18,7 +18,7 @@
 //!    with a verdict per metric and not only per message.
 //! 3. [`publisher`] is where metrics go. A [`publisher::Publisher`] turns the set into a request, reads the answer as
 //!    a verdict, and isolates the points that were refused.
-//! 4. [`agent`] moves batches between the two, supervised, and ends in order.
+//! 4. [`agent`] moves batches between the two, and ends in order; [`supervision`] keeps its actors at work.
 //!
 //! Around them: [`config`] turns files and the environment into valid [`config::Settings`], or says everything that is
 //! wrong at once; [`observe`] is what the agent says of itself; [`client`] queues messages from Rust; [`backoff`] is
@@ -68,6 +68,7 @@ mod queue;
 mod quote;
 #[cfg(feature = "agent")]
 mod sparingly;
-#[cfg(feature = "agent")]
 pub mod status;
+#[cfg(feature = "agent")]
+pub mod supervision;
 pub mod wire;

@@ -7,19 +7,17 @@ use tokio::time::Instant;
 
 use super::{
     batch::Batch,
-    batching::Batching,
-    drain::{Drain, Drained},
-    environment::Environment,
-    failpoint::fail_point,
-    limiter::permits::Permit,
-    progress::{Progress, answers_pings},
-    publisher::Publish,
-    receiver::{Leased, Receiver, Wanted},
-    supervisor::{ChildId, Supervisor},
+    batching::{Batching, Limits},
+    limiter::permits::{Permit, Permits},
+    receiver::{Leased, Wanted},
 };
-use crate::wire::Decoder;
+use crate::{
+    failpoint::fail_point,
+    supervision::{Drain, Life, Neighbour, answers_pings},
+    wire::Decoder,
+};
 
-/// A publisher is free and asks for a batch.
+/// A publisher is free and asks for a batch. Answered once, with one [`Publish`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Free {
@@ -30,17 +28,30 @@ pub(super) struct Free {
     pub(super) permit: Option<Permit>,
 }
 
-/// Where the Receiver is now; what was asked of the one before will not be answered.
+/// A batch to write.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct ReceiverIs(pub(super) Addr<Receiver>);
+pub(super) struct Publish {
+    pub(super) batch: Batch,
+    /// Whether it has about as much as it may have.
+    pub(super) full: bool,
+    /// What lets it be in flight.
+    pub(super) permit: Permit,
+}
+
+/// What a Batcher works with.
+pub(super) struct Params {
+    /// The limits of a batch.
+    pub(super) limits: Limits,
+    /// How much of all that may be in flight to the destination now.
+    pub(super) permits: Arc<Permits>,
+}
 
 /// The actor.
 pub(super) struct Batcher {
-    environment: Arc<Environment>,
-    progress: Arc<Progress>,
-    supervisor: Addr<Supervisor>,
-    receiver: Option<Addr<Receiver>>,
+    params: Arc<Params>,
+    life: Life,
+    receiver: Option<Recipient<Wanted>>,
     /// Publishers that have asked. The last is taken first, since it has its buffers and its connection still: so many as write at
     /// once take memory, and not so many as there are.
     free: Vec<Free>,
@@ -54,12 +65,11 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
-        let batching = Batching::new(environment.limits, Instant::now(), fastrand::f64());
+    pub(super) fn new(params: Arc<Params>, life: Life) -> Self {
+        let batching = Batching::new(params.limits, Instant::now(), fastrand::f64());
         Self {
-            environment,
-            progress,
-            supervisor,
+            params,
+            life,
             receiver: None,
             free: Vec::new(),
             decoder: Decoder::new(),
@@ -74,8 +84,8 @@ impl Batcher {
     /// Does whatever can be done now: hands on what is due, asks for what there is room for.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let permits = &self.environment.permits;
-        self.batching.limit(permits.limits(self.environment.limits));
+        let permits = &self.params.permits;
+        self.batching.limit(permits.limits(self.params.limits));
         if ((self.batching.is_due(now) && permits.is_one_free()) || self.draining)
             && !self.batching.is_empty()
             && let Some(free) = self.free.pop()
@@ -87,7 +97,7 @@ impl Batcher {
         }
         if self.draining {
             if self.batching.is_empty() {
-                self.supervisor.do_send(Drained(ChildId::Batcher));
+                self.life.say_drained();
             }
             return;
         }
@@ -100,7 +110,7 @@ impl Batcher {
             return;
         }
         let Some(receiver) = &self.receiver else { return };
-        let Some(demand) = self.batching.demand(!self.free.is_empty() && self.environment.permits.is_one_free()) else { return };
+        let Some(demand) = self.batching.demand(!self.free.is_empty() && self.params.permits.is_one_free()) else { return };
         receiver.do_send(Wanted { demand, answer_to: ctx.address().recipient() });
         self.asked = true;
     }
@@ -133,7 +143,7 @@ impl Handler<Leased> for Batcher {
         fail_point!("batcher.leased");
         self.asked = false;
         {
-            let _work = self.progress.begin("decoding", self.environment.hang_timeout);
+            let _work = self.life.progress.begin("decoding");
             self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
             self.filling.take_in(lease, &mut self.decoder);
         }
@@ -154,10 +164,10 @@ impl Handler<Free> for Batcher {
     }
 }
 
-impl Handler<ReceiverIs> for Batcher {
+impl Handler<Neighbour<Wanted>> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, ReceiverIs(receiver): ReceiverIs, ctx: &mut Self::Context) {
+    fn handle(&mut self, Neighbour(receiver): Neighbour<Wanted>, ctx: &mut Self::Context) {
         fail_point!("batcher.receiver_is");
         self.receiver = Some(receiver);
         self.asked = false;

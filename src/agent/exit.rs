@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::supervision::{self, Error};
+
 /// Why the agent ended. Each cause has an exit code of its own, so that a service manager can tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -12,27 +14,10 @@ pub enum Exit {
         /// What is wrong and what to do.
         why: String,
     },
-    /// A child failed more often than its budget allows.
-    OutOfBudget {
-        /// The child.
-        child: String,
-        /// How it failed the last time.
-        cause: String,
-    },
-    /// A thread stopped answering, so the child on it could not be restarted.
-    ThreadHung {
-        /// The child.
-        child: String,
-    },
-    /// Asked to stop, and the shutdown time-out passed first. Open leases were given back.
-    Deadline {
-        /// The children that had not finished.
-        stragglers: Vec<String>,
-    },
+    /// The supervisor gave up; open leases were given back.
+    GivenUp(supervision::Error),
     /// Asked to stop, and what was left could not be given back; it waits until its leases expire.
     NotGivenBack,
-    /// The supervisor itself failed.
-    SupervisorFailed,
 }
 
 impl Exit {
@@ -42,9 +27,9 @@ impl Exit {
         match self {
             Self::Clean => 0,
             Self::ChannelUnusable { .. } => code::UNAVAILABLE,
-            Self::OutOfBudget { .. } | Self::SupervisorFailed => code::FAILED,
-            Self::ThreadHung { .. } => code::HUNG,
-            Self::Deadline { .. } | Self::NotGivenBack => code::DEADLINE,
+            Self::GivenUp(Error::OutOfBudget { .. } | Error::SupervisorFailed) => code::FAILED,
+            Self::GivenUp(Error::ThreadHung { .. }) => code::HUNG,
+            Self::GivenUp(Error::Deadline { .. }) | Self::NotGivenBack => code::DEADLINE,
         }
     }
 }
@@ -72,20 +57,10 @@ impl fmt::Display for Exit {
         match self {
             Self::Clean => f.write_str("stopped cleanly"),
             Self::ChannelUnusable { why } => f.write_str(why),
-            Self::OutOfBudget { child, cause } => {
-                write!(f, "the {child} failed more often than supervisor.max_restarts allows, the last time because it {cause}")
-            }
-            Self::ThreadHung { child } => {
-                write!(f, "the {child} made no progress for supervisor.hang_timeout and its thread does not answer")
-            }
-            Self::Deadline { stragglers } => {
-                let names = stragglers.join(", ");
-                write!(f, "agent.shutdown_timeout passed before these had finished: {names}; their messages are given back")
-            }
+            Self::GivenUp(error) => error.fmt(f),
             Self::NotGivenBack => {
                 f.write_str("what was left could not be given back to the channel; it waits until its leases expire")
             }
-            Self::SupervisorFailed => f.write_str("the supervisor failed; open leases are given back"),
         }
     }
 }

@@ -1,43 +1,37 @@
 //! The Listener: serves the clients that push to this process, where the channel is part of it.
 //!
 //! What it takes from them is the channel's as soon as it is answered, so it holds nothing that could be lost. It goes on
-//! until everybody else has finished: a client of a stopping agent can queue until the end.
+//! until all other children have finished: a client of a stopping agent can queue until the end.
 
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use super::{
-    drain::{Drain, Drained},
-    environment::{Environment, Step},
-    failpoint::fail_point,
-    progress::{Progress, answers_pings},
-    receiver::RECONNECT,
-    supervisor::{ChildId, Supervisor},
-};
+use super::channel_health::{ChannelHealth, RECONNECT, Use};
 use crate::{
     backoff::Backoff,
     channel::{ChannelError, Front},
+    failpoint::fail_point,
+    supervision::{Drain, Life, answers_pings},
 };
+
+/// What a Listener works with.
+pub(super) struct Params {
+    pub(super) front: Arc<dyn Front>,
+    pub(super) health: Arc<ChannelHealth>,
+}
 
 /// The actor.
 pub(super) struct Listener {
-    environment: Arc<Environment>,
-    progress: Arc<Progress>,
-    supervisor: Addr<Supervisor>,
-    front: Arc<dyn Front>,
+    params: Arc<Params>,
+    life: Life,
     closing: watch::Sender<bool>,
 }
 
 impl Listener {
-    pub(super) fn new(
-        environment: Arc<Environment>,
-        progress: Arc<Progress>,
-        supervisor: Addr<Supervisor>,
-        front: Arc<dyn Front>,
-    ) -> Self {
-        Self { environment, progress, supervisor, front, closing: watch::Sender::new(false) }
+    pub(super) fn new(params: Arc<Params>, life: Life) -> Self {
+        Self { params, life, closing: watch::Sender::new(false) }
     }
 }
 
@@ -45,15 +39,16 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let serving = serve(Arc::clone(&self.environment), Arc::clone(&self.front), self.closing.subscribe());
+        let serving = serve(Arc::clone(&self.params), self.closing.subscribe());
         ctx.spawn(serving.into_actor(self).map(|(), listener, _| {
-            listener.supervisor.do_send(Drained(ChildId::Listener));
+            listener.life.say_drained();
         }));
     }
 }
 
 /// Serves until it is told to close.
-async fn serve(environment: Arc<Environment>, front: Arc<dyn Front>, closing: watch::Receiver<bool>) {
+async fn serve(params: Arc<Params>, closing: watch::Receiver<bool>) {
+    let Params { front, health } = params.as_ref();
     let closed = |within: Duration| {
         let mut closing = closing.clone();
         // When the sender is gone, so is the actor.
@@ -65,14 +60,14 @@ async fn serve(environment: Arc<Environment>, front: Arc<dyn Front>, closing: wa
         let ended = match front.bind() {
             Err(error) => Err(error),
             Ok(()) => {
-                environment.channel_works(Step::Serve);
+                health.works(Use::Serve);
                 let mut closing = closing.clone();
                 let close = Box::pin(async move { drop(closing.wait_for(|closing| *closing).await) });
                 front.serve(close).await
             }
         };
         if let Err(error) = &ended {
-            environment.channel_failed(Step::Serve, &refused(error));
+            health.failed(Use::Serve, &refused(error));
         }
         if closed(if ended.is_ok() { Duration::ZERO } else { backoff.next_pause() }).await {
             return;
@@ -80,7 +75,7 @@ async fn serve(environment: Arc<Environment>, front: Arc<dyn Front>, closing: wa
     }
 }
 
-/// Clients cannot come, whatever the reason, until somebody mends it or the reason goes away; the rest works.
+/// Clients cannot come, whatever the reason, until an operator mends it or the reason goes away; the rest works.
 fn refused(error: &ChannelError) -> ChannelError {
     match error {
         ChannelError::Unreachable { what, why } => {

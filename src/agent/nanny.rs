@@ -4,17 +4,15 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use slog::Logger;
 
-use super::{
-    drain::{Drain, Drained},
-    environment::{Environment, Step},
+use super::channel_health::{ChannelHealth, RECONNECT, Reported, Use};
+use crate::{
+    backoff::Backoff,
+    channel::{Channel, ChannelError, Patience},
     failpoint::{fail_point, failing, stall_point},
-    progress::{Progress, answers_pings},
-    receiver::RECONNECT,
-    supervisor::{ChildId, Supervisor},
-    watch::{self, Untold},
+    supervision::{Drain, Life, Progress, answers_pings},
 };
-use crate::{backoff::Backoff, channel::ChannelError};
 
 /// Renew every open lease.
 #[derive(Clone, Copy, Message)]
@@ -35,15 +33,25 @@ struct Look;
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// A warning comes in time, and what is said of the backlog is true.
-fn look_every(environment: &Environment) -> Duration {
-    environment.recover_every.min(environment.patience.age / 2).clamp(LOOK_EVERY.0, LOOK_EVERY.1)
+fn look_every(params: &Params) -> Duration {
+    params.recover_every.min(params.patience.age / 2).clamp(LOOK_EVERY.0, LOOK_EVERY.1)
+}
+
+/// What a Nanny works with.
+pub(super) struct Params {
+    pub(super) channel: Arc<dyn Channel>,
+    pub(super) health: Arc<ChannelHealth>,
+    /// How often to look for leases that nobody holds.
+    pub(super) recover_every: Duration,
+    /// From when on a backlog is worth a warning.
+    pub(super) patience: Patience,
+    pub(super) log: Logger,
 }
 
 /// The actor.
 pub(super) struct Nanny {
-    environment: Arc<Environment>,
-    progress: Arc<Progress>,
-    supervisor: Addr<Supervisor>,
+    params: Arc<Params>,
+    life: Life,
     backoff: Backoff,
     /// Whether a command to the channel is under way; another one waits for its own time.
     busy: bool,
@@ -51,23 +59,22 @@ pub(super) struct Nanny {
     renew_due: bool,
     recover_due: bool,
     look_due: bool,
-    untold: Untold,
+    reported: Reported,
     draining: bool,
 }
 
 impl Nanny {
-    pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
+    pub(super) fn new(params: Arc<Params>, life: Life) -> Self {
         let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
         Self {
-            environment,
-            progress,
-            supervisor,
+            params,
+            life,
             backoff,
             busy: false,
             renew_due: false,
             recover_due: false,
             look_due: false,
-            untold: Untold::default(),
+            reported: Reported::default(),
             draining: false,
         }
     }
@@ -78,19 +85,19 @@ impl Nanny {
             return;
         }
         if self.draining {
-            self.supervisor.do_send(Drained(ChildId::Nanny));
+            self.life.say_drained();
         } else if std::mem::take(&mut self.renew_due) {
-            let renewed = renew(Arc::clone(&self.environment), Arc::clone(&self.progress));
+            let renewed = renew(Arc::clone(&self.params), Arc::clone(&self.life.progress));
             self.during(renewed, ctx, |nanny| nanny.renew_due = true);
         } else if std::mem::take(&mut self.recover_due) {
-            let recovered = recover(Arc::clone(&self.environment), Arc::clone(&self.progress));
+            let recovered = recover(Arc::clone(&self.params), Arc::clone(&self.life.progress));
             self.during(recovered, ctx, |nanny| nanny.recover_due = true);
         } else if std::mem::take(&mut self.look_due) {
             self.busy = true;
-            let look = watch::look(Arc::clone(&self.environment), Arc::clone(&self.progress));
+            let look = look(Arc::clone(&self.params), Arc::clone(&self.life.progress));
             ctx.spawn(look.into_actor(self).map(|unknown, nanny, ctx| {
                 nanny.busy = false;
-                nanny.untold.say(unknown, &nanny.environment.log);
+                nanny.reported.report(unknown, &nanny.params.log);
                 nanny.advance(ctx);
             }));
         }
@@ -108,13 +115,13 @@ impl Nanny {
             nanny.busy = false;
             match result {
                 Ok(()) => {
-                    // While the destination is away nobody else asks the channel for anything.
-                    nanny.environment.channel_works(Step::Tend);
+                    // While the destination is away no other actor asks the channel for anything.
+                    nanny.params.health.works(Use::Tend);
                     nanny.backoff.reset();
                     nanny.advance(ctx);
                 }
                 Err(error) => {
-                    nanny.environment.channel_failed(Step::Tend, &error);
+                    nanny.params.health.failed(Use::Tend, &error);
                     again(nanny);
                     let pause = nanny.backoff.next_pause();
                     ctx.run_later(pause, Self::advance);
@@ -127,18 +134,18 @@ impl Nanny {
     }
 }
 
-async fn renew(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
-    let _work = progress.begin("renewing leases", environment.hang_timeout);
+async fn renew(params: Arc<Params>, progress: Arc<Progress>) -> Result<(), ChannelError> {
+    let _work = progress.begin("renewing leases");
     stall_point!("nanny.renewing");
-    failing("nanny.renew.error", environment.channel.renew()).await
+    failing("nanny.renew.error", params.channel.renew()).await
 }
 
-async fn recover(environment: Arc<Environment>, progress: Arc<Progress>) -> Result<(), ChannelError> {
-    let _work = progress.begin("recovering leases", environment.hang_timeout);
+async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<(), ChannelError> {
+    let _work = progress.begin("recovering leases");
     stall_point!("nanny.recovering");
-    let recovered = failing("nanny.recover.error", environment.channel.recover()).await?;
+    let recovered = failing("nanny.recover.error", params.channel.recover()).await?;
     fail_point!("nanny.recovered");
-    let log = &environment.log;
+    let log = &params.log;
     if recovered.dropped > 0 {
         slog::info!(log, "messages that were dropped unsettled wait again"; "messages" => recovered.dropped);
     }
@@ -155,6 +162,22 @@ async fn recover(environment: Arc<Environment>, progress: Arc<Progress>) -> Resu
     Ok(())
 }
 
+/// Returns what the channel could not tell of itself. Where it cannot be asked, whichever actor needs it says so.
+async fn look(params: Arc<Params>, progress: Arc<Progress>) -> Vec<String> {
+    let _work = progress.begin("looking how the channel stands");
+    stall_point!("nanny.looking");
+    match failing("nanny.look.error", params.channel.pressure(&params.patience)).await {
+        Ok(pressure) => {
+            params.health.note(&pressure);
+            pressure.unknown
+        }
+        Err(error) => {
+            slog::debug!(params.log, "cannot tell how the channel stands"; "error" => %error);
+            Vec::new()
+        }
+    }
+}
+
 impl Actor for Nanny {
     type Context = Context<Self>;
 
@@ -162,10 +185,10 @@ impl Actor for Nanny {
         ctx.notify(Recover);
         ctx.notify(Look);
         // Three chances before a lease runs out.
-        ctx.run_interval((self.environment.lease / 3).max(Duration::from_millis(10)), |_, ctx| ctx.notify(Renew));
-        ctx.run_interval(self.environment.recover_every, |_, ctx| ctx.notify(Recover));
-        ctx.run_interval(look_every(&self.environment), |_, ctx| ctx.notify(Look));
-        let channel = Arc::clone(&self.environment.channel);
+        ctx.run_interval((self.params.channel.lease() / 3).max(Duration::from_millis(10)), |_, ctx| ctx.notify(Renew));
+        ctx.run_interval(self.params.recover_every, |_, ctx| ctx.notify(Recover));
+        ctx.run_interval(look_every(&self.params), |_, ctx| ctx.notify(Look));
+        let channel = Arc::clone(&self.params.channel);
         let address = ctx.address();
         ctx.spawn(
             async move {

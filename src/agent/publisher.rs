@@ -3,51 +3,55 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use slog::Logger;
 use tokio::time::Instant;
 
 use super::{
     batch::Batch,
-    batcher::{Batcher, Free},
-    drain::{Drain, Drained},
-    environment::{Environment, Step},
-    failpoint::{fail_point, failing, stall_point},
+    batcher::{Free, Publish},
+    channel_health::{ChannelHealth, RECONNECT, Use},
     idle::{Idleness, Look},
-    limiter::{Failure, Wrote, permits::Permit},
-    progress::{Progress, answers_pings},
-    receiver::RECONNECT,
-    supervisor::{ChildId, Supervisor},
+    limiter::{
+        Failure, Wrote,
+        permits::{Permit, Permits},
+    },
 };
 use crate::{
     backoff::Backoff,
-    channel::DeadLetter,
+    channel::{Channel, DeadLetter},
     duration::for_people,
-    publisher::{Outcome, Publisher as Destination, Refused},
-    status::conditions::Condition,
+    failpoint::{fail_point, failing, stall_point},
+    publisher::{Outcome, Publisher as Destination, Publishers, Refused},
+    status::{
+        conditions::{Condition, Conditions},
+        dead_letters::DeadLetterSayings,
+    },
+    supervision::{Closing, Drain, Life, Neighbour, Progress, answers_pings},
 };
 
-/// A batch to write.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Publish {
-    pub(super) batch: Batch,
-    /// Whether it has about as much as it may have.
-    pub(super) full: bool,
-    /// What lets it be in flight.
-    pub(super) permit: Permit,
+/// What the Publishers of one destination work with.
+pub(super) struct Params {
+    /// Makes the destination on the thread that will use it.
+    pub(super) destination: Publishers,
+    /// Where what was written is settled.
+    pub(super) channel: Arc<dyn Channel>,
+    pub(super) health: Arc<ChannelHealth>,
+    pub(super) conditions: Arc<Conditions>,
+    pub(super) dead_letters: Arc<DeadLetterSayings>,
+    /// How much may be in flight to the destination now.
+    pub(super) permits: Arc<Permits>,
+    /// The pauses between attempts.
+    pub(super) retry: (Duration, Duration),
+    pub(super) closing: Closing,
+    pub(super) log: Logger,
 }
-
-/// Where the Batcher is now; it does not know yet who is free.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(super) struct BatcherIs(pub(super) Addr<Batcher>);
 
 /// The actor.
 pub(super) struct Publisher {
-    environment: Arc<Environment>,
-    progress: Arc<Progress>,
-    supervisor: Addr<Supervisor>,
+    params: Arc<Params>,
+    life: Life,
     worker: usize,
-    batcher: Option<Addr<Batcher>>,
+    batcher: Option<Recipient<Free>>,
     /// Away while a batch is written.
     destination: Option<Box<dyn Destination>>,
     idleness: Idleness,
@@ -55,23 +59,10 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(
-        environment: Arc<Environment>,
-        progress: Arc<Progress>,
-        supervisor: Addr<Supervisor>,
-        worker: usize,
-    ) -> Self {
-        let destination = Some(environment.publishers.make());
-        Self {
-            environment,
-            progress,
-            supervisor,
-            worker,
-            batcher: None,
-            destination,
-            idleness: Idleness::default(),
-            draining: false,
-        }
+    /// The `worker`-th of them, from 0.
+    pub(super) fn new(params: Arc<Params>, worker: usize, life: Life) -> Self {
+        let destination = Some(params.destination.make());
+        Self { params, life, worker, batcher: None, destination, idleness: Idleness::default(), draining: false }
     }
 
     fn say_free(&self, permit: Option<Permit>, ctx: &Context<Self>) {
@@ -79,7 +70,7 @@ impl Publisher {
             return;
         }
         if self.draining {
-            self.supervisor.do_send(Drained(ChildId::Publisher(self.worker)));
+            self.life.say_drained();
         } else if let Some(batcher) = &self.batcher {
             batcher.do_send(Free { worker: self.worker, publisher: ctx.address().recipient(), permit });
         }
@@ -111,7 +102,7 @@ impl Handler<Publish> for Publisher {
         // A second batch was not asked for; dropping it gives it back.
         let Some(destination) = self.destination.take() else { return };
         self.idleness.work_begins();
-        let publish = publish(destination, order, self.worker, Arc::clone(&self.environment), Arc::clone(&self.progress));
+        let publish = publish(destination, order, self.worker, Arc::clone(&self.params), Arc::clone(&self.life.progress));
         ctx.spawn(publish.into_actor(self).map(|(destination, permit), publisher, ctx| {
             publisher.destination = Some(destination);
             if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
@@ -127,7 +118,7 @@ async fn publish(
     mut destination: Box<dyn Destination>,
     Publish { mut batch, full, permit }: Publish,
     worker: usize,
-    environment: Arc<Environment>,
+    params: Arc<Params>,
     progress: Arc<Progress>,
 ) -> (Box<dyn Destination>, Permit) {
     let set = std::mem::take(&mut batch.set);
@@ -137,15 +128,15 @@ async fn publish(
         Some(Vec::new())
     } else {
         {
-            let _work = progress.begin("encoding a batch", environment.hang_timeout);
+            let _work = progress.begin("encoding a batch");
             destination.load(Arc::new(set));
         }
         let begun = Instant::now();
-        let written = write(destination.as_mut(), worker, &environment, &progress).await;
+        let written = write(destination.as_mut(), worker, &params, &progress).await;
         if written.is_some()
-            && let Some(limit) = environment.permits.wrote(Wrote { points, full, begun, done: Instant::now() })
+            && let Some(limit) = params.permits.wrote(Wrote { points, full, begun, done: Instant::now() })
         {
-            slog::debug!(environment.log, "another number of batches may be in flight"; "limit" => limit);
+            slog::debug!(params.log, "another number of batches may be in flight"; "limit" => limit);
         }
         written
     };
@@ -153,10 +144,10 @@ async fn publish(
         Some(refused) => {
             fail_point!("publisher.written");
             let parked = batch.dead_letters(refused);
-            complete(&mut batch, &parked, &environment, &progress).await;
+            complete(&mut batch, &parked, &params, &progress).await;
             fail_point!("publisher.completed");
         }
-        None => give_back(&mut batch, &environment, &progress).await,
+        None => give_back(&mut batch, &params, &progress).await,
     }
     (destination, permit)
 }
@@ -166,21 +157,16 @@ const ALONE: u32 = 8;
 
 /// Writes until it is written, and returns what was refused; `None` when the agent closes first, too many wait for a destination that
 /// is away, or the batch is better written together with others.
-async fn write(
-    destination: &mut dyn Destination,
-    worker: usize,
-    environment: &Environment,
-    progress: &Progress,
-) -> Option<Vec<Refused>> {
-    let conditions = &environment.conditions;
-    let mut backoff = Backoff::new(environment.retry.0, environment.retry.1);
+async fn write(destination: &mut dyn Destination, worker: usize, params: &Params, progress: &Progress) -> Option<Vec<Refused>> {
+    let conditions = &params.conditions;
+    let mut backoff = Backoff::new(params.retry.0, params.retry.1);
     let (mut holding, mut failures) = (false, 0_u32);
     loop {
-        let attempt = environment.permits.attempt(&environment.closing).await;
+        let attempt = params.permits.attempt(&params.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
-        let last = environment.closing.has_begun();
+        let last = params.closing.has_begun();
         let outcome = {
-            let _work = progress.begin("writing to the destination", environment.hang_timeout);
+            let _work = progress.begin("writing to the destination");
             stall_point!("publisher.write");
             if holding {
                 failing("publisher.probe.error", destination.probe()).await
@@ -218,9 +204,9 @@ async fn write(
         if last || too_many {
             return None;
         }
-        slog::debug!(environment.log, "a batch is not written yet"; "child" => %ChildId::Publisher(worker),
+        slog::debug!(params.log, "a batch is not written yet"; "child" => format_args!("publisher {}", worker + 1),
             "next_attempt_in" => for_people(pause));
-        environment.closing.begun_within(pause).await;
+        params.closing.begun_within(pause).await;
         failures += 1;
         if failures >= ALONE && destination.is_stuck() {
             return None;
@@ -230,26 +216,26 @@ async fn write(
 
 /// Completes what was written. It is tried for as long as it takes: it is written, so giving it back would only
 /// have it written again.
-async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Environment, progress: &Progress) {
+async fn complete(batch: &mut Batch, parked: &[DeadLetter], params: &Params, progress: &Progress) {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let completed = {
-            let _work = progress.begin("completing leases", environment.hang_timeout);
+            let _work = progress.begin("completing leases");
             stall_point!("publisher.complete");
-            failing("publisher.complete.error", environment.channel.complete(&mut batch.leases, parked)).await
+            failing("publisher.complete.error", params.channel.complete(&mut batch.leases, parked)).await
         };
         match completed {
             Ok(completed) => {
-                environment.channel_works(Step::Complete);
+                params.health.works(Use::Complete);
                 if completed.lost > 0 {
-                    slog::warn!(environment.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
+                    slog::warn!(params.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
                         "messages" => completed.lost);
                 }
-                environment.dead_letters.note(parked, &environment.log);
+                params.dead_letters.note(parked, &params.log);
                 return;
             }
             Err(error) => {
-                environment.channel_failed(Step::Complete, &error);
+                params.health.failed(Use::Complete, &error);
                 tokio::time::sleep(backoff.next_pause()).await;
             }
         }
@@ -257,18 +243,19 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], environment: &Enviro
 }
 
 /// Gives a batch back, once: when that fails, dropping the leases leaves it to the end of the agent, or to their expiry.
-async fn give_back(batch: &mut Batch, environment: &Environment, progress: &Progress) {
-    let _work = progress.begin("giving leases back", environment.hang_timeout);
+async fn give_back(batch: &mut Batch, params: &Params, progress: &Progress) {
+    let _work = progress.begin("giving leases back");
     stall_point!("publisher.release");
-    if let Err(error) = failing("publisher.release.error", environment.channel.release(&mut batch.leases)).await {
-        slog::debug!(environment.log, "leases could not be given back yet"; "error" => %error);
+    if let Err(error) = failing("publisher.release.error", params.channel.release(&mut batch.leases)).await {
+        slog::debug!(params.log, "leases could not be given back yet"; "error" => %error);
     }
 }
 
-impl Handler<BatcherIs> for Publisher {
+/// A Batcher that has come up does not know yet which Publishers are free.
+impl Handler<Neighbour<Free>> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, BatcherIs(batcher): BatcherIs, ctx: &mut Self::Context) {
+    fn handle(&mut self, Neighbour(batcher): Neighbour<Free>, ctx: &mut Self::Context) {
         fail_point!("publisher.batcher_is");
         self.batcher = Some(batcher);
         self.say_free(None, ctx);

@@ -3,22 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use slog::Logger;
 
-use super::{
-    drain::{Drain, Drained},
-    environment::{Environment, Step},
+use super::channel_health::{ChannelHealth, RECONNECT, Use};
+use crate::{
+    backoff::Backoff,
+    channel::{self, Channel},
     failpoint::{fail_point, failing, stall_point},
-    progress::{Progress, answers_pings},
-    supervisor::{ChildId, Supervisor},
+    status::dead_letters::DeadLetterSayings,
+    supervision::{Closing, Drain, Life, Progress, answers_pings},
 };
-use crate::{backoff::Backoff, channel};
 
 /// How long one wait for a first message lasts before it is begun anew: only a bound on how late a broken
 /// connection or an adopted message is noticed, since waiting costs nothing.
 const WAIT: Duration = Duration::from_secs(5);
-
-/// The pauses between attempts while the channel cannot be used.
-pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Asks for messages; takes the place of what was asked before. It is answered once, with one [`Leased`].
 #[derive(Message)]
@@ -33,11 +31,19 @@ pub(super) struct Wanted {
 #[rtype(result = "()")]
 pub(super) struct Leased(pub(super) channel::Lease);
 
+/// What a Receiver works with.
+pub(super) struct Params {
+    pub(super) channel: Arc<dyn Channel>,
+    pub(super) health: Arc<ChannelHealth>,
+    pub(super) dead_letters: Arc<DeadLetterSayings>,
+    pub(super) closing: Closing,
+    pub(super) log: Logger,
+}
+
 /// The actor.
 pub(super) struct Receiver {
-    environment: Arc<Environment>,
-    progress: Arc<Progress>,
-    supervisor: Addr<Supervisor>,
+    params: Arc<Params>,
+    life: Life,
     receiving: Option<SpawnHandle>,
     /// How many demands there were: the answer to an earlier one is of no interest any more.
     demands: u64,
@@ -45,13 +51,13 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(environment: Arc<Environment>, progress: Arc<Progress>, supervisor: Addr<Supervisor>) -> Self {
-        Self { environment, progress, supervisor, receiving: None, demands: 0, draining: false }
+    pub(super) fn new(params: Arc<Params>, life: Life) -> Self {
+        Self { params, life, receiving: None, demands: 0, draining: false }
     }
 
     fn say_drained(&self) {
         if self.draining && self.receiving.is_none() {
-            self.supervisor.do_send(Drained(ChildId::Receiver));
+            self.life.say_drained();
         }
     }
 }
@@ -65,7 +71,7 @@ impl Handler<Wanted> for Receiver {
 
     fn handle(&mut self, wanted: Wanted, ctx: &mut Self::Context) {
         fail_point!("receiver.wanted");
-        // Who asks again while an answer is due is a new Batcher; the one before is dead. What was leased for it
+        // A demand while an answer is due comes from a new Batcher; the one before is dead. What was leased for that one
         // is on the book, and is given back.
         if let Some(before) = self.receiving.take() {
             ctx.cancel_future(before);
@@ -76,7 +82,7 @@ impl Handler<Wanted> for Receiver {
         }
         self.demands += 1;
         let demand = self.demands;
-        let receive = receive(Arc::clone(&self.environment), Arc::clone(&self.progress), wanted);
+        let receive = receive(Arc::clone(&self.params), Arc::clone(&self.life.progress), wanted);
         let receiving = ctx.spawn(receive.into_actor(self).map(move |(), receiver, _| {
             // A future that was cancelled may still end once.
             if receiver.demands == demand {
@@ -89,12 +95,12 @@ impl Handler<Wanted> for Receiver {
 }
 
 /// Waits for messages until they come or the agent closes.
-async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted: Wanted) {
-    let closing = &environment.closing;
+async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
+    let Params { channel, health, dead_letters, closing, log } = params.as_ref();
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let answer = {
-            let _work = progress.begin("receiving from the channel", WAIT + environment.hang_timeout);
+            let _work = progress.begin_waiting("receiving from the channel", WAIT);
             stall_point!("receiver.receive");
             // Dropping the other branch loses nothing: what it has leased by then is on the book, and is given back. Closing
             // is looked at first, so that nothing is taken any more once it has begun: when the process ends at once,
@@ -102,14 +108,14 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
             tokio::select! {
                 biased;
                 () = closing.begun() => return,
-                answer = failing("receiver.receive.error", environment.channel.receive(wanted.demand, WAIT)) => answer,
+                answer = failing("receiver.receive.error", channel.receive(wanted.demand, WAIT)) => answer,
             }
         };
-        let too_large = environment.channel.book().take_unsaid();
-        environment.dead_letters.note_too_large(usize::try_from(too_large).unwrap_or(usize::MAX), &environment.log);
+        let too_large = channel.book().take_unsaid();
+        dead_letters.note_too_large(usize::try_from(too_large).unwrap_or(usize::MAX), log);
         match answer {
             Ok(lease) => {
-                say_works(&environment, &progress).await;
+                say_works(channel.as_ref(), health, &progress).await;
                 backoff.reset();
                 if let Some(lease) = lease {
                     fail_point!("receiver.leased");
@@ -118,7 +124,7 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
                 }
             }
             Err(error) => {
-                environment.channel_failed(Step::Receive, &error);
+                health.failed(Use::Receive, &error);
                 if closing.begun_within(backoff.next_pause()).await {
                     return;
                 }
@@ -128,15 +134,15 @@ async fn receive(environment: Arc<Environment>, progress: Arc<Progress>, wanted:
 }
 
 /// Says that receiving works. After a refusal that is not so yet when there are messages: nobody had to wait for them.
-async fn say_works(environment: &Environment, progress: &Progress) {
-    if environment.is_refused(Step::Receive) {
-        let _work = progress.begin("asking the channel whether one may wait", environment.hang_timeout);
-        if let Err(error) = environment.channel.may_wait().await {
-            environment.channel_failed(Step::Receive, &error);
+async fn say_works(channel: &dyn Channel, health: &ChannelHealth, progress: &Progress) {
+    if health.is_refused(Use::Receive) {
+        let _work = progress.begin("asking the channel whether one may wait");
+        if let Err(error) = channel.may_wait().await {
+            health.failed(Use::Receive, &error);
             return;
         }
     }
-    environment.channel_works(Step::Receive);
+    health.works(Use::Receive);
 }
 
 impl Handler<Drain> for Receiver {

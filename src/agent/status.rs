@@ -6,9 +6,10 @@ use crate::{
     channel::{Channel, Refused},
     observe::{log::Output, systemd::Notifier},
     status::conditions::Conditions,
+    supervision::Observer,
 };
 
-/// Speaks for the agent.
+/// Speaks for the agent; feeds the watchdog while every child makes progress.
 pub(super) struct Status {
     notifier: Arc<Notifier>,
     conditions: Arc<Conditions>,
@@ -27,25 +28,6 @@ impl Status {
         output: Option<Output>,
     ) -> Self {
         Self { notifier, conditions, channel, destination, output, stopping: false }
-    }
-
-    /// How often the watchdog wants to be fed, if there is one.
-    pub(super) fn watchdog_interval(&self) -> Option<Duration> {
-        self.notifier.watchdog_interval()
-    }
-
-    /// The end has begun.
-    pub(super) fn stopping(&mut self) {
-        self.stopping = true;
-        self.notifier.stopping();
-    }
-
-    /// Says what the agent is doing; feeds the watchdog when every child makes progress.
-    pub(super) fn tell(&self, healthy: bool) {
-        if healthy {
-            self.notifier.watchdog();
-        }
-        self.notifier.status(&self.sentence());
     }
 
     fn sentence(&self) -> String {
@@ -77,5 +59,24 @@ impl Status {
             format!("; {what} ({reason}, {of} since the start: {times})")
         };
         lasting.map(said).collect()
+    }
+}
+
+impl Observer for Status {
+    /// How often the watchdog wants to be fed, if there is one.
+    fn interval(&self) -> Option<Duration> {
+        self.notifier.watchdog_interval()
+    }
+
+    fn looked(&mut self, healthy: bool) {
+        if healthy {
+            self.notifier.watchdog();
+        }
+        self.notifier.status(&self.sentence());
+    }
+
+    fn stopping(&mut self) {
+        self.stopping = true;
+        self.notifier.stopping();
     }
 }

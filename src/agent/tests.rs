@@ -22,6 +22,7 @@ use crate::{
     config::{self, Settings},
     observe::systemd::Notifier,
     publisher::{Outcome, Publisher, Publishers},
+    supervision::Error,
     wire::MessageSet,
 };
 
@@ -355,7 +356,7 @@ fn failing_too_often_ends_the_process_and_gives_everything_back() {
     agent.memory.push("m");
     let exit = agent.end();
     assert!(
-        matches!(&exit, Exit::OutOfBudget { child, cause } if child == "publisher 1" && cause.contains("asked for")),
+        matches!(&exit, Exit::GivenUp(Error::OutOfBudget { child, cause }) if child == "publisher 1" && cause.contains("asked for")),
         "{exit}"
     );
     assert_eq!(exit.code(), 70);
@@ -395,7 +396,10 @@ fn a_stop_that_takes_too_long_names_the_stragglers_and_gives_their_messages_back
     agent.memory.push("m");
     agent.wait("it is in flight", |memory| memory.book.tally().in_flight == 1);
     let exit = agent.stop();
-    assert!(matches!(&exit, Exit::Deadline { stragglers } if stragglers.contains(&"publisher 1".to_owned())), "{exit}");
+    assert!(
+        matches!(&exit, Exit::GivenUp(Error::Deadline { stragglers }) if stragglers.contains(&"publisher 1".to_owned())),
+        "{exit}"
+    );
     assert_eq!(exit.code(), 75);
     assert_eq!(agent.memory.waiting(), 1);
 }
@@ -415,7 +419,7 @@ fn a_blocked_thread_ends_the_process() {
     let mut agent = start(change, |_| Act::Block(Duration::from_secs(15)));
     agent.memory.push("m");
     let exit = agent.end();
-    assert_eq!(exit, Exit::ThreadHung { child: "publisher 1".to_owned() });
+    assert_eq!(exit, Exit::GivenUp(Error::ThreadHung { child: "publisher 1".to_owned() }));
     assert_eq!(exit.code(), 71);
     assert_eq!(agent.memory.waiting(), 1);
 }

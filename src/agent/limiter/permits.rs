@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
-use crate::agent::{batching::Limits, drain::Closing};
+use crate::{agent::batching::Limits, supervision::Closing};
 
 /// What is in flight, and what may be.
 #[derive(Debug)]

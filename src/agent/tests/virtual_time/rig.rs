@@ -7,13 +7,10 @@ use slog::{Drain, KV, Level, Never, OwnedKVList, Record};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    super::{
-        super::{environment::Threads, live},
-        *,
-    },
+    super::{super::live, *},
     influxd::Influxd,
 };
-use crate::publisher::InfluxdbPublisher;
+use crate::{publisher::InfluxdbPublisher, supervision::Children};
 
 /// Nothing on this runtime's clock happens while this lives.
 struct ClockStands {
@@ -235,7 +232,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
             output: None,
             orders: stopped,
         };
-        let agent = actix_rt::spawn(async move { live(&settings, parts, Threads::One).await });
+        let agent = actix_rt::spawn(async move { live(&settings, parts, Children::on_one_thread).await });
 
         let begun = Instant::now();
         let agent_side = test(Virtual { memory, influxd, attempts, loaded, shrunk, log, begun, pushed: 0 }).await;

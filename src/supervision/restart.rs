@@ -7,7 +7,7 @@ use crate::backoff::Backoff;
 /// What to do about a failed child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Restart it after this pause.
+    /// To restart it after this pause.
     RestartAfter(Duration),
     /// It has used up its budget.
     GiveUp,

@@ -1,0 +1,96 @@
+//! What the agent is told to do while it runs, and what it does before it works: it waits for its channel.
+
+use slog::{Logger, info};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    channel_health::{ChannelHealth, RECONNECT},
+    exit::Exit,
+};
+use crate::{
+    backoff::Backoff,
+    channel::{Channel, ChannelError},
+    connect,
+    failpoint::failing,
+    observe::systemd::Notifier,
+};
+
+/// What the agent is told to do while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To stop: flush what can be flushed, give the rest back.
+    Stop {
+        /// Which signal says so.
+        by: &'static str,
+    },
+    /// To read passwords, tokens and certificates again.
+    ReadSecrets,
+}
+
+/// Opens the channel, however long that takes. Returns the reason when it cannot be done, or when told to stop first.
+pub(super) async fn open(
+    channel: &dyn Channel,
+    health: &ChannelHealth,
+    notifier: &Notifier,
+    log: &Logger,
+    orders: &mut UnboundedReceiver<Order>,
+) -> Option<Exit> {
+    let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+    loop {
+        let opened = tokio::select! {
+            opened = failing("agent.open.error", channel.open()) => opened,
+            () = stopped(orders, log) => return Some(Exit::Clean),
+        };
+        match opened {
+            Ok(reached) => {
+                health.is_open();
+                info!(log, "receiving"; "from" => reached);
+                return None;
+            }
+            Err(error @ ChannelError::Unusable { .. }) => return Some(Exit::ChannelUnusable { why: error.to_string() }),
+            Err(error) => {
+                health.say_failed(&error);
+                notifier.status(&format!("waiting: {error}"));
+            }
+        }
+        if let Ok(Told::Stop) = tokio::time::timeout(backoff.next_pause(), told(orders, log)).await {
+            return Some(Exit::Clean);
+        }
+    }
+}
+
+/// What the agent was told before it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// To stop.
+    Stop,
+    /// To use what may have been mended.
+    TryAgain,
+}
+
+/// Completes when the agent is told something.
+async fn told(orders: &mut UnboundedReceiver<Order>, log: &Logger) -> Told {
+    match orders.recv().await {
+        Some(Order::Stop { by }) => {
+            info!(log, "stopping"; "by" => by);
+            Told::Stop
+        }
+        Some(Order::ReadSecrets) => {
+            read_secrets(log);
+            Told::TryAgain
+        }
+        // No sender is left.
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the agent is told to stop.
+async fn stopped(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
+    while told(orders, log).await != Told::Stop {}
+}
+
+/// Password files are read when they are used, so that only certificates are kept in between.
+pub(super) fn read_secrets(log: &Logger) {
+    connect::read_certificates_anew();
+    info!(log, "told to read password files and certificates again; what was refused is tried again at once");
+}

@@ -1,0 +1,86 @@
+//! Keeps actors at work: restarts the one that failed, ends in order, and gives up when restarts do not help. Knows no actor by
+//! name, and nothing of channels, publishers or systemd.
+//!
+//! Whoever starts a [`Supervision`] declares its [`Children`]: each is one entry with a name, the [`Thread`] it lives on, its turn to
+//! drain, and how a new life of it is made; and which of them asks which for messages, so that a child that has come up is
+//! [introduced](Children::introduce) to its neighbours again.
+//!
+//! ```text
+//!              starts         Up                   Drained
+//!  Waiting ───────> Starting ────> Up ──────────────────────────> Finished
+//!     ^                │           │  ╲ no progress                  ^
+//!     │     Down       │    Down   │   ╲─────> Hung ──> the process   │ Down while ending,
+//!     └────────────────┴───────────┘           │        ends         │ or the budget is used up
+//!     ^                                        │ Down                │
+//!     └────────────────────────────────────────┘─────────────────────┘
+//! ```
+//!
+//! | promise | where |
+//! |---|---|
+//! | a child that panics, stops or loses its thread is noticed | [`life`] |
+//! | it is restarted with growing pauses, and so often only in the time that it works | [`restart`] |
+//! | a child that makes no progress is noticed, ended and restarted; a hung thread ends the process | [`progress`], [`supervisor`] |
+//! | even the thread that the supervisor lives on | [`heartbeat`] |
+//! | the end is in order and within its time, and nobody pauses through it | [`drain`], [`supervisor`] |
+//! | the threads are joined, so that whatever an actor held is dropped | [`threads`] |
+
+mod children;
+mod drain;
+mod error;
+mod heartbeat;
+mod life;
+mod progress;
+mod restart;
+mod supervisor;
+mod threads;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use self::{
+    heartbeat::{Heartbeat, Watch},
+    supervisor::{ABORT_GRACE, End, Supervisor},
+    threads::Threads,
+};
+
+pub use self::error::Error;
+pub(crate) use self::{
+    children::{Children, Neighbour},
+    drain::{Closing, Drain},
+    life::Life,
+    progress::{Ping, Progress, answers_pings},
+    supervisor::{Observer, Rules, Stop},
+    threads::Thread,
+};
+
+/// A supervisor at work, and its children.
+pub(crate) struct Supervision {
+    supervisor: Addr<Supervisor>,
+    end: oneshot::Receiver<End>,
+    watch: Watch,
+}
+
+impl Supervision {
+    /// Starts the children. Should the thread hang on which this is called, a thread of its own calls `hung`, and ends the process
+    /// with the exit code that it gives.
+    pub(crate) fn start(children: Children, rules: Rules, hung: impl FnOnce() -> u8 + Send + 'static) -> Self {
+        let (ended, end) = oneshot::channel();
+        let heartbeat = Heartbeat::default();
+        let watch = heartbeat.watch(rules.restarts.hang_timeout + ABORT_GRACE, &rules.log, hung);
+        let supervisor = Supervisor::new(children, rules, heartbeat, ended).start();
+        Self { supervisor, end, watch }
+    }
+
+    /// Takes the order to stop: the children drain, in their turns.
+    pub(crate) fn stop(&self) -> Recipient<Stop> {
+        self.supervisor.clone().recipient()
+    }
+
+    /// Completes when it is over, with the reason, where nobody asked for the end or it took too long; and with whether every thread
+    /// has ended, and with it whatever its actors held.
+    pub(crate) async fn ended(self) -> (Result<(), Error>, bool) {
+        let (end, threads) = self.end.await.unwrap_or_else(|_| (Err(Error::SupervisorFailed), Threads::default()));
+        drop(self.watch);
+        (end, threads.join())
+    }
+}

@@ -1,0 +1,429 @@
+//! The supervisor: starts the children, introduces them, restarts the failed ones, drains them in their turns.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use slog::Logger;
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
+
+use super::{
+    children::{Child, Children, Introduction},
+    drain::Closing,
+    error::Error,
+    heartbeat::Heartbeat,
+    life::{Address, Cause, Event, Life, LifeId, Report},
+    progress::{Progress, Stuck},
+    restart::{Decision, RestartPolicy},
+    threads::Threads,
+};
+use crate::{backoff::Backoff, config, duration::for_people, failpoint::fail_point};
+
+/// How often children are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of a hung child may take before its thread counts as hung itself.
+pub(super) const ABORT_GRACE: Duration = Duration::from_secs(5);
+
+/// To stop: the children drain.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop {
+    /// Which signal says so.
+    pub(crate) by: &'static str,
+}
+
+/// What a supervisor goes by.
+pub(crate) struct Rules {
+    /// The budget of restarts of each child, and how long it may make no progress.
+    pub(crate) restarts: config::Supervisor,
+    /// How long draining may take.
+    pub(crate) drain_within: Duration,
+    /// Is told how the children are.
+    pub(crate) observer: Box<dyn Observer>,
+    /// Begins with the end.
+    pub(crate) closing: Closing,
+    /// The log.
+    pub(crate) log: Logger,
+}
+
+/// Is told how the children are.
+pub(crate) trait Observer {
+    /// How often this wants to be told, where that is more often than once a second.
+    fn interval(&self) -> Option<Duration>;
+
+    /// The children were looked at; `healthy` when none of them hangs.
+    fn looked(&mut self, healthy: bool);
+
+    /// The end has begun.
+    fn stopping(&mut self);
+}
+
+/// How it ended, and the threads that are left.
+pub(super) type End = (Result<(), Error>, Threads);
+
+/// The actor.
+pub(super) struct Supervisor {
+    rules: Rules,
+    heartbeat: Heartbeat,
+    threads: Threads,
+    members: Vec<Member>,
+    introductions: Vec<Introduction>,
+    /// Which child hands what it holds on to which.
+    hands_on: Vec<(usize, usize)>,
+    ending: Option<Ending>,
+    /// When the children were looked at last.
+    looked: Instant,
+    /// Takes the end.
+    ended: Option<oneshot::Sender<End>>,
+}
+
+/// A child, and what is known of it.
+struct Member {
+    child: Child,
+    /// What it says of its progress in this life.
+    progress: Arc<Progress>,
+    /// Its budget of restarts.
+    policy: RestartPolicy,
+    /// Which life it is in; reports of an earlier one are stale.
+    life: u64,
+    /// When this life began.
+    since: Instant,
+    phase: Phase,
+}
+
+/// Where a child is in its life.
+enum Phase {
+    /// Waiting for its restart.
+    Waiting,
+    /// Being started on its thread.
+    Starting,
+    /// At work.
+    Up { addr: Box<dyn Address>, abort: AbortHandle },
+    /// Ended for making no progress; its thread has not reported that yet.
+    Hung { stuck: Stuck, since: Instant },
+    /// It has drained, or it failed for good.
+    Finished,
+}
+
+/// The end that has begun.
+struct Ending {
+    /// Why, where it was not asked for.
+    why: Result<(), Error>,
+    /// The children whose turn it is to drain.
+    turn: u8,
+}
+
+impl Member {
+    fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished)
+    }
+
+    /// Asks it to drain, if it is up; one that comes up later is asked then.
+    fn drain(&self) {
+        if let Phase::Up { addr, .. } = &self.phase {
+            addr.drain();
+        }
+    }
+
+    /// Ends it, so that whatever it holds is dropped.
+    fn abort(&self) {
+        if let Phase::Up { abort, .. } = &self.phase {
+            abort.abort();
+        }
+    }
+}
+
+impl Supervisor {
+    /// A supervisor of these children. `ended` gets the end.
+    pub(super) fn new(children: Children, rules: Rules, heartbeat: Heartbeat, ended: oneshot::Sender<End>) -> Self {
+        let restarts = &rules.restarts;
+        let member = |child| Member {
+            child,
+            progress: Arc::new(Progress::new(restarts.hang_timeout)),
+            policy: RestartPolicy::new(
+                restarts.max_restarts,
+                restarts.window,
+                Backoff::new(restarts.backoff_min, restarts.backoff_max),
+            ),
+            life: 0,
+            since: Instant::now(),
+            phase: Phase::Waiting,
+        };
+        Self {
+            members: children.entries.into_iter().map(member).collect(),
+            introductions: children.introductions,
+            hands_on: children.hands_on,
+            rules,
+            heartbeat,
+            threads: Threads::default(),
+            ending: None,
+            looked: Instant::now(),
+            ended: Some(ended),
+        }
+    }
+
+    /// Begins a child's next life.
+    fn start(&mut self, index: usize, ctx: &Context<Self>) {
+        let Some(member) = self.members.get_mut(index) else { return };
+        member.life += 1;
+        member.since = Instant::now();
+        member.phase = Phase::Starting;
+        member.progress = Arc::new(Progress::new(self.rules.restarts.hang_timeout));
+        let id = LifeId { child: index, number: member.life };
+        match self.threads.get(&member.child.thread) {
+            Ok(arbiter) => {
+                let life = Life { id, progress: Arc::clone(&member.progress), supervisor: ctx.address().recipient() };
+                (member.child.start)(&arbiter, life);
+            }
+            Err(why) => ctx.address().do_send(Report { id, event: Event::Down(Cause::NoThread(why.to_string())) }),
+        }
+    }
+
+    /// Tells a child that has come up where its neighbours are, and them where it is.
+    fn introduce(&self, index: usize) {
+        let addr = |index: usize| match &self.members.get(index)?.phase {
+            Phase::Up { addr, .. } => Some(addr.as_ref()),
+            _ => None,
+        };
+        for Introduction { told, of, tell } in &self.introductions {
+            if (*told == index || *of == index)
+                && let (Some(told), Some(of)) = (addr(*told), addr(*of))
+            {
+                tell(told, of);
+            }
+        }
+    }
+
+    /// A child is up.
+    fn up(&mut self, id: LifeId, addr: Box<dyn Address>, abort: AbortHandle) {
+        fail_point!("supervisor.up");
+        let Some(member) = self.members.get_mut(id.child) else { return };
+        member.phase = Phase::Up { addr, abort };
+        if id.number > 1 {
+            slog::info!(self.rules.log, "a child is back"; "child" => &member.child.name, "life" => id.number);
+        }
+        if self.ending.as_ref().is_some_and(|ending| ending.turn == member.child.turn) {
+            member.drain();
+        }
+        self.introduce(id.child);
+    }
+
+    /// A child has drained.
+    fn drained(&mut self, id: LifeId, ctx: &mut Context<Self>) {
+        fail_point!("supervisor.drained");
+        if let Some(member) = self.members.get_mut(id.child) {
+            member.abort();
+            member.phase = Phase::Finished;
+        }
+        self.advance_end(ctx);
+    }
+
+    /// A child is down: restart it within its budget, or end.
+    fn down(&mut self, id: LifeId, cause: Cause, ctx: &mut Context<Self>) {
+        fail_point!("supervisor.down");
+        let Some(member) = self.members.get_mut(id.child) else { return };
+        let (cause, until) = match member.phase {
+            Phase::Finished => return,
+            // Hanging is no work, however long it lasts.
+            Phase::Hung { stuck, .. } => (Cause::Hung(stuck.at), stuck.since),
+            Phase::Up { .. } | Phase::Starting | Phase::Waiting => (cause, Instant::now()),
+        };
+        let (log, name) = (&self.rules.log, &member.child.name);
+        if cause == Cause::ThreadGone {
+            self.threads.forget(&member.child.thread);
+        }
+        if self.ending.is_some() {
+            slog::error!(log, "a child failed while the agent was stopping; what it held is given back";
+                "child" => name, "cause" => cause.label(), "why" => %cause);
+            member.phase = Phase::Finished;
+            self.advance_end(ctx);
+            return;
+        }
+        match member.policy.failed(until.saturating_duration_since(member.since)) {
+            Decision::RestartAfter(pause) => {
+                slog::error!(log, "a child failed and is restarted"; "child" => name, "cause" => cause.label(), "why" => %cause,
+                    "restart_in" => for_people(pause), "life" => id.number);
+                member.phase = Phase::Waiting;
+                ctx.run_later(pause, move |supervisor, ctx| {
+                    if supervisor.ending.is_none() {
+                        supervisor.start(id.child, ctx);
+                    }
+                });
+            }
+            Decision::GiveUp => {
+                slog::error!(log, "a child failed too often; the agent ends";
+                    "child" => name, "cause" => cause.label(), "why" => %cause);
+                let error = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
+                member.phase = Phase::Finished;
+                self.end(Err(error), "the supervisor", ctx);
+            }
+        }
+    }
+
+    /// Begins the end; `by` is the signal, or who else wants it.
+    fn end(&mut self, why: Result<(), Error>, by: &str, ctx: &mut Context<Self>) {
+        if self.ending.is_some() {
+            return;
+        }
+        slog::info!(self.rules.log, "stopping: flushing what can be flushed, giving the rest back";
+            "by" => by, "within" => for_people(self.rules.drain_within));
+        self.rules.observer.stopping();
+        self.rules.closing.begin();
+        for member in &mut self.members {
+            if matches!(member.phase, Phase::Waiting) {
+                member.phase = Phase::Finished;
+            }
+        }
+        ctx.run_later(self.rules.drain_within, Self::deadline);
+        self.ending = Some(Ending { why, turn: 0 });
+        self.drain_turn(0);
+        self.advance_end(ctx);
+    }
+
+    fn of_turn(&self, turn: u8) -> impl Iterator<Item = (usize, &Member)> {
+        self.members.iter().enumerate().filter(move |(_, member)| member.child.turn == turn)
+    }
+
+    fn drain_turn(&self, turn: u8) {
+        self.of_turn(turn).for_each(|(_, member)| member.drain());
+    }
+
+    /// Goes on to the next turn when all children of this one have finished.
+    fn advance_end(&mut self, ctx: &mut Context<Self>) {
+        while let Some(Ending { turn, why }) = &self.ending {
+            let turn = *turn;
+            if self.of_turn(turn).any(|(_, member)| !member.is_finished()) {
+                let in_vain = self.of_turn(turn).filter(|(index, _)| self.holds_in_vain(*index));
+                in_vain.for_each(|(_, member)| member.abort());
+                return;
+            }
+            let Some(next) = self.members.iter().map(|member| member.child.turn).filter(|other| *other > turn).min() else {
+                let why = why.clone();
+                self.finish(why);
+                ctx.stop();
+                return;
+            };
+            if let Some(ending) = &mut self.ending {
+                ending.turn = next;
+            }
+            self.drain_turn(next);
+        }
+    }
+
+    /// Whether all have finished that a child could hand on to what it holds. Without it, that goes back.
+    fn holds_in_vain(&self, index: usize) -> bool {
+        let mut takers =
+            self.hands_on.iter().filter(|(from, _)| *from == index).filter_map(|(_, to)| self.members.get(*to)).peekable();
+        takers.peek().is_some() && takers.all(Member::is_finished)
+    }
+
+    fn deadline(&mut self, ctx: &mut Context<Self>) {
+        let Some(Ending { turn, why }) = &self.ending else { return };
+        // The later ones wait for these, and are not to blame.
+        let asked = self.members.iter().filter(|member| member.child.turn <= *turn);
+        let stragglers = asked.filter(|member| !member.is_finished()).map(|member| member.child.name.clone());
+        let why = why.clone().and_then(|()| Err(Error::Deadline { stragglers: stragglers.collect() }));
+        self.finish(why);
+        ctx.stop();
+    }
+
+    /// It is over: whatever is not finished is ended, and nothing is started any more.
+    fn finish(&mut self, why: Result<(), Error>) {
+        if let Some(ended) = self.ended.take() {
+            self.members.iter().for_each(Member::abort);
+            drop(ended.send((why, std::mem::take(&mut self.threads))));
+        }
+    }
+
+    /// Looks for children that make no progress, and tells the observer whether the others do.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        self.heartbeat.beat();
+        let now = Instant::now();
+        let late = now.saturating_duration_since(self.looked).saturating_sub(LOOK_EVERY * 2);
+        self.looked = now;
+        if !late.is_zero() {
+            // The whole process stood still (a stopped process, a paused machine), and no child is to blame.
+            self.members.iter().for_each(|member| member.progress.postpone(late));
+        }
+        let mut hung_thread = None;
+        let mut healthy = true;
+        for member in &mut self.members {
+            match &member.phase {
+                Phase::Up { addr, abort } => {
+                    if let Some(stuck) = member.progress.stuck(now) {
+                        slog::error!(self.rules.log, "a child makes no progress and is ended";
+                            "child" => &member.child.name, "at" => stuck.at);
+                        abort.abort();
+                        member.phase = Phase::Hung { stuck, since: now };
+                        healthy = false;
+                    } else if member.progress.ping(now) {
+                        addr.ping();
+                    }
+                }
+                Phase::Hung { since, .. } => {
+                    healthy = false;
+                    if now.duration_since(*since) > ABORT_GRACE {
+                        hung_thread = Some(&member.child.name);
+                    }
+                }
+                Phase::Starting => {
+                    if now.duration_since(member.since) > self.rules.restarts.hang_timeout {
+                        hung_thread = Some(&member.child.name);
+                    }
+                }
+                Phase::Waiting | Phase::Finished => {}
+            }
+        }
+        if let Some(child) = hung_thread.cloned() {
+            self.finish(Err(Error::ThreadHung { child }));
+            ctx.stop();
+            return;
+        }
+        self.rules.observer.looked(healthy);
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        for index in 0..self.members.len() {
+            self.start(index, ctx);
+        }
+        let every = self.rules.observer.interval().map_or(LOOK_EVERY, |interval| interval.min(LOOK_EVERY));
+        ctx.run_interval(every, Self::look);
+    }
+}
+
+/// A supervisor that panics ends the agent: no child may go on to take what none will settle.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.rules.closing.begin();
+        self.finish(Err(Error::SupervisorFailed));
+    }
+}
+
+impl Handler<Report> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Report { id, event }: Report, ctx: &mut Self::Context) {
+        if self.ended.is_none() || self.members.get(id.child).is_none_or(|member| member.life != id.number) {
+            // It is over, or a later life has begun.
+            return;
+        }
+        match event {
+            Event::Up { addr, abort } => self.up(id, addr, abort),
+            Event::Drained => self.drained(id, ctx),
+            Event::Down(cause) => self.down(id, cause, ctx),
+        }
+    }
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Stop { by }: Stop, ctx: &mut Self::Context) {
+        fail_point!("supervisor.stop");
+        self.end(Ok(()), by, ctx);
+    }
+}
