@@ -136,3 +136,8 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("options", &self.options).finish_non_exhaustive()
     }
 }
+
+/// The example for Rust programs compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/applications.md")]
+mod documentation {}

@@ -151,7 +151,7 @@ fn a_python_agent_that_is_alive_keeps_what_it_has_in_progress() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
-/// The status and the time of a request to an application as README.md tells to make it.
+/// The status and the time of a request to an application as docs/applications.md tells to make it.
 fn softened(arguments: &[&str]) -> (u16, Duration) {
     let said = python::run("softened.py", &[arguments, &["--password", "sesame"]].concat());
     let said = String::from_utf8(said.stdout).unwrap();
@@ -160,7 +160,7 @@ fn softened(arguments: &[&str]) -> (u16, Duration) {
 }
 
 #[test]
-fn the_lines_of_the_readme_soften_what_a_request_pays_for_an_agent_that_hangs_or_is_down() {
+fn the_lines_of_the_documentation_soften_what_a_request_pays_for_an_agent_that_hangs_or_is_down() {
     // Far below what the client waits by itself, which is 3.5 s and 58 s; far above what a busy machine makes of 0.1 s.
     const SOON: Duration = Duration::from_secs(2);
     let folder = tempfile::tempdir().unwrap();

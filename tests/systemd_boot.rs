@@ -1,4 +1,4 @@
-//! The unit in conf/ under a real systemd: the agent is started, started again, stopped and shut in as the unit and the README say.
+//! The unit in conf/ under a real systemd: the agent is started, started again, stopped and shut in as the unit and the documentation say.
 
 use std::{
     fs,
@@ -306,12 +306,26 @@ fn clients_of_a_group_and_nobody_else_reach_the_agents_own_socket() {
     assert_eq!(ping("--clear-groups"), b"");
 }
 
-/// The commands of the documentation that import into the unit's queue.
-fn import() -> String {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
-    let begin = page.find("sudo systemctl stop kadabra\n").expect("how to import into the queue of the unit");
+/// The commands of a page from the one that begins like this to the end of its block.
+fn told(page: &str, begin: &str) -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let begin = page.find(begin).expect("the command is told");
     let (commands, _) = page[begin..].split_once("```").unwrap();
     commands.replace("sudo ", "")
+}
+
+#[test]
+fn a_check_as_the_documentation_says_asks_the_agent_of_the_unit() {
+    let machine = installed();
+    push(&machine);
+    for page in ["README.md", "docs/operations.md"] {
+        let check = told(page, "sudo systemd-run");
+        assert!(check.contains("check --online"), "{check}");
+        let said = machine.run(["sh", "-ec", &check]);
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let channel = "ok: channel: an agent is running on the queue in /var/lib/kadabra/queue.db, where 1 message waits";
+        assert!(said.contains(channel) && said.contains("wrong: publisher: "), "{said}");
+    }
 }
 
 #[test]
@@ -323,7 +337,7 @@ fn an_import_as_the_documentation_says_fills_the_queue_of_the_unit() {
     let to_redis = ["env", "KADABRA_CHANNEL__TYPE=redis", "KADABRA_CHANNEL__REDIS__URL=redis://localhost:6380/0"];
     machine.does([&to_redis[..], &["kadabra", "send", "--count", "userSignup=1"]].concat());
 
-    let import = import();
+    let import = told("docs/operations.md", "sudo systemctl stop kadabra\n");
     assert!(import.contains("redis://localhost:6379/0"), "{import}");
     let said = machine.does(["sh", "-ec", &import.replace("localhost:6379", "localhost:6380")]);
     assert!(said.contains("1 message and 0 dead letters were moved"), "{said}");

@@ -1,5 +1,5 @@
-"""A Flask application whose Kadabra has a client of redis-py's own, as README.md and conf/examples tell. It serves one request, and
-prints its status and how many seconds it took.
+"""A Flask application whose Kadabra has a client of redis-py's own, as docs/applications.md and conf/examples tell. It serves one
+request, and prints its status and how many seconds it took.
 """
 
 import argparse
