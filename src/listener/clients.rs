@@ -46,10 +46,6 @@ impl Client {
         self.local.parse::<SocketAddr>().map_or(0, |address| address.port())
     }
 
-    pub(super) fn name(&self) -> String {
-        lock(&self.said).name.clone()
-    }
-
     pub(super) fn rename(&self, name: &[u8]) {
         lock(&self.said).name = String::from_utf8_lossy(name).into_owned();
     }

@@ -92,31 +92,9 @@ impl Replies {
         }
     }
 
-    pub(super) fn null(&mut self) {
-        self.bytes.extend_from_slice(match self.protocol {
-            Protocol::Resp2 => b"$-1\r\n",
-            Protocol::Resp3 => b"_\r\n",
-        });
-    }
-
-    pub(super) fn null_array(&mut self) {
-        self.bytes.extend_from_slice(match self.protocol {
-            Protocol::Resp2 => b"*-1\r\n",
-            Protocol::Resp3 => b"_\r\n",
-        });
-    }
-
     /// The head of an array; its items follow.
     pub(super) fn array(&mut self, items: usize) {
         self.header(b'*', items as u64);
-    }
-
-    /// The head of a set; its items follow.
-    pub(super) fn set(&mut self, items: usize) {
-        match self.protocol {
-            Protocol::Resp2 => self.array(items),
-            Protocol::Resp3 => self.header(b'~', items as u64),
-        }
     }
 
     /// The head of a map; its pairs follow.

@@ -40,18 +40,11 @@ pub(super) struct Session {
     pub(super) client: Arc<Client>,
     pub(super) replies: Replies,
     pub(super) authenticated: bool,
-    /// Whether CLIENT REPLY is on.
-    pub(super) answers: bool,
-    /// Whether the next command is not answered.
-    pub(super) skip_next: bool,
-    /// Whether this command is not answered.
-    pub(super) silent: bool,
     pub(super) pushes: Pushes,
     pub(super) transaction: Option<Transaction>,
     /// What EXEC runs.
     pub(super) replay: VecDeque<Request>,
     pub(super) replay_bytes: usize,
-    pub(super) replay_silent: bool,
     claim: Claim,
     /// What has arrived takes so much memory.
     incoming: usize,
@@ -66,14 +59,10 @@ impl Session {
         Self {
             replies: Replies::default(),
             authenticated: shared.settings.password.is_none(),
-            answers: true,
-            skip_next: false,
-            silent: false,
             pushes: Pushes::default(),
             transaction: None,
             replay: VecDeque::new(),
             replay_bytes: 0,
-            replay_silent: false,
             claim: shared.memory.claim(),
             incoming: 0,
             alone: false,
@@ -86,7 +75,6 @@ impl Session {
     /// As if just connected.
     pub(super) fn reset(&mut self) {
         self.authenticated = self.shared.settings.password.is_none();
-        (self.answers, self.skip_next, self.silent) = (true, false, false);
         self.transaction = None;
         self.replies.protocol = Protocol::default();
         self.client.speaks(Protocol::default());
@@ -143,13 +131,6 @@ impl Session {
         self.shared.refusals.note(cause, &self.client.peer);
     }
 
-    /// Answers an error that ends the connection, unless the client has asked not to be answered.
-    fn error(&mut self, error: impl AsRef<[u8]>) {
-        if self.answers && !self.skip_next {
-            self.replies.error(error);
-        }
-    }
-
     /// Whether this command is one of those that EXEC runs.
     pub(super) fn is_replaying(&self) -> bool {
         self.replay_bytes > 0
@@ -160,19 +141,13 @@ impl Session {
         self.incoming + self.replies.capacity() + transaction + self.replay_bytes
     }
 
-    async fn run(&mut self, request: &Request, silent: bool) -> Flow {
+    async fn run(&mut self, request: &Request) -> Flow {
         self.begun = self.replies.len();
-        self.silent = silent || !self.answers || std::mem::take(&mut self.skip_next);
         let flow = commands::run(self, request).await;
-        if self.silent && self.pushes.len() == 0 {
-            self.replies.truncate(self.begun);
-        }
         if self.replies.capacity() > 2 * OWN && !self.afford(0) {
             self.replies.truncate(self.begun);
             self.lacks_memory();
-            if !self.silent {
-                self.replies.error("ERR the agent has no memory for this answer now; try again later");
-            }
+            self.replies.error("ERR the agent has no memory for this answer now; try again later");
         }
         flow
     }
@@ -197,13 +172,7 @@ impl Session {
             ),
         };
         self.note(Cause::TooLarge);
-        self.begun = self.replies.len();
-        self.silent = !self.answers || std::mem::take(&mut self.skip_next);
-        let flow = self.refuse(sentence).await;
-        if self.silent {
-            self.replies.truncate(self.begun);
-        }
-        flow
+        self.refuse(sentence).await
     }
 }
 
@@ -277,10 +246,7 @@ impl Conversation {
                 return Flow::Send;
             }
             let flow = match self.session.replay.pop_front() {
-                Some(request) => {
-                    let silent = self.session.replay_silent;
-                    self.session.run(&request, silent).await
-                }
+                Some(request) => self.session.run(&request).await,
                 None => {
                     if self.session.is_replaying() {
                         // What EXEC has pushed is one push, whatever comes after it; until then it takes its memory.
@@ -294,7 +260,7 @@ impl Conversation {
                         Ok(None) => Flow::Read,
                         Err(malformed) => {
                             self.session.settle().await;
-                            self.session.error(malformed.error());
+                            self.session.replies.error(malformed.error());
                             return Flow::Linger;
                         }
                     }
@@ -324,7 +290,7 @@ impl Conversation {
             Arrived::Request(request) => {
                 self.session.incoming = self.allocated + request.books();
                 self.session.alone = self.allocated > OWN && request.frame.len() * 8 >= self.allocated * 7;
-                let flow = self.session.run(&request, false).await;
+                let flow = self.session.run(&request).await;
                 self.decoder.reuse(request);
                 if self.session.incoming == 0 {
                     let here = self.decoder.buffer().len();
@@ -395,14 +361,14 @@ impl Conversation {
     /// Says that there was no room.
     pub(super) fn no_room(&mut self) {
         let error = "ERR this Kadabra agent has no memory for such a large command now, since others have it; try again later";
-        self.session.error(error);
+        self.session.replies.error(error);
     }
 
     /// Says that others got its memory.
     pub(super) fn too_slow(&mut self) {
         let error =
             "ERR this Kadabra agent gave the memory for this command to others, since hardly any more of it came; send it again";
-        self.session.error(error);
+        self.session.replies.error(error);
     }
 
     /// Forgets what has arrived, since the connection ends, and gives its memory back.

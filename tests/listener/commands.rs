@@ -37,15 +37,7 @@ fn a_look_at_another_queue_is_refused_by_name() {
     let listener = with(|options| options.allow_delete = true);
     let mut connection = connection(&listener);
     let _: usize = connection.lpush(Q, "a").unwrap();
-    for command in [
-        "LLEN typo",
-        "LRANGE typo 0 -1",
-        "EXISTS typo",
-        "EXISTS kadabra_queue typo",
-        "TYPE typo",
-        "DEL kadabra_queue typo",
-        "UNLINK typo",
-    ] {
+    for command in ["LLEN typo", "LRANGE typo 0 -1", "DEL kadabra_queue typo"] {
         let error = refused::<Value>(&mut connection, command);
         assert!(error.contains("'typo' is not the queue of this Kadabra agent, which is 'kadabra_queue'"), "{command}: {error}");
     }
@@ -135,10 +127,8 @@ fn what_waits_is_deleted_only_where_that_is_allowed() {
     let listener = listener_of(false);
     let mut connection_of = connection(&listener);
     let _: usize = connection_of.lpush(Q, "a").unwrap();
-    for command in ["DEL", "UNLINK"] {
-        let error = refused::<Value>(&mut connection_of, &format!("{command} {Q}"));
-        assert!(error.contains("see allow_delete in [channel.embedded]"), "{error}");
-    }
+    let error = refused::<Value>(&mut connection_of, &format!("DEL {Q}"));
+    assert!(error.contains("see allow_delete in [channel.embedded]"), "{error}");
     assert_eq!(listener.messages().len(), 1);
 
     let listener = listener_of(true);
@@ -158,10 +148,8 @@ fn a_queue_that_is_full_or_fails_is_answered_so_and_nothing_else_is_harmed() {
     listener.set(FaultMode::Failing("cannot write\r\nto queue.db: the disk is full".to_owned()));
     let error = refused::<Value>(&mut connection, &format!("RPUSH {Q} a"));
     assert!(error.contains("MISCONF") && error.contains("cannot write  to queue.db: the disk is full"), "{error}");
-    for command in ["LLEN", "TYPE", "EXISTS"] {
-        let error = refused::<Value>(&mut connection, &format!("{command} {Q}"));
-        assert!(error.contains("the disk is full"), "{error}");
-    }
+    let error = refused::<Value>(&mut connection, &format!("LLEN {Q}"));
+    assert!(error.contains("the disk is full"), "{error}");
     assert_eq!(redis::cmd("PING").query(&mut connection), Ok("PONG".to_owned()));
     listener.set(FaultMode::None);
     assert_eq!(connection.lpush(Q, "a"), Ok(1));
@@ -214,12 +202,8 @@ fn both_protocols_answer_with_the_same_meaning() {
         }
         let section: String = redis::cmd("INFO").arg("Server").query(&mut connection).unwrap();
         assert!(section.starts_with("# Server") && !section.contains("# Clients"), "{section}");
-        let count: usize = redis::cmd("COMMAND").arg("COUNT").query(&mut connection).unwrap();
-        let commands: Vec<Value> = redis::cmd("COMMAND").query(&mut connection).unwrap();
         let docs: std::collections::HashMap<String, Value> = redis::cmd("COMMAND").arg("DOCS").query(&mut connection).unwrap();
-        assert_eq!((commands.len(), docs.len()), (count, count));
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
-        assert!(seconds > 1_700_000_000 && micros < 1_000_000);
+        assert!(docs.contains_key("lpush") && docs.contains_key("llen"), "{docs:?}");
         let _: () = redis::cmd("CLIENT").arg("SETNAME").arg("me").query(&mut connection).unwrap();
         let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut connection).unwrap();
         let number = if protocol == ProtocolVersion::RESP3 { 3 } else { 2 };
@@ -252,18 +236,19 @@ fn what_a_client_says_of_itself_is_taken_and_shown_in_one_pipeline() {
     let listener = listener();
     for protocol in ["2", "3"] {
         let inline = format!(
-            "HELLO {protocol}\r\nCLIENT SETINFO LIB-NAME kadabra-py\r\nCLIENT SETINFO LIB-VER 0.5\r\nCLIENT SETNAME web\r\nCLIENT ID\r\n\
-             CLIENT LIST\r\nRESET\r\nCLIENT GETNAME\r\nQUIT\r\n"
+            "HELLO {protocol}\r\nCLIENT SETINFO LIB-NAME kadabra-py\r\nCLIENT SETINFO LIB-VER 0.5\r\nCLIENT SETNAME web\r\n\
+             CLIENT LIST\r\nRESET\r\nCLIENT LIST\r\nQUIT\r\n"
         );
         let words = |line: &str| super::command(&line.split(' ').collect::<Vec<_>>());
         let wire: Vec<u8> = inline.lines().flat_map(words).collect();
         for sent in [inline.as_bytes(), wire.as_slice()] {
             let said = super::said(address(&listener), sent);
-            assert!(said.contains("\r\n+OK\r\n+OK\r\n+OK\r\n:"), "{said}");
+            assert!(said.contains("\r\n+OK\r\n+OK\r\n+OK\r\n"), "{said}");
             assert!(said.contains(" name=web ") && said.contains("lib-name=kadabra-py lib-ver=0.5"), "{said}");
             assert!(said.starts_with(if protocol == "3" { "%" } else { "*" }), "{said}");
             // After RESET it speaks RESP2 and has no name.
-            assert!(said.ends_with("+RESET\r\n$-1\r\n+OK\r\n"), "{said}");
+            let (_, after) = said.split_once("+RESET\r\n").unwrap();
+            assert!(after.starts_with('$') && after.contains(" name= ") && after.contains(" resp=2\n"), "{said}");
         }
     }
 }
@@ -281,18 +266,6 @@ fn what_cannot_be_queued_in_a_transaction_ends_it() {
     }
 }
 
-/// As a Redis does for a client that keeps copies of what it has read, which nobody has of a queue.
-#[test]
-fn tracking_is_accepted_as_long_as_nothing_is_tracked() {
-    let listener = listener();
-    let mut connection = connection(&listener);
-    let _: () = redis::cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN").query(&mut connection).unwrap();
-    for command in ["CLIENT TRACKING ON", "CLIENT TRACKING ON OPTIN BCAST", "CLIENT TRACKING ON OPTOUT", "CLIENT CACHING YES"] {
-        let error = refused::<Value>(&mut connection, command);
-        assert!(error.contains("which tells no client that a key has changed"), "{command}: {error}");
-    }
-}
-
 /// What clients look for before they push, such as redis-py's own tests.
 #[test]
 fn info_says_what_clients_look_for() {
@@ -304,11 +277,18 @@ fn info_says_what_clients_look_for() {
     }
 }
 
-/// A Redis does not answer it either, but leaves the connection open.
+/// What redis-py 8 asks for when it connects, and others no client asks for that pushes.
 #[test]
-fn who_wants_no_answers_gets_none_to_what_is_no_command_either() {
+fn a_client_goes_on_after_a_command_that_is_not_there() {
     let listener = listener();
-    for talk in ["CLIENT REPLY OFF\r\nPING\r\n*1\r\n:5\r\n", "CLIENT REPLY SKIP\r\n*1\r\n:5\r\n"] {
-        assert_eq!(super::said(address(&listener), talk.as_bytes()), "", "{talk}");
+    let mut connection = connection(&listener);
+    for command in ["CLIENT MAINT_NOTIFICATIONS ON", "CLIENT REPLY OFF", "COMMAND COUNT"] {
+        let error = refused::<Value>(&mut connection, command);
+        assert!(error.to_lowercase().contains("unknown subcommand"), "{command}: {error}");
     }
+    for command in ["TYPE kadabra_queue", "EXISTS kadabra_queue", "TIME"] {
+        let error = refused::<Value>(&mut connection, command);
+        assert!(error.to_lowercase().contains("unknown command"), "{command}: {error}");
+    }
+    assert_eq!(connection.lpush(Q, "a"), Ok(1));
 }

@@ -52,21 +52,14 @@ fn commands_are_answered_as_by_redis() {
              LRANGE $Q -9 -8\r\nLRANGE $Q 0 -6\r\n",
             "LRANGE $Q a b\r\nLRANGE $Q 0 1.0\r\nLRANGE $Q 0 9223372036854775807\r\nLRANGE $Q -9223372036854775808 0\r\n",
             "LRANGE $Q 0 99999999999999999999\r\nLRANGE $Q 00 1\r\nLRANGE $Q +1 1\r\nLRANGE $Q -0 1\r\n",
-            "LLEN $Q\r\nEXISTS $Q\r\nTYPE $Q\r\nDEL $Q\r\nLPUSH $Q a\r\nEXISTS $Q $Q\r\nTYPE $Q\r\nDEL $Q $Q\r\nDEL $Q\r\nUNLINK $Q\r\n",
+            "LLEN $Q\r\nDEL $Q\r\nLPUSH $Q a\r\nDEL $Q $Q\r\nDEL $Q\r\n",
             "PING\r\nping\r\nPiNg hello\r\nPING a b\r\nECHO hi\r\nECHO\r\nECHO a b\r\n",
-            "LPUSH\r\nLPUSH $Q\r\nlLeN\r\nLLEN a b\r\nLRANGE $Q\r\nEXISTS\r\nTYPE\r\nDEL\r\nSELECT\r\nTIME now\r\nAUTH\r\nMULTI x\r\n",
+            "LPUSH\r\nLPUSH $Q\r\nlLeN\r\nLLEN a b\r\nLRANGE $Q\r\nDEL\r\nSELECT\r\nAUTH\r\nMULTI x\r\n",
             "SELECT 0\r\nSELECT a\r\nSELECT 99999999999\r\nSELECT 0 1\r\n",
             "AUTH x\r\nAUTH default x\r\nAUTH other x\r\nAUTH a b c\r\n",
-            "CLIENT GETNAME\r\nCLIENT SETNAME me\r\nCLIENT GETNAME\r\nCLIENT SETNAME \"a b\"\r\nCLIENT SETNAME\r\nCLIENT ID x\r\nCLIENT\r\n",
-            "CLIENT REPLY SKIP\r\nPING\r\nPING 1\r\nCLIENT REPLY OFF\r\nPING 2\r\nCLIENT REPLY ON\r\nPING 3\r\nCLIENT REPLY x\r\n",
-            "CLIENT REPLY SKIP\r\nLPUSH $Q a\r\nLPUSH $Q b\r\n",
-            "CLIENT NO-EVICT on\r\nCLIENT NO-EVICT x\r\n",
-            "CLIENT REPLY OFF\r\nNONSENSE\r\nLPUSH\r\nLPUSH $Q a\r\nCLIENT SETNAME\r\nCLIENT REPLY x\r\nSELECT a\r\n",
-            "CLIENT REPLY SKIP\r\nNONSENSE\r\nPING\r\n",
-            "CLIENT TRACKING OFF\r\nCLIENT TRACKING\r\nCLIENT TRACKING maybe\r\nCLIENT CACHING\r\n",
+            "CLIENT SETNAME me\r\nCLIENT SETNAME \"a b\"\r\nCLIENT SETNAME\r\nCLIENT\r\n",
             "RESET\r\nQUIT now\r\nPING\r\n",
-            "HELLO 2 SETNAME me\r\nCLIENT GETNAME\r\nHELLO 9\r\nHELLO x\r\nHELLO 3 NOPE\r\nHELLO 3 AUTH a\r\nHELLO 2 SETNAME \"a b\"\r\n"
-                .trim_start_matches("HELLO 2 SETNAME me\r\n"),
+            "HELLO 9\r\nHELLO x\r\nHELLO 3 NOPE\r\nHELLO 3 AUTH a\r\nHELLO 2 SETNAME \"a b\"\r\n",
         ]),
         None,
     );
@@ -84,14 +77,10 @@ fn transactions_are_answered_as_by_redis() {
             "MULTI\r\nLRANGE $Q x y\r\nLPUSH $Q a\r\nEXEC\r\n",
             "MULTI\r\nPING\r\nEXEC x\r\nEXEC\r\n",
             "MULTI\r\nPING\r\nRESET\r\nEXEC\r\n",
-            "MULTI\r\nSELECT 0\r\nECHO a\r\nTYPE $Q\r\nEXEC\r\n",
+            "MULTI\r\nSELECT 0\r\nECHO a\r\nEXEC\r\n",
             "MULTI\r\nPING\r\nQUIT\r\n",
-            "CLIENT REPLY SKIP\r\nMULTI\r\nPING\r\nEXEC\r\n",
             "MULTI\r\nCLIENT SETNAME\r\nLPUSH $Q a\r\nEXEC\r\nLLEN $Q\r\n",
-            "MULTI\r\nCLIENT GETNAME x\r\nPING\r\nEXEC\r\n",
             "MULTI\r\nCLIENT\r\nLPUSH $Q a\r\nEXEC\r\nLLEN $Q\r\n",
-            "MULTI\r\nCOMMAND COUNT x\r\nLPUSH $Q a\r\nEXEC\r\nLLEN $Q\r\n",
-            "MULTI\r\nCLIENT REPLY OFF\r\nLPUSH $Q a\r\nEXEC\r\nPING\r\nCLIENT REPLY ON\r\n",
         ]),
         None,
     );
@@ -185,11 +174,10 @@ fn what_is_not_there_is_refused_as_by_redis_and_then_explained() {
 fn who_speaks_resp3_is_answered_as_by_redis() {
     // What comes before the mark is what each says of itself.
     let cases = lines(&[
-        "LPUSH $Q a b\r\nLLEN $Q\r\nLRANGE $Q 0 -1\r\nEXISTS $Q\r\nTYPE $Q\r\nPING\r\nPING hi\r\nSELECT 0\r\nLPUSH $Q\r\n",
-        "CLIENT GETNAME\r\nCLIENT SETNAME me\r\nCLIENT GETNAME\r\nAUTH a b c\r\nLRANGE $Q x y\r\n",
-        "MULTI\r\nLPUSH $Q a\r\nCLIENT GETNAME\r\nEXEC\r\nMULTI\r\nLPUSH $Q\r\nEXEC\r\nDISCARD\r\n",
-        "RESET\r\nCLIENT GETNAME\r\nLLEN $Q\r\n",
-        "CLIENT TRACKING ON OPTIN\r\nCLIENT TRACKING OFF\r\nclient tracking on noloop optin\r\nLPUSH $Q a\r\nLRANGE $Q 0 -1\r\n",
+        "LPUSH $Q a b\r\nLLEN $Q\r\nLRANGE $Q 0 -1\r\nPING\r\nPING hi\r\nSELECT 0\r\nLPUSH $Q\r\n",
+        "CLIENT SETNAME me\r\nAUTH a b c\r\nLRANGE $Q x y\r\n",
+        "MULTI\r\nLPUSH $Q a\r\nCLIENT SETNAME me\r\nEXEC\r\nMULTI\r\nLPUSH $Q\r\nEXEC\r\nDISCARD\r\n",
+        "RESET\r\nLLEN $Q\r\n",
     ]);
     let cases: Vec<_> = cases.iter().map(|case| [b"HELLO 3\r\nECHO mark\r\n", case.as_slice()].concat()).collect();
     for (sent, theirs, ours) in both(&cases, None) {

@@ -45,18 +45,13 @@ def main():
             pipeline.lpush(QUEUE, "n%d" % number)
         length = client.llen(QUEUE)
         assert pipeline.execute() == list(range(length + 1, length + 51))
-    assert client.exists(QUEUE) == 1
-    assert client.type(QUEUE) == b"list"
     refused(lambda: client.llen("typo"), "is not the queue of this Kadabra agent")
     assert client.echo("hi") == b"hi"
-    assert client.time()[0] > 1700000000
-    assert client.client_setname("python") and client.client_getname() in ("python", b"python")
+    assert client.client_setname("python")
     assert any(entry["name"] == "python" for entry in client.client_list())
     info = client.info()
     assert info["loading"] == 0 and info["role"] == "master" and info["queue"] == QUEUE, info
     assert info["queue_length"] == client.llen(QUEUE)
-    if hasattr(client, "command"):
-        assert "lpush" in client.command()
     refused(lambda: client.lpush("typo", "x"), "is not the queue of this Kadabra agent")
     refused(lambda: client.brpoplpush(QUEUE, "kadabra_inprogress", 1), "is itself the channel")
     refused(lambda: client.delete(QUEUE), "allow_delete")

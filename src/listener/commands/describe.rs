@@ -1,22 +1,12 @@
-//! What the agent says of itself: INFO, COMMAND and TIME.
+//! What the agent says of itself: INFO and COMMAND DOCS.
 
-use std::{
-    fmt::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt::Write as _;
 
 use super::table::{self, COMMANDS, Command};
 use crate::{
     listener::{Cause, REDIS_VERSION, Refused, Standing, request::Request, session::Session, words},
     quote::quote,
 };
-
-pub(super) fn time(session: &mut Session) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    session.replies.array(2);
-    session.replies.bulk(now.as_secs().to_string().as_bytes());
-    session.replies.bulk(now.subsec_micros().to_string().as_bytes());
-}
 
 const SECTIONS: [&str; 9] =
     ["server", "clients", "memory", "persistence", "stats", "replication", "cluster", "keyspace", "kadabra"];
@@ -137,69 +127,26 @@ fn of_the_queue(standing: &Standing) -> Vec<(&'static str, String)> {
     fields
 }
 
+/// COMMAND DOCS: what redis-cli shows while a command is typed.
 pub(super) fn command(session: &mut Session, request: &Request) {
-    let word = request.get(1).unwrap_or_default().to_ascii_lowercase();
+    let known: Vec<&Command> =
+        if request.len() == 2 { COMMANDS.iter().collect() } else { request.from(2).filter_map(table::find).collect() };
     let replies = &mut session.replies;
-    match (request.len(), word.as_slice()) {
-        (1, _) => {
-            replies.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|command| describe(session, command));
+    replies.map(known.len());
+    for command in known {
+        replies.bulk(command.word.as_bytes());
+        replies.map(2);
+        for (field, value) in [("summary", command.summary), ("group", command.group)] {
+            replies.bulk(field.as_bytes());
+            replies.bulk(value.as_bytes());
         }
-        (2, b"count") => replies.integer(COMMANDS.len() as u64),
-        (2, b"list") => {
-            replies.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|command| replies.bulk(command.word.as_bytes()));
-        }
-        (2, b"info") => {
-            replies.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|command| describe(session, command));
-        }
-        (words, b"info") => {
-            replies.array(words - 2);
-            for word in request.from(2) {
-                match table::find(word) {
-                    Some(command) => describe(session, command),
-                    None => session.replies.null_array(),
-                }
-            }
-        }
-        (words, b"docs") => {
-            let known: Vec<&Command> =
-                if words == 2 { COMMANDS.iter().collect() } else { request.from(2).filter_map(table::find).collect() };
-            replies.map(known.len());
-            for command in known {
-                replies.bulk(command.word.as_bytes());
-                replies.map(2);
-                for (field, value) in [("summary", command.summary), ("group", command.group)] {
-                    replies.bulk(field.as_bytes());
-                    replies.bulk(value.as_bytes());
-                }
-            }
-        }
-        // Of which `check` has told already.
-        _ => replies.error(super::SYNTAX),
     }
 }
 
 /// What is wrong with the words of COMMAND, if it cannot even be queued in a transaction.
 pub(super) fn check(request: &Request) -> Result<(), Vec<u8>> {
-    let word = request.get(1).unwrap_or_default().to_ascii_lowercase();
-    match (request.len(), word.as_slice()) {
-        (1, _) | (_, b"info" | b"docs") | (2, b"count" | b"list") => Ok(()),
-        (_, b"count" | b"list") => Err(super::wrong_number(&format!("command|{}", words::shown(&word))).into_bytes()),
-        _ => Err([b"ERR unknown subcommand '", words::cut(&word, 128), b"'. Try COUNT, DOCS, INFO, LIST."].concat()),
+    match request.get(1).unwrap_or_default() {
+        word if word.eq_ignore_ascii_case(b"docs") => Ok(()),
+        word => Err([b"ERR unknown subcommand '", words::cut(word, 128), b"'. Try DOCS."].concat()),
     }
-}
-
-/// The ten facts that Redis 7 tells of a command.
-fn describe(session: &mut Session, command: &Command) {
-    let replies = &mut session.replies;
-    replies.array(10);
-    replies.bulk(command.word.as_bytes());
-    replies.signed(command.arity);
-    replies.set(command.flags.len());
-    command.flags.iter().for_each(|flag| replies.simple(flag));
-    command.keys.iter().for_each(|key| replies.signed(*key));
-    replies.set(0);
-    (0..3).for_each(|_| replies.array(0));
 }

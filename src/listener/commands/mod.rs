@@ -71,12 +71,9 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
         Name::Lpush | Name::Rpush | Name::Quit => {}
         Name::Llen => queue::length(session, request).await,
         Name::Lrange => queue::range(session, request).await,
-        Name::Exists => queue::exists(session, request).await,
-        Name::Type => queue::kind(session, request).await,
-        Name::Del | Name::Unlink => queue::delete(session, request, command.word).await,
+        Name::Del => queue::delete(session, request).await,
         Name::Ping => ping(session, request),
         Name::Echo => session.replies.bulk(request.get(1).unwrap_or_default()),
-        Name::Time => describe::time(session),
         Name::Info => describe::info(session, request).await,
         Name::Command => describe::command(session, request),
         Name::Select => select(session, request),

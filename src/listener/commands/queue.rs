@@ -15,20 +15,13 @@ use crate::listener::{
 pub(in super::super) struct Pushes {
     end: End,
     messages: Vec<Bytes>,
-    /// How many messages each command had, and whether it is answered.
-    commands: Vec<(usize, bool)>,
+    /// How many messages each command had.
+    commands: Vec<usize>,
 }
 
 impl Default for Pushes {
     fn default() -> Self {
         Self { end: End::Newest, messages: Vec::new(), commands: Vec::new() }
-    }
-}
-
-impl Pushes {
-    /// How many commands wait for their answer.
-    pub(in super::super) fn len(&self) -> usize {
-        self.commands.len()
     }
 }
 
@@ -57,9 +50,8 @@ pub(super) async fn push(session: &mut Session, request: &Request, name: Name) {
         session.settle().await;
         session.pushes.end = end;
     }
-    let silent = session.silent;
     session.pushes.messages.extend(request.shared_from(2));
-    session.pushes.commands.push((request.len() - 2, silent));
+    session.pushes.commands.push(request.len() - 2);
 }
 
 /// Hands the gathered pushes over and answers each as if it had come alone.
@@ -78,11 +70,8 @@ pub(in super::super) async fn settle(session: &mut Session) {
     }
     let replies = &mut session.replies;
     let mut length = outcome.as_ref().map_or(0, |length| length.saturating_sub(count as u64));
-    for (messages, silent) in session.pushes.commands.drain(..) {
+    for messages in session.pushes.commands.drain(..) {
         length += messages as u64;
-        if silent {
-            continue;
-        }
         match &outcome {
             Ok(_) => replies.integer(length),
             Err(PushError::Full) => replies.error(FULL),
@@ -102,37 +91,15 @@ pub(super) async fn length(session: &mut Session, request: &Request) {
     }
 }
 
-pub(super) async fn exists(session: &mut Session, request: &Request) {
-    if refuses_others(session, request.from(1)) {
-        return;
-    }
-    let named = request.from(1).count() as u64;
-    match session.shared.backend.length().await {
-        Ok(length) => session.replies.integer(if length > 0 { named } else { 0 }),
-        Err(BackendError(why)) => session.replies.error(format!("ERR {why}")),
-    }
-}
-
-pub(super) async fn kind(session: &mut Session, request: &Request) {
-    if refuses_others(session, request.get(1)) {
-        return;
-    }
-    match session.shared.backend.length().await {
-        Ok(length) => session.replies.simple(if length > 0 { "list" } else { "none" }),
-        Err(BackendError(why)) => session.replies.error(format!("ERR {why}")),
-    }
-}
-
-pub(super) async fn delete(session: &mut Session, request: &Request, word: &str) {
+pub(super) async fn delete(session: &mut Session, request: &Request) {
     if refuses_others(session, request.from(1)) {
         return;
     }
     if !session.shared.settings.allow_delete {
-        session.replies.error(format!(
-            "ERR {} would delete all messages that wait, which this Kadabra agent does not allow; see allow_delete in \
+        session.replies.error(
+            "ERR DEL would delete all messages that wait, which this Kadabra agent does not allow; see allow_delete in \
              [channel.embedded]",
-            word.to_ascii_uppercase()
-        ));
+        );
     } else {
         match session.shared.backend.clear().await {
             Ok(existed) => session.replies.integer(u64::from(existed)),

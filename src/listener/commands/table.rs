@@ -1,4 +1,28 @@
-//! Which commands there are, and what is said of all others.
+//! Which commands there are, and the answer to all others.
+//!
+//! They are those that clients send which push, and those of an operator at redis-cli. Each stands here since it was seen on the
+//! wire, from the clients that the tests run:
+//!
+//! | command | sent by |
+//! |---|---|
+//! | LPUSH | Kadabra 0.5 (redis-py), ioredis, redis-rs (`kadabra send`), redis-cli, redis-benchmark |
+//! | RPUSH, LLEN, LRANGE | an application or an operator; LLEN and INFO by `kadabra check --online` too |
+//! | DEL | an operator, where `allow_delete` in `[channel.embedded]` says so |
+//! | AUTH | redis-py 3, ioredis, redis-rs and redis-cli, with a password |
+//! | HELLO | redis-py 8 when it connects, redis-cli -3, redis-rs with `protocol=resp3` |
+//! | CLIENT SETNAME | redis-py with `client_name`, ioredis with `connectionName`, redis-rs |
+//! | CLIENT SETINFO | redis-py 8, ioredis, redis-rs, when they connect |
+//! | CLIENT LIST | an operator |
+//! | SELECT | redis-py, ioredis, redis-rs and redis-cli, with a database |
+//! | PING | redis-py when a connection was idle (`health_check_interval`), pools of every client |
+//! | INFO | ioredis before it is ready; an operator |
+//! | ECHO | redis-cli --pipe at its end |
+//! | COMMAND DOCS | redis-cli 7 when it is typed into |
+//! | MULTI, EXEC, DISCARD | redis-py and ioredis for each pipeline that is a transaction |
+//! | RESET, QUIT | pools that take a connection back; ioredis at its end |
+//!
+//! CLIENT MAINT_NOTIFICATIONS of redis-py 8 and CONFIG GET of redis-benchmark are sent too, and their clients go on when they are
+//! told that there is no such command, as by an older Redis.
 
 use crate::listener::{request::Request, words};
 
@@ -8,13 +32,9 @@ pub(super) enum Name {
     Rpush,
     Llen,
     Lrange,
-    Exists,
-    Type,
     Del,
-    Unlink,
     Ping,
     Echo,
-    Time,
     Info,
     Command,
     Select,
@@ -28,7 +48,7 @@ pub(super) enum Name {
     Discard,
 }
 
-/// A command, as COMMAND tells of it.
+/// A command, as COMMAND DOCS tells of it.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) name: Name,
@@ -36,9 +56,6 @@ pub(super) struct Command {
     pub(super) word: &'static str,
     /// How many words it has, its name being one; negative when there may be more.
     pub(super) arity: i64,
-    pub(super) flags: &'static [&'static str],
-    /// Where its keys are: first, last, step.
-    pub(super) keys: [i64; 3],
     pub(super) group: &'static str,
     pub(super) summary: &'static str,
 }
@@ -50,48 +67,30 @@ impl Command {
     }
 }
 
-const WRITE: &[&str] = &["write", "denyoom", "fast"];
-const DELETE: &[&str] = &["write"];
-const READ: &[&str] = &["readonly"];
-const FREE: &[&str] = &["fast", "loading", "stale"];
-const LOGIN: &[&str] = &["fast", "loading", "no_auth", "noscript", "stale"];
-
-const fn command(
-    name: Name,
-    word: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    keys: [i64; 3],
-    group: &'static str,
-    summary: &'static str,
-) -> Command {
-    Command { name, word, arity, flags, keys, group, summary }
+const fn command(name: Name, word: &'static str, arity: i64, group: &'static str, summary: &'static str) -> Command {
+    Command { name, word, arity, group, summary }
 }
 
 /// Every command, the most frequent one first.
 pub(super) static COMMANDS: &[Command] = &[
-    command(Name::Lpush, "lpush", -3, WRITE, [1, 1, 1], "list", "Queues messages, the newest last to be taken."),
-    command(Name::Rpush, "rpush", -3, WRITE, [1, 1, 1], "list", "Queues messages where the oldest are taken."),
-    command(Name::Llen, "llen", 2, READ, [1, 1, 1], "list", "How many messages wait."),
-    command(Name::Lrange, "lrange", 4, READ, [1, 1, 1], "list", "Shows messages that wait."),
-    command(Name::Exists, "exists", -2, READ, [1, -1, 1], "generic", "Whether messages wait."),
-    command(Name::Type, "type", 2, READ, [1, 1, 1], "generic", "The kind of a key: the queue is a list."),
-    command(Name::Del, "del", -2, DELETE, [1, -1, 1], "generic", "Deletes all messages that wait, where that is allowed."),
-    command(Name::Unlink, "unlink", -2, DELETE, [1, -1, 1], "generic", "The same as DEL."),
-    command(Name::Ping, "ping", -1, FREE, [0, 0, 0], "connection", "Answers."),
-    command(Name::Echo, "echo", 2, FREE, [0, 0, 0], "connection", "Answers what it was given."),
-    command(Name::Time, "time", 1, FREE, [0, 0, 0], "server", "The time on this machine."),
-    command(Name::Info, "info", -1, FREE, [0, 0, 0], "server", "What the agent says of itself and of its queue."),
-    command(Name::Command, "command", -1, FREE, [0, 0, 0], "server", "What commands there are."),
-    command(Name::Select, "select", 2, FREE, [0, 0, 0], "connection", "Chooses database 0."),
-    command(Name::Auth, "auth", -2, LOGIN, [0, 0, 0], "connection", "Says the password."),
-    command(Name::Hello, "hello", -1, LOGIN, [0, 0, 0], "connection", "Chooses the protocol."),
-    command(Name::Reset, "reset", 1, LOGIN, [0, 0, 0], "connection", "Begins again, as if just connected."),
-    command(Name::Quit, "quit", -1, LOGIN, [0, 0, 0], "connection", "Closes the connection."),
-    command(Name::Client, "client", -2, FREE, [0, 0, 0], "connection", "What is known of this client and of others."),
-    command(Name::Multi, "multi", 1, FREE, [0, 0, 0], "transactions", "Begins a transaction."),
-    command(Name::Exec, "exec", 1, FREE, [0, 0, 0], "transactions", "Runs a transaction."),
-    command(Name::Discard, "discard", 1, FREE, [0, 0, 0], "transactions", "Gives a transaction up."),
+    command(Name::Lpush, "lpush", -3, "list", "Queues messages, the newest last to be taken."),
+    command(Name::Rpush, "rpush", -3, "list", "Queues messages where the oldest are taken."),
+    command(Name::Llen, "llen", 2, "list", "How many messages wait."),
+    command(Name::Lrange, "lrange", 4, "list", "Shows messages that wait."),
+    command(Name::Del, "del", -2, "generic", "Deletes all messages that wait, where that is allowed."),
+    command(Name::Ping, "ping", -1, "connection", "Answers."),
+    command(Name::Echo, "echo", 2, "connection", "Answers what it was given."),
+    command(Name::Info, "info", -1, "server", "What the agent says of itself and of its queue."),
+    command(Name::Command, "command", -2, "server", "What commands there are."),
+    command(Name::Select, "select", 2, "connection", "Chooses database 0."),
+    command(Name::Auth, "auth", -2, "connection", "Says the password."),
+    command(Name::Hello, "hello", -1, "connection", "Chooses the protocol."),
+    command(Name::Reset, "reset", 1, "connection", "Begins again, as if just connected."),
+    command(Name::Quit, "quit", -1, "connection", "Closes the connection."),
+    command(Name::Client, "client", -2, "connection", "What is known of this client and of others."),
+    command(Name::Multi, "multi", 1, "transactions", "Begins a transaction."),
+    command(Name::Exec, "exec", 1, "transactions", "Runs a transaction."),
+    command(Name::Discard, "discard", 1, "transactions", "Gives a transaction up."),
 ];
 
 /// Commands that take messages off a list, or wait for some.

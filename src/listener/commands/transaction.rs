@@ -105,7 +105,6 @@ pub(super) fn exec(session: &mut Session) {
             session.replies.array(transaction.commands.len());
             session.replay = transaction.commands;
             session.replay_bytes = transaction.bytes;
-            session.replay_silent = session.silent;
         }
     }
 }
