@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{replies::Protocol, strangers::Origin};
+use super::{replies::Protocol, unauthenticated::Origin};
 
 /// A client that is connected.
 #[derive(Debug)]

@@ -16,11 +16,12 @@ use tokio::{
 };
 
 use super::{
+    cause::Cause,
     clients::Client,
-    session::{Conversation, Flow, Room},
+    conversation::{Conversation, Room},
+    session::Flow,
     shared::Shared,
 };
-use crate::listener::Cause;
 
 /// How long a client may still send after an error that ends the connection, so that it comes to read it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ where
     let mut alarmed = false;
     let cut = |cause| shared.refusals.note(cause, &client.peer);
     // Since when it is known that it has not said the password.
-    let mut stranger = Some(Instant::now());
+    let mut unauthenticated = Some(Instant::now());
     let mut heard;
     let mut waiting: Option<(u64, Instant)> = None;
     // What it has sent since when, while it has memory for which others may wait.
@@ -91,7 +92,7 @@ where
             // From when it is waited for: what was before may have taken long, and not by the client's fault.
             (Some(request), _) => Some((request, heard)),
         };
-        stranger = (!conversation.is_authenticated()).then(|| stranger.unwrap_or(heard));
+        unauthenticated = (!conversation.is_authenticated()).then(|| unauthenticated.unwrap_or(heard));
         if closed {
             // Only what has arrived already.
             match read_now(stream, &mut conversation).await {
@@ -110,7 +111,7 @@ where
                 progress.map(|(since, _)| (since + patience, Cause::TooSlow)),
                 idle_timeout.map(|idle| (heard + idle, Cause::Idle)),
                 // Whoever does not know the password has no reason to stay.
-                stranger.map(|since| (since + request_timeout, Cause::NoPassword)),
+                unauthenticated.map(|since| (since + request_timeout, Cause::NoPassword)),
             ];
             let next = deadlines.into_iter().flatten().min();
             if let Some((deadline, _)) = next

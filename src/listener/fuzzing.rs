@@ -8,12 +8,13 @@ use slog::{Discard, Logger, o};
 
 use super::{
     clients::Clients,
+    conversation::{Conversation, Room},
     memory::OWN,
     refusals::Refusals,
-    session::{Conversation, Flow, Room},
+    session::Flow,
     settings::Settings,
     shared::Shared,
-    strangers::Origin,
+    unauthenticated::Origin,
 };
 use crate::{config::Secret, listener::test_server::Queue};
 

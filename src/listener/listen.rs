@@ -14,7 +14,7 @@ use std::{
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::error::BindError;
-use super::occupant;
+use super::port_probe;
 
 /// How many connections wait to be accepted, as in Redis.
 const BACKLOG: i32 = 511;
@@ -49,7 +49,7 @@ pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, 
     match bound {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if address.ip().is_loopback() && address.is_ipv6() && is_absent(&error) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(occupant::sentence(address)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(port_probe::explain(address)),
         Err(error) => Err(BindError {
             what: format!("cannot listen for clients on {address}: {error}"),
             remedy: match error.kind() {

@@ -16,10 +16,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::settings::Settings;
+use super::{
+    backend::PushError,
+    cause::{Cause, Limits},
+    settings::Settings,
+};
 use crate::{
     duration::for_people,
-    listener::{Cause, Limits, PushError},
     quote::quote,
     sparingly::{LAST_INTERVAL, Sparingly},
 };

@@ -31,7 +31,7 @@ impl Request {
     }
 
     /// The words from `index` on, which share the request's memory.
-    pub(super) fn shared_from(&self, index: usize) -> impl Iterator<Item = Bytes> {
+    pub(super) fn shared_from(&self, index: usize) -> impl ExactSizeIterator<Item = Bytes> {
         self.arguments.iter().skip(index).map(|range| self.frame.slice(range.clone()))
     }
 

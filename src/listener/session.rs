@@ -1,21 +1,25 @@
-//! A client's conversation, without the connection it goes over: bytes in, answers out.
+//! What is known of a client between its commands, and what every command does with that: answers, memory, gathered pushes.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::BytesMut;
-use tokio::time::Instant;
+use bytes::Bytes;
 
 use super::{
+    backend::{End, PushError},
+    cause::Cause,
     clients::Client,
-    commands::{self, Pushes, Transaction},
-    decoder::{Decoder, Limits, Size},
-    memory::{Claim, OWN},
+    memory::Claim,
+    pending::{Pushes, Transaction},
     replies::{Protocol, Replies},
-    request::{Arrived, Oversized, Request},
+    request::Request,
     shared::Shared,
 };
-use crate::listener::Cause;
 
+const FULL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// Enough messages for a push to the backend, since the smallest take more memory than their bytes; where they have claimed it
+/// already, for a transaction, it is no reason to part them.
+const MOST_GATHERED: usize = 1000;
 /// What the connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -45,17 +49,17 @@ pub(super) struct Session {
     /// What EXEC runs.
     pub(super) replay: VecDeque<Request>,
     pub(super) replay_bytes: usize,
-    claim: Claim,
+    pub(super) claim: Claim,
     /// What has arrived takes so much memory.
-    incoming: usize,
+    pub(super) incoming: usize,
     /// Whether that is hardly more than this command, whose bytes may then be kept where they are.
     pub(super) alone: bool,
     /// Where the answer to this command begins.
-    begun: usize,
+    pub(super) begun: usize,
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
         Self {
             replies: Replies::default(),
             authenticated: shared.settings.password.is_none(),
@@ -81,15 +85,50 @@ impl Session {
         self.client.rename(b"");
     }
 
-    /// Answers the pushes that came before.
-    pub(super) async fn settle(&mut self) {
-        commands::settle(self).await;
+    /// Gathers a push, to be handed over with those that follow it.
+    pub(super) async fn gather(&mut self, end: End, messages: impl ExactSizeIterator<Item = Bytes>) {
+        let enough = !self.is_replaying() && self.pushes.messages.len() >= MOST_GATHERED;
+        if self.pushes.end != end || enough {
+            self.flush().await;
+            self.pushes.end = end;
+        }
+        self.pushes.commands.push(messages.len());
+        self.pushes.messages.extend(messages);
+    }
+
+    /// Hands the gathered pushes over to the queue and answers each as if it had come alone.
+    pub(super) async fn flush(&mut self) {
+        if !self.pushes.commands.is_empty() {
+            self.hand_over().await;
+        }
         self.begun = self.replies.len();
+    }
+
+    async fn hand_over(&mut self) {
+        let Self { shared, pushes, replies, client, .. } = self;
+        let messages = std::mem::take(&mut pushes.messages);
+        let count = messages.len();
+        let outcome = shared.backend.push(pushes.end, messages).await;
+        shared.stats.pushed(count as u64, outcome.is_ok());
+        match &outcome {
+            Ok(_) => shared.refusals.taken(),
+            Err(error) => shared.refusals.refused(error, pushes.commands.len() as u64, &client.peer),
+        }
+        let mut length = outcome.as_ref().map_or(0, |length| length.saturating_sub(count as u64));
+        for messages in pushes.commands.drain(..) {
+            length += messages as u64;
+            match &outcome {
+                Ok(_) => replies.integer(length),
+                Err(PushError::Full) => replies.error(FULL),
+                // As a Redis that cannot save what it takes.
+                Err(PushError::Failed { why, .. }) => replies.error(format!("MISCONF {why}")),
+            }
+        }
     }
 
     /// Refuses a command, and the transaction that it was to be a part of.
     pub(super) async fn refuse(&mut self, error: impl AsRef<[u8]>) -> Flow {
-        self.settle().await;
+        self.flush().await;
         if let Some(transaction) = &mut self.transaction {
             transaction.refuse();
         }
@@ -111,7 +150,7 @@ impl Session {
     }
 
     /// Gives back what it needs no more.
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         let held = self.held();
         self.claim.suffices(held);
     }
@@ -136,256 +175,8 @@ impl Session {
         self.replay_bytes > 0
     }
 
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let transaction = self.transaction.as_ref().map_or(0, Transaction::bytes);
         self.incoming + self.replies.capacity() + transaction + self.replay_bytes
-    }
-
-    async fn run(&mut self, request: &Request) -> Flow {
-        self.begun = self.replies.len();
-        let flow = commands::run(self, request).await;
-        if self.replies.capacity() > 2 * OWN && !self.afford(0) {
-            self.replies.truncate(self.begun);
-            self.lacks_memory();
-            self.replies.error("ERR the agent has no memory for this answer now; try again later");
-        }
-        flow
-    }
-
-    async fn refuse_oversized(&mut self, oversized: Oversized) -> Flow {
-        let settings = &self.shared.settings;
-        let sentence = match oversized {
-            _ if !self.authenticated => commands::NO_PASSWORD.to_owned(),
-            Oversized::Argument(bytes) => format!(
-                "ERR {bytes} bytes are more than this Kadabra agent takes in one message, which is {}; see max_message_bytes in \
-                 [channel.embedded]",
-                settings.max_message_bytes
-            ),
-            Oversized::Arguments(count) => format!(
-                "ERR {count} words are more than this Kadabra agent takes in one command, which is {}; send fewer messages in one",
-                settings.max_arguments
-            ),
-            Oversized::Request => format!(
-                "ERR all words of the command are more than this Kadabra agent takes at once, which is {} bytes; send fewer \
-                 messages in one, or see max_waiting_bytes in [channel.embedded]",
-                settings.max_waiting_bytes
-            ),
-        };
-        self.note(Cause::TooLarge);
-        self.refuse(sentence).await
-    }
-}
-
-/// Whether there is room for what comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    AtOnce,
-    /// After others had given memory back.
-    Later,
-    None,
-}
-
-/// A session and the bytes that arrive for it.
-#[derive(Debug)]
-pub(super) struct Conversation {
-    decoder: Decoder,
-    session: Session,
-    limits: Limits,
-    /// How large the buffer is.
-    allocated: usize,
-    /// How many requests there were.
-    requests: u64,
-}
-
-impl Conversation {
-    pub(super) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
-        let limits = Limits {
-            argument_bytes: shared.settings.max_message_bytes,
-            arguments: shared.settings.max_arguments,
-            request_bytes: shared.settings.max_waiting_bytes,
-        };
-        Self { decoder: Decoder::default(), session: Session::new(shared, client), limits, allocated: 0, requests: 0 }
-    }
-
-    /// Where to put what arrives, at the end.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
-        self.decoder.buffer()
-    }
-
-    /// Whether a part of a request is there, and how many were there before it.
-    pub(super) fn partial(&self) -> Option<u64> {
-        self.decoder.is_partial().then_some(self.requests)
-    }
-
-    /// Since when commands wait for EXEC.
-    pub(super) fn transaction_since(&self) -> Option<Instant> {
-        self.session.transaction.as_ref().and_then(Transaction::since)
-    }
-
-    /// Whether the client may do anything yet.
-    pub(super) fn is_authenticated(&self) -> bool {
-        self.session.authenticated
-    }
-
-    /// The answers that are to be sent.
-    pub(super) fn answers(&self) -> &[u8] {
-        self.session.replies.bytes()
-    }
-
-    /// They are sent.
-    pub(super) fn sent(&mut self) {
-        self.session.replies.sent(OWN);
-        self.session.give_back();
-    }
-
-    /// Answers what is there, up to where enough answers wait.
-    pub(super) async fn answer(&mut self) -> Flow {
-        loop {
-            if self.session.replies.len() >= OWN {
-                self.session.settle().await;
-                return Flow::Send;
-            }
-            let flow = match self.session.replay.pop_front() {
-                Some(request) => self.session.run(&request).await,
-                None => {
-                    if self.session.is_replaying() {
-                        // What EXEC has pushed is one push, whatever comes after it; until then it takes its memory.
-                        self.session.settle().await;
-                        self.session.replay_bytes = 0;
-                        // Its answers may be many.
-                        continue;
-                    }
-                    match self.decoder.next(&self.limits, self.session.authenticated) {
-                        Ok(Some(arrived)) => self.take(arrived).await,
-                        Ok(None) => Flow::Read,
-                        Err(malformed) => {
-                            self.session.settle().await;
-                            self.session.replies.error(malformed.error());
-                            return Flow::Linger;
-                        }
-                    }
-                }
-            };
-            if flow != Flow::Continue {
-                self.session.settle().await;
-                self.give_back();
-                return flow;
-            }
-        }
-    }
-
-    /// Gives back what only the last command took, before others are kept waiting by a client that does not read its answer.
-    fn give_back(&mut self) {
-        if self.allocated > OWN && self.decoder.buffer().len() < OWN {
-            self.reallocate(OWN);
-        }
-        self.session.incoming = self.allocated + self.decoder.books();
-        self.session.give_back();
-    }
-
-    async fn take(&mut self, arrived: Arrived) -> Flow {
-        self.requests += 1;
-        self.session.shared.stats.command();
-        match arrived {
-            Arrived::Request(request) => {
-                self.session.incoming = self.allocated + request.books();
-                self.session.alone = self.allocated > OWN && request.frame.len() * 8 >= self.allocated * 7;
-                let flow = self.session.run(&request).await;
-                self.decoder.reuse(request);
-                if self.session.incoming == 0 {
-                    let here = self.decoder.buffer().len();
-                    self.reallocate(OWN.max(here));
-                }
-                flow
-            }
-            Arrived::Oversized(oversized) => self.session.refuse_oversized(oversized).await,
-        }
-    }
-
-    /// Makes room for what comes next. What is announced need not come, so nothing is claimed for it before as much has
-    /// arrived as takes no memory of others; then all that the command takes, if that is known, and otherwise in steps.
-    pub(super) async fn room(&mut self) -> Room {
-        let size = self.decoder.size(&self.limits);
-        let buffer = self.decoder.buffer();
-        let here = buffer.len();
-        if here < OWN {
-            let large = self.allocated > OWN;
-            if large || (buffer.capacity() < OWN && !buffer.try_reclaim(OWN - here)) {
-                self.reallocate(OWN);
-            }
-            return self.cover(self.allocated, false).await;
-        }
-        if here < buffer.capacity() {
-            return self.cover(self.allocated, false).await;
-        }
-        let Size { bytes, is_known } = size;
-        if buffer.try_reclaim(bytes - here) {
-            return self.cover(self.allocated, false).await;
-        }
-        let room = self.cover(bytes, is_known).await;
-        if room != Room::None {
-            self.reallocate(bytes);
-        }
-        room
-    }
-
-    fn reallocate(&mut self, bytes: usize) {
-        let mut new = BytesMut::with_capacity(bytes);
-        new.extend_from_slice(self.decoder.buffer());
-        *self.decoder.buffer() = new;
-        self.allocated = bytes;
-    }
-
-    /// Claims what there will be with a buffer of so many bytes, in which a command is whole or not.
-    async fn cover(&mut self, buffer: usize, is_whole: bool) -> Room {
-        let session = &mut self.session;
-        session.incoming = buffer + self.decoder.books();
-        let held = session.held();
-        if session.claim.suffices(held) {
-            return Room::AtOnce;
-        }
-        let patience = session.shared.settings.timeout;
-        if !session.claim.may_have(held)
-            && let Some(transaction) = &mut session.transaction
-        {
-            transaction.outgrow();
-        }
-        let held = session.held();
-        let had = match session.transaction {
-            None if is_whole => session.claim.whole(held, patience).await,
-            _ => session.claim.in_turn(held, patience).await,
-        };
-        if had { Room::Later } else { Room::None }
-    }
-
-    /// Says that there was no room.
-    pub(super) fn no_room(&mut self) {
-        let error = "ERR this Kadabra agent has no memory for such a large command now, since others have it; try again later";
-        self.session.replies.error(error);
-    }
-
-    /// Says that others got its memory.
-    pub(super) fn too_slow(&mut self) {
-        let error =
-            "ERR this Kadabra agent gave the memory for this command to others, since hardly any more of it came; send it again";
-        self.session.replies.error(error);
-    }
-
-    /// Forgets what has arrived, since the connection ends, and gives its memory back.
-    pub(super) fn forget(&mut self) {
-        self.decoder = Decoder::default();
-        self.session.transaction = None;
-        self.allocated = 0;
-        self.give_back();
-    }
-
-    /// Whether others may have to wait for memory that this client has.
-    pub(super) fn holds(&self) -> bool {
-        self.session.claim.holds()
-    }
-
-    /// Whether others wait for memory that this client has.
-    pub(super) fn keeps_others_waiting(&self) -> bool {
-        self.session.claim.holds() && self.session.shared.memory.is_wanted()
     }
 }

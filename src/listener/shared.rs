@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Instant};
 use slog::Logger;
 
 use super::{
+    backend::Backend,
     clients::{Clients, Stats},
     memory::Memory,
     refusals::Refusals,
     settings::Settings,
-    strangers::Strangers,
+    unauthenticated::UnauthenticatedClients,
 };
-use crate::listener::Backend;
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) stats: Stats,
     pub(super) started: Instant,
     pub(super) refusals: Arc<Refusals>,
-    pub(super) strangers: Arc<Strangers>,
+    pub(super) unauthenticated: Arc<UnauthenticatedClients>,
 }
 
 impl Shared {
@@ -31,7 +31,7 @@ impl Shared {
         refusals.set_places(settings.max_connections);
         Self {
             memory: Memory::new(settings.max_waiting_bytes),
-            strangers: Arc::new(Strangers::new(&settings)),
+            unauthenticated: Arc::new(UnauthenticatedClients::new(&settings)),
             settings,
             backend,
             log,

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::table::{self, COMMANDS, Command};
+use super::table::{self, COMMANDS, Command, REDIS_VERSION};
 use crate::{
-    listener::{Cause, REDIS_VERSION, Refused, Standing, request::Request, session::Session, words},
+    listener::{backend::Standing, cause::Cause, refusals::Refused, request::Request, session::Session, words},
     quote::quote,
 };
 

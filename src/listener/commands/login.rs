@@ -3,13 +3,13 @@
 use subtle::ConstantTimeEq as _;
 use tokio::time::sleep_until;
 
-use super::SYNTAX;
+use super::{SYNTAX, table::REDIS_VERSION};
 use crate::listener::{
-    Cause, REDIS_VERSION,
+    cause::Cause,
     replies::Protocol,
     request::{Request, integer},
     session::{Flow, Session},
-    strangers::Look,
+    unauthenticated::Look,
     words,
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn auth(session: &mut Session, request: &Request) -> Flow {
 async fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Result<(), &'static str> {
     let shared = &session.shared;
     let (origin, login) = (session.client.origin, (user, password));
-    let (looked_at, refusal) = match shared.strangers.says(origin, login) {
+    let (looked_at, refusal) = match shared.unauthenticated.says(origin, login) {
         Look::Now => (true, WRONG),
         Look::At(due) => {
             sleep_until(due).await;
@@ -67,10 +67,10 @@ async fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Re
         };
         if right && user == b"default" {
             session.authenticated = true;
-            shared.strangers.forget(session.client.id);
+            shared.unauthenticated.forget(session.client.id);
             return Ok(());
         }
-        shared.strangers.was_wrong(origin, login);
+        shared.unauthenticated.was_wrong(origin, login);
     }
     shared.refusals.note(Cause::WrongPassword, &session.client.peer);
     Err(refusal)

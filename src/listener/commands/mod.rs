@@ -7,16 +7,13 @@ mod queue;
 mod table;
 mod transaction;
 
-pub(super) use queue::{Pushes, settle};
-pub(super) use transaction::Transaction;
-
 use table::Name;
 
 use super::{
     request::{Request, integer},
     session::{Flow, Session},
 };
-use crate::listener::Cause;
+use crate::listener::cause::Cause;
 
 /// Runs a request to the answer, which may be a part of a group that is answered later.
 pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
@@ -31,7 +28,7 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
         return session.refuse(table::unknown(request)).await;
     };
     if command.name == Name::Quit {
-        session.settle().await;
+        session.flush().await;
         session.replies.simple("OK");
         return Flow::Close;
     }
@@ -66,7 +63,7 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
         return Flow::Continue;
     }
     // What was pushed before has to be answered before.
-    session.settle().await;
+    session.flush().await;
     match command.name {
         Name::Lpush | Name::Rpush | Name::Quit => {}
         Name::Llen => queue::length(session, request).await,
@@ -93,7 +90,7 @@ async fn refuse(session: &mut Session, name: Name, error: &str) -> Flow {
     if name != Name::Exec {
         return session.refuse(error).await;
     }
-    session.settle().await;
+    session.flush().await;
     session.transaction = None;
     session.replies.error(format!("EXECABORT Transaction discarded because of: {}", error.trim_start_matches("ERR ")));
     Flow::Continue

@@ -1,35 +1,14 @@
-//! The queue: pushes, which are gathered, and looks at what waits.
-
-use bytes::Bytes;
+//! The queue: pushes, and looks at what waits.
 
 use super::{NOT_AN_INTEGER, table::Name};
 use crate::listener::{
-    BackendError, Cause, End, PushError,
+    backend::{BackendError, End},
+    cause::Cause,
     request::{Request, integer},
     session::Session,
     words,
 };
 
-/// Pushes that follow each other in a pipeline, for the backend to take at once.
-#[derive(Debug)]
-pub(in super::super) struct Pushes {
-    end: End,
-    messages: Vec<Bytes>,
-    /// How many messages each command had.
-    commands: Vec<usize>,
-}
-
-impl Default for Pushes {
-    fn default() -> Self {
-        Self { end: End::Newest, messages: Vec::new(), commands: Vec::new() }
-    }
-}
-
-const FULL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
-
-/// Enough messages for a push to the backend, since the smallest take more memory than their bytes; where they have claimed it
-/// already, for a transaction, it is no reason to part them.
-const MOST_GATHERED: usize = 1000;
 /// At most so many messages are shown at once.
 const MOST_SHOWN: i64 = 10_000;
 /// At most so many messages are asked for at once, since each may be as large as a message may be.
@@ -39,46 +18,13 @@ const MOST_ASKED: i64 = 16;
 pub(super) async fn push(session: &mut Session, request: &Request, name: Name) {
     let key = request.get(1).unwrap_or_default();
     if !is_queue(session, key) {
-        session.settle().await;
+        session.flush().await;
         session.note(Cause::WrongQueue);
         refuse_other(session, key);
         return;
     }
     let end = if name == Name::Rpush { End::Oldest } else { End::Newest };
-    let enough = !session.is_replaying() && session.pushes.messages.len() >= MOST_GATHERED;
-    if session.pushes.end != end || enough {
-        session.settle().await;
-        session.pushes.end = end;
-    }
-    session.pushes.messages.extend(request.shared_from(2));
-    session.pushes.commands.push(request.len() - 2);
-}
-
-/// Hands the gathered pushes over and answers each as if it had come alone.
-pub(in super::super) async fn settle(session: &mut Session) {
-    if session.pushes.commands.is_empty() {
-        return;
-    }
-    let messages = std::mem::take(&mut session.pushes.messages);
-    let count = messages.len();
-    let outcome = session.shared.backend.push(session.pushes.end, messages).await;
-    session.shared.stats.pushed(count as u64, outcome.is_ok());
-    let refusals = &session.shared.refusals;
-    match &outcome {
-        Ok(_) => refusals.taken(),
-        Err(error) => refusals.refused(error, session.pushes.commands.len() as u64, &session.client.peer),
-    }
-    let replies = &mut session.replies;
-    let mut length = outcome.as_ref().map_or(0, |length| length.saturating_sub(count as u64));
-    for messages in session.pushes.commands.drain(..) {
-        length += messages as u64;
-        match &outcome {
-            Ok(_) => replies.integer(length),
-            Err(PushError::Full) => replies.error(FULL),
-            // As a Redis that cannot save what it takes.
-            Err(PushError::Failed { why, .. }) => replies.error(format!("MISCONF {why}")),
-        }
-    }
+    session.gather(end, request.shared_from(2)).await;
 }
 
 pub(super) async fn length(session: &mut Session, request: &Request) {

@@ -26,6 +26,9 @@
 
 use crate::listener::{request::Request, words};
 
+/// The Redis whose commands and words these are. Clients decide by it what they send.
+pub(super) const REDIS_VERSION: &str = "7.2.0";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Lpush,

@@ -1,4 +1,4 @@
-//! Who has not said the password: how many of them may be connected, and how quickly they may guess.
+//! Clients that have not said the password: how many of them may be connected, and how quickly they may guess.
 //!
 //! A wrong password is answered at once, so that a person reads what is wrong. The *next* one from the same origin is looked at a
 //! pause later, those after it one a pause each, over however many connections they come; so a right one tells nothing earlier
@@ -21,7 +21,7 @@ use super::settings::Settings;
 /// How long after it has connected nobody has to give way: whoever knows the password says it first of all, but when all clients
 /// connect again at once, it may take a while to come to them.
 const GRACE: Duration = Duration::from_secs(1);
-/// One place in so many is for strangers, however long they take.
+/// One place in so many is for clients that have not said it, however long they take.
 const SHARE: usize = 4;
 /// Of how many origins it is known that they guess; all others are then taken for one.
 const MOST_ORIGINS: usize = 4096;
@@ -52,13 +52,13 @@ impl Origin {
 
 /// Those that are connected, and those that guess.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(super) struct UnauthenticatedClients {
     /// How many may stay.
     most: usize,
     pause: Duration,
     hasher: RandomState,
     /// By the number of their connection: the first has been there longest.
-    connected: Mutex<BTreeMap<u64, Stranger>>,
+    connected: Mutex<BTreeMap<u64, UnauthenticatedClient>>,
     guesses: Mutex<Guesses>,
 }
 
@@ -89,12 +89,12 @@ pub(super) enum Look {
 }
 
 #[derive(Debug)]
-struct Stranger {
+struct UnauthenticatedClient {
     since: Instant,
     leave: oneshot::Sender<()>,
 }
 
-impl Strangers {
+impl UnauthenticatedClients {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             most: (settings.max_connections / SHARE).max(1),
@@ -105,7 +105,7 @@ impl Strangers {
         }
     }
 
-    /// Makes room for somebody who comes: strangers beyond their share who have been there long enough must go.
+    /// Makes room for a client that comes: those beyond their share that have been there long enough must go.
     pub(super) fn make_room(&self) {
         let mut connected = lock(&self.connected);
         while connected.len() >= self.most
@@ -117,14 +117,14 @@ impl Strangers {
         }
     }
 
-    /// Somebody new has come. They must go when the receiver says so.
+    /// A client has come. It must go when the receiver says so.
     pub(super) fn enter(self: &Arc<Self>, id: u64) -> (Stay, oneshot::Receiver<()>) {
         let (leave, left) = oneshot::channel();
-        lock(&self.connected).insert(id, Stranger { since: Instant::now(), leave });
-        (Stay { strangers: Arc::clone(self), id }, left)
+        lock(&self.connected).insert(id, UnauthenticatedClient { since: Instant::now(), leave });
+        (Stay { unauthenticated: Arc::clone(self), id }, left)
     }
 
-    /// It is no stranger any more.
+    /// The client has said the password, or is gone.
     pub(super) fn forget(&self, id: u64) {
         lock(&self.connected).remove(&id);
     }
@@ -199,16 +199,16 @@ impl Guesser {
     }
 }
 
-/// A stranger while they are connected.
+/// The entry of a client that has not said the password, while it is connected.
 #[derive(Debug)]
 pub(super) struct Stay {
-    strangers: Arc<Strangers>,
+    unauthenticated: Arc<UnauthenticatedClients>,
     id: u64,
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.strangers.forget(self.id);
+        self.unauthenticated.forget(self.id);
     }
 }
 
@@ -240,56 +240,56 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_guess_a_second_is_looked_at_and_what_would_wait_long_never() {
-        let strangers = Strangers::new(&Settings::default());
+        let unauthenticated = UnauthenticatedClients::new(&Settings::default());
         let begun = Instant::now();
         let second = |seconds| begun + Duration::from_secs(seconds);
-        assert_eq!(strangers.says(from(1), login("a")), Look::Now);
-        strangers.was_wrong(from(1), login("a"));
-        let said: Vec<_> = (0..6).map(|number| strangers.says(from(1), login(&number.to_string()))).collect();
+        assert_eq!(unauthenticated.says(from(1), login("a")), Look::Now);
+        unauthenticated.was_wrong(from(1), login("a"));
+        let said: Vec<_> = (0..6).map(|number| unauthenticated.says(from(1), login(&number.to_string()))).collect();
         let at = |seconds| Look::At(second(seconds));
         assert_eq!(said, [at(1), at(2), at(3), at(4), Look::RefusedAt(second(4)), Look::RefusedAt(second(4))]);
         // Those who say the same wait for the same look, and what is known to be wrong for none.
-        assert_eq!(strangers.says(from(1), login("2")), at(3));
-        assert_eq!(strangers.says(from(1), login("a")), Look::Now);
+        assert_eq!(unauthenticated.says(from(1), login("2")), at(3));
+        assert_eq!(unauthenticated.says(from(1), login("a")), Look::Now);
         // Nobody elsewhere waits.
-        assert_eq!(strangers.says(from(2), login("5")), Look::Now);
-        assert_eq!(strangers.says(Origin::User(1), login("5")), Look::Now);
+        assert_eq!(unauthenticated.says(from(2), login("5")), Look::Now);
+        assert_eq!(unauthenticated.says(Origin::User(1), login("5")), Look::Now);
         tokio::time::sleep_until(second(4)).await;
-        assert_eq!(strangers.says(from(1), login("6")), at(5));
+        assert_eq!(unauthenticated.says(from(1), login("6")), at(5));
         tokio::time::sleep_until(second(6)).await;
         // What was right has nobody wait.
-        assert_eq!(strangers.says(from(1), login("right")), Look::Now);
-        assert_eq!(strangers.says(from(1), login("right")), Look::Now);
+        assert_eq!(unauthenticated.says(from(1), login("right")), Look::Now);
+        assert_eq!(unauthenticated.says(from(1), login("right")), Look::Now);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_guesses_takes_little_memory_and_is_forgotten() {
-        let strangers = Strangers::new(&Settings::default());
+        let unauthenticated = UnauthenticatedClients::new(&Settings::default());
         for address in 0..100_000 {
-            strangers.was_wrong(from(address), login("x"));
+            unauthenticated.was_wrong(from(address), login("x"));
         }
-        assert!(lock(&strangers.guesses).by.len() <= MOST_ORIGINS + 1);
+        assert!(lock(&unauthenticated.guesses).by.len() <= MOST_ORIGINS + 1);
         // Those who are too many to be told apart are one.
-        assert_eq!(strangers.says(from(200_000), login("x")), Look::Now);
-        assert!(matches!(strangers.says(from(200_000), login("y")), Look::At(_)));
-        (0..1000).for_each(|number| strangers.was_wrong(from(1), login(&number.to_string())));
-        assert_eq!(lock(&strangers.guesses).by[&from(1)].wrong.len(), REMEMBERED);
+        assert_eq!(unauthenticated.says(from(200_000), login("x")), Look::Now);
+        assert!(matches!(unauthenticated.says(from(200_000), login("y")), Look::At(_)));
+        (0..1000).for_each(|number| unauthenticated.was_wrong(from(1), login(&number.to_string())));
+        assert_eq!(lock(&unauthenticated.guesses).by[&from(1)].wrong.len(), REMEMBERED);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        strangers.was_wrong(from(1), login("x"));
-        assert_eq!(lock(&strangers.guesses).by.len(), 1);
+        unauthenticated.was_wrong(from(1), login("x"));
+        assert_eq!(lock(&unauthenticated.guesses).by.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn strangers_beyond_their_share_go_the_first_one_first_and_not_before_they_could_speak() {
-        let strangers = Arc::new(Strangers::new(&Settings { max_connections: 8, ..Settings::default() }));
-        let mut stays: Vec<_> = (0..4).map(|id| strangers.enter(id)).collect();
+    async fn unauthenticated_clients_beyond_their_share_go_the_first_one_first_and_not_before_they_could_speak() {
+        let unauthenticated = Arc::new(UnauthenticatedClients::new(&Settings { max_connections: 8, ..Settings::default() }));
+        let mut stays: Vec<_> = (0..4).map(|id| unauthenticated.enter(id)).collect();
         let mut gone = || stays.iter_mut().map(|(_, leave)| leave.try_recv().is_ok()).collect::<Vec<_>>();
-        strangers.make_room();
+        unauthenticated.make_room();
         assert_eq!(gone(), [false; 4]);
         tokio::time::sleep(GRACE).await;
-        strangers.make_room();
+        unauthenticated.make_room();
         assert_eq!(gone(), [true, true, true, false]);
         drop(stays);
-        assert!(lock(&strangers.connected).is_empty());
+        assert!(lock(&unauthenticated.connected).is_empty());
     }
 }

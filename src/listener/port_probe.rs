@@ -1,4 +1,4 @@
-//! Who has the port already, in a sentence that says what to do: usually it is a Redis.
+//! Which program has a port already, in a sentence that says what to do: usually it is a Redis.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,7 +12,7 @@ use super::error::BindError;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Occupant {
+enum Owner {
     Kadabra,
     Redis,
     /// One of the two, with no place for who asks.
@@ -21,7 +21,7 @@ enum Occupant {
 }
 
 /// Asks who listens there, and says so.
-pub(super) fn sentence(address: SocketAddr) -> BindError {
+pub(super) fn explain(address: SocketAddr) -> BindError {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -31,32 +31,32 @@ pub(super) fn sentence(address: SocketAddr) -> BindError {
     let elsewhere = "have this agent listen elsewhere, by listen in [channel.embedded], and tell the clients so";
     let configuration = format!("configure\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{reached}/0\"\nor");
     let (who, remedy) = match ask(reached) {
-        Occupant::Kadabra => ("another Kadabra agent listens there", format!("end that one, or {elsewhere}")),
-        Occupant::Redis => ("a Redis answers there", format!("to use that Redis, {configuration} end it, or {elsewhere}")),
-        Occupant::Full => (
+        Owner::Kadabra => ("another Kadabra agent listens there", format!("end that one, or {elsewhere}")),
+        Owner::Redis => ("a Redis answers there", format!("to use that Redis, {configuration} end it, or {elsewhere}")),
+        Owner::Full => (
             "a Redis or another Kadabra agent answers there, and has no place for another client, so that it does not say which",
             format!("if it is a Redis, to use that, {configuration} end it, or {elsewhere}"),
         ),
-        Occupant::Unknown => {
+        Owner::Unknown => {
             ("another program listens there, and does not answer as a Redis does", format!("end that program, or {elsewhere}"))
         }
     };
     BindError { what: format!("cannot listen for clients on {address}: {who}"), remedy }
 }
 
-fn ask(address: SocketAddr) -> Occupant {
+fn ask(address: SocketAddr) -> Owner {
     let Some(answer) = exchange(address) else {
-        return Occupant::Unknown;
+        return Owner::Unknown;
     };
     const ANSWERS: [&str; 5] = ["+PONG", "-NOAUTH", "-DENIED", "-LOADING", "-MASTERDOWN"];
     if answer.starts_with("-ERR max number of clients") {
-        Occupant::Full
+        Owner::Full
     } else if !ANSWERS.iter().any(|begin| answer.starts_with(begin)) {
-        Occupant::Unknown
+        Owner::Unknown
     } else if answer.contains("this is a Kadabra agent") {
-        Occupant::Kadabra
+        Owner::Kadabra
     } else {
-        Occupant::Redis
+        Owner::Redis
     }
 }
 
