@@ -4,14 +4,14 @@ use std::{path::Path, time::Duration};
 
 use slog::{Discard, Logger, o};
 
-use super::{Answers, load, pusher::Pusher};
+use super::{Answers, or_complain, pusher::Pusher};
 use crate::{
     agent::code,
     channel::{
         self, ChannelError, Patience, Pressure, Warning,
         embedded::{EmbeddedChannel, pressure},
     },
-    config::{Channel, Embedded, Settings},
+    config::{self, Channel, Embedded, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
     publisher::{self, Caution, Outcome},
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
-    let loaded = match load(file, std::env::vars_os()) {
+    let loaded = match or_complain(config::load(file, std::env::vars_os())) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -79,7 +79,7 @@ async fn try_channel(settings: &Settings, answers: &Answers) -> bool {
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
 async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &Answers) -> bool {
     let described = async {
-        let pusher = Pusher::new(settings)?;
+        let pusher = Pusher::new(&settings.channel)?;
         // What it is asked first names the queue, and so notices that it has another.
         pusher.waiting().await?;
         pusher.describe().await

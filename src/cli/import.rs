@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Answers, complain, load, path};
+use super::{Answers, complain, or_complain, path};
 use crate::{
     agent::code,
     channel::{
@@ -80,7 +80,7 @@ impl From<ChannelError> for Failure {
 }
 
 pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
-    let loaded = match load(file, std::env::vars_os()) {
+    let loaded = match or_complain(config::load(file, std::env::vars_os())) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };

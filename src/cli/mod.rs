@@ -10,9 +10,8 @@ mod signals;
 
 use std::{
     cell::RefCell,
-    ffi::OsString,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -23,7 +22,7 @@ use clap::{
 
 use crate::{
     agent::code,
-    config::{self, Loaded},
+    config::{self, ConfigErrors},
 };
 
 const EXIT_CODES: &str = "\
@@ -100,9 +99,9 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(|text| config::path::of_a_command_line(&text))
 }
 
-/// Loads the configuration, or says what is wrong with it and gives the exit code.
-fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, u8> {
-    config::load(file, environment).map_err(|errors| {
+/// What was loaded of the configuration, or its exit code once it is said what is wrong with it.
+fn or_complain<T>(loaded: Result<T, ConfigErrors>) -> Result<T, u8> {
+    loaded.map_err(|errors| {
         complain(&errors);
         code::CONFIGURATION
     })

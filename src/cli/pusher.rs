@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     channel::{ChannelError, redis::RedisChannel},
-    config::{self, Secret, Settings},
+    config::{self, Secret},
     wire::{MessageError, OutgoingMessage},
 };
 
@@ -66,15 +66,16 @@ impl Pusher {
     ///
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
-    pub(super) fn new(settings: &Settings) -> Result<Self, ChannelError> {
-        let (redis, agent_at) = match &settings.channel {
+    pub(super) fn new(channel: &config::Channel) -> Result<Self, ChannelError> {
+        let (redis, agent_at) = match channel {
             config::Channel::Redis(redis) => (redis.clone(), None),
             config::Channel::Embedded(embedded) if embedded.listen.is_empty() => {
-                (as_redis(embedded), Some("channel.embedded.unix_socket"))
+                (as_redis(embedded), Some(config::Embedded::unix_socket.path))
             }
-            config::Channel::Embedded(embedded) => (as_redis(embedded), Some("channel.embedded.listen")),
+            config::Channel::Embedded(embedded) => (as_redis(embedded), Some(config::Embedded::listen.path)),
         };
-        let channel = RedisChannel::new(&redis, &settings.agent.name, settings.nanny.threshold)?;
+        // A name and a threshold are for agents, which lease and adopt.
+        let channel = RedisChannel::new(&redis, "", Duration::ZERO)?;
         Ok(Self { channel, agent_at })
     }
 

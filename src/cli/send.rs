@@ -8,11 +8,12 @@ use std::{
 use clap::ArgGroup;
 
 use super::{
-    complain, load,
+    complain, or_complain,
     pusher::{PushError, Pusher},
 };
 use crate::{
     agent::code,
+    config,
     wire::{OutgoingMessage, Unit},
 };
 
@@ -45,19 +46,12 @@ struct Timer {
 }
 
 pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
-    // Only the way to the channel is used; whoever sends need not be able to read the database's password, and need have no
-    // place for a queue.
-    let channel_only =
-        [("KADABRA_PUBLISHER__TYPE", "debug"), ("KADABRA_LOG__LEVEL", "info"), ("KADABRA_CHANNEL__EMBEDDED__PATH", "/dev/null")];
-    let channel_only = channel_only.map(|(name, value)| (name.into(), value.into()));
-    let others = std::env::vars_os().filter(|(name, _)| !channel_only.iter().any(|(other, _)| name == other));
-    let environment: Vec<_> = others.chain(channel_only.clone()).collect();
-    let loaded = match load(file, environment) {
-        Ok(loaded) => loaded,
+    let channel = match or_complain(config::load_channel(file, std::env::vars_os())) {
+        Ok(channel) => channel,
         Err(code) => return code,
     };
     let sent = actix_rt::System::new().block_on(async {
-        let pusher = Pusher::new(&loaded.settings)?;
+        let pusher = Pusher::new(&channel)?;
         pusher.send(&message(arguments)?).await
     });
     match sent {

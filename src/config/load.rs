@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::cross_checks::CrossChecks;
 use super::effective::Effective;
 use super::error::{ConfigErrors, Problem};
-use super::schema::{SECTIONS, keys};
+use super::schema::{Key, SECTIONS, keys};
+use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Agent, Embedded, Settings, password_file, source};
+use super::{Agent, Channel, Embedded, Settings, password_file, source};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -76,47 +77,84 @@ where
     K: Into<OsString>,
     V: Into<OsString>,
 {
+    let (values, file) = judged(default_file, file, environment, Purpose::Run)?;
+    Ok(Loaded { settings: Settings::build(&values).ok_or_else(unfit)?, file, values })
+}
+
+/// Loads, from the same sources as [`load`], what a program needs that only pushes messages: it need not be able to read the
+/// database's password, nor have a folder for a queue. An embedded channel's `path` is no file where no source sets it.
+///
+/// # Errors
+/// Everything that is wrong in the channel's sections, and in any other key by itself.
+pub fn load_channel<K, V>(file: Option<&Path>, environment: impl IntoIterator<Item = (K, V)>) -> Result<Channel, ConfigErrors>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    let (values, _) = judged(Path::new(DEFAULT_FILE), file, environment, Purpose::Push)?;
+    ChannelSection::build(&values).map(|section| section.kind).ok_or_else(unfit)
+}
+
+/// What a configuration is loaded for.
+#[derive(PartialEq)]
+enum Purpose {
+    Run,
+    Push,
+}
+
+/// The values that hold, if they are right, and the file that was read.
+fn judged<K, V>(
+    default_file: &Path,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (K, V)>,
+    purpose: Purpose,
+) -> Result<(Values, Option<PathBuf>), ConfigErrors>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
     let environment: Vec<(OsString, OsString)> =
         environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     let home = source::absolute_path("HOME", &environment);
     let mut problems = Vec::new();
     let path = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
     let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, home.as_deref(), &mut problems));
-    let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state: state_folder(&environment) };
+    let state = if purpose == Purpose::Run { state_folder(&environment) } else { Some("/nonexistent".into()) };
+    let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state };
     let from_environment = source::environment(&environment, home.as_deref(), &mut problems);
     let merged = Values::merge(&host, &[from_file.as_deref().unwrap_or_default(), &from_environment]);
-    let mut values = match merged {
+    let values = match merged {
         Ok(values) => values,
         Err(error) => {
             problems.push(Problem::at("configuration", format!("cannot be merged: {error}")));
             return Err(ConfigErrors::new(problems));
         }
     };
-    problems.extend(unusable_host_name(&values));
-    problems.extend(nowhere_for_the_queue(&values, &environment));
+    if purpose == Purpose::Run {
+        problems.extend(unusable_host_name(&values));
+        problems.extend(nowhere_for_the_queue(&values, &environment));
+    }
+    let is_channel = |section: &str| section.split('.').next() == Some(ChannelSection::SECTION.path);
+    let concerns = |section: &str| values.uses(section) && (purpose == Purpose::Run || is_channel(section));
     // A file that cannot be read may have the values that would be right beside these.
     if from_file.is_some() {
-        for section in SECTIONS.iter().filter(|section| values.uses(section.path)) {
+        for section in SECTIONS.iter().filter(|section| concerns(section.path)) {
             (section.check)(&mut CrossChecks::new(&values, &mut problems));
         }
     }
-    for key in keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile)) {
-        if values.uses(key.section())
-            && let Some(password) = password_file::read(&values, key, &mut problems)
-        {
-            values.keep_password(key.section(), password);
-        }
+    let files = keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile) && concerns(key.section()));
+    let read = |key: &'static Key| Some((key.section(), password_file::read(&values, key, &mut problems)?));
+    let passwords = files.filter_map(read).collect();
+    if problems.is_empty() {
+        Ok((values.with_passwords(passwords), path.map(Path::to_owned)))
+    } else {
+        Err(ConfigErrors::new(problems))
     }
-    if !problems.is_empty() {
-        return Err(ConfigErrors::new(problems));
-    }
-    match Settings::build(&values) {
-        Some(settings) => Ok(Loaded { settings, file: path.map(Path::to_owned), values }),
-        None => Err(ConfigErrors::new(vec![Problem::at(
-            "configuration",
-            "a key's value type does not fit its setting; this is a bug in kadabra",
-        )])),
-    }
+}
+
+fn unfit() -> ConfigErrors {
+    let sentence = "a key's value type does not fit its setting; this is a bug in kadabra";
+    ConfigErrors::new(vec![Problem::at("configuration", sentence)])
 }
 
 /// The host's name is not the operator's to choose for our sake, but the agent's name is.

@@ -42,7 +42,7 @@ mod values;
 pub use documented::documented;
 pub use effective::Effective;
 pub use error::{ConfigErrors, Problem};
-pub use load::{DEFAULT_FILE, Loaded, load, load_or};
+pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use password_file::password_in;
 pub use secret::Secret;
 pub use sections::{

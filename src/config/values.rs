@@ -109,9 +109,9 @@ impl Values {
         self.passwords.get(section).cloned()
     }
 
-    /// Keeps the password that was read from the file that a section names.
-    pub(super) fn keep_password(&mut self, section: &'static str, password: Secret) {
-        self.passwords.insert(section, password);
+    /// With the passwords, by section, that were read from the files that sections name.
+    pub(super) fn with_passwords(self, passwords: BTreeMap<&'static str, Secret>) -> Self {
+        Self { passwords, ..self }
     }
 
     /// Whether a section is in use: `channel.redis` is when `channel.type` is `redis`.
