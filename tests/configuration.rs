@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kadabra::config::schema::{Fallback, Key, keys};
-use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, documented, load_or};
+use kadabra::config::schema::{Fallback, Key, PREFIX, SECTIONS, keys};
+use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, documented, load_channel, load_or};
 
 /// What every user's environment has.
 const HOME: [(&str, &str); 1] = [("HOME", "/home/user")];
@@ -388,6 +388,102 @@ fn the_documented_configuration_has_every_key_at_its_default() {
         load_text(folder.path(), &text, &influxdb).unwrap().settings
     };
     assert_eq!(settings(&uncommented), settings(""), "{uncommented}");
+}
+
+/// What a Rust source has in quotes and in comments, but for the names of fail points.
+fn quoted_in(source: &str) -> Vec<&str> {
+    let mut texts = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
+        let code = source[..at].trim_end();
+        let (from, end) = if rest.starts_with("//") {
+            (0, rest.find('\n').unwrap_or(rest.len()))
+        } else if rest.starts_with("r#\"") {
+            (3, rest.find("\"#").unwrap())
+        } else if rest.starts_with('"') {
+            let mut escaped = false;
+            let ends = |c: char| {
+                let is_escaped = std::mem::replace(&mut escaped, false);
+                escaped = c == '\\' && !is_escaped;
+                c == '"' && !is_escaped
+            };
+            (1, 1 + rest[1..].find(ends).unwrap())
+        } else {
+            // A quotation mark that is a character begins no text.
+            at += if rest.starts_with("'\"'") { 3 } else { rest.chars().next().unwrap().len_utf8() };
+            continue;
+        };
+        if !["fail_point!(", "stall_point!(", "failing("].iter().any(|call| code.ends_with(call)) {
+            texts.push(&rest[from..end]);
+        }
+        at += end + 1;
+    }
+    texts
+}
+
+/// The words of a text that can only be meant as a key or a variable of the configuration, and whether each is one.
+fn meant_keys(text: &str) -> Vec<(String, bool)> {
+    let paths = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c))).map(|word| word.trim_matches('.'));
+    let sections = || SECTIONS.iter().map(|section| section.path);
+    let is_section = |path: &str| sections().any(|section| section == path);
+    let begins = |path: &str| path.split_once('.').is_some_and(|(first, rest)| is_section(first) && !rest.is_empty());
+    let plain = |path: &&str| begins(path) && path.bytes().all(|b| b.is_ascii_lowercase() || b"_.".contains(&b));
+    let paths = paths.filter(plain).map(|path| (path.to_owned(), is_section(path) || keys().any(|key| key.path == path)));
+    let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let variable = |name: &&str| name.starts_with(PREFIX) && name.contains("__");
+    paths.chain(names.filter(variable).map(|name| (name.to_owned(), keys().any(|key| key.variable() == name)))).collect()
+}
+
+fn files_in(path: &Path, files: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| files_in(&entry.unwrap().path(), files));
+    } else if path.exists() {
+        files.push(path.to_owned());
+    }
+}
+
+#[test]
+fn every_key_that_a_sentence_names_is_declared() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "README.md", "docs", "conf", "CONTRIBUTING.md", "SECURITY.md"]
+        .iter()
+        .for_each(|name| files_in(&root.join(name), &mut files));
+    let (mut right, mut wrong) = (0, Vec::new());
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let texts = if file.extension().is_some_and(|extension| extension == "rs") {
+            // Its tests have names that are wrong on purpose.
+            quoted_in(text.split("#[cfg(test)]\nmod tests {").next().unwrap())
+        } else {
+            vec![text.as_str()]
+        };
+        for (name, is_declared) in texts.into_iter().flat_map(meant_keys) {
+            if is_declared { right += 1 } else { wrong.push(format!("{}: {name}", file.display())) }
+        }
+    }
+    assert!(wrong.is_empty(), "no such key of the configuration:\n{}", wrong.join("\n"));
+    assert!(right > 200, "only {right} were found");
+}
+
+#[test]
+fn a_program_that_pushes_needs_only_the_way_to_the_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kadabra.toml");
+    let load = |text: &str| {
+        let influxdb =
+            "[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nusername = \"u\"\npassword_file = \"/nonexistent\"\n";
+        std::fs::write(&file, format!("{influxdb}{text}")).unwrap();
+        load_channel(Some(&file), [("KADABRA_CHANNEL__EMBEDDED__QUEUE_KEY", "q")])
+    };
+    let Ok(Channel::Embedded(embedded)) = load("") else { panic!("without a folder for the queue") };
+    assert_eq!(embedded.queue_key, "q");
+    assert!(matches!(load("[channel]\ntype = \"redis\""), Ok(Channel::Redis(_))));
+    for wrong in
+        ["[channel.embedded]\nlisten = []", "[channel.embedded]\npassword_file = \"/nonexistent\"", "[log]\nlevel = \"loud\""]
+    {
+        assert!(load(wrong).is_err(), "{wrong}");
+    }
 }
 
 fn example(name: &str, environment: &[(&str, &str)]) -> Loaded {
