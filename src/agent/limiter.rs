@@ -11,8 +11,8 @@
 //!  from anywhere:  an outage ──> Slow start, with a divisor of 64        a late answer ──> Rest, with half the limit
 //! ```
 //!
-//! - **Slow start**: the limit begins at [`LIMIT_AT_FIRST`] and doubles every other round trip, as long as a doubling writes
-//!   [a fifth more](DOUBLING).
+//! - **Slow start**: the limit begins at [`LIMIT_AT_FIRST`] and doubles every other round trip, as long as the last doubling brought
+//!   [more than half](DOUBLING) of what it can bring.
 //! - **Comparison**: what is written in a second is what is in flight divided by its round-trip time (Little's law), so the rate of
 //!   points shows whether more in flight gains anything, or only waits there. The limit and one that is a third smaller take turns, a
 //!   window each, until it is nearly sure which is better ([`comparison`]); then the limit and one that is half as large again. The
@@ -49,9 +49,10 @@ use super::batching::Limits;
 /// needs no more, and of many that come back together each must want little.
 pub const LIMIT_AT_FIRST: usize = 2;
 
-/// How much faster twice the limit must be for slow start to go on: a destination with time to spare, or far away, is faster by half
-/// or more, and seldom one by noise alone. What a few more in flight gain beyond that is found by comparison, and costs memory at once.
-const DOUBLING: f64 = 1.2;
+/// How many times as much twice the limit must write for slow start to go on: half of a doubling, as a logarithm. A destination with
+/// time to spare, or far away, writes more than that, and seldom one by noise alone. Every batch in flight is 2.4 MB of memory with
+/// batches as they are by default, so what a few more gain where a doubling gains less is found by comparison.
+const DOUBLING: f64 = std::f64::consts::SQRT_2;
 
 /// How long, and for how many round trips, a limit is watched in slow start, and afterwards. Shorter, and a pause of any process
 /// on the same machine decides.
@@ -82,7 +83,7 @@ const REST_AFTER_LATE: u32 = 8;
 pub enum Failure {
     /// It may work later.
     Retry,
-    /// The destination is not to be used before somebody has mended something, so it is not about one batch.
+    /// The destination takes nothing before an operator has mended something, so the failure is not about one batch.
     Hold,
 }
 

@@ -1,4 +1,4 @@
-//! The [`Limiter`] that all publishers of a pipeline share: who has a batch in flight, and who may try.
+//! The [`Limiter`] that all publishers of a pipeline share: how many batches are in flight, and which attempt may begin.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -109,8 +109,8 @@ impl Attempt<'_> {
         self.permits.state().limiter.answered(self.begun, Instant::now());
     }
 
-    /// It did not. Returns whether more batches wait for it than should: then this one is better off in the channel, where another
-    /// agent can have it.
+    /// The destination took nothing. Returns whether more batches wait for it than should: then the one of this attempt is better off in
+    /// the channel, where another agent can have it.
     pub(in crate::agent) fn failed(self, failure: Failure) -> bool {
         let mut state = self.permits.state();
         state.limiter.failed(failure, Instant::now());

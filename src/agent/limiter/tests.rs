@@ -19,6 +19,11 @@ fn near(limit: f64) -> f64 {
     500_000.0 * (limit / 3.0).min(1.0)
 }
 
+/// Two cores that the agent shares: each doubling gains a quarter.
+fn shared(limit: f64) -> f64 {
+    200_000.0 * limit.powf(0.32)
+}
+
 /// One core, which one batch keeps busy.
 fn busy(_: f64) -> f64 {
     200_000.0
@@ -140,6 +145,15 @@ fn a_backlog_is_met_with_all_that_helps_within_a_fifth_of_a_second() {
 }
 
 #[test]
+fn a_backlog_is_met_with_no_more_memory_than_pays_at_once() {
+    let mut world = World::new(64, 0.0);
+    for _ in 0..100 {
+        world.run(0.01, shared);
+        assert!(world.limiter.limit() <= 2 * LIMIT_AT_FIRST, "{:?}", world.limiter);
+    }
+}
+
+#[test]
 fn a_backlog_after_an_idle_hour_is_not_met_with_more_than_helps() {
     let mut world = World::new(6, 0.0);
     world.begun += Duration::from_secs(3600);
@@ -185,7 +199,7 @@ fn more_in_flight_without_any_effect_is_taken_for_better_in_less_than_one_compar
 }
 
 #[test]
-fn who_has_no_backlog_tries_nothing() {
+fn without_a_backlog_nothing_is_tried() {
     let mut world = World::new(6, 0.0);
     for _ in 0..10_000 {
         world.now += Duration::from_millis(10);
