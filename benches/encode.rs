@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kadabra::{
     config::Influxdb,
-    publisher::{InfluxdbPublisher, Publisher},
+    publisher::{LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
 
@@ -53,7 +53,7 @@ fn encode(criterion: &mut Criterion) {
     ];
     let mut group = criterion.benchmark_group("encode");
     for (name, points, set) in &cases {
-        let mut publisher = InfluxdbPublisher::new(&Influxdb {
+        let mut publisher = LinePublisher::influxdb(&Influxdb {
             url: "http://localhost:8086".to_owned(),
             database: "kadabra".to_owned(),
             username: None,

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use allocation_counter::measure;
 use kadabra::{
     config::Influxdb,
-    publisher::{InfluxdbPublisher, Publisher},
+    publisher::{LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
 
@@ -58,7 +58,7 @@ fn decoding_anew(messages: &[String]) -> u64 {
 fn encoding_again(messages: &[String]) -> u64 {
     let (mut decoder, mut set) = (Decoder::new(), MessageSet::new());
     decode(&mut decoder, messages, &mut set);
-    let mut publisher = InfluxdbPublisher::new(&Influxdb {
+    let mut publisher = LinePublisher::influxdb(&Influxdb {
         url: "http://localhost:8086".to_owned(),
         database: "kadabra".to_owned(),
         username: None,

@@ -19,7 +19,7 @@ use std::{
 
 use kadabra::{
     config::Influxdb,
-    publisher::{InfluxdbPublisher, Outcome, Publisher, Refused},
+    publisher::{LinePublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
 };
 use serde_json::{Value, json};
@@ -43,10 +43,10 @@ fn config(url: &str) -> Influxdb {
 }
 
 /// An influxd with the database, and a publisher to it.
-fn ready() -> (Influxd, InfluxdbPublisher) {
+fn ready() -> (Influxd, LinePublisher) {
     let influxd = Influxd::start();
     influxd.create_database("kadabra");
-    let publisher = InfluxdbPublisher::new(&config(&influxd.url()));
+    let publisher = LinePublisher::influxdb(&config(&influxd.url()));
     (influxd, publisher)
 }
 
@@ -87,13 +87,13 @@ fn many(count: u32) -> MessageSet {
     )
 }
 
-async fn publish(publisher: &mut InfluxdbPublisher, set: &MessageSet) -> Outcome {
+async fn publish(publisher: &mut LinePublisher, set: &MessageSet) -> Outcome {
     publisher.load(Arc::new(set.clone()));
     write_on(publisher).await
 }
 
 /// Writes until there is something else to do.
-async fn write_on(publisher: &mut InfluxdbPublisher) -> Outcome {
+async fn write_on(publisher: &mut LinePublisher) -> Outcome {
     loop {
         match publisher.write().await {
             Outcome::Progressed => {}
@@ -130,7 +130,7 @@ fn lines_of(file: &str) -> Vec<String> {
 }
 
 /// Goes on until it is no longer `Retry`.
-async fn wait_for_written(publisher: &mut InfluxdbPublisher) -> Outcome {
+async fn wait_for_written(publisher: &mut LinePublisher) -> Outcome {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         match write_on(publisher).await {

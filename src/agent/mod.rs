@@ -178,11 +178,7 @@ struct Shared {
 /// Every actor, with all that it works with, in the order of this page's picture. A new one is one more entry.
 ///
 /// The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets some.
-fn wire(
-    settings: &Settings,
-    Shared { channel, conditions, health, closing, log }: &Shared,
-    publishers: Publishers,
-) -> Children {
+fn wire(settings: &Settings, Shared { channel, conditions, health, closing, log }: &Shared, publishers: Publishers) -> Children {
     let mut children = Children::default();
     let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
     let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);

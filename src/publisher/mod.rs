@@ -8,11 +8,11 @@ mod isolate;
 mod line;
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use influxdb::fuzzing::{answer as fuzz_answer, line as fuzz_line};
+pub(crate) use {influxdb::fuzzing::answer as fuzz_answer, line::fuzzing::line as fuzz_line};
 
 pub use contract::{Caution, Outcome, Publisher, Publishers, Refused};
 pub use debug::{DebugPublisher, Form};
-pub use influxdb::InfluxdbPublisher;
+pub use line::LinePublisher;
 
 use crate::{
     config::{PublisherKind, Settings},

@@ -2,7 +2,7 @@
 
 use kadabra::{
     config::{Influxdb, Secret},
-    publisher::{InfluxdbPublisher, Publisher},
+    publisher::{LinePublisher, Publisher},
 };
 
 use super::{PASSWORD, all_written, config, held, one, publish, ready, write_on};
@@ -14,7 +14,7 @@ use crate::support::{
 #[actix_rt::test]
 async fn a_missing_database_is_held_until_it_is_created() {
     let influxd = Influxd::start();
-    let mut publisher = InfluxdbPublisher::new(&config(&influxd.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&influxd.url()));
     let (what, mend) = held(publish(&mut publisher, &one()).await);
     assert_eq!(what, format!("influxdb at {} has no database \"kadabra\": 404 database not found: \"kadabra\"", influxd.url()));
     let port = influxd.url().rsplit(':').next().unwrap().to_owned();
@@ -37,12 +37,12 @@ async fn a_missing_database_is_created_when_we_may() {
     let influxd = Influxd::start();
     let name = "odd \"name\" ü";
     let mut publisher =
-        InfluxdbPublisher::new(&Influxdb { create_database: true, database: name.to_owned(), ..config(&influxd.url()) });
+        LinePublisher::influxdb(&Influxdb { create_database: true, database: name.to_owned(), ..config(&influxd.url()) });
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     assert_eq!(influxd.count(name, "c"), 1);
     influxd.drop_database(name);
     let invalid = Influxdb { create_database: true, database: "no\\way".to_owned(), ..config(&influxd.url()) };
-    let (what, _) = held(publish(&mut InfluxdbPublisher::new(&invalid), &one()).await);
+    let (what, _) = held(publish(&mut LinePublisher::influxdb(&invalid), &one()).await);
     assert!(what.ends_with("and creating it failed: 200 invalid name"), "{what}");
     assert_eq!(publisher.probe().await, all_written());
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
@@ -56,7 +56,7 @@ async fn a_database_that_is_missing_after_it_was_created_is_held() {
     let created = "HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"results\":[{\"statement_id\":0}]} ";
     let replies = [missing, created, missing].map(|reply| Reply::Bytes(reply.as_bytes().to_vec())).to_vec();
     let server = StandIn::start(replies);
-    let mut publisher = InfluxdbPublisher::new(&Influxdb { create_database: true, ..config(&server.url()) });
+    let mut publisher = LinePublisher::influxdb(&Influxdb { create_database: true, ..config(&server.url()) });
     let (what, _) = held(publish(&mut publisher, &one()).await);
     assert!(what.contains("creating it failed"), "{what}");
     assert_eq!(server.requests().len(), 3);
@@ -66,7 +66,7 @@ async fn a_database_that_is_missing_after_it_was_created_is_held() {
 async fn a_missing_retention_policy_is_held_until_it_is_created() {
     let (influxd, _) = ready();
     let mut publisher =
-        InfluxdbPublisher::new(&Influxdb { retention_policy: Some("a year".to_owned()), ..config(&influxd.url()) });
+        LinePublisher::influxdb(&Influxdb { retention_policy: Some("a year".to_owned()), ..config(&influxd.url()) });
     let (what, mend) = held(publish(&mut publisher, &one()).await);
     assert!(what.ends_with("500 retention policy not found: a year"), "{what}");
     assert!(mend.contains("CREATE RETENTION POLICY \"a year\" ON \"kadabra\""), "{mend}");
@@ -85,7 +85,7 @@ async fn a_login_that_is_missing_wrong_or_without_rights_is_held_and_never_shown
         password: Some(Secret::new(password)),
         ..config(&influxd.url())
     };
-    let mut nobody = InfluxdbPublisher::new(&config(&influxd.url()));
+    let mut nobody = LinePublisher::influxdb(&config(&influxd.url()));
     let (what, mend) = held(publish(&mut nobody, &one()).await);
     assert!(
         what.contains("wants a user and a password: 401") && mend.starts_with("set publisher.influxdb.username"),
@@ -97,22 +97,22 @@ async fn a_login_that_is_missing_wrong_or_without_rights_is_held_and_never_shown
     for (name, password, expected) in
         [("me", "wrong-secret", "does not accept the user \"me\""), ("me", PASSWORD, "does not let us write")]
     {
-        let mut publisher = InfluxdbPublisher::new(&user(name, password));
+        let mut publisher = LinePublisher::influxdb(&user(name, password));
         let (what, mend) = held(publish(&mut publisher, &one()).await);
         assert!(what.contains(expected), "{what}");
         assert!(!what.contains(password) && !mend.contains(password), "{what}; {mend}");
         assert_eq!(held(publisher.probe().await), (what, mend));
     }
     influxd.execute("GRANT WRITE ON kadabra TO \"me\"");
-    let mut publisher = InfluxdbPublisher::new(&user("me", PASSWORD));
+    let mut publisher = LinePublisher::influxdb(&user("me", PASSWORD));
     assert_eq!(publisher.probe().await, all_written());
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
 
     let mut creator =
-        InfluxdbPublisher::new(&Influxdb { create_database: true, database: "new".to_owned(), ..user("me", PASSWORD) });
+        LinePublisher::influxdb(&Influxdb { create_database: true, database: "new".to_owned(), ..user("me", PASSWORD) });
     let (what, _) = held(publish(&mut creator, &one()).await);
     assert!(what.contains("40"), "{what}");
     let mut creator =
-        InfluxdbPublisher::new(&Influxdb { create_database: true, database: "new".to_owned(), ..user("admin", "root") });
+        LinePublisher::influxdb(&Influxdb { create_database: true, database: "new".to_owned(), ..user("admin", "root") });
     assert_eq!(publish(&mut creator, &one()).await, all_written());
 }

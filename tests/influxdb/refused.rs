@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use kadabra::publisher::{InfluxdbPublisher, Outcome, Publisher, Refused};
+use kadabra::publisher::{LinePublisher, Outcome, Publisher, Refused};
 use serde_json::{Value, json};
 
 use super::{config, counter, message, publish, ready, refused, set_of, write_on};
@@ -113,7 +113,7 @@ async fn what_is_too_long_costs_only_its_point() {
 async fn a_body_that_is_too_large_is_split_and_a_point_that_is_too_large_refused() {
     let influxd = Influxd::start_with(Options { max_body_size: Some(100_000), ..Options::default() });
     influxd.create_database("kadabra");
-    let mut publisher = InfluxdbPublisher::new(&config(&influxd.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&influxd.url()));
     let text = "x".repeat(60_000);
     let mut messages: Vec<Vec<u8>> =
         (0..8000).map(|n| message(&[], vec![counter("c", n, json!({ "text": "y".repeat(200) }))])).collect();

@@ -7,7 +7,7 @@ use std::{
 
 use kadabra::{
     config::Influxdb,
-    publisher::{InfluxdbPublisher, Publisher},
+    publisher::{LinePublisher, Publisher},
 };
 
 use super::{all_written, config, many, one, publish, ready, retried, wait_for_written, write_on};
@@ -16,7 +16,7 @@ use crate::support::stand_in::{Reply, StandIn};
 #[actix_rt::test]
 async fn a_paused_server_is_retried_within_the_timeout_and_loses_nothing() {
     let (influxd, _) = ready();
-    let mut publisher = InfluxdbPublisher::new(&Influxdb { timeout: Duration::from_millis(300), ..config(&influxd.url()) });
+    let mut publisher = LinePublisher::influxdb(&Influxdb { timeout: Duration::from_millis(300), ..config(&influxd.url()) });
     assert_eq!(publisher.probe().await, all_written());
     influxd.pause();
     publisher.load(Arc::new(many(2000)));
@@ -53,7 +53,7 @@ async fn progress_survives_an_outage_in_the_middle_of_a_batch() {
     let written = Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec());
     let server =
         StandIn::start(vec![written.clone(), Reply::Bytes(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec()), written]);
-    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&server.url()));
     publisher.load(Arc::new(many(25_000)));
     retried(write_on(&mut publisher).await);
     assert_eq!(write_on(&mut publisher).await, all_written());

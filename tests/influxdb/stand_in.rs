@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kadabra::{
     config::{Influxdb, Secret},
-    publisher::{InfluxdbPublisher, Outcome, Publisher},
+    publisher::{LinePublisher, Outcome, Publisher},
 };
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::support::{
 async fn outcome_of(reply: Reply) -> (Outcome, Duration) {
     let server = StandIn::start(vec![reply]);
     let config = Influxdb { timeout: Duration::from_millis(800), ..config(&server.url()) };
-    let mut publisher = InfluxdbPublisher::new(&config);
+    let mut publisher = LinePublisher::influxdb(&config);
     let begin = Instant::now();
     let outcome = publish(&mut publisher, &one()).await;
     (outcome, begin.elapsed())
@@ -94,7 +94,7 @@ async fn garbage_silence_and_floods_are_retried_in_bounded_time() {
 #[actix_rt::test]
 async fn a_kept_connection_that_is_reset_is_called_that() {
     let server = StandIn::start(vec![answer("204 No Content", "", ""), Reply::Hang]);
-    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&server.url()));
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     // The body is not read, so that closing resets.
     let (_, why) = retried(publish(&mut publisher, &many(300)).await);
@@ -115,7 +115,7 @@ async fn informational_answers_before_the_final_one_are_skipped() {
     let written = Reply::Bytes([interim, "HTTP/1.1 204 No Content\r\n\r\n"].concat().into_bytes());
     let busy = Reply::Bytes([interim, "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"].concat().into_bytes());
     let server = StandIn::start(vec![written.clone(), busy, written]);
-    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&server.url()));
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     let (_, why) = retried(publish(&mut publisher, &one()).await);
     assert!(why.ends_with(": 503 busy"), "{why}");
@@ -128,7 +128,7 @@ async fn informational_answers_before_the_final_one_are_skipped() {
 async fn a_connection_that_speaks_another_protocol_is_not_used_again() {
     let switched = Reply::Bytes(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec());
     let server = StandIn::start(vec![switched.clone(), switched, Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]);
-    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&server.url()));
     held(publish(&mut publisher, &one()).await);
     held(write_on(&mut publisher).await);
     assert_eq!(write_on(&mut publisher).await, all_written());
@@ -140,7 +140,7 @@ async fn a_connection_that_speaks_another_protocol_is_not_used_again() {
 async fn after_a_broken_connection_the_server_is_asked_before_the_body_is_sent() {
     let written = Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec());
     let server = StandIn::start(vec![Reply::Hang, written]);
-    let mut publisher = InfluxdbPublisher::new(&Influxdb { timeout: Duration::from_millis(300), ..config(&server.url()) });
+    let mut publisher = LinePublisher::influxdb(&Influxdb { timeout: Duration::from_millis(300), ..config(&server.url()) });
     retried(publish(&mut publisher, &many(5000)).await);
     // This stand-in never says that it would read the body.
     retried(write_on(&mut publisher).await);
@@ -153,7 +153,7 @@ async fn after_a_broken_connection_the_server_is_asked_before_the_body_is_sent()
 #[actix_rt::test]
 async fn the_request_is_what_influxdb_documents_and_the_password_is_in_its_header_only() {
     let server = StandIn::start(vec![Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]);
-    let mut publisher = InfluxdbPublisher::new(&Influxdb {
+    let mut publisher = LinePublisher::influxdb(&Influxdb {
         username: Some("me".to_owned()),
         password: Some(Secret::new("secret")),
         database: "a b&c".to_owned(),
@@ -177,7 +177,7 @@ async fn a_server_that_sends_the_login_back_does_not_bring_it_into_a_sentence() 
     for body in [echo.clone(), json!({ "error": echo }).to_string()] {
         for status in ["400 Bad", "401 No", "403 No", "404 No", "500 No", "200 OK"] {
             let server = StandIn::start(vec![answer(status, "", &body)]);
-            let mut publisher = InfluxdbPublisher::new(&Influxdb {
+            let mut publisher = LinePublisher::influxdb(&Influxdb {
                 username: Some("me".to_owned()),
                 password: Some(Secret::new(PASSWORD)),
                 create_database: true,
@@ -201,7 +201,7 @@ async fn what_cannot_be_reached_is_said_in_a_sentence() {
             "cannot connect: what answers does not speak TLS; check whether that port speaks TLS",
         ),
     ] {
-        let mut publisher = InfluxdbPublisher::new(&Influxdb { timeout: Duration::from_secs(2), ..config(&url) });
+        let mut publisher = LinePublisher::influxdb(&Influxdb { timeout: Duration::from_secs(2), ..config(&url) });
         for outcome in [publish(&mut publisher, &one()).await, publisher.probe().await] {
             let (_, why) = retried(outcome);
             assert!(why.starts_with(&format!("cannot write to influxdb at {url}: {expected}")), "{why}");
@@ -213,12 +213,12 @@ async fn what_cannot_be_reached_is_said_in_a_sentence() {
 async fn https_is_spoken_with_a_server_that_the_system_trusts_and_with_no_other() {
     const TRUSTED: &str = "KADABRA_TEST_TRUSTED_URL";
     if let Ok(url) = std::env::var(TRUSTED) {
-        let mut publisher = InfluxdbPublisher::new(&Influxdb { create_database: true, ..config(&url) });
+        let mut publisher = LinePublisher::influxdb(&Influxdb { create_database: true, ..config(&url) });
         assert_eq!(publish(&mut publisher, &one()).await, all_written());
         return;
     }
     let influxd = Influxd::start_with(Options { https: true, ..Options::default() });
-    let mut publisher = InfluxdbPublisher::new(&config(&influxd.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&influxd.url()));
     let (_, why) = retried(publish(&mut publisher, &one()).await);
     assert!(why.contains("cannot connect: its certificate was issued by nobody whom this system trusts"), "{why}");
     // What the system trusts is read once from the environment, which is set for another run of this test.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kadabra::{
     config::Influxdb,
-    publisher::{InfluxdbPublisher, Publisher},
+    publisher::{LinePublisher, Publisher},
     wire::Message,
 };
 use serde_json::{Value, json};
@@ -116,7 +116,7 @@ async fn names_that_are_stored_as_the_same_name_are_one_and_the_last_wins() {
 #[actix_rt::test]
 async fn times_below_a_microsecond_are_exact() {
     let (influxd, _) = ready();
-    let mut publisher = InfluxdbPublisher::new(&Influxdb { unique_timestamps: true, ..config(&influxd.url()) });
+    let mut publisher = LinePublisher::influxdb(&Influxdb { unique_timestamps: true, ..config(&influxd.url()) });
     let messages: Vec<_> = (0..20).map(|n| message(&[("d", "v")], vec![counter("c", 1, json!({ "n": n }))])).collect();
     let set = set_of(&messages);
     let time_of = |message: Message<'_>| message.points()[0].time + i64::from(message.digest() % 1000);
@@ -139,7 +139,7 @@ async fn a_string_longer_than_influxdb_documents_is_stored_as_the_python_agent_s
 #[actix_rt::test]
 async fn nothing_to_write_sends_nothing() {
     let server = StandIn::start(vec![Reply::Hang]);
-    let mut publisher = InfluxdbPublisher::new(&config(&server.url()));
+    let mut publisher = LinePublisher::influxdb(&config(&server.url()));
     assert_eq!(write_on(&mut publisher).await, all_written());
     assert_eq!(publish(&mut publisher, &set_of(&[message(&[], vec![])])).await, all_written());
     assert_eq!(server.requests(), Vec::<String>::new());
@@ -148,7 +148,7 @@ async fn nothing_to_write_sends_nothing() {
 #[actix_rt::test]
 async fn gzip_is_understood() {
     let (influxd, _) = ready();
-    let mut publisher = InfluxdbPublisher::new(&Influxdb { gzip: true, ..config(&influxd.url()) });
+    let mut publisher = LinePublisher::influxdb(&Influxdb { gzip: true, ..config(&influxd.url()) });
     assert_eq!(publisher.probe().await, all_written());
     assert_eq!(publish(&mut publisher, &many(3000)).await, all_written());
     assert_eq!(influxd.count("kadabra", "c"), 3000);

@@ -7,7 +7,7 @@ use kadabra::{
     channel::Channel,
     config::{self, Settings},
     observe::{log::KeptLog, systemd::Notifier},
-    publisher::{self, InfluxdbPublisher, Publisher},
+    publisher::{self, LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ impl Case {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::Decode => "decoding (Decoder::decode)",
-            Self::Encode => "encoding (InfluxdbPublisher::load)",
+            Self::Encode => "encoding (LinePublisher::load)",
             Self::Agent => "the way through the agent (agent::run, from the channel to the request)",
         }
     }
@@ -108,7 +108,7 @@ fn encode(messages: &[Vec<u8>], batches: usize, settings: &Settings) {
     for message in messages {
         decoder.decode(message, &mut set);
     }
-    let (mut publisher, set) = (InfluxdbPublisher::new(influxdb), Arc::new(set));
+    let (mut publisher, set) = (LinePublisher::influxdb(influxdb), Arc::new(set));
     for _ in 0..batches {
         publisher.load(black_box(Arc::clone(&set)));
     }

@@ -1,6 +1,17 @@
 //! One request over HTTP and its answer, whatever the server does.
+//!
+//! [`Transport`] sends and waits, [`Login`] says as whom, [`Answer`] is what came back. What an answer means is the
+//! destination's to say.
 
+mod answer;
 mod interim;
+mod login;
 mod transport;
 
-pub(super) use self::transport::{How, NoAnswer, Transport};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::answer::MAX_RETRY_AFTER;
+pub(super) use self::{
+    answer::Answer,
+    login::Login,
+    transport::{How, NoAnswer, To, Transport},
+};

@@ -24,20 +24,14 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::interim::Final;
-use crate::publisher::influxdb::Answer;
+use super::{
+    answer::Answer,
+    interim::Final,
+    login::{Authorization, Login},
+};
 use crate::{
-    config::{Influxdb, Secret},
     connect::{self, Security, Server, Service},
     duration::for_people,
-};
-
-/// InfluxDB in the sentences about a connection.
-const SERVICE: Service = Service {
-    name: "InfluxDB",
-    key: "publisher.influxdb.url",
-    place: "the host and port in publisher.influxdb.url",
-    plain: "http",
 };
 
 /// How much of an answer's body is read; the connection is closed when there is more.
@@ -64,15 +58,26 @@ pub(in crate::publisher) enum How {
     Late,
 }
 
+/// Where and how to send.
+#[derive(Clone, Debug)]
+pub(in crate::publisher) struct To {
+    /// The server in the sentences about a connection.
+    pub(in crate::publisher) service: &'static Service,
+    /// A URL that was checked; its path is put before that of each request.
+    pub(in crate::publisher) url: String,
+    pub(in crate::publisher) login: Login,
+    /// How long a request with its answer may take, connecting included.
+    pub(in crate::publisher) timeout: Duration,
+    /// Whether bodies are compressed.
+    pub(in crate::publisher) gzip: bool,
+}
+
 /// A server, spoken to with one connection that is kept.
 pub(in crate::publisher) struct Transport {
     server: Server,
     /// The URL as the HTTP client is told it: with http, since the connection is encrypted beneath it, and with a port.
     url: String,
-    username: Option<String>,
-    password: Option<Secret>,
-    /// The password that was sent last, and the value of the `Authorization` header with it.
-    login: Option<(String, String)>,
+    authorization: Authorization,
     timeout: Duration,
     gzip: bool,
     /// Whether the server is asked before the body is sent.
@@ -82,30 +87,20 @@ pub(in crate::publisher) struct Transport {
 
 impl Transport {
     /// Connects with the first request.
-    pub(in crate::publisher) fn new(config: &Influxdb) -> Self {
-        let (server, url) = server(&config.url);
+    pub(in crate::publisher) fn new(to: To) -> Self {
+        let To { service, url, login, timeout, gzip } = to;
+        let (server, url) = server(service, &url);
         let asked = Arc::new(AtomicBool::new(false));
-        let client = client(config.timeout, &server, &asked);
-        Self {
-            server,
-            url,
-            username: config.username.clone(),
-            password: config.password.clone(),
-            login: None,
-            timeout: config.timeout,
-            gzip: config.gzip,
-            asked,
-            client,
-        }
+        let client = client(timeout, &server, &asked);
+        Self { server, url, authorization: Authorization::new(login), timeout, gzip, asked, client }
     }
 
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
     /// that it would read it, so that its answer is not lost when it does not.
     pub(in crate::publisher) async fn post(&mut self, path: &str, body: Bytes, ask_first: bool) -> Result<Answer, NoAnswer> {
-        self.log_in();
         let mut request = self.client.post([self.url.as_str(), path].concat()).content_type("text/plain; charset=utf-8");
-        if let Some((_, authorization)) = &self.login {
-            request = request.insert_header((header::AUTHORIZATION, authorization.as_str()));
+        if let Some(authorization) = self.authorization.header(&self.client) {
+            request = request.insert_header((header::AUTHORIZATION, authorization));
         }
         // A small body is on its way before an answer could come.
         let ask_first = ask_first && body.len() > CHUNK;
@@ -127,26 +122,9 @@ impl Transport {
         Ok(answer)
     }
 
-    /// Takes the password as it is now: it may have been mended since it was refused, or changed.
-    fn log_in(&mut self) {
-        let Some(username) = &self.username else { return };
-        let password = self.password.as_ref().map(Secret::now).unwrap_or_default();
-        if self.login.as_ref().is_none_or(|(sent, _)| *sent != password) {
-            let request = self.client.post("").basic_auth(username, password.as_ref());
-            let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-            self.login = value.map(|value| (password.into_owned(), value.to_owned()));
-        }
-    }
-
-    /// Takes the password out of a text: a server may send back what it was sent.
-    pub(in crate::publisher) fn hide_secrets(&self, mut text: String) -> String {
-        let Some((password, authorization)) = &self.login else { return text };
-        for secret in [authorization.trim_start_matches("Basic "), password.as_str()] {
-            if !secret.is_empty() && text.contains(secret) {
-                text = text.replace(secret, "***");
-            }
-        }
-        text
+    /// Takes the secret of the login out of a text: a server may send back what it was sent.
+    pub(in crate::publisher) fn hide_secrets(&self, text: String) -> String {
+        self.authorization.hide(text)
     }
 }
 
@@ -219,13 +197,13 @@ fn gzip(body: &[u8]) -> Bytes {
 }
 
 /// Where a URL that was checked leads, and the URL for the HTTP client.
-fn server(url: &str) -> (Server, String) {
+fn server(service: &'static Service, url: &str) -> (Server, String) {
     let parsed = Url::parse(url).ok();
     let host = parsed.as_ref().and_then(Url::host_str).unwrap_or_default();
     let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
     let path = parsed.as_ref().map_or("", Url::path).trim_end_matches('/');
     let security = if url.starts_with("https:") { Security::Tls(Some("http/1.1")) } else { Security::Plain };
-    (Server::new(&SERVICE, host, port, security), format!("http://{host}:{port}{path}"))
+    (Server::new(service, host, port, security), format!("http://{host}:{port}{path}"))
 }
 
 fn client(timeout: Duration, server: &Server, asked: &Arc<AtomicBool>) -> Client {

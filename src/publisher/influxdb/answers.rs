@@ -1,89 +1,20 @@
-//! What an answer of InfluxDB 1.x to a write means. Pure: bytes in, [`Verdict`] out.
+//! The table of what InfluxDB 1.x answers to a write, and what that means. Pure: bytes in, [`Verdict`] out.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use awc::http::header::HttpDate;
-
-use crate::quote::quote;
-
-/// The longest pause that a server can ask for.
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
-
-/// An answer as far as it matters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::publisher) struct Answer {
-    pub(in crate::publisher) status: u16,
-    /// The `Retry-After` header, as it was sent.
-    pub(in crate::publisher) retry_after: Option<String>,
-    /// The `Location` header, as it was sent.
-    pub(in crate::publisher) location: Option<String>,
-    /// The body, or its beginning.
-    pub(in crate::publisher) body: String,
-}
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// All of it is written.
-    Complete,
-    /// Some of it was refused, and the rest may be written or not.
-    Isolate {
-        words: String,
-        /// How many points were refused, where InfluxDB's count can be trusted.
-        refused: Option<usize>,
-    },
-    /// A limit in InfluxDB's configuration is reached: there are points that it takes no more, and others that it takes.
-    Limited {
-        words: String,
-        /// How many points were refused, at least.
-        refused: Option<usize>,
-    },
-    /// Too much at once.
-    Split { words: String },
-    /// Later.
-    Retry { after: Option<Duration>, words: String, fault: Fault },
-    /// An operator must mend this first.
-    Hold { cause: Cause, words: String, fault: Fault },
-}
-
-/// Whose fault a failure is, as far as the answer tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The server is throttled, or was not reached: whatever had been sent, the answer would be the same.
-    Busy,
-    /// InfluxDB names what is wrong with itself. It may concern some points only, but an operator can mend it.
-    Server,
-    /// Nothing tells whether it is the server, something in between, or what was sent.
-    Unknown,
-}
-
-/// What an operator must mend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    NoDatabase,
-    NoRetentionPolicy,
-    Unauthenticated,
-    Forbidden,
-    Limit,
-    /// One point of `size` bytes is refused as too large.
-    TooLarge {
-        size: usize,
-    },
-    /// Whatever answers is not the write API of InfluxDB 1.x.
-    NotInfluxdb,
-}
+use crate::publisher::{
+    http::Answer,
+    line::{Cause, Fault, Hide, Verdict},
+};
 
 /// Reads an answer to a write of `body`. `now` is for a `Retry-After` that is a date; `hide` takes secrets out of what is
 /// quoted.
-pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: impl Fn(String) -> String) -> Verdict {
+pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<'_>) -> Verdict {
     let words = words(answer, hide);
     let said = error(&answer.body);
     let mentions = |what: &[&str]| said.as_deref().is_some_and(|said| what.iter().any(|what| said.contains(what)));
     let hold = |cause, fault| Verdict::Hold { cause, words: words.clone(), fault };
-    let retry = |fault| {
-        let after = answer.retry_after.as_deref().and_then(|header| retry_after(header, now));
-        Verdict::Retry { after, words: words.clone(), fault }
-    };
+    let retry = |fault| Verdict::Retry { after: answer.pause(now), words: words.clone(), fault };
     match answer.status {
         204 => Verdict::Complete,
         400 => match said.as_deref() {
@@ -91,7 +22,7 @@ pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: impl 
             Some(said) if is_a_limit(said) => Verdict::Limited { refused: dropped(said), words },
             Some(said) if is_about_points(said, body) => Verdict::Isolate { refused: trusted_count(said), words },
             // Of something in between. Isolating on its word would park everything.
-            _ => hold(Cause::NotInfluxdb, Fault::Unknown),
+            _ => hold(Cause::Foreign, Fault::Unknown),
         },
         401 => hold(Cause::Unauthenticated, Fault::Server),
         403 if mentions(&["authorized to write", "user is required"]) => hold(Cause::Forbidden, Fault::Server),
@@ -103,7 +34,7 @@ pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: impl 
         500 if mentions(&OWN_FAULTS) => retry(Fault::Server),
         // Of a server that waited too long for the request, or fears that it was replayed.
         408 | 425 | 499 | 500..=599 => retry(Fault::Unknown),
-        _ => hold(Cause::NotInfluxdb, Fault::Unknown),
+        _ => hold(Cause::Foreign, Fault::Unknown),
     }
 }
 
@@ -142,20 +73,20 @@ fn beginning_of_error(body: &str) -> Option<String> {
     ends.filter_map(|text| serde_json::from_str(&["\"", text, "\""].concat()).ok()).next()
 }
 
-/// Whether a statement was executed: InfluxDB answers 200 and puts an error of the statement among its results.
-pub(super) fn is_executed(answer: &Answer) -> bool {
+/// What an answer to `CREATE DATABASE` means: InfluxDB answers 200 and puts an error of the statement among its results.
+pub(super) fn creation_verdict(answer: &Answer, hide: Hide<'_>) -> Verdict {
     let json = serde_json::from_str::<serde_json::Value>(&answer.body).unwrap_or_default();
-    answer.status == 200 && json.get("results").is_some() && error(&answer.body).is_none()
+    let words = words(answer, hide);
+    match answer.status {
+        200 if json.get("results").is_some() && error(&answer.body).is_none() => Verdict::Complete,
+        429 | 500..=599 => Verdict::Retry { after: None, words, fault: Fault::Unknown },
+        _ => Verdict::Hold { cause: Cause::NotCreated, words, fault: Fault::Unknown },
+    }
 }
 
-/// The status and the words, one printable line, bounded.
-pub(super) fn words(answer: &Answer, hide: impl Fn(String) -> String) -> String {
-    let said = quote(&hide(error(&answer.body).unwrap_or_else(|| answer.body.clone())));
-    let mut words = answer.status.to_string();
-    if let Some(location) = answer.location.as_ref().filter(|_| (300..400).contains(&answer.status)) {
-        words = [&words, " to ", &quote(&hide(location.clone()))].concat();
-    }
-    if said.is_empty() { words } else { [&words, " ", &said].concat() }
+/// The status and what InfluxDB says, as one printable line.
+pub(super) fn words(answer: &Answer, hide: Hide<'_>) -> String {
+    answer.words(error(&answer.body).as_deref(), hide)
 }
 
 /// A 400 that is not about any line: the body did not arrive whole. The whole of the error or its beginning is
@@ -214,20 +145,10 @@ fn dropped(error: &str) -> Option<usize> {
     count.split(' ').next()?.parse().ok().filter(|count| *count > 0)
 }
 
-/// Seconds or a date, at most [`MAX_RETRY_AFTER`].
-fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
-    let header = header.trim();
-    let pause = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
-        header.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
-    } else {
-        let date: HttpDate = header.parse().ok()?;
-        SystemTime::from(date).duration_since(now).unwrap_or_default()
-    };
-    Some(pause.min(MAX_RETRY_AFTER))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::quote::MAX_QUOTE;
 
@@ -243,7 +164,7 @@ mod tests {
     const SENT: &[u8] = b"good value=1 1\nbad\nxxx\nit's\n";
 
     fn of(status: u16, body: &str) -> Verdict {
-        verdict(&answer(status, body), SENT, SystemTime::UNIX_EPOCH, |text| text)
+        verdict(&answer(status, body), SENT, SystemTime::UNIX_EPOCH, &|text| text)
     }
 
     fn hold(cause: Cause, words: &str) -> Verdict {
@@ -278,7 +199,7 @@ mod tests {
                 413 => assert_eq!(verdict, Verdict::Split { words: "413".to_owned() }),
                 429 | 503 => assert_eq!(verdict, retry(&status.to_string(), Fault::Busy)),
                 408 | 425 | 499 | 500..=599 => assert_eq!(verdict, retry(&status.to_string(), Fault::Unknown)),
-                _ => assert_eq!(verdict, doubtful(Cause::NotInfluxdb, &status.to_string())),
+                _ => assert_eq!(verdict, doubtful(Cause::Foreign, &status.to_string())),
             }
         }
     }
@@ -321,7 +242,7 @@ mod tests {
         ] {
             assert_eq!(of(status, &json(error)), expected);
         }
-        assert_eq!(of(404, "404 page not found\n"), doubtful(Cause::NotInfluxdb, "404 404 page not found"));
+        assert_eq!(of(404, "404 page not found\n"), doubtful(Cause::Foreign, "404 404 page not found"));
     }
 
     #[test]
@@ -361,10 +282,7 @@ mod tests {
             String::new(),
         ] {
             let verdict = of(400, &body);
-            assert!(
-                matches!(verdict, Verdict::Hold { cause: Cause::NotInfluxdb, fault: Fault::Unknown, .. }),
-                "{body}: {verdict:?}"
-            );
+            assert!(matches!(verdict, Verdict::Hold { cause: Cause::Foreign, fault: Fault::Unknown, .. }), "{body}: {verdict:?}");
         }
         for said in ["unable to parse 'bad': missing fields", "unable to parse 'it's': missing fields"] {
             assert!(matches!(of(400, &json(said)), Verdict::Isolate { .. }), "{said}");
@@ -374,7 +292,7 @@ mod tests {
     #[test]
     fn where_a_redirect_points_to_is_said() {
         let moved = Answer { location: Some("https://db/\nwrite".to_owned()), ..answer(301, "<html>") };
-        assert_eq!(words(&moved, |text| text), "301 to https://db/ write <html>");
+        assert_eq!(words(&moved, &|text| text), "301 to https://db/ write <html>");
     }
 
     #[test]
@@ -409,7 +327,7 @@ mod tests {
     #[test]
     fn a_proxys_bad_request_condemns_no_line() {
         let page = "<html>\r\n<head><title>400 Bad Request</title></head>\r\n</html>";
-        assert_eq!(of(400, page), doubtful(Cause::NotInfluxdb, "400 <html> <head><title>400 Bad Request</title></head> </html>"));
+        assert_eq!(of(400, page), doubtful(Cause::Foreign, "400 <html> <head><title>400 Bad Request</title></head> </html>"));
     }
 
     #[test]
@@ -421,9 +339,10 @@ mod tests {
             (200, r#"{"error":"create admin user first"}"#, false),
             (200, "Welcome to nginx!", false),
         ] {
-            assert_eq!(is_executed(&answer(status, body)), executed, "{body}");
+            let verdict = creation_verdict(&answer(status, body), &|text| text);
+            assert_eq!(verdict == Verdict::Complete, executed, "{body}");
         }
-        assert_eq!(words(&answer(200, r#"{"results":[{"error":"invalid name"}]}"#), |text| text), "200 invalid name");
+        assert_eq!(words(&answer(200, r#"{"results":[{"error":"invalid name"}]}"#), &|text| text), "200 invalid name");
     }
 
     #[test]
@@ -441,11 +360,10 @@ mod tests {
             ("", None),
             ("soon", None),
         ] {
-            assert_eq!(retry_after(header, now), expected.map(Duration::from_secs), "{header}");
             for (status, fault) in [(429, Fault::Busy), (500, Fault::Unknown), (503, Fault::Busy)] {
                 let answer = Answer { status, retry_after: Some(header.to_owned()), ..Answer::default() };
                 let expected = Verdict::Retry { after: expected.map(Duration::from_secs), words: status.to_string(), fault };
-                assert_eq!(verdict(&answer, SENT, now, |text| text), expected);
+                assert_eq!(verdict(&answer, SENT, now, &|text| text), expected);
             }
         }
     }
@@ -454,7 +372,7 @@ mod tests {
     fn secrets_are_hidden_before_a_quote_is_cut_and_after_the_verdict() {
         let said = answer(404, &json(&format!("database not found: {}\"se cret\"", "x".repeat(MAX_QUOTE))));
         let verdict =
-            verdict(&said, SENT, SystemTime::UNIX_EPOCH, |text| text.replace("\"se cret\"", "***").replace("database", "***"));
+            verdict(&said, SENT, SystemTime::UNIX_EPOCH, &|text| text.replace("\"se cret\"", "***").replace("database", "***"));
         let Verdict::Hold { cause: Cause::NoDatabase, words, .. } = verdict else { panic!("{verdict:?}") };
         assert!(words.starts_with("404 *** not found: xxx") && words.ends_with("xxx***"), "{words}");
     }

@@ -2,11 +2,13 @@
 
 use url::Url;
 
-use super::answers::Cause;
-use crate::{config::Influxdb, publisher::Outcome};
+use crate::{
+    config::Influxdb,
+    publisher::{Caution, line::Cause},
+};
 
 /// What is wrong, in InfluxDB's `words`, and what to do about it.
-pub(super) fn hold(config: &Influxdb, cause: Cause, words: &str) -> Outcome {
+pub(super) fn remedy(config: &Influxdb, cause: Cause, words: &str) -> Caution {
     let (url, database) = (&config.url, quoted(&config.database));
     let policy = quoted(config.retention_policy.as_deref().unwrap_or_default());
     let user = quoted(config.username.as_deref().unwrap_or_default());
@@ -18,6 +20,10 @@ pub(super) fn hold(config: &Influxdb, cause: Cause, words: &str) -> Outcome {
                 "create it with: {}, or set publisher.influxdb.create_database = true",
                 influx(format!("CREATE DATABASE {database}"))
             ),
+        ),
+        Cause::NotCreated => (
+            format!("influxdb at {url} has no database {database}, and creating it failed: {words}"),
+            format!("create it with: {}", influx(format!("CREATE DATABASE {database}"))),
         ),
         Cause::NoRetentionPolicy => (
             format!("influxdb at {url} has no retention policy {policy} on database {database}: {words}"),
@@ -53,21 +59,12 @@ pub(super) fn hold(config: &Influxdb, cause: Cause, words: &str) -> Outcome {
             "raise max-body-size in the section [http] of InfluxDB's configuration, or the same of the proxy that answers there"
                 .to_owned(),
         ),
-        Cause::NotInfluxdb => (
+        Cause::Foreign => (
             format!("what answers at {url} is not the write API of InfluxDB 1.x: {words}"),
             "correct publisher.influxdb.url, or the proxy that answers there".to_owned(),
         ),
     };
-    Outcome::Hold { what, mend }
-}
-
-/// What is wrong when the database is missing and could not be created.
-pub(super) fn not_created(config: &Influxdb, words: &str) -> Outcome {
-    let (url, database) = (&config.url, quoted(&config.database));
-    Outcome::Hold {
-        what: format!("influxdb at {url} has no database {database}, and creating it failed: {words}"),
-        mend: format!("create it with: {}", influx(config, &format!("CREATE DATABASE {database}"))),
-    }
+    Caution { what, mend }
 }
 
 /// The command for a shell that executes a statement at the server of the configuration. Where a login is wanted the statement wants
@@ -116,7 +113,7 @@ mod tests {
             unique_timestamps: true,
         };
         let mend = |config: &Influxdb| {
-            let Outcome::Hold { mend, .. } = not_created(config, "") else { panic!() };
+            let Caution { mend, .. } = remedy(config, Cause::NotCreated, "");
             mend
         };
         assert_eq!(

@@ -3,11 +3,14 @@
 //! A line repeats the dimensions of its message, so a message of 100 kB may become 50 MB of lines. Therefore a batch is
 //! encoded a [`WINDOW`] at a time, and memory does not depend on what a client puts into a message.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::escape;
+use super::{
+    escape,
+    lines::{Line, Lines, Place},
+};
 use crate::{
     failpoint::fail_point,
     panics,
@@ -16,102 +19,35 @@ use crate::{
     wire::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
 };
 
-/// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but
-/// repeats all of the line before it says why.
-const MAX_KEY: usize = 65_535;
-
 /// What InfluxDB puts between the tags and the field's key when it counts.
 const KEY_SEPARATOR: usize = 4;
 
 /// How large the body of a window grows before the next point waits for the next one, which it does as well when there are as
 /// many lines as one request takes. More than the lines of a usual batch.
-const WINDOW: usize = 2 << 20;
+pub(super) const WINDOW: usize = 2 << 20;
 
-/// A body with more memory than this had a line that was large, and is not kept for the next window.
-const LARGEST_KEPT: usize = 2 * WINDOW;
-
-/// Which point a line is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::publisher) struct Place {
-    /// The message's index in the set.
-    pub(in crate::publisher) message: usize,
-    /// The point's index in the message.
-    pub(in crate::publisher) point: usize,
-}
-
+/// What a destination does not take as line protocol, and what its points are given.
 #[derive(Clone, Copy, Debug)]
-struct Line {
-    /// Where the line ends in the body, its newline included; it begins where the one before ends.
-    end: usize,
-    place: Place,
-}
-
-/// The lines of a window, and what could not become one.
-#[derive(Debug, Default)]
-pub(in crate::publisher) struct Lines {
-    body: Bytes,
-    lines: Vec<Line>,
-    refused: Vec<(Place, Refused)>,
-}
-
-impl Lines {
-    /// How many lines there are.
-    pub(in crate::publisher) fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// How many bytes a range of lines has.
-    pub(in crate::publisher) fn size(&self, range: &Range<usize>) -> usize {
-        self.bytes(range).len()
-    }
-
-    /// The text of a range of lines, which is part of the body and not a copy.
-    pub(in crate::publisher) fn slice(&self, range: &Range<usize>) -> Bytes {
-        self.body.slice(self.bytes(range))
-    }
-
-    /// What could not become a line, or not all of it, in the order of the set. Given once.
-    pub(in crate::publisher) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
-        std::mem::take(&mut self.refused)
-    }
-
-    /// The refusal of a line that the server did not take.
-    pub(in crate::publisher) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
-        let place = self.lines.get(line)?.place;
-        // What that panics over loses its name, not its refusal.
-        let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
-        let metric = Some(cut_name(&metric));
-        Some((place, Refused { message: place.message, metric, reason: reason.to_owned() }))
-    }
-
-    fn bytes(&self, range: &Range<usize>) -> Range<usize> {
-        let start = range.start.checked_sub(1).and_then(|before| self.lines.get(before)).map_or(0, |line| line.end);
-        let end = range.end.checked_sub(1).and_then(|last| self.lines.get(last)).map_or(start, |line| line.end);
-        start..end.max(start)
-    }
-
-    /// Gives the memory back to be filled again; a request that still reads the body keeps it, and new memory is taken.
-    fn recycle(&mut self) -> Vec<u8> {
-        self.lines.clear();
-        self.refused.clear();
-        let mut body = std::mem::take(&mut self.body).try_into_mut().map(Vec::from).unwrap_or_default();
-        body.clear();
-        if body.capacity() > LARGEST_KEPT { Vec::new() } else { body }
-    }
+pub(in crate::publisher) struct Rules {
+    /// The destination in the reasons of refusals: `InfluxDB 1.x`.
+    pub(in crate::publisher) name: &'static str,
+    /// The longest name with its tags and one field's key, in bytes as they are written.
+    pub(in crate::publisher) max_key: usize,
+    /// Whether points of one series and one microsecond are kept apart by an [`offset`].
+    pub(in crate::publisher) unique_timestamps: bool,
 }
 
 /// Encodes; keep one for its buffers.
-#[derive(Debug, Default)]
-pub(in crate::publisher) struct Encoder {
+#[derive(Debug)]
+pub(super) struct Encoder {
     /// `,key=value` for each tag of the message at hand.
     tags: Vec<u8>,
-    /// Whether the tags alone are longer than [`MAX_KEY`]; then not all of them are in `tags`.
+    /// Whether the tags alone are longer than a key may be; then not all of them are in `tags`.
     tags_too_long: bool,
     /// The order of its dimensions.
     order: Vec<usize>,
     number: Number,
-    /// Whether each point's time gets an [`offset`].
-    unique_timestamps: bool,
+    rules: Rules,
     /// The digest of the message at hand, if its points get one.
     digest: Option<u32>,
 }
@@ -158,14 +94,14 @@ fn offset(digest: u32, point: usize) -> i64 {
 }
 
 impl Encoder {
-    /// With `unique_timestamps` points of one series and one microsecond are kept apart.
-    pub(in crate::publisher) fn new(unique_timestamps: bool) -> Self {
-        Self { unique_timestamps, ..Self::default() }
+    pub(super) fn new(rules: Rules) -> Self {
+        let (tags, order, number) = (Vec::new(), Vec::new(), Number::default());
+        Self { tags, tags_too_long: false, order, number, rules, digest: None }
     }
 
     /// Encodes the points of a set from `from` on into `lines`, in its order, and forgets what was there. Returns the
     /// point that the next window begins with, if not all are encoded.
-    pub(in crate::publisher) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
+    pub(super) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
         let mut body = lines.recycle();
         let mut next = None;
         'window: for (index, message) in set.messages().enumerate().skip(from.message) {
@@ -179,7 +115,7 @@ impl Encoder {
                 }
             };
             // A Python agent may have written adopted messages already, without an offset.
-            self.digest = (self.unique_timestamps && !message.is_adopted()).then(|| message.digest());
+            self.digest = (self.rules.unique_timestamps && !message.is_adopted()).then(|| message.digest());
             let first = if index == from.message { from.point } else { 0 };
             for (point_index, point) in message.points().iter().enumerate().skip(first) {
                 let place = Place { message: index, point: point_index };
@@ -201,7 +137,7 @@ impl Encoder {
         let line = panics::catch(ENCODING, || {
             let note = self.line(set, point, offset, body)?;
             let line = body.get(begin..).unwrap_or_default();
-            if look_closer && !escape::reads_as_one_line(line) { Err(NOT_ONE_LINE.to_owned()) } else { Ok(note) }
+            if look_closer && !escape::reads_as_one_line(line) { Err([self.rules.name, NOT_ONE_LINE].concat()) } else { Ok(note) }
         });
         let refusal = match line.flatten() {
             Ok(note) => {
@@ -257,7 +193,7 @@ impl Encoder {
                 continue;
             }
             // Escaped they are not shorter.
-            if self.tags.len() + key.len() + value.len() > MAX_KEY {
+            if self.tags.len() + key.len() + value.len() > self.rules.max_key {
                 self.tags_too_long = true;
                 continue;
             }
@@ -274,19 +210,19 @@ impl Encoder {
         let begin = body.len();
         let name = set.text(point.name);
         if escape::is_unreadable(name) {
-            return Err(UNREADABLE_NAME.to_owned());
+            return Err([self.rules.name, UNREADABLE_NAME].concat());
         }
         // Before anything is copied that may be as large as the message.
-        if self.tags_too_long || name.len() + self.tags.len() > MAX_KEY {
-            return Err(TOO_LONG.to_owned());
+        if self.tags_too_long || name.len() + self.tags.len() > self.rules.max_key {
+            return Err(self.too_long());
         }
         escape::measurement(body, name);
         fail_point!("encoder.line", name);
         body.extend_from_slice(&self.tags);
-        let room = (MAX_KEY - KEY_SEPARATOR).saturating_sub(body.len() - begin);
+        let room = (self.rules.max_key - KEY_SEPARATOR).saturating_sub(body.len() - begin);
         let keys = set.fields(point).iter().map(|field| set.text(field.name).len());
         if keys.max().unwrap_or(0).max("value".len()) > room {
-            return Err(TOO_LONG.to_owned());
+            return Err(self.too_long());
         }
         body.extend_from_slice(b" value=");
         if !point.value.is_finite() {
@@ -324,9 +260,14 @@ impl Encoder {
         Ok(note)
     }
 
+    fn too_long(&self) -> String {
+        let Rules { name, max_key, .. } = self.rules;
+        format!("{name} takes no more than {max_key} bytes of name, tags and a field's key")
+    }
+
     fn field(&mut self, set: &MessageSet, key: &str, field: &Field, body: &mut Vec<u8>) -> Result<(), String> {
         if escape::is_unreadable(key) {
-            return Err([UNREADABLE_KEY, &cut_name(key)].concat());
+            return Err([self.rules.name, UNREADABLE_KEY, &cut_name(key)].concat());
         }
         body.push(b',');
         escape::key(body, key);
@@ -362,16 +303,15 @@ fn last_of_each<'a, S: Iterator<Item = u8>>(
     alike.filter_map(|names| names.last()).map(|(index, _)| *index).collect()
 }
 
-const ENCODING: &str = "writing it as line protocol";
+pub(super) const ENCODING: &str = "writing it as line protocol";
 const NOT_FINITE: &str = "line protocol has no NaN and no infinity";
-const NOT_ONE_LINE: &str = "InfluxDB 1.x would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
+const NOT_ONE_LINE: &str = " would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
                             and another a double quote";
 const TOO_LATE: &str = "its time is outside the years 1677 to 2262 that a 64-bit count of nanoseconds holds";
-const TOO_LONG: &str = "InfluxDB 1.x takes no more than 65535 bytes of name, tags and a field's key";
 const TIME_FIELD: &str = "InfluxDB has no field called time: the point was written without this metadata";
-const UNREADABLE_NAME: &str = "InfluxDB 1.x would store it under a name that no query finds: the metric's name has a backslash before a \
+const UNREADABLE_NAME: &str = " would store it under a name that no query finds: the metric's name has a backslash before a \
                                space, comma, equals sign or double quote, or at its end";
-const UNREADABLE_KEY: &str = "InfluxDB 1.x cannot read a key with a backslash before a space, comma, equals sign or double quote, or at \
+const UNREADABLE_KEY: &str = " cannot read a key with a backslash before a space, comma, equals sign or double quote, or at \
                               its end: ";
 
 #[cfg(test)]

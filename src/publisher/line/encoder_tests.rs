@@ -6,6 +6,9 @@ use crate::wire::{
     build::{Metric, Value},
 };
 
+const RULES: Rules = Rules { name: "InfluxDB 1.x", max_key: 65_535, unique_timestamps: false };
+const UNIQUE: Rules = Rules { unique_timestamps: true, ..RULES };
+
 fn counter(name: &str) -> Metric {
     Metric { name: name.to_owned(), unit: None, value: 1.0, time: 1, metadata: Vec::new() }
 }
@@ -16,7 +19,7 @@ fn pairs(dimensions: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn encode(set: &MessageSet) -> Lines {
     let mut lines = Lines::default();
-    assert_eq!(Encoder::default().encode(set, Place::default(), &mut lines), None);
+    assert_eq!(Encoder::new(RULES).encode(set, Place::default(), &mut lines), None);
     lines
 }
 
@@ -166,7 +169,7 @@ fn a_rogue_second_line_is_not_written() {
     set.push_message(&pairs(&[("a\\ b", "c\"")]), &[Metric { metadata, ..counter("c") }]);
     let lines = encode(&set);
     assert_eq!(lines.len(), 0);
-    assert_eq!(lines.refused[0].1.reason, NOT_ONE_LINE);
+    assert_eq!(lines.refused[0].1.reason, [RULES.name, NOT_ONE_LINE].concat());
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn a_batch_is_encoded_window_by_window_and_nothing_is_left_out_or_doubled() {
         counters.extend((message != 2).then(|| counter("unreadable\\")));
         set.push_message(&tags, &counters);
     }
-    let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
+    let (mut lines, mut encoder) = (Lines::default(), Encoder::new(RULES));
     let (mut places, mut refused, mut windows) = (Vec::new(), Vec::new(), 0);
     let mut next = Some(Place::default());
     while let Some(from) = next {
@@ -220,9 +223,9 @@ fn points_of_one_series_and_microsecond_are_kept_apart_and_written_again_at_the_
     };
     let (one, two) = (offsets(1), offsets(2));
     assert_ne!(one, two);
-    assert_eq!(times(&mut Encoder::new(true), false), [one, two, one].concat());
-    assert_eq!(times(&mut Encoder::new(true), true), [one, [0, 0], [0, 0]].concat(), "a Python agent wrote it at that time");
-    assert_eq!(times(&mut Encoder::new(false), false), [0; 6]);
+    assert_eq!(times(&mut Encoder::new(UNIQUE), false), [one, two, one].concat());
+    assert_eq!(times(&mut Encoder::new(UNIQUE), true), [one, [0, 0], [0, 0]].concat(), "a Python agent wrote it at that time");
+    assert_eq!(times(&mut Encoder::new(RULES), false), [0; 6]);
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn a_time_whose_offset_is_beyond_64_bits_is_refused() {
     let mut set = MessageSet::new();
     set.push_message(&[], &vec![Metric { time: i64::MAX - 1, ..counter("c") }; 3]);
     let mut lines = Lines::default();
-    assert_eq!(Encoder::new(true).encode(&set, Place::default(), &mut lines), None);
+    assert_eq!(Encoder::new(UNIQUE).encode(&set, Place::default(), &mut lines), None);
     assert_eq!(lines.len(), 2);
     assert_eq!(lines.take_refused()[0].1.reason, TOO_LATE);
 }
@@ -239,7 +242,7 @@ fn a_time_whose_offset_is_beyond_64_bits_is_refused() {
 fn the_body_is_reused_unless_somebody_still_reads_it() {
     let mut set = MessageSet::new();
     set.push_message(&[], &vec![counter("c"); 100]);
-    let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
+    let (mut lines, mut encoder) = (Lines::default(), Encoder::new(RULES));
     encoder.encode(&set, Place::default(), &mut lines);
     let before = lines.slice(&(0..100)).as_ptr();
     encoder.encode(&set, Place::default(), &mut lines);
@@ -257,14 +260,14 @@ fn of_the_points_of_a_message_that_are_refused_some_are_told() {
     set.push_message(&tags(70_000), &vec![counter("c"); 1000]);
     set.push_message(&tags(1), &[counter("c")]);
     set.push_message(&tags(70_000), &[counter(&"n".repeat(4 << 20))]);
-    let (mut lines, mut encoder) = (Lines::default(), Encoder::default());
+    let (mut lines, mut encoder) = (Lines::default(), Encoder::new(RULES));
     assert_eq!(encoder.encode(&set, Place::default(), &mut lines), None);
     assert_eq!(lines.len(), 1);
     let refused = lines.take_refused();
     let of = |message| refused.iter().filter(|(_, refused)| refused.message == message).count();
     assert_eq!((of(0), of(1), of(2)), (MOST_REFUSALS + 1, 0, 1));
-    assert!(refused.iter().all(|(_, refused)| refused.reason == TOO_LONG && refused.metric.as_ref().unwrap().len() < 1000));
-    assert!(encoder.tags.capacity() < 4 * MAX_KEY);
+    assert!(refused.iter().all(|(_, refused)| refused.reason == Encoder::new(RULES).too_long() && refused.metric.as_ref().unwrap().len() < 1000));
+    assert!(encoder.tags.capacity() < 4 * RULES.max_key);
 }
 
 /// What a line says: measurement, tags, fields, time.

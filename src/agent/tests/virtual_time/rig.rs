@@ -10,7 +10,7 @@ use super::{
     super::{super::live, *},
     influxd::Influxd,
 };
-use crate::{publisher::InfluxdbPublisher, supervision::Children};
+use crate::{publisher::LinePublisher, supervision::Children};
 
 /// Nothing on this runtime's clock happens while this lives.
 struct ClockStands {
@@ -38,7 +38,7 @@ pub(super) struct Attempt {
 
 /// The real publisher, watched.
 pub(super) struct Watched {
-    inner: InfluxdbPublisher,
+    inner: LinePublisher,
     worker: usize,
     attempts: Arc<Mutex<Vec<Attempt>>>,
     /// The size of each batch, and how many successes there were by then.
@@ -219,7 +219,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
             publishers: Publishers::new(move || {
                 let worker = made.fetch_add(1, Ordering::SeqCst);
                 Box::new(Watched {
-                    inner: InfluxdbPublisher::new(&to),
+                    inner: LinePublisher::influxdb(&to),
                     worker,
                     attempts: Arc::clone(&noted),
                     loaded: Arc::clone(&sizes),

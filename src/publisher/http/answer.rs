@@ -1,0 +1,47 @@
+//! An answer as far as it matters, and what HTTP itself says in it.
+
+use std::time::{Duration, SystemTime};
+
+use awc::http::header::HttpDate;
+
+use crate::quote::quote;
+
+/// The longest pause that a server can ask for.
+pub(in crate::publisher) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// An answer as far as it matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::publisher) struct Answer {
+    pub(in crate::publisher) status: u16,
+    /// The `Retry-After` header, as it was sent.
+    pub(in crate::publisher) retry_after: Option<String>,
+    /// The `Location` header, as it was sent.
+    pub(in crate::publisher) location: Option<String>,
+    /// The body, or its beginning.
+    pub(in crate::publisher) body: String,
+}
+
+impl Answer {
+    /// The pause that the server asks for, at most [`MAX_RETRY_AFTER`]; `now` is for a `Retry-After` that is a date.
+    pub(in crate::publisher) fn pause(&self, now: SystemTime) -> Option<Duration> {
+        let header = self.retry_after.as_deref()?.trim();
+        let pause = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
+            header.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+        } else {
+            let date: HttpDate = header.parse().ok()?;
+            SystemTime::from(date).duration_since(now).unwrap_or_default()
+        };
+        Some(pause.min(MAX_RETRY_AFTER))
+    }
+
+    /// The status and what the server says, as one printable line that is bounded: its `error`, as the dialect has found it, or else
+    /// the body. `hide` takes secrets out.
+    pub(in crate::publisher) fn words(&self, error: Option<&str>, hide: &dyn Fn(String) -> String) -> String {
+        let said = quote(&hide(error.unwrap_or(&self.body).to_owned()));
+        let mut words = self.status.to_string();
+        if let Some(location) = self.location.as_ref().filter(|_| (300..400).contains(&self.status)) {
+            words = [&words, " to ", &quote(&hide(location.clone()))].concat();
+        }
+        if said.is_empty() { words } else { [&words, " ", &said].concat() }
+    }
+}

@@ -1,0 +1,64 @@
+//! What one destination of line protocol has of its own: a table of its answers, and its parameters.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::{Cause, Rules, Verdict};
+use crate::publisher::{
+    Caution,
+    http::{Answer, To},
+};
+
+/// Takes secrets out of a text.
+pub(in crate::publisher) type Hide<'a> = &'a dyn Fn(String) -> String;
+
+/// A blank line: most destinations write nothing for it, and answer as they would a real write.
+const BLANK: &[u8] = b"\n";
+
+/// A destination that takes line protocol over HTTP.
+pub(in crate::publisher) trait Dialect {
+    /// The destination in a sentence about what it said: `InfluxDB`.
+    fn name(&self) -> &'static str;
+
+    /// Where it is, for people: `influxdb at http://localhost:8086`.
+    fn place(&self) -> String;
+
+    /// What is written to, for people: `influxdb http://localhost:8086 database kadabra`.
+    fn destination(&self) -> String;
+
+    /// Where and how requests are sent.
+    fn to(&self) -> To;
+
+    /// What it does not take as line protocol, and what points are given.
+    fn rules(&self) -> Rules;
+
+    /// The path of a write, with its query.
+    fn write_path(&self) -> &str;
+
+    /// What an answer to a write of `body` means. `now` is for a `Retry-After` that is a date; `hide` is for what is quoted.
+    fn verdict(&self, answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<'_>) -> Verdict;
+
+    /// The path and the body of a request that writes nothing, and is answered as a write would be.
+    fn probe(&self) -> (&str, Bytes) {
+        (self.write_path(), Bytes::from_static(BLANK))
+    }
+
+    /// What an answer to the probe means: [`Verdict::Complete`] where a write could work.
+    fn probe_verdict(&self, answer: &Answer, now: SystemTime, hide: Hide<'_>) -> Verdict {
+        self.verdict(answer, BLANK, now, hide)
+    }
+
+    /// The path of the request that creates the database when it is missing, where that is wanted.
+    fn creation(&self) -> Option<String> {
+        None
+    }
+
+    /// What an answer to that means: created, later, or that an operator must do it.
+    fn creation_verdict(&self, _answer: &Answer, _hide: Hide<'_>) -> Verdict {
+        Verdict::Complete
+    }
+
+    /// What an operator is told, in the destination's own `words`, and what to do about it.
+    fn remedy(&self, cause: Cause, words: &str) -> Caution;
+}

@@ -1,0 +1,82 @@
+//! The lines of a window: one text, where each line of it ends, and which point it is of.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{encoder::WINDOW, escape};
+use crate::{panics, publisher::Refused, quote::cut_name};
+
+/// A body with more memory than this had a line that was large, and is not kept for the next window.
+const LARGEST_KEPT: usize = 2 * WINDOW;
+
+/// Which point a line is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The message's index in the set.
+    pub(super) message: usize,
+    /// The point's index in the message.
+    pub(super) point: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    /// Where the line ends in the body, its newline included; it begins where the one before ends.
+    pub(super) end: usize,
+    pub(super) place: Place,
+}
+
+/// The lines of a window, and what could not become one.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) body: Bytes,
+    pub(super) lines: Vec<Line>,
+    pub(super) refused: Vec<(Place, Refused)>,
+}
+
+impl Lines {
+    /// How many lines there are.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// How many bytes a range of lines has.
+    pub(super) fn size(&self, range: &Range<usize>) -> usize {
+        self.bytes(range).len()
+    }
+
+    /// The text of a range of lines, which is part of the body and not a copy.
+    pub(super) fn slice(&self, range: &Range<usize>) -> Bytes {
+        self.body.slice(self.bytes(range))
+    }
+
+    /// What could not become a line, or not all of it, in the order of the set. Given once.
+    pub(super) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// The refusal of a line that the server did not take.
+    pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
+        let place = self.lines.get(line)?.place;
+        // What that panics over loses its name, not its refusal.
+        let metric = panics::catch(super::encoder::ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1))))
+            .unwrap_or_default();
+        let metric = Some(cut_name(&metric));
+        Some((place, Refused { message: place.message, metric, reason: reason.to_owned() }))
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> Range<usize> {
+        let start = range.start.checked_sub(1).and_then(|before| self.lines.get(before)).map_or(0, |line| line.end);
+        let end = range.end.checked_sub(1).and_then(|last| self.lines.get(last)).map_or(start, |line| line.end);
+        start..end.max(start)
+    }
+
+    /// Gives the memory back to be filled again; a request that still reads the body keeps it, and new memory is taken.
+    pub(super) fn recycle(&mut self) -> Vec<u8> {
+        self.lines.clear();
+        self.refused.clear();
+        let mut body = std::mem::take(&mut self.body).try_into_mut().map(Vec::from).unwrap_or_default();
+        body.clear();
+        if body.capacity() > LARGEST_KEPT { Vec::new() } else { body }
+    }
+}

@@ -1,0 +1,287 @@
+//! Publishes to a destination of line protocol: encodes, sends, takes the answer in, and isolates what was refused.
+
+use std::{ops::Range, sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Cause, Dialect, Encoder, Fault, Hide, Lines, Place, Verdict};
+use crate::{
+    publisher::{
+        Caution, Outcome, Publisher, Refused,
+        http::{Answer, How, NoAnswer, Transport},
+        isolate::{Evidence, Failure, Next, RefusedLine, Work},
+    },
+    wire::MessageSet,
+};
+
+/// Publishes by line protocol, with one connection that is kept.
+pub struct LinePublisher {
+    dialect: Box<dyn Dialect>,
+    transport: Transport,
+    encoder: Encoder,
+    /// What is not encoded yet: the batch, and the point that the next window begins with.
+    rest: Option<(Arc<MessageSet>, Place)>,
+    /// The window that is being written.
+    lines: Lines,
+    pub(in crate::publisher) work: Work,
+    /// What all publishers to this destination have written lately.
+    evidence: Evidence,
+    /// What was refused of the windows before.
+    refused: Vec<Refused>,
+    /// Whether the last request's connection broke, which is also how a server refuses what is too large.
+    ask_first: bool,
+    /// Whether the database was created just now, so that it is not tried for ever.
+    created: bool,
+}
+
+impl LinePublisher {
+    /// Connects with the first write or probe. Must be called, and used, inside a runtime. `evidence` is shared by all publishers to
+    /// the same destination.
+    pub(in crate::publisher) fn new(dialect: impl Dialect + 'static, evidence: Evidence) -> Self {
+        Self {
+            transport: Transport::new(dialect.to()),
+            encoder: Encoder::new(dialect.rules()),
+            dialect: Box::new(dialect),
+            rest: None,
+            lines: Lines::default(),
+            work: Work::default(),
+            evidence,
+            refused: Vec::new(),
+            ask_first: false,
+            created: false,
+        }
+    }
+
+    /// Sends what is next and takes the answer in. What is to be done, if it cannot go on.
+    async fn step(&mut self, next: Next) -> Option<Outcome> {
+        match next {
+            Next::Lines(range) => self.send(range).await,
+            Next::Blank => {
+                let stopped = self.try_probe().await.err();
+                match stopped {
+                    Some(_) => self.work.disproved(),
+                    None => self.work.proved(),
+                }
+                stopped
+            }
+            Next::Sample => {
+                let Some(sample) = self.evidence.sample() else {
+                    self.work.sample_failed();
+                    return None;
+                };
+                let failed = match self.ask(&sample).await {
+                    Ok(Verdict::Complete) => {
+                        self.work.sample_taken();
+                        return None;
+                    }
+                    Ok(Verdict::Isolate { words, .. }) => {
+                        // It may be too old by now.
+                        self.evidence.forget_sample();
+                        self.retry(None, &words)
+                    }
+                    Ok(verdict) => self.failure(verdict, sample.len()).outcome,
+                    Err(error) => self.retry(None, &error.why),
+                };
+                self.work.sample_failed();
+                Some(failed)
+            }
+        }
+    }
+
+    /// Sends lines and takes the answer in.
+    async fn send(&mut self, range: Range<usize>) -> Option<Outcome> {
+        let body = self.lines.slice(&range);
+        let size = body.len();
+        let verdict = match self.ask(&body).await {
+            Ok(verdict) => verdict,
+            Err(NoAnswer { how: How::Late, why }) if self.work.shrink(size) => return Some(self.retry(None, &why)),
+            Err(NoAnswer { how: How::Unreachable, why }) => return Some(self.retry(None, &why)),
+            Err(NoAnswer { how: How::Cut | How::Late, why }) => Verdict::Retry { after: None, words: why, fault: Fault::Unknown },
+        };
+        match verdict {
+            Verdict::Complete => {
+                self.work.accepted();
+                self.evidence.taken(range.len(), &self.lines.slice(&(range.start..range.start + 1)));
+                None
+            }
+            Verdict::Isolate { words, refused } => {
+                self.work.isolate(&[self.dialect.name(), " refused it: ", &words].concat(), refused);
+                None
+            }
+            Verdict::Hold { cause: Cause::NoDatabase, words, .. } if self.dialect.creation().is_some() => {
+                self.create_database(&words).await.err()
+            }
+            Verdict::Limited { refused, .. } => self.work.limited(self.failure(verdict, size), refused),
+            Verdict::Split { .. } => self.work.split(self.failure(verdict, size), size),
+            Verdict::Retry { fault: Fault::Busy, .. } => Some(self.failure(verdict, size).outcome),
+            verdict => self.work.failed(self.failure(verdict, size)),
+        }
+    }
+
+    /// One write request and what its answer means.
+    async fn ask(&mut self, body: &Bytes) -> Result<Verdict, NoAnswer> {
+        let answer = self.transport.post(self.dialect.write_path(), body.clone(), self.ask_first).await;
+        self.read(answer, |dialect, answer, hide| dialect.verdict(answer, body, SystemTime::now(), hide))
+    }
+
+    /// What an answer means, if there is one.
+    fn read(
+        &mut self,
+        answer: Result<Answer, NoAnswer>,
+        verdict: impl FnOnce(&dyn Dialect, &Answer, Hide<'_>) -> Verdict,
+    ) -> Result<Verdict, NoAnswer> {
+        self.ask_first = answer.as_ref().is_err_and(|error| error.how == How::Cut);
+        let verdict = verdict(self.dialect.as_ref(), &answer?, &|text| self.transport.hide_secrets(text));
+        if !matches!(verdict, Verdict::Hold { .. }) {
+            self.created = false;
+        }
+        Ok(verdict)
+    }
+
+    /// Whether a write could work now, without writing anything; else what is to be done.
+    async fn try_probe(&mut self) -> Result<(), Outcome> {
+        let (path, body) = self.dialect.probe();
+        let size = body.len();
+        let answer = self.transport.post(path, body, self.ask_first).await;
+        match self.read(answer, |dialect, answer, hide| dialect.probe_verdict(answer, SystemTime::now(), hide)) {
+            Ok(Verdict::Complete) => Ok(()),
+            Ok(Verdict::Hold { cause: Cause::NoDatabase, words, .. }) if self.dialect.creation().is_some() => {
+                self.create_database(&words).await
+            }
+            Ok(verdict) => Err(self.failure(verdict, size).outcome),
+            Err(error) => Err(self.retry(None, &error.why)),
+        }
+    }
+
+    /// A request of that many bytes was not answered as one that was written.
+    pub(in crate::publisher) fn failure(&self, verdict: Verdict, size: usize) -> Failure {
+        let (words, outcome, condemns) = match verdict {
+            Verdict::Retry { after, words, fault } => {
+                let outcome = self.retry(after, &words);
+                (words, outcome, fault == Fault::Unknown)
+            }
+            Verdict::Hold { cause, words, fault, .. } => {
+                let outcome = self.hold(cause, &words);
+                (words, outcome, fault == Fault::Unknown)
+            }
+            Verdict::Limited { words, .. } => {
+                let outcome = self.hold(Cause::Limit, &words);
+                (words, outcome, false)
+            }
+            Verdict::Split { words } => {
+                let outcome = self.hold(Cause::TooLarge { size }, &words);
+                (words, outcome, true)
+            }
+            // Of a probe, which has no point.
+            Verdict::Isolate { words, .. } => {
+                let outcome = self.hold(Cause::Foreign, &words);
+                (words, outcome, false)
+            }
+            Verdict::Complete => (String::new(), self.retry(None, ""), false),
+        };
+        let words = ["it fails whenever it is sent alone, while other points are written: ", &words].concat();
+        Failure { words, outcome, condemns }
+    }
+
+    /// Creates the database that the destination says there is not, in these `words`.
+    async fn create_database(&mut self, words: &str) -> Result<(), Outcome> {
+        let path = match self.dialect.creation() {
+            Some(path) if !self.created => path,
+            _ => return Err(self.hold(Cause::NotCreated, words)),
+        };
+        let answer = match self.transport.post(&path, Bytes::new(), false).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.retry(None, &error.why)),
+        };
+        match self.dialect.creation_verdict(&answer, &|text| self.transport.hide_secrets(text)) {
+            Verdict::Complete => {
+                self.created = true;
+                Ok(())
+            }
+            verdict => Err(self.failure(verdict, 0).outcome),
+        }
+    }
+
+    fn hold(&self, cause: Cause, words: &str) -> Outcome {
+        let Caution { what, mend } = self.dialect.remedy(cause, words);
+        Outcome::Hold { what, mend }
+    }
+
+    fn retry(&self, after: Option<std::time::Duration>, words: &str) -> Outcome {
+        Outcome::Retry { after, why: ["cannot write to ", &self.dialect.place(), ": ", words].concat() }
+    }
+
+    /// Encodes the next window. Says whether there was one.
+    fn encode(&mut self) -> bool {
+        let Some((set, from)) = self.rest.take() else { return false };
+        let next = self.encoder.encode(&set, from, &mut self.lines);
+        self.work.load(self.lines.len());
+        self.rest = next.map(|next| (set, next));
+        true
+    }
+
+    /// Notes what was refused of a window that is written.
+    fn note_refused(&mut self) {
+        let mut refused = self.lines.take_refused();
+        for RefusedLine { line, reason } in self.work.take_refused() {
+            refused.extend(self.lines.refusal(line, &reason));
+        }
+        refused.sort_by_key(|(place, _)| *place);
+        self.refused.extend(refused.into_iter().map(|(_, refused)| refused));
+    }
+}
+
+#[async_trait(?Send)]
+impl Publisher for LinePublisher {
+    fn destination(&self) -> String {
+        self.dialect.destination()
+    }
+
+    fn load(&mut self, batch: Arc<MessageSet>) {
+        self.refused.clear();
+        self.rest = Some((batch, Place::default()));
+        self.encode();
+    }
+
+    fn divide(&mut self, divisor: usize) {
+        self.work.divide(divisor);
+    }
+
+    async fn write(&mut self) -> Outcome {
+        let next = loop {
+            if let Some(next) = self.work.next(|range| self.lines.size(range), &self.evidence) {
+                break next;
+            }
+            self.note_refused();
+            if !self.encode() {
+                return Outcome::Written { refused: std::mem::take(&mut self.refused) };
+            }
+        };
+        match self.step(next).await {
+            Some(outcome) => outcome,
+            None if self.work.is_done() && self.rest.is_none() => {
+                self.note_refused();
+                Outcome::Written { refused: std::mem::take(&mut self.refused) }
+            }
+            None => Outcome::Progressed,
+        }
+    }
+
+    async fn probe(&mut self) -> Outcome {
+        self.created = false;
+        self.try_probe().await.err().unwrap_or(Outcome::Written { refused: Vec::new() })
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.work.is_stuck()
+    }
+
+    fn shrink(&mut self) {
+        self.encoder = Encoder::new(self.dialect.rules());
+        self.rest = None;
+        self.lines = Lines::default();
+        self.work.load(0);
+        self.refused = Vec::new();
+    }
+}

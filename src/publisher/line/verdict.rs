@@ -1,0 +1,57 @@
+//! What an answer to a write of lines can mean, whichever destination gave it.
+
+use std::time::Duration;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::publisher) enum Verdict {
+    /// All of it is written.
+    Complete,
+    /// Some of it was refused, and the rest may be written or not.
+    Isolate {
+        words: String,
+        /// How many points were refused, where the destination's count can be trusted.
+        refused: Option<usize>,
+    },
+    /// A limit that an operator has set is reached: there are points that the destination takes no more, and others that it takes.
+    Limited {
+        words: String,
+        /// How many points were refused, at least.
+        refused: Option<usize>,
+    },
+    /// Too much at once.
+    Split { words: String },
+    /// Later.
+    Retry { after: Option<Duration>, words: String, fault: Fault },
+    /// An operator must mend this first.
+    Hold { cause: Cause, words: String, fault: Fault },
+}
+
+/// Whose fault a failure is, as far as the answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::publisher) enum Fault {
+    /// The server is throttled, or was not reached: whatever had been sent, the answer would be the same.
+    Busy,
+    /// The database names what is wrong with itself. It may concern some points only, but an operator can mend it.
+    Server,
+    /// Nothing tells whether it is the server, something in between, or what was sent.
+    Unknown,
+}
+
+/// What an operator must mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::publisher) enum Cause {
+    NoDatabase,
+    /// There is no database, and creating it failed.
+    NotCreated,
+    NoRetentionPolicy,
+    Unauthenticated,
+    Forbidden,
+    Limit,
+    /// One point of `size` bytes is refused as too large.
+    TooLarge {
+        size: usize,
+    },
+    /// What answers is not the destination's write API.
+    Foreign,
+}
