@@ -51,6 +51,8 @@ mod outages;
 mod panics;
 #[path = "pressure.rs"]
 mod pressure;
+#[path = "publisher_contract.rs"]
+mod publisher_contract;
 #[path = "python_client.rs"]
 mod python_client;
 #[path = "rust_client.rs"]
