@@ -1,4 +1,18 @@
 //! Where metrics go: the [`Publisher`] contract, and a folder a destination.
+//!
+//! | promise | kept by |
+//! |---|---|
+//! | what is not written is tried again, or held with what to do about it | [`Outcome`] in `contract`; each answer's meaning in `influxdb/answers`, each remedy in `influxdb/remedies` |
+//! | only the points that the destination cannot hold are refused | `isolate`: halving, and `isolate/suspects` for lines on which a server fails |
+//! | nothing is condemned on the word of a gateway | `isolate/evidence`, and the probe in `line/publisher` |
+//! | a point that is written again replaces itself alone | `line/encoder`, from [`Message::digest`](crate::wire::Message::digest) |
+//! | every text is stored as it was meant, or refused | `line/escape` |
+//! | a request is bounded in time and size, and no secret gets into a sentence | `http/transport`, `http/login` |
+//! | the log has a whole batch or nothing of it | `debug` |
+//!
+//! `contract` stands before `http`, `isolate` and `line`, which know no destination; the destinations stand behind them. A
+//! destination of line protocol over HTTP is a folder with a `line::Dialect`, as `influxdb` is, an arm in [`configured`], a section of
+//! the configuration and a line in `tests/publisher_contract.rs`.
 
 mod contract;
 mod debug;

@@ -1,7 +1,7 @@
 //! From a message's bytes to its points, with a verdict per metric.
 //!
 //! A message is read whole before anything is judged (`read`), since its timestamp format comes behind its timestamps and a
-//! key that comes twice counts the second time. What is sound then goes into the set (`settle`), each string copied once.
+//! key that comes twice counts the second time. What is sound then goes into the set (`validate`), each string copied once.
 
 mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -11,16 +11,16 @@ mod quick;
 mod raw;
 mod read;
 mod sentence;
-mod settle;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use self::read::Unread;
-pub(crate) use self::settle::MOST_REFUSALS;
 use self::shape::Reader;
+pub(crate) use self::validate::MOST_REFUSALS;
+use super::memory_budget::MemoryBudget;
 use super::python_json::repair;
-use super::room::Room;
 use super::set::{Entry, Lengths};
 use super::timestamp::FormatCache;
 use super::{MessageSet, Refusal};
@@ -96,34 +96,34 @@ impl Decoder {
         }
         self.read(text)?;
         fail_point!("decoder.read", text);
-        settle::settle(text, &self.reader.raw, &mut self.formats, digest(payload), set)
+        validate::validate(text, &self.reader.raw, &mut self.formats, digest(payload), set)
     }
 
     fn read(&mut self, text: &str) -> Result<(), String> {
         self.read_or_repair(text).map_err(|unread| match unread {
             Unread::NotJson(error) => format!("the message is not JSON: {error}"),
-            Unread::Full => {
+            Unread::TooLarge => {
                 "the message has far too many dimensions, counters, timers or metadata entries for its size".to_owned()
             }
         })
     }
 
     fn read_or_repair(&mut self, text: &str) -> Result<(), Unread> {
-        if quick::read(text, Room::of(text.len()), &mut self.reader) {
+        if quick::read(text, MemoryBudget::of(text.len()), &mut self.reader) {
             return Ok(());
         }
-        let strictly = read::read(text, Vec::new(), Room::of(text.len()), &mut self.reader);
+        let strictly = read::read(text, Vec::new(), MemoryBudget::of(text.len()), &mut self.reader);
         let is_done = match strictly {
             Ok(()) => !self.reader.doubtful,
-            Err(Unread::Full) => true,
+            Err(Unread::TooLarge) => true,
             Err(Unread::NotJson(_)) => false,
         };
         if is_done {
             return strictly;
         }
-        let mut room = Room::of(text.len());
-        match repair(text, &mut room).map_err(|_| Unread::Full)? {
-            Some((repaired, repairs)) => read::read(&repaired, repairs, room, &mut self.reader),
+        let mut budget = MemoryBudget::of(text.len());
+        match repair(text, &mut budget).map_err(|_exceeded| Unread::TooLarge)? {
+            Some((repaired, repairs)) => read::read(&repaired, repairs, budget, &mut self.reader),
             None => strictly,
         }
     }

@@ -1,8 +1,16 @@
-//! The wire format: what a Kadabra client queues, decoded and written. Knows nothing of channels or actors.
+//! The wire format: what a Kadabra client queues, decoded and written. Knows no channel, no destination and no option of one.
 //!
 //! A [`MessageSet`] holds every message of one batch in a few flat vectors, so that decoding allocates per
-//! batch and not per message, point or string. [`Decoder`] fills it; a publisher reads it. [`OutgoingMessage`] is the
+//! batch and not per message, point or string. [`Decoder`] fills it; publishers read it. [`OutgoingMessage`] is the
 //! other direction, for a client.
+//!
+//! | promise | kept by |
+//! |---|---|
+//! | a message means what it meant to the Python agent | `decode` (its table), `timestamp`, `python_json`, `python_text` |
+//! | a bad metric costs no other, and its reason is a sentence | `decode/validate`, `decode/fields`, `decode/sentence` |
+//! | no message takes more than a bounded amount of memory | `memory_budget` |
+//! | a message has one digest for ever | [`Message::digest`] |
+//! | what a client writes is what the Python client writes | `message` |
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod build;
@@ -10,12 +18,12 @@ pub(crate) mod build;
 mod civil;
 #[cfg(feature = "agent")]
 mod decode;
+#[cfg(feature = "agent")]
+mod memory_budget;
 mod message;
 #[cfg(feature = "agent")]
 mod python_json;
 mod python_text;
-#[cfg(feature = "agent")]
-mod room;
 #[cfg(feature = "agent")]
 mod set;
 #[cfg(feature = "agent")]

@@ -5,7 +5,7 @@
 //! Every replacement is as long as what it replaces: positions stay, in the text and in the parser's complaints. A replaced
 //! value is a JSON string without escapes, which a parser therefore borrows, and is told from a genuine string by its position.
 
-use super::room::{Full, Room};
+use super::memory_budget::{Exceeded, MemoryBudget};
 
 /// What was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Repair {
 pub(super) type Repaired = (String, Vec<Repair>);
 
 /// The text with its replacements; `None` when there is nothing to replace.
-pub(super) fn repair(text: &str, room: &mut Room) -> Result<Option<Repaired>, Full> {
+pub(super) fn repair(text: &str, budget: &mut MemoryBudget) -> Result<Option<Repaired>, Exceeded> {
     let bytes = text.as_bytes();
     let mut repaired = String::with_capacity(text.len());
     let mut repairs = Vec::new();
@@ -70,7 +70,7 @@ pub(super) fn repair(text: &str, room: &mut Room) -> Result<Option<Repaired>, Fu
                 Filler::Zero => repaired.push_str(" 0"),
             }
             if let Some(repair) = repair {
-                room.push(&mut repairs, repair)?;
+                budget.push(&mut repairs, repair)?;
             }
             copied = end;
         }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn repaired(text: &str) -> Option<(String, Vec<(What, &str)>)> {
-        repair(text, &mut Room::of(text.len())).unwrap().map(|(repaired, repairs)| {
+        repair(text, &mut MemoryBudget::of(text.len())).unwrap().map(|(repaired, repairs)| {
             assert_eq!(repaired.len(), text.len());
             for repair in &repairs {
                 assert_eq!(repaired.as_bytes()[repair.content() - 1], b'"', "{text}");

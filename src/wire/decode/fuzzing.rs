@@ -4,9 +4,9 @@ use std::mem::size_of;
 
 use super::raw::{RawDimension, RawField, RawMetric};
 use super::shape::Reader;
-use super::{Decoder, Entry, quick, read, settle};
+use super::{Decoder, Entry, quick, read, validate};
 use crate::wire::build::{Contents, Value};
-use crate::wire::room::Room;
+use crate::wire::memory_budget::MemoryBudget;
 use crate::wire::timestamp::FormatCache;
 use crate::wire::{Dimension, Field, MessageSet, Point, Refusal};
 
@@ -66,22 +66,22 @@ pub(super) fn quick_is_as_general(text: &str) -> bool {
     let mut quick = Reader::default();
     // Nothing may be left of a message on which it gave up.
     let begun = GIVEN_UP_ON;
-    assert!(!quick::read(begun, Room::of(begun.len()), &mut quick), "it is not at its end");
-    if !quick::read(text, Room::of(text.len()), &mut quick) {
+    assert!(!quick::read(begun, MemoryBudget::of(begun.len()), &mut quick), "it is not at its end");
+    if !quick::read(text, MemoryBudget::of(text.len()), &mut quick) {
         return false;
     }
     let mut general = Reader::default();
-    let is_read = read::read(text, Vec::new(), Room::of(text.len()), &mut general).is_ok();
+    let is_read = read::read(text, Vec::new(), MemoryBudget::of(text.len()), &mut general).is_ok();
     assert!(is_read && !general.doubtful && !quick.doubtful && !quick.full, "only the quick reader takes {text:?}");
     // Without doubt there is no -0.0, and NaN is never a float: equal floats are so to the bit.
     assert_eq!(quick.raw, general.raw, "{text:?}");
 
     let mut generally = MessageSet::new();
-    let settled = settle::settle(text, &general.raw, &mut FormatCache::default(), 0, &mut generally);
+    let validated = validate::validate(text, &general.raw, &mut FormatCache::default(), 0, &mut generally);
     let mut quickly = MessageSet::new();
     let refusals = Decoder::new().decode(text.as_bytes(), &mut quickly);
-    let settled = settled.unwrap_or_else(|reason| vec![Refusal { metric: None, reason }]);
-    assert_eq!(refusals, settled);
+    let validated = validated.unwrap_or_else(|reason| vec![Refusal { metric: None, reason }]);
+    assert_eq!(refusals, validated);
     if generally.is_empty() {
         assert_eq!(quickly.point_count(), 0);
     } else {

@@ -10,11 +10,11 @@ mod token;
 use self::token::Tokens;
 use super::raw::{Raw, RawDimension, RawField, RawMessage, RawMetric};
 use super::shape::Reader;
-use crate::wire::room::Room;
+use crate::wire::memory_budget::MemoryBudget;
 
 /// Reads one message into the reader's [`RawMessage`], or gives up, and then what is in it means nothing.
-pub(super) fn read(text: &str, room: Room, reader: &mut Reader) -> bool {
-    reader.begin(text, Vec::new(), room);
+pub(super) fn read(text: &str, budget: MemoryBudget, reader: &mut Reader) -> bool {
+    reader.begin(text, Vec::new(), budget);
     Tokens::new(text).is_some_and(|tokens| Quick { tokens, raw: &mut reader.raw }.message().is_some())
 }
 
@@ -33,24 +33,24 @@ impl Quick<'_> {
                 quick.raw.dimensions.begin(Raw::List);
                 quick.list(|quick| {
                     let dimension = quick.dimension()?;
-                    let RawMessage { room, dimensions, .. } = &mut *quick.raw;
-                    room.push(&mut dimensions.items, dimension).ok()
+                    let RawMessage { budget, dimensions, .. } = &mut *quick.raw;
+                    budget.push(&mut dimensions.items, dimension).ok()
                 })
             } else if quick.tokens.key(b"\"counters\":") {
                 is_new(quick.raw.counters.this)?;
                 quick.raw.counters.begin(Raw::List);
                 quick.list(|quick| {
                     let counter = quick.metric()?;
-                    let RawMessage { room, counters, .. } = &mut *quick.raw;
-                    room.push(&mut counters.items, counter).ok()
+                    let RawMessage { budget, counters, .. } = &mut *quick.raw;
+                    budget.push(&mut counters.items, counter).ok()
                 })
             } else if quick.tokens.key(b"\"timers\":") {
                 is_new(quick.raw.timers.this)?;
                 quick.raw.timers.begin(Raw::List);
                 quick.list(|quick| {
                     let timer = quick.metric()?;
-                    let RawMessage { room, timers, .. } = &mut *quick.raw;
-                    room.push(&mut timers.items, timer).ok()
+                    let RawMessage { budget, timers, .. } = &mut *quick.raw;
+                    budget.push(&mut timers.items, timer).ok()
                 })
             } else if quick.tokens.key(b"\"timestamp_format\":") {
                 is_new(quick.raw.timestamp_format)?;
@@ -113,8 +113,8 @@ impl Quick<'_> {
         self.object(|quick| {
             let name = Raw::Text(quick.tokens.any_key()?);
             let value = quick.tokens.scalar()?;
-            let RawMessage { room, fields, .. } = &mut *quick.raw;
-            room.push(fields, RawField { name, value }).ok()
+            let RawMessage { budget, fields, .. } = &mut *quick.raw;
+            budget.push(fields, RawField { name, value }).ok()
         })
     }
 

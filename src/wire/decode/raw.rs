@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::wire::room::Room;
+use crate::wire::memory_budget::MemoryBudget;
 
 /// A stretch of the payload, or of the scratch text when it had to be unescaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ const KEPT: usize = 1024;
 pub(super) struct RawMessage {
     pub(super) this: Raw,
     /// What is left for the rest of the message.
-    pub(super) room: Room,
+    pub(super) budget: MemoryBudget,
     pub(super) dimensions: Section<RawDimension>,
     pub(super) counters: Section<RawMetric>,
     pub(super) timers: Section<RawMetric>,
@@ -104,9 +104,9 @@ pub(super) struct RawMessage {
 
 impl RawMessage {
     /// Makes ready for the next message.
-    pub(super) fn begin(&mut self, room: Room) {
+    pub(super) fn begin(&mut self, budget: MemoryBudget) {
         self.this = Raw::Absent;
-        self.room = room;
+        self.budget = budget;
         self.dimensions.begin(Raw::Absent);
         self.counters.begin(Raw::Absent);
         self.timers.begin(Raw::Absent);

@@ -1,27 +1,27 @@
-//! From JSON to a [`RawMessage`]: which key is which part of a message. The verdicts are `settle`'s.
+//! From JSON to a [`RawMessage`]: which key is which part of a message. The verdicts are `validate`'s.
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 
 use super::nested::MetadataValue;
 use super::raw::{Raw, RawDimension, RawField, RawMessage, RawMetric, Section};
 use super::shape::{Key, KnownKey, Read, Reader, Scalar, Shape};
+use crate::wire::memory_budget::MemoryBudget;
 use crate::wire::python_json::Repair;
-use crate::wire::room::Room;
 
 /// Reads one message into the reader's [`RawMessage`]. `repairs` are the places where `text` is not what the client sent.
-pub(super) fn read(text: &str, repairs: Vec<Repair>, room: Room, reader: &mut Reader) -> Result<(), Unread> {
-    reader.begin(text, repairs, room);
+pub(super) fn read(text: &str, repairs: Vec<Repair>, budget: MemoryBudget, reader: &mut Reader) -> Result<(), Unread> {
+    reader.begin(text, repairs, budget);
     let mut json = serde_json::Deserializer::from_str(text);
     let read = Read(Whole(reader)).deserialize(&mut json).and_then(|()| json.end());
-    read.map_err(|error| if reader.full { Unread::Full } else { Unread::NotJson(error) })
+    read.map_err(|error| if reader.full { Unread::TooLarge } else { Unread::NotJson(error) })
 }
 
 /// Why a message was not read to its end.
 pub(super) enum Unread {
     /// The text is not JSON.
     NotJson(serde_json::Error),
-    /// There was no more room for its parts.
-    Full,
+    /// Its parts exceed the memory budget.
+    TooLarge,
 }
 
 struct Whole<'a>(&'a mut Reader);
@@ -44,10 +44,11 @@ impl<'de> Shape<'de> for Whole<'_> {
                 Key::Dimensions => object.next_value_seed(Read(Dimensions(self.0)))?,
                 Key::Counters => {
                     object
-                        .next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.counters, &mut raw.room) }))?;
+                        .next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.counters, &mut raw.budget) }))?;
                 }
                 Key::Timers => {
-                    object.next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.timers, &mut raw.room) }))?;
+                    object
+                        .next_value_seed(Read(Metrics { reader: self.0, section: |raw| (&mut raw.timers, &mut raw.budget) }))?;
                 }
                 Key::TimestampFormat => self.0.raw.timestamp_format = object.next_value_seed(Read(Scalar(self.0)))?,
                 _ => {
@@ -75,8 +76,8 @@ impl<'de> Shape<'de> for Dimensions<'_> {
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         self.0.raw.dimensions.begin(Raw::List);
         while let Some(dimension) = list.next_element_seed(Read(Dimension(self.0)))? {
-            let RawMessage { room, dimensions, .. } = &mut self.0.raw;
-            let pushed = room.push(&mut dimensions.items, dimension);
+            let RawMessage { budget, dimensions, .. } = &mut self.0.raw;
+            let pushed = budget.push(&mut dimensions.items, dimension);
             self.0.fits(pushed)?;
         }
         Ok(())
@@ -113,7 +114,7 @@ impl<'de> Shape<'de> for Dimension<'_> {
 
 struct Metrics<'a> {
     reader: &'a mut Reader,
-    section: fn(&mut RawMessage) -> (&mut Section<RawMetric>, &mut Room),
+    section: fn(&mut RawMessage) -> (&mut Section<RawMetric>, &mut MemoryBudget),
 }
 
 impl<'de> Shape<'de> for Metrics<'_> {
@@ -130,8 +131,8 @@ impl<'de> Shape<'de> for Metrics<'_> {
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         (self.section)(&mut self.reader.raw).0.begin(Raw::List);
         while let Some(metric) = list.next_element_seed(Read(Metric(self.reader)))? {
-            let (section, room) = (self.section)(&mut self.reader.raw);
-            let pushed = room.push(&mut section.items, metric);
+            let (section, budget) = (self.section)(&mut self.reader.raw);
+            let pushed = budget.push(&mut section.items, metric);
             self.reader.fits(pushed)?;
         }
         Ok(())
@@ -215,8 +216,8 @@ impl<'de> Shape<'de> for Metadata<'_> {
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Raw, A::Error> {
         while let Some(name) = object.next_key_seed(Read(Scalar(self.0)))? {
             let value = object.next_value_seed(Read(MetadataValue(self.0)))?;
-            let RawMessage { room, fields, .. } = &mut self.0.raw;
-            let pushed = room.push(fields, RawField { name, value });
+            let RawMessage { budget, fields, .. } = &mut self.0.raw;
+            let pushed = budget.push(fields, RawField { name, value });
             self.0.fits(pushed)?;
         }
         Ok(Raw::Object)

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::raw::{Piece, Raw, RawMessage};
+use crate::wire::memory_budget::{Exceeded, MemoryBudget};
 use crate::wire::python_json::{Repair, What};
-use crate::wire::room::{Full, Room};
 
 /// What all parts of the reading share.
 #[derive(Debug, Default)]
@@ -19,16 +19,16 @@ pub(super) struct Reader {
     pub(super) raw: RawMessage,
     /// A number was read that serde may have read differently from Python; reading once more, repaired, tells.
     pub(super) doubtful: bool,
-    /// There was no room for all of the message, and the rest was not read.
+    /// The memory budget was exceeded, and the rest of the message was not read.
     pub(super) full: bool,
 }
 
 impl Reader {
     /// Makes ready for a text.
-    pub(super) fn begin(&mut self, text: &str, repairs: Vec<Repair>, room: Room) {
+    pub(super) fn begin(&mut self, text: &str, repairs: Vec<Repair>, budget: MemoryBudget) {
         self.base = text.as_ptr() as usize;
         self.repairs = repairs;
-        self.raw.begin(room);
+        self.raw.begin(budget);
         self.doubtful = false;
         self.full = false;
     }
@@ -40,8 +40,8 @@ impl Reader {
     }
 
     /// Ends the reading when something did not fit.
-    pub(super) fn fits<E: Error>(&mut self, pushed: Result<(), Full>) -> Result<(), E> {
-        pushed.map_err(|Full| {
+    pub(super) fn fits<E: Error>(&mut self, pushed: Result<(), Exceeded>) -> Result<(), E> {
+        pushed.map_err(|Exceeded| {
             self.full = true;
             E::custom("too much")
         })
@@ -73,8 +73,8 @@ impl Reader {
 
     /// Appends to the scratch text.
     pub(super) fn write<E: Error>(&mut self, text: &str) -> Result<(), E> {
-        let RawMessage { room, scratch, .. } = &mut self.raw;
-        let pushed = room.push_str(scratch, text);
+        let RawMessage { budget, scratch, .. } = &mut self.raw;
+        let pushed = budget.push_str(scratch, text);
         self.fits(pushed)
     }
 

@@ -34,7 +34,7 @@ impl List {
 
 /// Appends the sound parts of a message to the set; the error is why the whole message is refused, and then nothing of it
 /// stays in the set. `digest` is the message's.
-pub(super) fn settle(
+pub(super) fn validate(
     payload: &str,
     raw: &RawMessage,
     formats: &mut FormatCache,
@@ -42,16 +42,16 @@ pub(super) fn settle(
     set: &mut MessageSet,
 ) -> Result<Vec<Refusal>, String> {
     let before = Lengths::of(set);
-    let mut settling = Settling { source: Source::new(payload, raw), raw, set, refusals: Vec::new(), more: 0 };
-    let settled = settling.message(formats, digest);
-    let (mut refusals, more) = (settling.refusals, settling.more);
+    let mut validation = Validation { source: Source::new(payload, raw), raw, set, refusals: Vec::new(), more: 0 };
+    let validated = validation.message(formats, digest);
+    let (mut refusals, more) = (validation.refusals, validation.more);
     if more > 0 {
         refusals.push(Refusal { metric: Some(String::new()), reason: format!("{more} more metrics cannot be used") });
     }
-    settled.map(|()| refusals).inspect_err(|_| before.restore(set))
+    validated.map(|()| refusals).inspect_err(|_| before.restore(set))
 }
 
-struct Settling<'a> {
+struct Validation<'a> {
     source: Source<'a>,
     raw: &'a RawMessage,
     set: &'a mut MessageSet,
@@ -70,7 +70,7 @@ struct Sound<'a> {
 
 const FULL: &str = "the batch holds more than 4 GiB of text";
 
-impl<'a> Settling<'a> {
+impl<'a> Validation<'a> {
     fn message(&mut self, formats: &mut FormatCache, digest: u32) -> Result<(), String> {
         let (raw, source) = (self.raw, self.source);
         if raw.this != Raw::Object {

@@ -8,24 +8,24 @@ const PER_BYTE: usize = 3;
 /// For every message, so that a small one that is odd is judged metric by metric.
 const FOR_ALL: usize = 256 << 10;
 
-/// There is no room left.
+/// The budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct Exceeded;
 
-/// The room that is left for a message, in bytes.
+/// The budget that is left for a message, in bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct MemoryBudget {
     left: usize,
 }
 
-impl Room {
-    /// The room for a message of so many bytes.
+impl MemoryBudget {
+    /// The budget for a message of so many bytes.
     pub(super) fn of(bytes: usize) -> Self {
         Self { left: bytes.saturating_mul(PER_BYTE).saturating_add(FOR_ALL) }
     }
 
     /// Adds an item to a list.
-    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, item: T) -> Result<(), Full> {
+    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, item: T) -> Result<(), Exceeded> {
         self.take(size_of::<T>())?;
         if list.len() == list.capacity() {
             // Twice as many as usual, but not more than there could be.
@@ -36,7 +36,7 @@ impl Room {
     }
 
     /// Adds to a text.
-    pub(super) fn push_str(&mut self, text: &mut String, more: &str) -> Result<(), Full> {
+    pub(super) fn push_str(&mut self, text: &mut String, more: &str) -> Result<(), Exceeded> {
         self.take(more.len())?;
         if text.capacity() - text.len() < more.len() {
             text.reserve_exact(more.len() + text.len().max(256).min(self.left));
@@ -45,8 +45,8 @@ impl Room {
         Ok(())
     }
 
-    fn take(&mut self, bytes: usize) -> Result<(), Full> {
-        self.left = self.left.checked_sub(bytes).ok_or(Full)?;
+    fn take(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.left = self.left.checked_sub(bytes).ok_or(Exceeded)?;
         Ok(())
     }
 }
