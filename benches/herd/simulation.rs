@@ -16,7 +16,7 @@ use kadabra::{
 };
 use tokio::time::Instant;
 
-/// How many lines go in one request at most; see `src/publisher/influxdb/isolate.rs`.
+/// How many lines go in one request at most; see `src/publisher/isolate/mod.rs`.
 pub(crate) const MAX_LINES: usize = 10_000;
 
 /// How many lines an answer that comes too late does not split any more; there it is 64 KiB.
