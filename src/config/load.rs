@@ -183,9 +183,12 @@ fn nowhere_for_the_queue(values: &Values, environment: &[(OsString, OsString)]) 
     let path = Some(values.found(Embedded::path)).filter(|path| values.uses(path.key.section()))?;
     let relative = of_systemd(environment).filter(|folder| !folder.starts_with('/') && path.origin.is_none());
     if let Some(folder) = relative {
-        // systemd's never is, so somebody else has set it.
-        let place = format!("STATE_DIRECTORY = {}", quoted(folder));
-        return Some(Problem::at(place, "expected an absolute path; a relative one would depend on where the agent is started"));
+        // systemd never sets a relative one, so the variable is an operator's.
+        let variable = format!("STATE_DIRECTORY = {}", quoted(folder));
+        return Some(Problem::at(
+            variable,
+            "expected an absolute path; a relative one would depend on where the agent is started",
+        ));
     }
     let sentence = format!(
         "expected {}, since none of STATE_DIRECTORY, XDG_STATE_HOME and HOME says where state is kept",

@@ -12,6 +12,9 @@
 //! | passwords, which never print and may be kept in files | `secret`, `password_file` |
 //! | `conf/kadabra.toml`, and what `check --show` prints | `documented`, `effective` |
 //!
+//! A destination whose versions take different keys is a `choice!` of sections, as [`PublisherKind`] is, and cannot hold a wrong
+//! mix. A further file is a further source to `Values::merge`: each value has its `Origin`.
+//!
 //! `load` does all of that in order. A key is `Embedded::max_bytes` in code and displays as its path, so that a renamed key takes
 //! the sentences with it; a test holds every path that is written out in a sentence to the declared keys.
 

@@ -13,7 +13,7 @@ use super::schema::Key;
 use super::setting::Setting as _;
 use super::values::Values;
 
-/// Far above any password, and what is not a password file is not read to its end.
+/// Far above any password, so that a file of another kind is not read to its end.
 const LONGEST: u64 = 4096;
 
 /// The password in the file that a key names; `None` if the key is unset, or if there is a problem.

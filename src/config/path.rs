@@ -32,7 +32,7 @@ pub(super) fn absolute(text: &str, home: Option<&Path>) -> Result<String, String
     if is_folder { Err(format!("expected {EXPECTED}, not of a folder")) } else { Ok(path) }
 }
 
-/// The path that somebody wrote into a command line, where a relative one starts in the folder of the shell; the error is a
+/// The path of a command line, where a relative one starts in the folder of the shell; the error is a
 /// sentence. Shells leave the `~` of `--config=~/kadabra.toml` as it is.
 pub(crate) fn of_a_command_line(text: &OsStr) -> Result<PathBuf, String> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());

@@ -1,4 +1,4 @@
-//! The keys of Kadabra's Python agent, which somebody who moves over may write into this configuration.
+//! The keys of Kadabra's Python agent, which an operator who moves over may write into this configuration.
 
 /// Each with what does the same here. Those that begin with CLIENT_ are the Python client's, and stay with it.
 const KEYS: &[(&str, &str)] = &[

@@ -9,7 +9,7 @@ use super::schema::PREFIX;
 /// Docker for a link (`KADABRA_NAME`, `KADABRA_ENV_PATH`). Sources: Kubernetes' "Discovering services", Docker's "Legacy
 /// container links".
 ///
-/// Of a name that somebody may well have meant for the agent, such as `KADABRA_AGENT_NAME`, the value decides.
+/// Of a name that may well be meant for the agent, such as `KADABRA_AGENT_NAME`, the value decides.
 pub(super) fn is_service_link(name: &str, value: &OsStr) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
     // After the rest of the service's name, if its name is longer than kadabra.

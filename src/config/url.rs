@@ -16,7 +16,7 @@ pub(super) fn redis(text: &str) -> Result<(), String> {
     if !socket && url.host().is_none() {
         return Err("expected a URL with a host such as redis://localhost:6379/0".to_owned());
     }
-    // unix://run/redis.sock has a host called run; ~ is what a shell makes of it, and nobody is one here.
+    // unix://run/redis.sock has a host called run; only a shell replaces ~.
     let is_absolute = url.host_str().is_none_or(str::is_empty) && url.path().len() > 1 && !url.path().starts_with("/~");
     if socket && !is_absolute {
         return Err(
@@ -40,7 +40,7 @@ pub(super) fn redis(text: &str) -> Result<(), String> {
         let example = if socket { "unix:///run/redis.sock?db=0" } else { "redis://localhost:6379/0" };
         return Err(format!("expected a database number as in {example}"));
     }
-    // What is left, the client says best; its words are constants.
+    // The client's own sentence fits whatever else is wrong; its words are constants.
     url.into_connection_info().map(drop).map_err(|why| {
         let why = why.to_string();
         let reason = why.split(" - ").next().unwrap_or_default().replacen("Cannot", "cannot", 1);

@@ -160,7 +160,7 @@ impl ValueType {
         }
     }
 
-    /// The values it takes, in words, as the documented configuration says it.
+    /// The values it takes, in words, for the documented configuration.
     #[must_use]
     pub fn takes(&self) -> String {
         match self {

@@ -141,9 +141,9 @@ fn one_address_twice(addresses: &[SocketAddr]) -> Option<(SocketAddr, SocketAddr
         // The system finds a port for 0, another one each time.
         one.port() != 0 && one.port() == other.port() && (every || one.ip() == other.ip())
     };
-    addresses.iter().enumerate().find_map(|(place, second)| {
-        let first = addresses.iter().take(place).find(|first| covers(first, second) || covers(second, first))?;
-        // Every address is said to be what covers the other.
+    addresses.iter().enumerate().find_map(|(position, second)| {
+        let first = addresses.iter().take(position).find(|first| covers(first, second) || covers(second, first))?;
+        // The first is the one that covers the other.
         Some(if covers(first, second) { (*first, *second) } else { (*second, *first) })
     })
 }
