@@ -1,5 +1,6 @@
 //! The whole supervision tree over a channel in memory and a destination that does what the test says.
 
+mod start_stop;
 mod virtual_time;
 
 use std::{
@@ -18,7 +19,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{Exit, Order, Parts, run};
 use crate::{
-    channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
+    channel::{
+        Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Recovered, Settlement,
+    },
     config::{self, Settings},
     observe::systemd::Notifier,
     publisher::{Outcome, Publisher, Publishers},
@@ -34,6 +37,7 @@ struct Memory {
     book: Arc<LeaseBook>,
     number: AtomicU64,
     pushed: Notify,
+    front: Option<Arc<dyn Front>>,
     lists: Mutex<Lists>,
 }
 
@@ -98,6 +102,10 @@ impl Channel for Memory {
 
     fn look_at_dead_letters(&self) -> String {
         "in memory".to_owned()
+    }
+
+    fn front(&self) -> Option<Arc<dyn Front>> {
+        self.front.clone()
     }
 
     async fn open(&self) -> Result<String, ChannelError> {

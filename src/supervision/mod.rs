@@ -76,6 +76,12 @@ impl Supervision {
         self.supervisor.clone().recipient()
     }
 
+    /// Has a child fail.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, child: &'static str) {
+        self.supervisor.do_send(supervisor::Fail(child));
+    }
+
     /// Completes when it is over, with the reason, where nobody asked for the end or it took too long; and with whether every thread
     /// has ended, and with it whatever its actors held.
     pub(crate) async fn ended(self) -> (Result<(), Error>, bool) {

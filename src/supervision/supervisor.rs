@@ -427,3 +427,18 @@ impl Handler<Stop> for Supervisor {
         self.end(Ok(()), by, ctx);
     }
 }
+
+/// To end a child, as a fault would.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Fail(pub(super) &'static str);
+
+#[cfg(test)]
+impl Handler<Fail> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Fail(name): Fail, _: &mut Self::Context) {
+        self.members.iter().filter(|member| member.child.name == name).for_each(Member::abort);
+    }
+}
