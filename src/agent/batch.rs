@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct Batch {
     /// The leases; the messages of all of them, in this order, are the messages of the set.
     pub(super) leases: Vec<Lease>,
-    /// The decoded messages; moves on to whoever writes them.
+    /// The decoded messages; moves on to the Publisher that writes them.
     pub(super) set: MessageSet,
     /// What could not be decoded, by the message's index in the set.
     refusals: Vec<(usize, Refusal)>,

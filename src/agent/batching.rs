@@ -80,7 +80,7 @@ impl Batching {
     /// How many more messages to ask for, given whether a publisher is free to take them.
     ///
     /// With an interval the batch fills up meanwhile. Without one, only what a free publisher can take at once is
-    /// asked for: what nobody can write yet is better off in the channel, where another agent can have it.
+    /// asked for: what no publisher can write yet is better off in the channel, where another agent can have it.
     pub(super) fn demand(&self, publisher_free: bool) -> Option<Demand> {
         let wanted = if self.limits.interval.is_zero() { publisher_free && self.is_empty() } else { !self.is_full() };
         wanted.then(|| Demand { messages: self.limits.max_messages - self.messages, bytes: self.limits.max_bytes - self.bytes })

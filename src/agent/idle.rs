@@ -1,5 +1,5 @@
 //! When memory that is kept for the next work is given back: not between two pieces of work, but once there has been none
-//! for a while. Pure; whoever works keeps the clock.
+//! for a while. Pure; the actor that works keeps the clock.
 //!
 //! One timer at a time: under load it is not set anew for each piece of work, and it ends with the idleness it was set for.
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// anew for each of its messages.
 const AFTER: Duration = Duration::from_secs(5);
 
-/// How long somebody has had nothing to do.
+/// How long an actor has had nothing to do.
 #[derive(Debug, Default)]
 pub(super) struct Idleness {
     /// `None` while there is work, and before the first.
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_from_whoever_works() {
+    fn nothing_is_taken_from_an_actor_that_works() {
         let (now, mut idleness) = (Instant::now(), Idleness::default());
         assert_eq!(idleness.work_ends(now), Some(AFTER));
         idleness.work_begins();

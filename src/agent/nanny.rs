@@ -1,5 +1,5 @@
 //! The Nanny: renews this process's leases, takes back leases that nobody holds, adopts what a Python agent left,
-//! watches how the channel stands.
+//! watches what threatens the messages that wait.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -191,7 +191,7 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
             }
             Outcome::Retry { after, why } => {
                 conditions.begin(Condition::Publisher, &why, None);
-                // Behind what the server asked for, since it asks the same of everybody.
+                // Behind what the server asked for, since it asks the same of every agent.
                 (Failure::Retry, after.unwrap_or_default() + backoff.next_pause())
             }
             Outcome::Hold { what, mend } => {

@@ -1,4 +1,4 @@
-//! The Receiver: leases messages from the channel, as many as were demanded, and hands them to whoever asked.
+//! The Receiver: leases messages from the channel, as many as were demanded, and hands them to the actor that asked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -133,7 +133,7 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
     }
 }
 
-/// Says that receiving works. After a refusal that is not so yet when there are messages: nobody had to wait for them.
+/// Says that receiving works. After a refusal, messages do not show that yet: the channel may give them and still let no client wait.
 async fn say_works(channel: &dyn Channel, health: &ChannelHealth, progress: &Progress) {
     if health.is_refused(Use::Receive) {
         let _work = progress.begin("asking the channel whether one may wait");

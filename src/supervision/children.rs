@@ -95,7 +95,7 @@ impl Children {
         self.hands_on.push((from.index, to.index));
     }
 
-    /// Has all of them live on the supervisor's thread, so that one clock is everybody's: a test can stop and move it.
+    /// Has all of them live on the supervisor's thread, so that all have one clock, which a test can stop and move.
     #[cfg(test)]
     pub(crate) fn on_one_thread(&mut self) {
         self.entries.iter_mut().for_each(|child| child.thread = Thread::Supervisors);

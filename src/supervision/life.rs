@@ -37,7 +37,7 @@ pub(crate) struct Life {
 pub(super) enum Cause {
     /// One of its handlers or futures panicked.
     Panicked(String),
-    /// It ended though nobody asked it to.
+    /// It ended unasked.
     Stopped,
     /// It made no progress at this and was ended.
     Hung(&'static str),

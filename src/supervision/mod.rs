@@ -1,28 +1,27 @@
-//! Keeps actors at work: restarts the one that failed, ends in order, and gives up when restarts do not help. Knows no actor by
+//! Keeps actors at work: restarts those that fail, drains them in order, and gives up when restarts do not help. Knows no actor by
 //! name, and nothing of channels, publishers or systemd.
 //!
-//! Whoever starts a [`Supervision`] declares its [`Children`]: each is one entry with a name, the [`Thread`] it lives on, its turn to
-//! drain, and how a new life of it is made; and which of them asks which for messages, so that a child that has come up is
-//! [introduced](Children::introduce) to its neighbours again.
+//! [`Supervision::start`] takes [`Children`]: each is one entry, with a name, the [`Thread`] that it lives on, its turn to drain, and how
+//! a new [`Life`] of it is made; and which of them sends messages to which, so that both are [introduced](Children::introduce) anew
+//! whenever one of them has come up.
 //!
 //! ```text
-//!              starts         Up                   Drained
-//!  Waiting ───────> Starting ────> Up ──────────────────────────> Finished
-//!     ^                │           │  ╲ no progress                  ^
-//!     │     Down       │    Down   │   ╲─────> Hung ──> the process   │ Down while ending,
-//!     └────────────────┴───────────┘           │        ends         │ or the budget is used up
-//!     ^                                        │ Down                │
-//!     └────────────────────────────────────────┘─────────────────────┘
+//!     ┌──────────── Down, within the budget of restarts ────────────┐
+//!     v                                                              │
+//!  Waiting ──> Starting ──> Up ── makes no progress ──> Hung         │
+//!                 │         │ │                          │           │
+//!                 └─────────│─┴──────────────────────────┴───────────┤
+//!                           └─ Drained ──> Finished <────────────────┘ Down, out of budget or at the end
 //! ```
 //!
 //! | promise | where |
 //! |---|---|
 //! | a child that panics, stops or loses its thread is noticed | [`life`] |
-//! | it is restarted with growing pauses, and so often only in the time that it works | [`restart`] |
-//! | a child that makes no progress is noticed, ended and restarted; a hung thread ends the process | [`progress`], [`supervisor`] |
-//! | even the thread that the supervisor lives on | [`heartbeat`] |
-//! | the end is in order and within its time, and nobody pauses through it | [`drain`], [`supervisor`] |
-//! | the threads are joined, so that whatever an actor held is dropped | [`threads`] |
+//! | a failed child is restarted after growing pauses, and only so often in the time that it works | [`restart`] |
+//! | a child that makes no progress is ended and restarted; a thread that does not answer is given up | [`progress`], [`supervisor`] |
+//! | so is the thread that the supervisor lives on | [`heartbeat`] |
+//! | children drain in their turns, within a time, and no pause outlasts the beginning of the end | [`drain`], [`supervisor`] |
+//! | every thread is joined, so that whatever an actor held is dropped | [`threads`] |
 
 mod children;
 mod drain;
@@ -71,7 +70,7 @@ impl Supervision {
         Self { supervisor, end, watch }
     }
 
-    /// Takes the order to stop: the children drain, in their turns.
+    /// Where to send the order to stop: the children drain, in their turns.
     pub(crate) fn stop(&self) -> Recipient<Stop> {
         self.supervisor.clone().recipient()
     }
@@ -82,7 +81,7 @@ impl Supervision {
         self.supervisor.do_send(supervisor::Fail(child));
     }
 
-    /// Completes when it is over, with the reason, where nobody asked for the end or it took too long; and with whether every thread
+    /// Completes when it is over, with the reason, where the end was not asked for or took too long; and with whether every thread
     /// has ended, and with it whatever its actors held.
     pub(crate) async fn ended(self) -> (Result<(), Error>, bool) {
         let (end, threads) = self.end.await.unwrap_or_else(|_| (Err(Error::SupervisorFailed), Threads::default()));
