@@ -22,6 +22,8 @@ macro_rules! section {
             @fields [$vis] {
                 $(#[doc = $about])+
                 #[derive(Clone, Debug, PartialEq $($(, $derive)+)?)]
+                // An address in brackets is no link.
+                #[allow(rustdoc::broken_intra_doc_links)]
                 $vis struct $Section
             } {}
             $($(#[doc = $text])+ $name $(: $type)?;)+
