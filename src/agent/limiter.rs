@@ -50,8 +50,9 @@ use super::batching::Limits;
 pub const LIMIT_AT_FIRST: usize = 2;
 
 /// How many times as much twice the limit must write for slow start to go on: half of a doubling, as a logarithm. A destination with
-/// time to spare, or far away, writes more than that, and seldom one by noise alone. Every batch in flight is 2.4 MB of memory with
-/// batches as they are by default, so what a few more gain where a doubling gains less is found by comparison.
+/// time to spare, or far away, writes more than that. One that is busy seems to by noise now and then, often on a loaded machine: then
+/// up to the most batches are in flight until a comparison takes them back. Every batch in flight is 2.4 MB of memory with batches
+/// as they are by default, so what a few more gain where a doubling gains less is found by comparison.
 const DOUBLING: f64 = std::f64::consts::SQRT_2;
 
 /// How long, and for how many round trips, a limit is watched in slow start, and afterwards. Shorter, and a pause of any process
