@@ -86,8 +86,8 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
     };
     let shown = embedded.path.display();
     match described.await {
-        Ok(info) => {
-            let (standing, pressure) = pressure::of_a_running_agent(&info, embedded, &Patience::from(&settings.nanny));
+        Ok(report) => {
+            let (standing, pressure) = pressure::of_a_running_agent(&report, embedded, &Patience::from(&settings.nanny));
             answers.say(format_args!(
                 "ok: channel: an agent is running on the queue in {shown}, where {}; {}",
                 pressure::backlog(&standing),

@@ -1,8 +1,6 @@
 //! How `kadabra send` and `kadabra check` reach the queue of this configuration as clients do: the Redis, or the agent that
 //! listens itself and is a Redis to its clients. The errors are sentences with this configuration's keys.
 
-mod words;
-
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, SystemTime},
@@ -11,6 +9,7 @@ use std::{
 use crate::{
     channel::{ChannelError, redis::RedisChannel},
     config::{self, Secret},
+    listener::Report,
     wire::{MessageError, OutgoingMessage},
 };
 
@@ -19,8 +18,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Pusher {
     channel: RedisChannel,
-    /// Where that is an agent that listens itself, the key of the configuration that says where.
-    agent_at: Option<&'static str>,
 }
 
 /// Why a message was not queued.
@@ -76,7 +73,11 @@ impl Pusher {
         };
         // A name and a threshold are for agents, which lease and adopt.
         let channel = RedisChannel::new(&redis, "", Duration::ZERO)?;
-        Ok(Self { channel, agent_at })
+        let channel = match agent_at {
+            Some(key) => channel.to_an_agent(key),
+            None => channel,
+        };
+        Ok(Self { channel })
     }
 
     /// Queues one message, with one `LPUSH`. Must be called inside a tokio runtime.
@@ -86,7 +87,7 @@ impl Pusher {
     /// unless the connection broke between the command and its answer.
     pub(super) async fn send(&self, message: &OutgoingMessage) -> Result<(), PushError> {
         let text = message.to_json(SystemTime::now())?;
-        self.channel.push(text.as_bytes()).await.map_err(|error| self.in_words(error))?;
+        self.channel.push(text.as_bytes()).await?;
         Ok(())
     }
 
@@ -95,21 +96,14 @@ impl Pusher {
     /// # Errors
     /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it.
     pub(super) async fn waiting(&self) -> Result<u64, ChannelError> {
-        self.channel.waiting().await.map_err(|error| self.in_words(error))
+        self.channel.waiting().await
     }
 
     /// What an agent that listens itself says of its queue.
     ///
     /// # Errors
     /// When it cannot be reached, or refuses it.
-    pub(super) async fn describe(&self) -> Result<String, ChannelError> {
-        self.channel.info("kadabra").await.map_err(|error| self.in_words(error))
-    }
-
-    fn in_words(&self, error: ChannelError) -> ChannelError {
-        match self.agent_at {
-            Some(address) => words::of_an_agent(error, address),
-            None => error,
-        }
+    pub(super) async fn describe(&self) -> Result<Report, ChannelError> {
+        self.channel.report().await
     }
 }

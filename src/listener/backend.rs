@@ -36,7 +36,7 @@ pub trait Backend: Send + Sync {
 }
 
 /// What a queue says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Standing {
     /// How many messages wait, under a lease or not.
     pub waiting: u64,

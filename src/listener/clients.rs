@@ -161,12 +161,9 @@ impl Stats {
         ]
     }
 
-    /// By our own.
-    pub(super) fn of_kadabra(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("messages_queued", self.queued.load(Relaxed).to_string()),
-            ("messages_refused", self.refused.load(Relaxed).to_string()),
-        ]
+    /// How many messages were queued, and how many were refused.
+    pub(super) fn messages(&self) -> (u64, u64) {
+        (self.queued.load(Relaxed), self.refused.load(Relaxed))
     }
 }
 

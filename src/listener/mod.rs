@@ -9,7 +9,8 @@
 //! - [`session`] is what is known of a client between two commands, with the pushes and transactions that are [`pending`].
 //!
 //! What clients may take is bounded: memory by [`memory`], places by [`crate::descriptors`], and both, for clients that have not said
-//! the password, by [`unauthenticated`]. Each refusal and each disconnect has a [`cause`], and [`refusals`] counts and logs them.
+//! the password, by [`unauthenticated`]. Each refusal and each disconnect has a [`cause`], and [`refusals`] counts and logs them;
+//! [`report`] is all of that in one value.
 
 mod backend;
 mod cause;
@@ -28,6 +29,7 @@ mod pending;
 mod port_probe;
 mod refusals;
 mod replies;
+mod report;
 mod request;
 #[cfg(test)]
 mod request_tests;
@@ -51,4 +53,6 @@ pub(crate) use cause::Limits;
 pub use error::BindError;
 pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
+pub(crate) use report::{Report, Times};
 pub(crate) use server::Server;
+pub(crate) use words::OTHER_QUEUE;

@@ -174,11 +174,6 @@ impl Refusals {
         lasting.max_by_key(|(last, _)| *last).map(|(_, why)| why)
     }
 
-    /// How often it happened since the start.
-    pub(super) fn times(&self, cause: Cause) -> u64 {
-        self.lock().get(cause as usize).map_or(0, |noted| noted.times)
-    }
-
     /// All of it as numbers.
     pub(crate) fn all(&self) -> Vec<Refused> {
         let now = Instant::now();
@@ -327,7 +322,7 @@ mod tests {
         assert_eq!(times.iter().map(told).collect::<Vec<_>>(), expected);
         assert_eq!(refusals.why().as_deref(), Some("no space"));
         refusals.taken();
-        assert_eq!((refusals.why(), refusals.times(Cause::DiskFull)), (None, 3));
+        assert_eq!((refusals.why(), refusals.all()[Cause::DiskFull as usize].times), (None, 3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,6 @@
 //! How the queue stands, and what of that an operator should know before pushes are refused.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
@@ -11,9 +8,8 @@ use super::{EmbeddedChannel, Standing, backend::standing, gate::listener_setting
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
-    listener::{Cause, Limits},
+    listener::{Cause, Limits, Report, Times},
     plural::{count, either},
-    quote::quote,
 };
 
 /// The share of the room in use from which on there is little left, in per cent.
@@ -29,40 +25,23 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
     Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })
 }
 
-/// How the queue of a running agent stands, by the section `kadabra` of its INFO.
-pub(crate) fn of_a_running_agent(info: &str, settings: &config::Embedded, patience: &Patience) -> (Standing, Pressure) {
-    let field = |name: &str| {
-        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.map(str::trim).filter(|value| !value.is_empty())
-    };
-    let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
-    let text = |name: &str| field(name).map(quote);
-    let standing = Standing {
-        waiting: number("queue_length").unwrap_or(0),
-        in_hand: number("queue_in_hand").unwrap_or(0),
-        age: number("oldest_message_seconds").map(Duration::from_secs),
-        used: number("used_bytes").unwrap_or(0),
-        // What an agent does not say threatens nobody.
-        max_bytes: number("max_bytes").unwrap_or(u64::MAX),
-        dead: number("dead_letters").unwrap_or(0),
-        max_dead_letters: number("max_dead_letters").unwrap_or(u64::MAX),
-        damaged: number("damaged_messages").unwrap_or(0),
-        unsafe_because: text("unsafe_because").zip(text("unsafe_mend")),
-        broken: field("broken").is_some(),
-    };
+/// How the queue of a running agent stands, by what that tells of itself.
+pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, patience: &Patience) -> (Standing, Pressure) {
+    // What an agent does not say threatens nobody.
+    let unknown = || Standing { max_bytes: u64::MAX, max_dead_letters: u64::MAX, ..Standing::default() };
+    let standing = report.standing.clone().unwrap_or_else(unknown);
     let facts = Facts { path: settings.path.clone(), standing: standing.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
-    let lasting: Vec<&str> = field("refusing").into_iter().flat_map(|names| names.split(',')).collect();
     let limits = Limits::from(&listener_settings(settings));
     for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
-        let times = number(&format!("refused_{cause}")).unwrap_or(0);
+        let Times { times, lasts } = report.of(cause);
         if times > 0 {
-            let why = text("refused_because").filter(|_| cause.is_of_the_queue());
-            warnings.push(refusal(cause, times, lasting.contains(&cause.name()), why, limits));
+            let why = report.refused_because.clone().filter(|_| cause.is_of_the_queue());
+            warnings.push(refusal(cause, times, lasts, why, limits));
         }
     }
-    let lasts = |cause: &Cause| cause.is_of_the_queue() && lasting.contains(&cause.name());
-    let refuses = standing.unsafe_because.is_some() || Cause::ALL.iter().any(lasts);
+    let lasts = |cause: Cause| cause.is_of_the_queue() && report.of(cause).lasts;
+    let refuses = standing.unsafe_because.is_some() || Cause::ALL.into_iter().any(lasts);
     (standing, Pressure { warnings, refuses, ..Pressure::default() })
 }
 
@@ -186,6 +165,8 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
@@ -229,24 +210,37 @@ mod tests {
         settings
     }
 
+    fn refused(times: &[(Cause, u64, bool)]) -> std::collections::BTreeMap<String, Times> {
+        times.iter().map(|(cause, times, lasts)| (cause.name().to_owned(), Times { times: *times, lasts: *lasts })).collect()
+    }
+
     #[test]
     fn what_a_running_agent_says_is_warned_of_too() {
-        let threats = |info: &str| {
-            let (_, pressure) = of_a_running_agent(info, &settings(), &PATIENCE);
+        let threats = |report: &Report| {
+            let (_, pressure) = of_a_running_agent(report, &settings(), &PATIENCE);
             pressure.warnings.iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
-        assert_eq!(threats(""), []);
-        assert_eq!(threats("# Kadabra\r\nqueue_length:5\r\nused_bytes:1\r\nmax_bytes:2\r\nmessages_refused:0\r\n"), []);
-        assert_eq!(threats("used_bytes:98\r\nmax_bytes:100\r\n"), [Threat::Capacity]);
-        assert_eq!(threats("queue_length:1001\r\nrefused_disk_full:3\r\n"), [Threat::Backlog, Threat::Refusals]);
-        assert_eq!(threats("refused_idle:3\r\nrefused_http:0\r\n"), []);
-        assert_eq!(threats("unsafe_because:a\r\nunsafe_mend:b\r\n"), [Threat::Persistence]);
-        let info = "refused_because:no room\r\nrefused_disk_full:3\r\nrefused_no_password:1\r\nrefusing:disk_full,http";
-        let (_, pressure) = of_a_running_agent(info, &settings(), &PATIENCE);
+        let with = |standing: Standing| Report { standing: Some(standing), ..Report::default() };
+        assert_eq!(threats(&Report::default()), []);
+        assert_eq!(threats(&with(well())), []);
+        assert_eq!(threats(&with(Standing { used: 980, ..well() })), [Threat::Capacity]);
+        let report = Report { refusals: refused(&[(Cause::DiskFull, 3, false)]), ..with(Standing { waiting: 1001, ..well() }) };
+        assert_eq!(threats(&report), [Threat::Backlog, Threat::Refusals]);
+        let idle = Report { refusals: refused(&[(Cause::Idle, 3, false), (Cause::Http, 0, false)]), ..Report::default() };
+        assert_eq!(threats(&idle), []);
+        let failed = Some(("a".to_owned(), "b".to_owned()));
+        assert_eq!(threats(&with(Standing { unsafe_because: failed, ..well() })), [Threat::Persistence]);
+        let report = Report {
+            refused_because: Some("no room".to_owned()),
+            refusals: refused(&[(Cause::DiskFull, 3, true), (Cause::NoAuth, 1, false), (Cause::Http, 0, true)]),
+            ..Report::default()
+        };
+        let (_, pressure) = of_a_running_agent(&report, &settings(), &PATIENCE);
         let [full, password] = pressure.warnings.as_slice() else { panic!("{pressure:?}") };
         assert_eq!((full.now.as_str(), full.mend.as_str()), ("3 pushes since it started, and it goes on", "no room"));
         assert_eq!(full.what, "the agent refuses what clients push (disk_full)");
         assert_eq!(password.now, "once since it started, and not any more");
         assert!(password.what.starts_with("pushes are refused, since their clients have not said the password"));
+        assert!(pressure.refuses);
     }
 }

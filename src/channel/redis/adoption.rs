@@ -10,8 +10,7 @@ use std::{
 
 use redis::Value;
 
-use super::{RedisChannel, answers};
-use crate::channel::ChannelError;
+use super::{RedisChannel, answers, errors::Error};
 
 /// How many messages one script adopts when they cannot be adopted in one piece.
 const SLICE: usize = 1000;
@@ -48,7 +47,7 @@ impl Stillness {
 }
 
 /// Looks at the in-progress list and adopts it when its time has come. Returns how many messages.
-pub(super) async fn adopt(channel: &RedisChannel) -> Result<usize, ChannelError> {
+pub(super) async fn adopt(channel: &RedisChannel) -> Result<usize, Error> {
     let keys = &channel.keys;
     let mut script = channel.scripts.snapshot.prepare_invoke();
     let snapshot = match channel.link.script(LOOK, script.key(&keys.inprogress)).await? {

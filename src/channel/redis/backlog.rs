@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{RedisChannel, answers};
+use super::{RedisChannel, answers, errors::Error};
 use crate::{
-    channel::{Backlog, ChannelError, Depth},
+    channel::{Backlog, Depth},
     wire,
 };
 
@@ -30,7 +30,7 @@ impl Counted {
 }
 
 /// See [`crate::channel::Channel::depth`].
-pub(super) async fn depth(channel: &RedisChannel) -> Result<Depth, ChannelError> {
+pub(super) async fn depth(channel: &RedisChannel) -> Result<Depth, Error> {
     let keys = &channel.keys;
     // In a cluster it may be in another slot.
     let left_by_python = page(channel, &[&keys.inprogress], None).await?;
@@ -69,7 +69,7 @@ struct Page {
 }
 
 /// Counts lists and, but for the first so many, leases.
-async fn page(channel: &RedisChannel, lists: &[&String], looked: Option<u64>) -> Result<Page, ChannelError> {
+async fn page(channel: &RedisChannel, lists: &[&String], looked: Option<u64>) -> Result<Page, Error> {
     let keys = &channel.keys;
     let mut script = channel.scripts.backlog.prepare_invoke();
     for list in lists {

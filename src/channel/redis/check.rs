@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{RedisChannel, answers, receive, sweep};
+use super::{RedisChannel, answers, errors::Error, receive, sweep};
 use crate::{channel::ChannelError, quote::quote};
 
 /// The first version with LMOVE and its kin.
@@ -18,12 +18,12 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
         answers::text(channel.link.command(doing, info.arg("server")).await?).ok_or_else(|| channel.link.garbled(doing))?;
     if field(&text, "kadabra_version").is_some() {
         return Err(ChannelError::Unusable {
-            what: format!("cannot take messages at {}: this is a Kadabra agent, which takes them itself", channel.link.target),
+            what: format!("cannot take messages at {}: this is a Kadabra agent, which takes them itself", channel.link.server),
             mend: "set channel.redis.url to a Redis; clients push to either".to_owned(),
         });
     }
     let version = field(&text, "redis_version").ok_or_else(|| channel.link.garbled(doing))?;
-    let target = &channel.link.target;
+    let target = &channel.link.server;
     if number(version) < OLDEST {
         return Err(ChannelError::Unusable {
             what: format!("{target} is Redis {}, which cannot move messages as safely as this agent needs", quote(version)),
@@ -59,7 +59,7 @@ pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
         let found = quote(&found.ok_or_else(|| channel.link.garbled(doing))?);
         if found != "none" && found != expected {
             return Err(ChannelError::Refused {
-                what: format!("the key {key} at {} holds a {found} where a {expected} belongs (WRONGTYPE)", channel.link.target),
+                what: format!("the key {key} at {} holds a {found} where a {expected} belongs (WRONGTYPE)", channel.link.server),
                 mend: format!("rename or delete {key}, or choose other names in channel.redis"),
             });
         }
@@ -68,7 +68,7 @@ pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
 }
 
 /// Tries every command once without changing anything: a refusal in the middle of a step would be worse.
-pub(super) async fn permissions(channel: &RedisChannel) -> Result<(), ChannelError> {
+pub(super) async fn permissions(channel: &RedisChannel) -> Result<(), Error> {
     let keys = &channel.keys;
     let mut probe = channel.scripts.probe.prepare_invoke();
     probe.key(&keys.leases).key(keys.probe("list")).key(keys.probe("other")).key(keys.probe("stream"));

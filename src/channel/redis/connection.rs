@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    errors,
+    errors::{self, Error, Server},
     guard::{Guarded, Limit, Traffic},
     resp::Excess,
     stream, target,
@@ -41,10 +41,7 @@ pub(super) struct Link {
     info: ConnectionInfo,
     /// It takes the place of one in the URL.
     password: Option<Secret>,
-    /// The URL without its secrets.
-    pub(super) target: String,
-    /// The key pattern that an ACL must allow.
-    pattern: String,
+    pub(super) server: Server,
     timeout: Duration,
     limit: Limit,
     shared: Mutex<Shared>,
@@ -63,12 +60,11 @@ struct Shared {
 
 impl Link {
     pub(super) fn new(settings: &config::Redis, pattern: String) -> Result<Self, ChannelError> {
-        let (info, target) = target::parse(settings)?;
+        let (info, url) = target::parse(settings)?;
         Ok(Self {
             info,
             password: settings.password.clone(),
-            target,
-            pattern,
+            server: Server { url, pattern, agent_at: None },
             timeout: settings.timeout,
             limit: Limit::new(),
             shared: Mutex::default(),
@@ -89,24 +85,24 @@ impl Link {
     }
 
     /// Runs a command.
-    pub(super) async fn command(&self, doing: &str, command: &Cmd) -> Result<Value, ChannelError> {
+    pub(super) async fn command(&self, doing: &str, command: &Cmd) -> Result<Value, Error> {
         self.run(doing, Request::Command(command)).await
     }
 
     /// Runs a script by its hash, and loads it first when Redis has forgotten it.
-    pub(super) async fn script(&self, doing: &str, script: &ScriptInvocation<'_>) -> Result<Value, ChannelError> {
+    pub(super) async fn script(&self, doing: &str, script: &ScriptInvocation<'_>) -> Result<Value, Error> {
         self.run(doing, Request::Script(script)).await
     }
 
     /// Whether Redis would run a blocking command. `refused` is that command with a time-out that no Redis takes.
-    pub(super) async fn would_block(&self, doing: &str, refused: &Cmd) -> Result<(), ChannelError> {
+    pub(super) async fn would_block(&self, doing: &str, refused: &Cmd) -> Result<(), Error> {
         self.run(doing, Request::Refused(refused)).await.map(drop)
     }
 
     /// Runs a command that blocks in Redis for up to `wait`, on a connection of its own, and does not have its answer
     /// sent: what it is for shows otherwise. That Redis would refuse it is learnt from `refused`: see
     /// [`Link::would_block`]. When this future is dropped, the connection is closed, and Redis stops waiting.
-    pub(super) async fn blocking(&self, doing: &str, refused: &Cmd, command: &Cmd, wait: Duration) -> Result<(), ChannelError> {
+    pub(super) async fn blocking(&self, doing: &str, refused: &Cmd, command: &Cmd, wait: Duration) -> Result<(), Error> {
         let idle = lock(&self.idle).pop();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -134,11 +130,11 @@ impl Link {
     }
 
     /// An answer that is not what the command answers, as an error.
-    pub(super) fn garbled(&self, doing: &str) -> ChannelError {
-        errors::garbled(doing, &self.target)
+    pub(super) fn garbled(&self, doing: &str) -> Error {
+        Error::Other(errors::garbled(doing, &self.server))
     }
 
-    async fn run(&self, doing: &str, request: Request<'_>) -> Result<Value, ChannelError> {
+    async fn run(&self, doing: &str, request: Request<'_>) -> Result<Value, Error> {
         let deadline = Instant::now() + self.timeout;
         let connected = by(deadline, self.timeout, self.connection()).await;
         let (mut connection, generation) = connected.map_err(|error| self.explain(CONNECT, &error))?;
@@ -168,7 +164,7 @@ impl Link {
     async fn connect(&self) -> Result<Connection, Failure> {
         // A little less than the call has, which would say only that there was no answer.
         let within = self.timeout - (self.timeout / 10).min(Duration::from_millis(100));
-        let stream = stream::connect(&self.info, within).await?;
+        let stream = stream::connect(&self.info, self.server.agent_at.is_some(), within).await?;
         let traffic = Traffic::new(&self.limit);
         let guarded = Guarded::new(stream, Arc::clone(&traffic));
         // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
@@ -194,14 +190,14 @@ impl Link {
         }
     }
 
-    fn explain(&self, doing: &str, failure: &Failure) -> ChannelError {
+    fn explain(&self, doing: &str, failure: &Failure) -> Error {
         match failure {
-            Failure::Redis(error) => errors::sentence(doing, &self.target, &self.pattern, error),
-            Failure::Unreached(failure) => ChannelError::Unreachable {
-                what: format!("cannot {CONNECT} to {}", self.target),
+            Failure::Redis(error) => errors::explain(doing, &self.server, error),
+            Failure::Unreached(failure) => Error::Other(ChannelError::Unreachable {
+                what: format!("cannot {CONNECT} to {}", self.server),
                 why: [failure.to_string(), failure.remedy()].join(": "),
-            },
-            Failure::Cut(excess) => errors::excess(doing, &self.target, *excess),
+            }),
+            Failure::Cut(excess) => Error::Other(errors::excess(doing, &self.server, *excess)),
         }
     }
 }
@@ -209,7 +205,7 @@ impl Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The connection's parameters hold the password.
-        f.debug_struct("Link").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Link").field("server", &self.server.url).finish_non_exhaustive()
     }
 }
 

@@ -1,41 +1,135 @@
-//! What Redis or the way to it says, as a sentence for the person who must act, with what to do.
+//! What Redis, an agent that is one to its clients, or the way to either says, as a sentence for the person who must act, with what to do.
 //!
 //! Sentences name the URL without its secrets, never the passwords or arguments that were sent. The server's own words are
 //! judged as they came and quoted as one printable line, since whatever answers may say anything, at any length.
+
+use std::fmt;
 
 use bytesize::ByteSize;
 use redis::{ErrorKind, RedisError};
 
 use super::resp::Excess;
-use crate::{channel::ChannelError, quote::quote};
+use crate::{channel::ChannelError, listener::OTHER_QUEUE, quote::quote};
 
 /// Commands and scripts that a Redis ACL must allow.
 const COMMANDS: &str =
     "+@read +@write +@blocking +@scripting +@stream +@sortedset +@list +ping +info +time +select +client|setname +client|reply";
 
-/// An error of the crate or of the server. `doing` is a verb without an object: "connect", "take messages".
-pub(super) fn sentence(doing: &str, target: &str, pattern: &str, error: &RedisError) -> ChannelError {
-    let words = own_words(error);
-    if let Some((what, mend)) = answered(&words, target, pattern) {
-        return ChannelError::Refused { what: format!("cannot {doing}: {what} ({})", quote(&words)), mend };
+/// What is at the other end of a connection, for sentences about it.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// The URL without its secrets.
+    pub(super) url: String,
+    /// The key pattern that a Redis ACL must allow.
+    pub(super) pattern: String,
+    /// Where it is no Redis but an agent that listens itself: the key of the configuration that says where.
+    pub(super) agent_at: Option<&'static str>,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
     }
-    let what = format!("cannot {doing}{}", place(doing, target));
-    let hint = passing(&words, target, error);
-    let words = quote(&words);
+}
+
+impl Server {
+    /// The key of the configuration that says where it is.
+    fn key(&self) -> &'static str {
+        self.agent_at.unwrap_or("channel.redis.url")
+    }
+
+    /// What to check when nothing answers there.
+    pub(super) fn check_that_it_runs(&self) -> String {
+        match self.agent_at {
+            Some(key) => format!(
+                "check that the agent is running there (start it with kadabra run, or systemctl start kadabra), and the address in {key}"
+            ),
+            None => "check that Redis is running there, and the address in channel.redis.url".to_owned(),
+        }
+    }
+}
+
+/// Why Redis did not do what it was asked, while it may still be found out more precisely.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// Its answer is a refusal.
+    Refused(Refusal),
+    /// Anything else.
+    Other(ChannelError),
+}
+
+/// A refusal by Redis, taken apart.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What was asked for: a verb without an object.
+    pub(super) doing: String,
+    /// What is wrong, with Redis's own words.
+    pub(super) what: String,
+    pub(super) mend: String,
+    /// What Redis does not say of it.
+    pub(super) unsaid: Option<Unsaid>,
+}
+
+/// What a Redis leaves out of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsaid {
+    /// Which key has the wrong type.
+    Key,
+    /// Which command in a script the user may not run.
+    Command,
+}
+
+impl From<ChannelError> for Error {
+    fn from(error: ChannelError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Error> for ChannelError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(Refusal { doing, what, mend, .. }) => Self::Refused { what: format!("cannot {doing}: {what}"), mend },
+            Error::Other(error) => error,
+        }
+    }
+}
+
+/// An error of the crate or of the server. `doing` is a verb without an object: "connect", "take messages".
+pub(super) fn explain(doing: &str, server: &Server, error: &RedisError) -> Error {
+    let words = own_words(error);
+    if let Some((what, mend)) = answered(&words, server) {
+        let unsaid = if has_code(&words, "WRONGTYPE") {
+            Some(Unsaid::Key)
+        } else {
+            words.contains("can't run this command or subcommand").then_some(Unsaid::Command)
+        };
+        return Error::Refused(Refusal { doing: doing.to_owned(), what: format!("{what} ({})", quote(&words)), mend, unsaid });
+    }
+    Error::Other(unanswered(doing, server, &words, error))
+}
+
+/// What is no refusal that is known.
+fn unanswered(doing: &str, server: &Server, words: &str, error: &RedisError) -> ChannelError {
+    let what = format!("cannot {doing}{}", place(doing, &server.url));
+    let hint = passing(words, server, error);
+    let words = quote(words);
     match hint {
         Some(hint) => ChannelError::Unreachable { what, why: format!("{words}: {hint}") },
         None if error.is_io_error() => ChannelError::Unreachable { what, why: words },
-        None => ChannelError::Refused { what: format!("{what}: {words}"), mend: "look into the log of that Redis".to_owned() },
+        None => ChannelError::Refused {
+            what: format!("{what}: {words}"),
+            mend: format!("look into the log of that {}", if server.agent_at.is_some() { "agent" } else { "Redis" }),
+        },
     }
 }
 
 /// An answer of the wrong shape.
-pub(super) fn garbled(doing: &str, target: &str) -> ChannelError {
-    no_redis(doing, target, "gave an answer that no Redis gives")
+pub(super) fn garbled(doing: &str, server: &Server) -> ChannelError {
+    no_redis(doing, server, "gave an answer that no Redis gives")
 }
 
 /// More than was asked for. The connection is closed by then.
-pub(super) fn excess(doing: &str, target: &str, excess: Excess) -> ChannelError {
+pub(super) fn excess(doing: &str, server: &Server, excess: Excess) -> ChannelError {
     let size = |bytes: usize| ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX)).display().iec().to_string();
     let what = match excess {
         Excess::Large(limit) => {
@@ -47,13 +141,14 @@ pub(super) fn excess(doing: &str, target: &str, excess: Excess) -> ChannelError 
         Excess::Deep(levels) => format!("began an answer of lists in lists, more than {levels} deep, as no Redis does"),
         Excess::Unasked => "sent an answer to nothing that was asked, as no Redis does".to_owned(),
     };
-    no_redis(doing, target, &what)
+    no_redis(doing, server, &what)
 }
 
-fn no_redis(doing: &str, target: &str, what: &str) -> ChannelError {
+fn no_redis(doing: &str, server: &Server, what: &str) -> ChannelError {
+    let program = if server.agent_at.is_some() { "the agent and not of" } else { "a Redis and not of a proxy or" };
     ChannelError::Refused {
-        what: format!("cannot {doing}: {target} {what}"),
-        mend: "check that channel.redis.url is the address of a Redis and not of a proxy or another service".to_owned(),
+        what: format!("cannot {doing}: {server} {what}"),
+        mend: format!("check that {} is the address of {program} another service", server.key()),
     }
 }
 
@@ -89,7 +184,13 @@ fn has_code(words: &str, code: &str) -> bool {
 }
 
 /// What the server answered, and an operator must mend.
-fn answered(words: &str, target: &str, pattern: &str) -> Option<(String, String)> {
+fn answered(words: &str, server: &Server) -> Option<(String, String)> {
+    if server.agent_at.is_some()
+        && let Some(answer) = answered_by_an_agent(words, &server.url)
+    {
+        return Some(answer);
+    }
+    let (target, pattern) = (&server.url, &server.pattern);
     let code = |code: &str| has_code(words, code);
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
         (
@@ -148,44 +249,74 @@ fn answered(words: &str, target: &str, pattern: &str) -> Option<(String, String)
     Some((what, mend))
 }
 
-/// What passes by itself or is on the way there, and what to look at when it does not.
-fn passing(words: &str, target: &str, error: &RedisError) -> Option<&'static str> {
+/// What an agent that listens itself answers otherwise than a Redis, or an operator mends elsewhere.
+fn answered_by_an_agent(words: &str, target: &str) -> Option<(String, String)> {
     let code = |code: &str| has_code(words, code);
-    Some(if code("LOADING") {
+    let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
+        ("does not accept the user and password (WRONGPASS)", "correct channel.embedded.password_file")
+    } else if code("NOAUTH") || words.contains("Authentication required") {
+        ("wants a password", "write it to a file and name the file in channel.embedded.password_file")
+    } else if words.contains(OTHER_QUEUE) {
+        ("has another queue", "set channel.embedded.queue_key to that agent's")
+    } else if code("OOM") {
+        (
+            "has no room left: its file is as large as channel.embedded.max_bytes allows",
+            "see in its log, or by kadabra check --online, why messages are not published if many wait, delete dead letters, or \
+             raise channel.embedded.max_bytes",
+        )
+    } else if code("MISCONF") {
+        ("does not accept writes", "mend what it says: it cannot write to its disk")
+    } else if words.contains("max number of clients") {
+        ("has as many clients as it allows", "raise channel.embedded.max_connections, or end some clients")
+    } else {
+        return None;
+    };
+    Some((format!("{target} {what}"), mend.to_owned()))
+}
+
+/// What passes by itself or is on the way there, and what to look at when it does not.
+fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
+    let code = |code: &str| has_code(words, code);
+    let hint = if code("LOADING") {
         "it has just started, wait until it has read its data"
     } else if code("MASTERDOWN") || code("CLUSTERDOWN") || code("TRYAGAIN") {
         "wait for the failover to end"
     } else if words.contains("alert: CertificateRequired") {
         "it wants a certificate of its clients, and the agent has none: set tls-auth-clients to no or optional there"
-    } else if error.is_timeout() && target.starts_with("rediss:") {
+    } else if error.is_timeout() && server.url.starts_with("rediss:") {
         "check that it is not stalled, that no firewall is in between, and that this port speaks TLS"
     } else if error.is_timeout() {
         "check that it is not stalled, and that no firewall is in between"
     } else if error.is_connection_refusal() {
-        "check that Redis is running there, and the address in channel.redis.url"
+        return Some(server.check_that_it_runs());
     } else if error.is_connection_dropped() {
         "the connection was closed, it is made anew with the next attempt"
     } else if error.kind() == ErrorKind::Parse {
-        "what answered does not speak Redis's protocol: check the address in channel.redis.url"
+        return Some(format!("what answered does not speak Redis's protocol: check the address in {}", server.key()));
     } else {
         return None;
-    })
+    };
+    Some(hint.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn server() -> Server {
+        Server { url: "redis://host:6379/0".to_owned(), pattern: "~q ~{q}:* ~p".to_owned(), agent_at: None }
+    }
+
     fn said(text: &str) -> ChannelError {
         let value = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
-        sentence("take messages", "redis://host:6379/0", "~q ~{q}:* ~p", &value.extract_error().unwrap_err())
+        explain("take messages", &server(), &value.extract_error().unwrap_err()).into()
     }
 
     #[test]
     fn what_a_server_says_is_one_printable_bounded_line() {
         let long = format!("ERR \u{1b}]0;owned\u{7}{}", "x".repeat(1 << 20));
         let not_redis = redis::parse_redis_value(b"HTTP/1.1 400 Bad Request\r\n").unwrap_err();
-        let not_redis = sentence("connect", "redis://host:6379/0", "~q", &not_redis);
+        let not_redis = ChannelError::from(explain("connect", &server(), &not_redis));
         for said in [said(&long), said(&format!("OOM {long}")), said(&format!("LOADING {long}")), not_redis] {
             let said = said.to_string();
             assert!(!said.contains(char::is_control) && said.len() < 1500, "{} bytes: {said:.300}", said.len());

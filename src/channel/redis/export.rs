@@ -221,7 +221,7 @@ impl RedisChannel {
         if answer == Value::Nil {
             return Ok(None);
         }
-        letter(answer).map(Some).ok_or_else(|| self.link.garbled(LETTERS))
+        Ok(Some(letter(answer).ok_or_else(|| self.link.garbled(LETTERS))?))
     }
 
     /// Deletes a dead letter that has arrived.
@@ -230,7 +230,8 @@ impl RedisChannel {
     /// When Redis cannot be reached or refuses it.
     pub async fn forget_letter(&self, id: &str) -> Result<(), ChannelError> {
         let mut command: Cmd = redis::cmd("XDEL");
-        self.link.command("delete a dead letter", command.arg(&self.keys.dead).arg(id)).await.map(drop)
+        self.link.command("delete a dead letter", command.arg(&self.keys.dead).arg(id)).await?;
+        Ok(())
     }
 }
 

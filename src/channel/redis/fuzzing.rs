@@ -93,9 +93,10 @@ fn version(info: &str) {
 
 /// An error becomes a sentence that fits into a log.
 fn explained(error: &RedisError) {
+    let server = errors::Server { url: TARGET.to_owned(), pattern: "~q".to_owned(), agent_at: None };
     let _ = errors::wants_new_connection(error);
     for doing in ["connect", "take messages"] {
-        let said = errors::sentence(doing, TARGET, "~q", error);
+        let said = ChannelError::from(errors::explain(doing, &server, error));
         let sentence = said.to_string();
         assert!(sentence.starts_with(&format!("cannot {doing}")) && sentence.contains(TARGET), "{sentence}");
         assert!(sentence.len() <= LONGEST_SENTENCE, "{} bytes", sentence.len());

@@ -41,10 +41,11 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
+use self::errors::{Error, Refusal, Unsaid};
 use super::{
     Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Patience, Pressure, Recovered,
 };
-use crate::config;
+use crate::{config, listener::Report};
 
 /// A Redis list as a channel. See the module for what it keeps where.
 #[derive(Debug)]
@@ -95,6 +96,13 @@ impl RedisChannel {
         })
     }
 
+    /// The same for an agent that listens itself, and so is a Redis to its clients; the key of the configuration says where. Errors
+    /// are told in that agent's words.
+    pub(crate) fn to_an_agent(mut self, key: &'static str) -> Self {
+        self.link.server.agent_at = Some(key);
+        self
+    }
+
     /// Queues a message, as a client does.
     ///
     /// # Errors
@@ -114,14 +122,15 @@ impl RedisChannel {
         let mut command = redis::cmd("LLEN");
         let counted = self.named(self.link.command(COUNT, command.arg(&self.keys.queue)).await).await?;
         let count = answers::integer(&counted).and_then(|count| u64::try_from(count).ok());
-        count.ok_or_else(|| self.link.garbled(COUNT))
+        Ok(count.ok_or_else(|| self.link.garbled(COUNT))?)
     }
 
-    /// A section of what it says of itself.
-    pub(crate) async fn info(&self, section: &str) -> Result<String, ChannelError> {
+    /// What an agent that listens itself tells of itself.
+    pub(crate) async fn report(&self) -> Result<Report, ChannelError> {
         const ASK: &str = "ask how it stands";
-        let mut info = redis::cmd("INFO");
-        answers::text(self.link.command(ASK, info.arg(section)).await?).ok_or_else(|| self.link.garbled(ASK))
+        let answer = answers::bytes(self.link.command(ASK, &redis::cmd("KADABRA")).await?);
+        let report = answer.and_then(|json| serde_json::from_slice(&json).ok());
+        Ok(report.ok_or_else(|| self.link.garbled(ASK))?)
     }
 
     /// What waited when it was counted last.
@@ -136,36 +145,25 @@ impl RedisChannel {
 
     /// Names the key when Redis only said that some key has the wrong type, and the command when an older one only said that
     /// some command is not allowed.
-    async fn named<T>(&self, outcome: Result<T, ChannelError>) -> Result<T, ChannelError> {
-        match outcome {
-            Err(ChannelError::Refused { what, mend }) if what.contains("WRONGTYPE") => {
-                check::types(self).await?;
-                Err(ChannelError::Refused { what, mend })
+    async fn named<T>(&self, outcome: Result<T, Error>) -> Result<T, ChannelError> {
+        let Err(Error::Refused(refusal)) = outcome else { return outcome.map_err(ChannelError::from) };
+        match refusal.unsaid {
+            Some(Unsaid::Key) => check::types(self).await?,
+            Some(Unsaid::Command) => {
+                if let Err(Error::Refused(tried)) = check::permissions(self).await {
+                    return Err(Error::Refused(Refusal { what: tried.what, ..refusal }).into());
+                }
             }
-            Err(ChannelError::Refused { what, mend }) if what.contains("can't run this command or subcommand") => {
-                let what = match check::permissions(self).await {
-                    Err(ChannelError::Refused { what: tried, .. }) => with_the_command(&what, &tried),
-                    _ => what,
-                };
-                Err(ChannelError::Refused { what, mend })
-            }
-            other => other,
+            None => {}
         }
-    }
-}
-
-/// What could not be done, from one sentence, and the command that is not allowed, from that of the trial of each.
-fn with_the_command(refused: &str, tried: &str) -> String {
-    match (refused.split_once(": "), tried.split_once(": ")) {
-        (Some((what, _)), Some((_, why))) => format!("{what}: {why}"),
-        _ => refused.to_owned(),
+        Err(Error::Refused(refusal).into())
     }
 }
 
 #[async_trait]
 impl Channel for RedisChannel {
     fn look_at_dead_letters(&self) -> String {
-        format!("{}, in the Redis at {}", pressure::look_at_dead_letters(&self.keys.dead), self.link.target)
+        format!("{}, in the Redis at {}", pressure::look_at_dead_letters(&self.keys.dead), self.link.server)
     }
 
     fn book(&self) -> &Arc<LeaseBook> {
@@ -189,7 +187,7 @@ impl Channel for RedisChannel {
     }
 
     async fn may_wait(&self) -> Result<(), ChannelError> {
-        receive::may_wait(self).await
+        Ok(receive::may_wait(self).await?)
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
@@ -213,7 +211,7 @@ impl Channel for RedisChannel {
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {
-        backlog::depth(self).await
+        Ok(backlog::depth(self).await?)
     }
 
     fn backlog(&self) -> Option<Backlog> {
@@ -221,6 +219,6 @@ impl Channel for RedisChannel {
     }
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
-        self.named(pressure::pressure(self, patience).await).await
+        pressure::pressure(self, patience).await
     }
 }

@@ -6,7 +6,7 @@
 use bytesize::ByteSize;
 use redis::{Cmd, Value};
 
-use super::{RedisChannel, answers, check::field};
+use super::{RedisChannel, answers, check::field, errors::Error};
 use crate::{
     channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning},
     plural::either,
@@ -31,13 +31,13 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
         max_dead_letters: channel.max_dead_letters as u64,
         letters_dropped: channel.book.tally().letters_dropped,
     };
-    let names = Names { target: &channel.link.target, queue: &channel.keys.queue, dead: &channel.keys.dead };
+    let names = Names { target: &channel.link.server.url, queue: &channel.keys.queue, dead: &channel.keys.dead };
     Ok(Pressure { warnings: facts.warnings(&names, patience), unknown, refuses: false })
 }
 
 /// What was answered, unless Redis would not tell.
-fn known<T>(answer: Result<T, ChannelError>, unknown: &mut Vec<String>) -> Result<Option<T>, ChannelError> {
-    match answer {
+fn known<T>(answer: Result<T, Error>, unknown: &mut Vec<String>) -> Result<Option<T>, ChannelError> {
+    match answer.map_err(ChannelError::from) {
         Ok(answer) => Ok(Some(answer)),
         Err(ChannelError::Refused { what, .. }) => {
             unknown.push(what);
@@ -47,12 +47,12 @@ fn known<T>(answer: Result<T, ChannelError>, unknown: &mut Vec<String>) -> Resul
     }
 }
 
-async fn text(channel: &RedisChannel, command: &Cmd) -> Result<String, ChannelError> {
+async fn text(channel: &RedisChannel, command: &Cmd) -> Result<String, Error> {
     answers::text(channel.link.command(LOOK, command).await?).ok_or_else(|| channel.link.garbled(LOOK))
 }
 
 /// Whether Redis saves now and then; INFO does not say.
-async fn save_points(channel: &RedisChannel) -> Result<Option<bool>, ChannelError> {
+async fn save_points(channel: &RedisChannel) -> Result<Option<bool>, Error> {
     let mut get = redis::cmd("CONFIG");
     let answer = channel.link.command(LOOK, get.arg("GET").arg("save")).await?;
     // A map in a later version of the protocol.

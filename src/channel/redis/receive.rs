@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::{RedisChannel, answers};
+use super::{RedisChannel, answers, errors::Error};
 use crate::channel::{ChannelError, Demand, Lease, Settlement};
 
 /// The pauses between wake-ups for nothing.
@@ -33,7 +33,7 @@ struct Slice {
 }
 
 /// See [`crate::channel::Channel::receive`].
-pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
+pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, Error> {
     let until = Instant::now() + wait;
     let (mut pause, mut woken_at_once) = (SHORTEST_PAUSE, false);
     loop {
@@ -66,13 +66,13 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
 
 /// Waits until the queue holds a message, or for so long. It stays there: its place is taken by itself, so nothing is
 /// lost when nobody reads the answer. And nobody does: the answer would be the message, however large it is.
-pub(super) async fn message(channel: &RedisChannel, wait: Duration) -> Result<(), ChannelError> {
+pub(super) async fn message(channel: &RedisChannel, wait: Duration) -> Result<(), Error> {
     let command = first_moved_to_itself(channel, &format!("{:.3}", wait.as_secs_f64()));
     channel.link.blocking(WAIT, &no_wait(channel), &command, wait).await
 }
 
 /// Whether Redis lets this agent wait.
-pub(super) async fn may_wait(channel: &RedisChannel) -> Result<(), ChannelError> {
+pub(super) async fn may_wait(channel: &RedisChannel) -> Result<(), Error> {
     channel.link.would_block(WAIT, &no_wait(channel)).await
 }
 
@@ -87,7 +87,7 @@ fn first_moved_to_itself(channel: &RedisChannel, seconds: &str) -> Cmd {
     redis::cmd("BLMOVE").arg(queue).arg(queue).arg("RIGHT").arg("RIGHT").arg(seconds).take()
 }
 
-async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, ChannelError> {
+async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, Error> {
     let mut taken = take(channel, demand, false, true).await?;
     if let Taken::AdoptedFirst = taken {
         taken = take(channel, demand, true, false).await?;
@@ -109,7 +109,7 @@ async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, Channel
 /// reads that answer, so nothing is doubled.
 ///
 /// A message that is too large never comes here: Redis sets it aside, and it is counted as leased and parked.
-async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_first: bool) -> Result<Taken, ChannelError> {
+async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_first: bool) -> Result<Taken, Error> {
     let keys = &channel.keys;
     let mut lease = channel.book.enter(keys.new_lease(adopted));
     let name = lease.id().0.clone();
@@ -132,7 +132,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         let answer = channel.link.script(TAKE, &script).await;
         match answer {
             Ok(_) => channel.slice.arrived(),
-            Err(ChannelError::Unreachable { .. }) => channel.slice.missed(),
+            Err(Error::Other(ChannelError::Unreachable { .. })) => channel.slice.missed(),
             Err(_) => {}
         }
         let slice = match answer? {

@@ -6,10 +6,11 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     RedisChannel, adoption, answers,
+    errors::Error,
     settle::{self, AT_ONCE, GivenBack, Held, give_back},
     sweep,
 };
-use crate::channel::{ChannelError, Recovered, Settlement};
+use crate::channel::{Recovered, Settlement};
 
 /// How many expired leases are looked at in one go.
 const PAGE: usize = 100;
@@ -17,7 +18,7 @@ const PAGE: usize = 100;
 const LOOK: &str = "look for expired leases";
 
 /// See [`crate::channel::Channel::recover`].
-pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, ChannelError> {
+pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, Error> {
     Ok(Recovered {
         dropped: dropped(channel).await?,
         expired: expired(channel).await?,
@@ -27,7 +28,7 @@ pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, Channel
 }
 
 /// See [`crate::channel::Channel::give_back`].
-pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelError> {
+pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, Error> {
     let mut messages = 0;
     // From the newest to the oldest, since each goes to the end that is taken next.
     let mut answers = stream::iter(channel.book.dropped().into_iter().rev())
@@ -54,7 +55,7 @@ pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, ChannelErro
     Ok(messages)
 }
 
-async fn expired(channel: &RedisChannel) -> Result<usize, ChannelError> {
+async fn expired(channel: &RedisChannel) -> Result<usize, Error> {
     let mut messages = 0;
     loop {
         let names = page(channel).await?;
@@ -77,7 +78,7 @@ async fn expired(channel: &RedisChannel) -> Result<usize, ChannelError> {
     }
 }
 
-async fn page(channel: &RedisChannel) -> Result<Vec<Vec<u8>>, ChannelError> {
+async fn page(channel: &RedisChannel) -> Result<Vec<Vec<u8>>, Error> {
     let mut script = channel.scripts.expired.prepare_invoke();
     let names = channel.link.script(LOOK, script.key(&channel.keys.leases).arg(PAGE)).await?;
     answers::messages(names).ok_or_else(|| channel.link.garbled(LOOK))

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use futures_util::{StreamExt, stream};
 use redis::Value;
 
-use super::{RedisChannel, answers};
-use crate::channel::{ChannelError, Completed, DeadLetter, Lease, LeaseId, Settlement};
+use super::{RedisChannel, answers, errors::Error};
+use crate::channel::{Completed, DeadLetter, Lease, LeaseId, Settlement};
 
 /// How long it is remembered that an expired lease was taken back: an agent that slept longer than this and then
 /// retries a settlement counts it as its own. Its messages are another agent's all the same.
@@ -27,11 +27,7 @@ const RELEASE: &str = "give messages back";
 const RENEW: &str = "renew leases";
 
 /// See [`crate::channel::Channel::complete`].
-pub(super) async fn complete(
-    channel: &RedisChannel,
-    leases: &mut Vec<Lease>,
-    parked: &[DeadLetter],
-) -> Result<Completed, ChannelError> {
+pub(super) async fn complete(channel: &RedisChannel, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, Error> {
     if leases.is_empty() {
         return Ok(Completed::default());
     }
@@ -84,7 +80,7 @@ pub(super) async fn complete(
 }
 
 /// See [`crate::channel::Channel::release`].
-pub(super) async fn release(channel: &RedisChannel, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
+pub(super) async fn release(channel: &RedisChannel, leases: &mut Vec<Lease>) -> Result<(), Error> {
     // From the newest to the oldest, since each goes to the end that is taken next.
     let ids: Vec<LeaseId> = leases.iter().rev().map(|lease| lease.id().clone()).collect();
     let mut answers = stream::iter(ids)
@@ -140,7 +136,7 @@ pub(super) enum GivenBack {
 }
 
 /// Gives one lease's messages back to the list they came from.
-pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -> Result<GivenBack, ChannelError> {
+pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -> Result<GivenBack, Error> {
     let keys = &channel.keys;
     let home = keys.home(name);
     let mut script = channel.scripts.release.prepare_invoke();
@@ -165,7 +161,7 @@ pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -
 }
 
 /// See [`crate::channel::Channel::renew`].
-pub(super) async fn renew(channel: &RedisChannel) -> Result<(), ChannelError> {
+pub(super) async fn renew(channel: &RedisChannel) -> Result<(), Error> {
     for ids in channel.book.live().chunks(RENEW_SLICE) {
         let mut script = channel.scripts.renew.prepare_invoke();
         script.key(&channel.keys.leases).arg(channel.lease_ms());

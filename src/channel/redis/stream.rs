@@ -12,10 +12,18 @@ use crate::connect::{Security, Server, Service};
 const SERVICE: Service =
     Service { name: "Redis", key: "channel.redis.url", place: "the address in channel.redis.url", plain: "redis" };
 
+/// An agent that listens itself in the same place.
+const AGENT: Service = Service {
+    name: "the agent",
+    key: "channel.embedded.listen",
+    place: "the address in channel.embedded.listen (kadabra run, or systemctl start kadabra, starts one)",
+    plain: "redis",
+};
+
 /// A stream of any of these kinds.
 pub(super) type Stream = Box<dyn AsyncStream + Send + Unpin>;
 
-pub(super) async fn connect(info: &ConnectionInfo, within: Duration) -> Result<Stream, Failure> {
+pub(super) async fn connect(info: &ConnectionInfo, is_agent: bool, within: Duration) -> Result<Stream, Failure> {
     let (host, port, security) = match info.addr() {
         ConnectionAddr::Tcp(host, port) => (host, *port, Security::Plain),
         ConnectionAddr::TcpTls { host, port, insecure: false, .. } => (host, *port, Security::Tls(None)),
@@ -29,6 +37,9 @@ pub(super) async fn connect(info: &ConnectionInfo, within: Duration) -> Result<S
         }
         _ => return Err(Failure::Redis((ErrorKind::InvalidClientConfig, "an address of an unknown kind").into())),
     };
-    let stream = Server::new(&SERVICE, host, port, security).connect(within).await.map_err(Failure::Unreached)?;
+    let stream = Server::new(if is_agent { &AGENT } else { &SERVICE }, host, port, security)
+        .connect(within)
+        .await
+        .map_err(Failure::Unreached)?;
     Ok(Box::new(stream))
 }

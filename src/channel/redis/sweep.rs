@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::Value;
 
-use super::{RedisChannel, answers};
-use crate::channel::ChannelError;
+use super::{RedisChannel, answers, errors::Error};
 
 /// How many keys Redis goes through in one step: about 0.5 ms of its time.
 const STEP: usize = 1000;
@@ -28,7 +27,7 @@ pub(super) struct Found {
 
 /// Takes the next step through all keys. Returns how many messages were found; they are taken back once they have had the
 /// time of a lease: whoever still has them in hand can renew it.
-pub(super) async fn step(channel: &RedisChannel) -> Result<usize, ChannelError> {
+pub(super) async fn step(channel: &RedisChannel) -> Result<usize, Error> {
     let cursor = channel.swept.0.load(Ordering::Relaxed);
     let found = look(channel, cursor, &channel.keys.lease_prefix()).await?;
     let messages = register(channel, &found.keys, channel.lease_ms()).await?;
@@ -37,7 +36,7 @@ pub(super) async fn step(channel: &RedisChannel) -> Result<usize, ChannelError> 
 }
 
 /// Goes through all keys at once, and has what is found taken back without delay.
-pub(super) async fn all(channel: &RedisChannel) -> Result<(), ChannelError> {
+pub(super) async fn all(channel: &RedisChannel) -> Result<(), Error> {
     for lists in every_key(channel, &channel.keys.lease_prefix()).await?.chunks(STEP) {
         register(channel, lists, 0).await?;
     }
@@ -45,7 +44,7 @@ pub(super) async fn all(channel: &RedisChannel) -> Result<(), ChannelError> {
 }
 
 /// Every key that begins like this.
-pub(super) async fn every_key(channel: &RedisChannel, prefix: &[u8]) -> Result<Vec<Vec<u8>>, ChannelError> {
+pub(super) async fn every_key(channel: &RedisChannel, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let mut found = look(channel, 0, prefix).await?;
     let mut keys = found.keys;
     while found.cursor != 0 {
@@ -56,7 +55,7 @@ pub(super) async fn every_key(channel: &RedisChannel, prefix: &[u8]) -> Result<V
 }
 
 /// Looks for keys that begin like this, from `cursor` on.
-pub(super) async fn look(channel: &RedisChannel, cursor: u64, prefix: &[u8]) -> Result<Found, ChannelError> {
+pub(super) async fn look(channel: &RedisChannel, cursor: u64, prefix: &[u8]) -> Result<Found, Error> {
     let mut scan = redis::cmd("SCAN");
     scan.arg(cursor).arg("MATCH").arg(beginning_with(prefix)).arg("COUNT").arg(STEP);
     // Redis looks at whole buckets of its table, so it may answer with more.
@@ -72,7 +71,7 @@ fn found(answer: Value) -> Option<Found> {
     Some(Found { cursor, keys: answers::messages(parts.next()?)? })
 }
 
-async fn register(channel: &RedisChannel, lists: &[Vec<u8>], expires_in_ms: u64) -> Result<usize, ChannelError> {
+async fn register(channel: &RedisChannel, lists: &[Vec<u8>], expires_in_ms: u64) -> Result<usize, Error> {
     if lists.is_empty() {
         return Ok(0);
     }

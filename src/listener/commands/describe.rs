@@ -3,9 +3,14 @@
 use std::fmt::Write as _;
 
 use super::table::{self, COMMANDS, Command, REDIS_VERSION};
-use crate::{
-    listener::{backend::Standing, cause::Cause, refusals::Refused, request::Request, session::Session, words},
-    quote::quote,
+use crate::listener::{
+    backend::Standing,
+    refusals::Refused,
+    report::{Report, Times},
+    request::Request,
+    session::Session,
+    shared::Shared,
+    words,
 };
 
 const SECTIONS: [&str; 9] =
@@ -38,7 +43,7 @@ pub(super) async fn info(session: &mut Session, request: &Request) {
             let _ = write!(text, "{field}:{value}\r\n");
         }
         if section == "kadabra" {
-            describe_refusals(&session.shared.refusals.all(), &mut text);
+            let _ = write!(text, "{}", report(session, standing.clone()));
         }
     }
     session.replies.text(&text);
@@ -86,45 +91,31 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
             }
             _ => Vec::new(),
         },
-        _ => {
-            let mut fields = vec![("queue", shared.settings.queue_key.clone())];
-            fields.extend(standing.into_iter().flat_map(of_the_queue));
-            fields.extend(shared.stats.of_kadabra());
-            fields.push(("wrong_passwords", shared.refusals.times(Cause::WrongPassword).to_string()));
-            fields.extend(shared.refusals.why().map(|why| ("refused_because", why)));
-            fields
-        }
+        _ => Vec::new(),
     }
 }
 
-/// How often each was refused since the start, and what is being refused; `pressure` reads it.
-fn describe_refusals(all: &[Refused], text: &mut String) {
-    for Refused { reason, times, .. } in all {
-        let _ = write!(text, "refused_{reason}:{times}\r\n");
+fn report(session: &Session, standing: Option<Standing>) -> Report {
+    let Shared { settings, stats, refusals, .. } = &*session.shared;
+    let (queued, refused) = stats.messages();
+    let times = |it: Refused| (it.reason.to_owned(), Times { times: it.times, lasts: it.lasts.is_some() });
+    Report {
+        queue: settings.queue_key.clone(),
+        standing,
+        queued,
+        refused,
+        refused_because: refusals.why(),
+        refusals: refusals.all().into_iter().map(times).collect(),
     }
-    let lasting: Vec<_> = all.iter().filter(|refused| refused.lasts.is_some()).map(|refused| refused.reason).collect();
-    let _ = write!(text, "refusing:{}\r\n", lasting.join(","));
 }
 
-/// By names of our own; `pressure` reads them.
-fn of_the_queue(standing: &Standing) -> Vec<(&'static str, String)> {
-    let mut fields = vec![
-        // LLEN, as of a Redis, counts only what nobody has taken.
-        ("queue_length", standing.waiting.to_string()),
-        ("queue_in_hand", standing.in_hand.to_string()),
-        ("used_bytes", standing.used.to_string()),
-        ("max_bytes", standing.max_bytes.to_string()),
-        ("dead_letters", standing.dead.to_string()),
-        ("max_dead_letters", standing.max_dead_letters.to_string()),
-        ("damaged_messages", standing.damaged.to_string()),
-    ];
-    fields.extend(standing.age.map(|age| ("oldest_message_seconds", age.as_secs().to_string())));
-    if let Some((what, mend)) = &standing.unsafe_because {
-        fields.push(("unsafe_because", quote(what)));
-        fields.push(("unsafe_mend", quote(mend)));
-        fields.extend(standing.broken.then(|| ("broken", "1".to_owned())));
+/// KADABRA: what INFO says of it, for programs.
+pub(super) async fn kadabra(session: &mut Session) {
+    let standing = session.shared.backend.standing().await.ok();
+    match serde_json::to_string(&report(session, standing)) {
+        Ok(json) => session.replies.bulk(json.as_bytes()),
+        Err(error) => session.replies.error(format!("ERR {error}")),
     }
-    fields
 }
 
 /// COMMAND DOCS: what redis-cli shows while a command is typed.

@@ -6,7 +6,7 @@
 //! | command | sent by |
 //! |---|---|
 //! | LPUSH | Kadabra 0.5 (redis-py), ioredis, redis-rs (`kadabra send`), redis-cli, redis-benchmark |
-//! | RPUSH, LLEN, LRANGE | an application or an operator; LLEN and INFO by `kadabra check --online` too |
+//! | RPUSH, LLEN, LRANGE | an application or an operator; LLEN by `kadabra check --online` too |
 //! | DEL | an operator, where `allow_delete` in `[channel.embedded]` says so |
 //! | AUTH | redis-py 3, ioredis, redis-rs and redis-cli, with a password |
 //! | HELLO | redis-py 8 when it connects, redis-cli -3, redis-rs with `protocol=resp3` |
@@ -16,6 +16,7 @@
 //! | SELECT | redis-py, ioredis, redis-rs and redis-cli, with a database |
 //! | PING | redis-py when a connection was idle (`health_check_interval`), pools of every client |
 //! | INFO | ioredis before it is ready; an operator |
+//! | KADABRA | `kadabra check --online` |
 //! | ECHO | redis-cli --pipe at its end |
 //! | COMMAND DOCS | redis-cli 7 when it is typed into |
 //! | MULTI, EXEC, DISCARD | redis-py and ioredis for each pipeline that is a transaction |
@@ -39,6 +40,7 @@ pub(super) enum Name {
     Ping,
     Echo,
     Info,
+    Kadabra,
     Command,
     Select,
     Auth,
@@ -84,6 +86,7 @@ pub(super) static COMMANDS: &[Command] = &[
     command(Name::Ping, "ping", -1, "connection", "Answers."),
     command(Name::Echo, "echo", 2, "connection", "Answers what it was given."),
     command(Name::Info, "info", -1, "server", "What the agent says of itself and of its queue."),
+    command(Name::Kadabra, "kadabra", 1, "server", "What INFO says of the agent and of its queue, as JSON."),
     command(Name::Command, "command", -2, "server", "What commands there are."),
     command(Name::Select, "select", 2, "connection", "Chooses database 0."),
     command(Name::Auth, "auth", -2, "connection", "Says the password."),

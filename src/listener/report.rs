@@ -1,0 +1,82 @@
+//! What an agent tells of itself over its listener: to people as a section of INFO, and to `kadabra check --online` as JSON. Only the
+//! JSON is ever read back.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use super::{backend::Standing, cause::Cause};
+use crate::quote::quote;
+
+/// What an agent tells of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The name of the list that clients push to.
+    pub(crate) queue: String,
+    /// What the queue says of itself, where it can.
+    pub(crate) standing: Option<Standing>,
+    /// Messages that were queued since the start.
+    pub(crate) queued: u64,
+    /// Messages that were refused since the start.
+    pub(crate) refused: u64,
+    /// Why the queue takes nothing, while that is so.
+    pub(crate) refused_because: Option<String>,
+    /// By the name of its [`Cause`], what was refused.
+    pub(crate) refusals: BTreeMap<String, Times>,
+}
+
+/// How often something was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// Since the start.
+    pub(crate) times: u64,
+    /// Whether it is not over.
+    pub(crate) lasts: bool,
+}
+
+impl Report {
+    /// How often something was refused for this cause.
+    pub(crate) fn of(&self, cause: Cause) -> Times {
+        self.refusals.get(cause.name()).copied().unwrap_or_default()
+    }
+}
+
+/// The section `kadabra` of INFO.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queue:{}\r\n", self.queue)?;
+        if let Some(standing) = &self.standing {
+            // LLEN, as of a Redis, counts only what nobody has taken.
+            for (field, number) in [
+                ("queue_length", standing.waiting),
+                ("queue_in_hand", standing.in_hand),
+                ("used_bytes", standing.used),
+                ("max_bytes", standing.max_bytes),
+                ("dead_letters", standing.dead),
+                ("max_dead_letters", standing.max_dead_letters),
+                ("damaged_messages", standing.damaged),
+            ] {
+                write!(f, "{field}:{number}\r\n")?;
+            }
+            if let Some(age) = standing.age {
+                write!(f, "oldest_message_seconds:{}\r\n", age.as_secs())?;
+            }
+            if let Some((what, remedy)) = &standing.unsafe_because {
+                write!(f, "unsafe_because:{}\r\nunsafe_mend:{}\r\n", quote(what), quote(remedy))?;
+            }
+            if standing.broken {
+                write!(f, "broken:1\r\n")?;
+            }
+        }
+        write!(f, "messages_queued:{}\r\nmessages_refused:{}\r\n", self.queued, self.refused)?;
+        write!(f, "wrong_passwords:{}\r\n", self.of(Cause::WrongPassword).times)?;
+        if let Some(why) = &self.refused_because {
+            write!(f, "refused_because:{why}\r\n")?;
+        }
+        for cause in Cause::ALL {
+            write!(f, "refused_{cause}:{}\r\n", self.of(cause).times)?;
+        }
+        let lasting: Vec<_> = Cause::ALL.into_iter().filter(|cause| self.of(*cause).lasts).map(Cause::name).collect();
+        write!(f, "refusing:{}\r\n", lasting.join(","))
+    }
+}
