@@ -52,7 +52,7 @@ pub struct Standing {
     pub dead: u64,
     /// `channel.embedded.max_dead_letters`.
     pub max_dead_letters: u64,
-    /// How many messages were set aside since the file is damaged.
+    /// How many messages cannot be read, since the file is damaged.
     pub damaged: u64,
     /// Why nothing more is queued, and what to do about it.
     pub unsafe_because: Option<(String, String)>,

@@ -1,11 +1,5 @@
-//! What is known of damage to the file, and what follows from it.
-//!
-//! A chunk that cannot be read is set aside: its bytes, as far as they can be read, become a dead letter, and it is marked as
-//! done. It is not deleted: the pages that it names as its own may be another's, which would lose them. So nothing
-//! touches it again, what is behind it is published, and pushes go on. That is so where its row is in place and only its bytes
-//! are not. Everything else that fails shows damage that nobody can fence off, such as of a page with many rows: then pushes
-//! are refused, and no chunk is deleted until the agent starts anew, since deleting from a damaged page ruins its other rows and
-//! those of the pages beside it. So before chunks are deleted it is looked whether there is such damage, see [`super::vicinity`].
+//! One rule at damage. At its first sign pushes are refused, everything that can be read is delivered, no message is deleted any
+//! more, and what cannot be read is counted. The file remembers that, so that the next start with it does the same.
 
 use std::sync::{
     OnceLock,
@@ -19,79 +13,83 @@ use super::{
     writer::Job,
 };
 
-/// See the module.
+/// What is known of damage to the file.
 #[derive(Debug, Default)]
 pub(super) struct Damage {
-    /// What failed first that could not be stepped over.
-    broken: OnceLock<StoreError>,
-    /// Messages that were set aside since their chunk is damaged, and those of them that are not counted yet.
-    set_aside: AtomicU64,
+    /// Its first sign.
+    found: OnceLock<StoreError>,
+    /// Messages that cannot be read, and those of them that the channel has not counted yet.
+    unreadable: AtomicU64,
     uncounted: AtomicU64,
-    /// Messages that are done, and could not be written down as such.
-    unwritten: AtomicU64,
+    /// Messages that are done, and could not be marked as such.
+    unmarked: AtomicU64,
 }
 
 impl Damage {
-    /// Whether there is any.
     pub(super) fn is_known(&self) -> bool {
-        self.broken.get().is_some() || self.set_aside.load(Ordering::Relaxed) > 0
+        self.found.get().is_some()
     }
 
-    /// How many messages were set aside since this was asked last.
-    pub(super) fn take_set_aside(&self) -> u64 {
+    /// How many messages turned out to be unreadable since this was asked last.
+    pub(super) fn take_unreadable(&self) -> u64 {
         self.uncounted.swap(0, Ordering::Relaxed)
     }
 
-    pub(super) fn unwritten(&self, messages: u64) {
-        self.unwritten.fetch_add(messages, Ordering::Relaxed);
+    pub(super) fn unmarked(&self, messages: u64) {
+        self.unmarked.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Messages that were set aside, and those that are done and could not be written down as such.
+    /// How many messages cannot be read, and how many are done and could not be marked as such.
     pub(super) fn counts(&self) -> (u64, u64) {
-        (self.set_aside.load(Ordering::Relaxed), self.unwritten.load(Ordering::Relaxed))
+        (self.unreadable.load(Ordering::Relaxed), self.unmarked.load(Ordering::Relaxed))
     }
 }
 
 impl Shared {
     /// Why nothing more may be queued.
     pub(super) fn refusing(&self) -> Option<PushError> {
-        let broken = self.broken().map(PushError::Failed);
-        broken.or_else(|| self.keeper.failed().map(PushError::Unsynced))
+        let damaged = self.damaged().map(PushError::Failed);
+        damaged.or_else(|| self.keeper.failed().map(PushError::Unsynced))
     }
 
-    /// Why pushes are refused since the file is damaged.
-    pub(super) fn broken(&self) -> Option<StoreError> {
-        self.damage.broken.get().cloned()
+    /// The first sign of damage, if there was one.
+    pub(super) fn damaged(&self) -> Option<StoreError> {
+        self.damage.found.get().cloned()
     }
 
-    /// What SQLite said, as a sentence. When that shows damage, pushes are refused from here on.
+    /// What SQLite said. When that shows damage, the rule for it holds from here on.
     pub(super) fn error(&self, doing: &str, why: &rusqlite::Error) -> StoreError {
-        if !is_damage(why) {
-            return StoreError::sqlite(doing, &self.path, why);
-        }
-        self.breaks(doing, &words(why))
-    }
-
-    /// The file shows damage that cannot be fenced off: pushes are refused from here on.
-    pub(super) fn breaks(&self, doing: &str, words: &str) -> StoreError {
-        let error = StoreError::damage(doing, &self.path, words);
-        if self.damage.broken.set(error.clone()).is_ok() {
-            self.shelf().keep_all();
+        let error = StoreError::sqlite(doing, &self.path, why);
+        if is_damage(why) {
+            self.note_damage(&error, &format!("cannot {doing}: {}", words(why)));
         }
         error
     }
 
-    /// Parts of chunks are not as they were written: they are set aside, and what is behind them goes on.
-    pub(super) fn set_aside(&self, parts: Vec<Part>) {
-        if parts.is_empty() {
-            return;
+    /// The file shows damage, in these words.
+    pub(super) fn note_damage(&self, error: &StoreError, found: &str) {
+        if self.remember_damage(error.clone()) {
+            self.writer.put(Job::MarkDamaged(found.to_owned()));
         }
-        let mut shelf = self.shelf();
-        let messages = shelf.set_aside(&parts);
-        parts.iter().for_each(|part| shelf.keep(part.chunk));
-        drop(shelf);
-        self.damage.set_aside.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// The file shows damage, or did so to an earlier process. Returns whether that is new to this one.
+    pub(super) fn remember_damage(&self, error: StoreError) -> bool {
+        let new = self.damage.found.set(error).is_ok();
+        if new {
+            self.shelf().keep_all();
+        }
+        new
+    }
+
+    /// These messages cannot be read.
+    pub(super) fn unreadable(&self, part: Part) {
+        let messages = self.shelf().unreadable(part);
+        self.count_unreadable(messages);
+    }
+
+    pub(super) fn count_unreadable(&self, messages: u64) {
+        self.damage.unreadable.fetch_add(messages, Ordering::Relaxed);
         self.damage.uncounted.fetch_add(messages, Ordering::Relaxed);
-        self.writer.put(Job::SetAside(parts));
     }
 }

@@ -109,7 +109,7 @@ impl StoreError {
     /// What SQLite said. `doing` is a verb with its object: "queue messages".
     pub(super) fn sqlite(doing: &str, path: &Path, error: &Error) -> Self {
         if is_damage(error) {
-            return Self::damage(doing, path, &words(error));
+            return Self::damaged(path, &format!("cannot {doing}: {}", words(error)));
         }
         let failure = match error.sqlite_error_code() {
             Some(ErrorCode::TooBig) => Failure::FileSizeLimit,
@@ -129,9 +129,9 @@ impl StoreError {
         Self::new(path, Problem::Failed { doing: format!("{doing} in"), words: quote(&words(error)), failure })
     }
 
-    /// What showed that the file is damaged. `doing` is as in [`StoreError::sqlite`].
-    pub(super) fn damage(doing: &str, path: &Path, words: &str) -> Self {
-        Self::new(path, Problem::Damaged { found: format!("cannot {doing}: {}", quote(words)) })
+    /// In these words, the file shows that it is damaged.
+    pub(super) fn damaged(path: &Path, found: &str) -> Self {
+        Self::new(path, Problem::Damaged { found: quote(found) })
     }
 
     /// What the file system said. `doing` is as in [`Problem::Failed`].
@@ -223,14 +223,19 @@ pub(super) fn is_damage(error: &Error) -> bool {
         )
 }
 
-/// What the index has is not in the table where it should be: that page of the table is damaged, though SQLite sees nothing wrong
-/// with it.
+/// A row is not where the index or the order of the table say that it is, though SQLite sees nothing wrong.
 pub(super) fn misplaced() -> Error {
-    Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(MISPLACED.to_owned()))
+    damage("a row is not where it should be")
 }
 
-/// The words for that.
-pub(super) const MISPLACED: &str = "a row is not where it should be";
+/// The bytes of a row are not those that were written, though SQLite sees nothing wrong.
+pub(super) fn changed() -> Error {
+    damage("the checksum of a row is wrong")
+}
+
+fn damage(words: &str) -> Error {
+    Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(words.to_owned()))
+}
 
 pub(super) fn words(error: &Error) -> String {
     match error {

@@ -14,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::{
-    errors::{Instead, Problem, StoreError, is_damage},
+    chunks::Chunks,
+    errors::{Instead, Problem, StoreError, is_damage, misplaced, words},
     settings::Durability,
     shelf::{ADOPTED_BELOW, Found},
     spans::Part,
-    stepping::{Chunks, Count},
 };
 use crate::limits;
 
@@ -55,6 +55,9 @@ const SCHEMA: [&str; 7] = [
     "CREATE TABLE imports (name TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE identity (id TEXT NOT NULL)",
 ];
+
+/// In which words the file was found to be damaged. Not among the others, as `accepted`.
+const DAMAGE: &str = "CREATE TABLE IF NOT EXISTS damage (found TEXT NOT NULL)";
 
 /// When the chunks from this one on were accepted, in ms since 1970. Not among the others: files of older versions lack it, and
 /// those versions do not mind it.
@@ -218,9 +221,8 @@ fn newer(path: &Path, version: i64) -> Result<(), StoreError> {
 pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection, Found), StoreError> {
     let path = owned.path.as_path();
     let unreadable = |found: String| StoreError::new(path, Problem::Unreadable { found });
-    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => unreadable(error.to_string()),
-        _ => StoreError::sqlite("open the queue", path, &error),
+    let failed = |error: rusqlite::Error| {
+        if is_damage(&error) { unreadable(error.to_string()) } else { StoreError::sqlite("open the queue", path, &error) }
     };
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
@@ -251,6 +253,7 @@ pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection,
     );
     connection.execute_batch(&settings).map_err(failed)?;
     let mut found = find(&connection).map_err(failed)?;
+    found.damage = found.damage.or_else(|| damage(&connection));
     // Without it, ages begin with this process.
     found.accepted = accepted(&connection, &found).unwrap_or_default();
     Ok((connection, found))
@@ -296,12 +299,13 @@ fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA synchronous = EXTRA; BEGIN EXCLUSIVE;"))?;
     connection.execute_batch(&SCHEMA.join(";"))?;
     connection.execute_batch(ACCEPTED)?;
+    connection.execute_batch(DAMAGE)?;
     connection.execute("INSERT INTO identity (id) VALUES (lower(hex(randomblob(8))))", [])?;
     connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"))
 }
 
 fn find(connection: &Connection) -> rusqlite::Result<Found> {
-    let done = done(connection)?;
+    let (done, damage) = done(connection)?;
     let ends = |condition: &str| {
         let sql = format!("SELECT min(id), max(id), total(count) FROM chunks INDEXED BY counts WHERE id {condition} ?1");
         connection.query_row(&sql, [ADOPTED_BELOW], |row| {
@@ -313,7 +317,27 @@ fn find(connection: &Connection) -> rusqlite::Result<Found> {
     let ((adopted, old), (regular, new)) = (ends("<")?, ends(">=")?);
     let (adopted, regular) = (wider(adopted, in_table(connection, "<")?), wider(regular, in_table(connection, ">=")?));
     let identity = connection.query_row("SELECT min(id) FROM identity", [], |row| row.get::<_, Option<String>>(0))?;
-    Ok(Found { identity: identity.unwrap_or_default(), adopted, regular, messages: old + new, done, accepted: Vec::new() })
+    Ok(Found {
+        identity: identity.unwrap_or_default(),
+        adopted,
+        regular,
+        messages: old + new,
+        done,
+        damage,
+        accepted: Vec::new(),
+    })
+}
+
+/// In which words the file was found to be damaged, if it was.
+fn damage(connection: &Connection) -> Option<String> {
+    let found = connection
+        .execute_batch(DAMAGE)
+        .and_then(|()| connection.query_row("SELECT found FROM damage LIMIT 1", [], |row| row.get(0)).optional());
+    match found {
+        Err(why) if is_damage(&why) => Some(format!("cannot look for what is known of damage: {}", words(&why))),
+        // Where that cannot be read for another reason, nothing can be written either, which is said then.
+        found => found.ok().flatten(),
+    }
 }
 
 /// Reads how many ms ago chunks were accepted, by this machine's clock then and now. What is said of chunks that are not there is
@@ -352,21 +376,31 @@ fn wider(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option<(i64, i64
     }
 }
 
-/// What is done of chunks that are still there. A damaged chunk that was set aside is, as far as anything can be told of it.
-fn done(connection: &Connection) -> rusqlite::Result<Vec<Part>> {
+/// What is done of chunks that are still there, and in which words that shows damage.
+fn done(connection: &Connection) -> rusqlite::Result<(Vec<Part>, Option<String>)> {
     let mut statement = connection.prepare("SELECT chunk, first, behind FROM done ORDER BY chunk, first")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let rows = rows.collect::<rusqlite::Result<Vec<(i64, u32, u32)>>>()?;
     let mut forget = connection.prepare("DELETE FROM done WHERE chunk = ?1")?;
-    let mut done = Vec::new();
+    let chunks = Chunks(connection);
+    let (mut done, mut damage) = (Vec::new(), None);
     for (chunk, from, to) in rows {
-        match Chunks(connection).count(chunk)? {
-            Some(Count::Known(of)) if from < to && to <= of => done.push(Part { chunk, from, to, of }),
-            Some(Count::Unknown) if from < to => done.push(Part { chunk, from, to, of: to }),
-            Some(_) => {}
+        let of = match chunks.counts(chunk) {
+            (Err(why), _) | (_, Err(why)) if !is_damage(&why) => return Err(why),
             // Numbers are given anew once the chunks that had them are gone.
-            None => drop(forget.execute([chunk])?),
+            (Ok(None), Ok(None)) => {
+                forget.execute([chunk])?;
+                continue;
+            }
+            (Ok(Some(index)), Ok(Some(table))) if index == table => index,
+            _ => {
+                damage = Some(format!("cannot read what is done: {}", words(&misplaced())));
+                chunks.read(chunk)?.map_or(to, |(of, _)| of)
+            }
+        };
+        if from < to && to <= of {
+            done.push(Part { chunk, from, to, of });
         }
     }
-    Ok(done)
+    Ok((done, damage))
 }

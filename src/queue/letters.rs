@@ -63,8 +63,11 @@ impl Letters {
         }
         let mut oldest = transaction.prepare("DELETE FROM dead WHERE id = (SELECT min(id) FROM dead) RETURNING bytes")?;
         let mut dropped = 0;
-        // Letters must not take the messages' room; the newest stays whatever it takes.
-        while self.count > shared.max_dead_letters || (self.bytes > shared.max_dead_bytes && self.count > 1) {
+        // Letters must not take the messages' room; the newest stays whatever it takes. A damaged file takes no messages any more,
+        // and nothing of it is deleted.
+        while !shared.damage.is_known()
+            && (self.count > shared.max_dead_letters || (self.bytes > shared.max_dead_bytes && self.count > 1))
+        {
             let bytes: i64 = oldest.query_row([], |row| row.get(0))?;
             self.count -= 1;
             self.bytes = self.bytes.saturating_sub(bytes.unsigned_abs());

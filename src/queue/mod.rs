@@ -9,9 +9,10 @@
 mod accepted;
 mod answers;
 mod body;
+mod chunks;
 mod damage;
+mod deleting;
 mod desk;
-mod erasing;
 mod errors;
 mod extent;
 mod file;
@@ -27,10 +28,8 @@ mod settlement;
 mod shelf;
 mod spans;
 mod stats;
-mod stepping;
 mod store;
 mod transaction;
-mod vicinity;
 mod writer;
 
 use self::running::Shared;

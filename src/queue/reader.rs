@@ -14,11 +14,11 @@ use tokio::sync::oneshot;
 use super::{
     Shared,
     body::{checked, counted, messages},
-    errors::{Problem, StoreError, is_damage},
+    chunks::{Chunks, Next},
+    errors::{Problem, StoreError, changed, is_damage, misplaced},
     extent::Pages,
     shelf::ADOPTED_BELOW,
     spans::{Part, Place},
-    stepping::{Chunks, Known, Next},
 };
 
 /// As much as one answer to a question for a range may have.
@@ -114,6 +114,10 @@ impl Reader {
         match question {
             Question::Take { lease, limit, answer } => {
                 let taken = self.take(&lease, limit);
+                if self.shared.damage.is_known() {
+                    let missing = self.shared.shelf().missing();
+                    self.shared.count_unreadable(missing);
+                }
                 // Nobody waits for it any more, so nobody would give it back.
                 if let Err(Ok(Some(_))) = answer.send(taken) {
                     self.shared.shelf().give_back(&lease);
@@ -169,45 +173,36 @@ impl Reader {
             }
             from = Place::start(chunk.saturating_add(1));
         }
-        let mut damaged = Vec::new();
-        let read = self.read_on(taking, &mut from, to).and_then(|read| {
-            let nothing = taking.messages.len() == begun;
-            // Where a damaged table shows nothing, its index may.
-            Ok(if matches!(read, Read::End) && nothing && Chunks(&self.connection).has_any(from.chunk, behind(to))? {
-                Read::Astray
-            } else {
-                read
-            })
-        });
-        let read = match read {
-            Ok(Read::Astray) => self.read_apart(taking, from, to, &mut damaged),
-            Err(why) if is_damage(&why) => self.read_apart(taking, from, to, &mut damaged),
+        let read = match self.read_on(taking, &mut from, to) {
+            Err(why) if is_damage(&why) => {
+                // From here on the rule for damage holds.
+                drop(self.error("take messages", &why));
+                self.read_past_damage(taking, from, to)
+            }
             read => read,
         };
-        let nothing = taking.messages.len() == begun && damaged.is_empty();
-        self.shared.set_aside(damaged);
+        let nothing = taking.messages.len() == begun;
         Ok(match read? {
             Read::Full => Filled::Full,
-            Read::End | Read::Astray if nothing => Filled::Nothing,
-            Read::End | Read::Astray => Filled::Room,
+            Read::End if nothing => Filled::Nothing,
+            Read::End => Filled::Room,
         })
     }
 
     /// Reads one chunk after the other, as long as that goes well. `from` is where the first is that was not read.
     fn read_on(&mut self, taking: &mut Taking, from: &mut Place, to: Place) -> rusqlite::Result<Read> {
+        let begun = taking.messages.len();
         let mut statement = self.connection.prepare("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
         let mut rows = statement.query((from.chunk, behind(to)))?;
         while let Some(row) = rows.next()? {
             let chunk: i64 = row.get(0)?;
             if chunk < from.chunk {
-                return Ok(Read::Astray);
+                return Err(misplaced());
             }
             let body = row.get_ref(1)?.as_blob()?;
             // How many they are is known from what is checked.
             let Some((checked, of)) = checked(body).ok().and_then(|checked| Some((checked, counted(checked)?))) else {
-                // The index says how many messages they were.
-                *from = Place { chunk, message: if chunk == from.chunk { from.message } else { 0 } };
-                return Ok(Read::Astray);
+                return Err(changed());
             };
             let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
             *from = Place::start(chunk.saturating_add(1));
@@ -217,26 +212,22 @@ impl Reader {
                 return Ok(Read::Full);
             }
         }
+        // Where a damaged table shows nothing, its index may.
+        if taking.messages.len() == begun && !matches!(Chunks(&self.connection).next(from.chunk, behind(to))?, Next::End) {
+            return Err(misplaced());
+        }
         Ok(Read::End)
     }
 
-    /// As [`Reader::step_over`], on pages too that are partly damaged: each chunk has a checksum of its own.
-    fn read_apart(&self, taking: &mut Taking, from: Place, to: Place, damaged: &mut Vec<Part>) -> rusqlite::Result<Read> {
+    /// Reads on chunk by chunk. What cannot be read is counted.
+    fn read_past_damage(&self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<Read> {
+        // Each chunk has a checksum of its own, so that what is beside the damage can be read.
         self.connection.pragma_update(None, "cell_size_check", false)?;
-        let read = self.step_over(taking, from, to, damaged);
-        self.connection.pragma_update(None, "cell_size_check", true)?;
-        read
-    }
-
-    /// Reads on chunk by chunk. What cannot be read is `damaged`; where it cannot even be told what there is, that is skipped.
-    fn step_over(&self, taking: &mut Taking, mut from: Place, to: Place, damaged: &mut Vec<Part>) -> rusqlite::Result<Read> {
         let chunks = Chunks(&self.connection);
         loop {
-            let Known { id, count } = match chunks.next(from.chunk, behind(to))? {
-                Next::Chunk(known) => known,
-                Next::Unknown { until, why } => {
-                    // Which also says so.
-                    drop(self.error("find messages", &why));
+            let (id, count) = match chunks.next(from.chunk, behind(to))? {
+                Next::Chunk { id, count } => (id, count),
+                Next::Unknown { until } => {
                     self.shared.shelf().skip(from, Place::start(until));
                     from = Place::start(until);
                     continue;
@@ -252,7 +243,7 @@ impl Reader {
                 }
             } else {
                 let of = count.unwrap_or_default();
-                damaged.push(Part { chunk: id, from: first, to: until(of).max(first), of });
+                self.shared.unreadable(Part { chunk: id, from: first, to: until(of).max(first), of });
             }
         }
     }
@@ -290,7 +281,7 @@ impl Reader {
                     skip -= here;
                     continue;
                 }
-                // What cannot be read is set aside as soon as it would be taken.
+                // What cannot be read is counted as soon as it would be taken.
                 let Some((_, checked)) = Chunks(&self.connection).read(chunk)? else { continue };
                 let all: Vec<&[u8]> = messages(&checked, places).collect();
                 for message in all.into_iter().rev().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
@@ -334,8 +325,6 @@ enum Filled {
 enum Read {
     Full,
     End,
-    /// It is not as it should be: it must be read chunk by chunk.
-    Astray,
 }
 
 /// The first chunk of which nothing is before this place.

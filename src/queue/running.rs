@@ -126,6 +126,9 @@ impl Running {
         connection.wal_hook(Some(count)).map_err(|why| StoreError::sqlite("open the queue", &path, &why))?;
         let queue = Arc::clone(&owned.file);
         let shared = Arc::new(Shared::new(settings, agent, path, Arc::clone(&queue), &found, log));
+        if let Some(words) = &found.damage {
+            shared.remember_damage(StoreError::damaged(&shared.path, words));
+        }
         let mut running = Running { shared: Arc::clone(&shared), threads: Vec::new(), _owned: owned };
         let write = Writer {
             shared: Arc::clone(&shared),

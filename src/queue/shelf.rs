@@ -1,7 +1,7 @@
 //! What waits and what is leased: kept in memory, since only this process has the file. Pure; the clock is the caller's.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     time::Instant,
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Found {
     pub(super) messages: u64,
     /// What is done of chunks that are not done as a whole.
     pub(super) done: Vec<Part>,
+    /// In which words an earlier process, or the opening, has found damage.
+    pub(super) damage: Option<String>,
     /// How many ms ago chunks were accepted.
     pub(super) accepted: Vec<(i64, u64)>,
 }
@@ -103,9 +105,7 @@ pub(super) struct Shelf {
     tally: Tally,
     /// Ranges that are done, of chunks that are not done as a whole.
     done: BTreeMap<i64, Vec<(u32, u32)>>,
-    /// Chunks that are not to be deleted: what a damaged one names as its own may be another's.
-    damaged: BTreeSet<i64>,
-    /// No chunk is.
+    /// The file is damaged: no chunk is deleted.
     keeps_all: bool,
     /// How leases ended, until their holders have heard of it.
     ended: HashMap<String, LeaseEnd>,
@@ -137,7 +137,6 @@ impl Shelf {
             accepted: Accepted::new(Instant::now(), &found.accepted),
             tally: Tally { found: messages, ..Tally::default() },
             done,
-            damaged: BTreeSet::new(),
             keeps_all: false,
             ended: HashMap::new(),
             clears: 0,
@@ -259,9 +258,9 @@ impl Shelf {
         true
     }
 
-    /// Parts that cannot be read are set aside.
-    pub(super) fn set_aside(&mut self, parts: &[Part]) -> u64 {
-        let messages = self.take(parts);
+    /// A part cannot be read. Returns how many messages it has.
+    pub(super) fn unreadable(&mut self, part: Part) -> u64 {
+        let messages = self.take(&[part]);
         self.tally.parked += messages;
         self.audit();
         messages
@@ -277,15 +276,23 @@ impl Shelf {
         messages
     }
 
-    /// Nothing is left where messages were thought to wait: somebody else has deleted them.
+    /// Nothing can be found where messages were thought to wait.
     pub(super) fn vanished(&mut self, from: Place, to: Place, mark: u64) {
         if mark == self.clears {
             self.waiting.remove(from, to);
-            if self.waiting.iter().next().is_none() {
+            if !self.keeps_all && !self.is_waiting() {
+                // Another program has deleted them.
                 self.tally.dropped += std::mem::take(&mut self.messages);
             }
             self.audit();
         }
+    }
+
+    /// How many messages of a damaged file have turned out to be unreadable by not being found anywhere.
+    pub(super) fn missing(&mut self) -> u64 {
+        let missing = if self.keeps_all && !self.is_waiting() { std::mem::take(&mut self.messages) } else { 0 };
+        self.tally.parked += missing;
+        missing
     }
 
     /// What is between these places cannot be found.
@@ -293,12 +300,7 @@ impl Shelf {
         self.waiting.remove(from, to);
     }
 
-    /// A chunk is damaged: it is not to be deleted.
-    pub(super) fn keep(&mut self, chunk: i64) {
-        self.damaged.insert(chunk);
-    }
-
-    /// The file is damaged, nobody knows where: nothing of it is to be deleted any more.
+    /// The file is damaged: nothing of it is to be deleted any more.
     pub(super) fn keep_all(&mut self) {
         self.keeps_all = true;
     }
@@ -396,7 +398,7 @@ impl Shelf {
             done.entry(part.chunk).or_insert_with(before).1.push((part.from, part.to));
         }
         let rest = |(chunk, (of, ranges))| match rest(of, ranges) {
-            Rest::Nothing if self.keeps_all || self.damaged.contains(&chunk) => (chunk, Rest::Kept(of)),
+            Rest::Nothing if self.keeps_all => (chunk, Rest::Kept(of)),
             rest => (chunk, rest),
         };
         done.into_iter().map(rest).collect()
@@ -474,11 +476,10 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_chunk_is_never_deleted_and_none_is_once_nobody_knows_where_the_damage_is() {
+    fn no_chunk_of_a_damaged_file_is_deleted() {
         let mut shelf = Shelf::new(&Found::default());
         let part = |chunk| Part { chunk, from: 0, to: 10, of: 10 };
-        shelf.keep(1);
-        assert_eq!(shelf.rests([part(1), part(2)]), BTreeMap::from([(1, Rest::Kept(10)), (2, Rest::Nothing)]));
+        assert_eq!(shelf.rests([part(2)]), BTreeMap::from([(2, Rest::Nothing)]));
         shelf.keep_all();
         assert_eq!(shelf.rests([part(2)]), BTreeMap::from([(2, Rest::Kept(10))]));
     }

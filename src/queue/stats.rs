@@ -24,7 +24,7 @@ pub(crate) struct Tally {
     pub(crate) stored: u64,
     /// Settled, and no dead letter.
     pub(crate) published: u64,
-    /// Settled as a dead letter, or set aside since the file is damaged.
+    /// Settled as a dead letter, or unreadable.
     pub(crate) parked: u64,
     /// Deleted before they were settled.
     pub(crate) dropped: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Stats {
     /// Bytes of the file that are in use.
     pub(crate) used_bytes: u64,
     pub(crate) dead_letters: u64,
-    /// Messages that were set aside, since what the file has of them is damaged.
+    /// Messages that cannot be read, since the file is damaged.
     pub(crate) unreadable: u64,
     /// Messages that are done, and could not be marked as such in a damaged file: the next start publishes them again.
     pub(crate) unmarked: u64,

@@ -218,9 +218,9 @@ impl Store {
         }
     }
 
-    /// How many messages were set aside, since their chunk is damaged, since this was asked last.
-    pub(crate) fn take_set_aside(&self) -> u64 {
-        self.running.get().map_or(0, |running| running.shared.damage.take_set_aside())
+    /// How many messages turned out to be unreadable since this was asked last.
+    pub(crate) fn take_unreadable(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.shared.damage.take_unreadable())
     }
 
     /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.

@@ -19,7 +19,6 @@ use super::{
     letters::{Letter, Letters},
     settlement::Settlement,
     shelf::Region,
-    spans::Part,
     transaction::Transaction,
 };
 
@@ -33,8 +32,8 @@ pub(super) enum Job {
     Import(Import),
     /// Forgets names under which something was imported: it is gone where it came from.
     ForgetImports(Vec<String>, oneshot::Sender<Result<(), StoreError>>),
-    /// Chunks that cannot be read: their bytes become dead letters.
-    SetAside(Vec<Part>),
+    /// Writes into the file in which words it was found to be damaged.
+    MarkDamaged(String),
     /// Answered when all before it was.
     Flush(oneshot::Sender<Result<(), StoreError>>),
     /// Moves the log into the file, as if nothing were to come.
@@ -88,7 +87,7 @@ impl Writer {
                 Job::Flush(answer) => flushes.push(answer),
                 Job::Rest(answer) => rests.push(answer),
                 Job::Clear(answer) => drop(answer.send(self.clear())),
-                Job::SetAside(parts) => self.set_aside(&parts),
+                Job::MarkDamaged(found) => self.mark_damaged(&found),
                 Job::Import(import) => self.import(import),
                 Job::ForgetImports(names, answer) => {
                     let forgotten = self.forget_imports(&names);

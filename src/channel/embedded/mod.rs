@@ -183,9 +183,9 @@ impl Channel for EmbeddedChannel {
         let id = lease.id().clone();
         let limit = TakeLimit { messages: demand.messages, bytes: demand.bytes };
         let taken = self.store.take(&id.0, limit, wait).await;
-        let damaged = self.store.take_set_aside();
-        if damaged > 0 {
-            self.book.set_aside(damaged);
+        let unreadable = self.store.take_unreadable();
+        if unreadable > 0 {
+            self.book.set_aside(unreadable);
             // They are not too large, as a Redis would have set aside; `pressure` tells of them.
             self.book.take_unsaid();
         }

@@ -9,7 +9,7 @@ use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
     listener::{Cause, Limits, Report, Times},
-    plural::{count, either},
+    plural::either,
 };
 
 /// The share of the room in use from which on there is little left, in per cent.
@@ -90,23 +90,13 @@ impl Facts {
     }
 
     fn persistence(&self) -> Option<Warning> {
-        let Some((now, mend)) = self.standing.unsafe_because.clone() else { return self.damage() };
+        let (now, mend) = self.standing.unsafe_because.clone()?;
         let what = if self.standing.broken {
             format!("{} is damaged: what clients push is refused, what can be read is published", self.path.display())
         } else {
             format!("what clients push is refused, since what is queued in {} is not safe", self.path.display())
         };
         Some(Warning { threat: Threat::Persistence, what, now, mend })
-    }
-
-    fn damage(&self) -> Option<Warning> {
-        (self.standing.damaged > 0).then(|| Warning {
-            threat: Threat::Persistence,
-            what: format!("{} is damaged: what cannot be read of it was set aside as dead letters", self.path.display()),
-            now: format!("{} {}", count(self.standing.damaged, "message"), either(self.standing.damaged, "was", "were")),
-            mend: "see whether its disk is failing; the system's log (dmesg) says more. The dead letters have the bytes as they are now"
-                .to_owned(),
-        })
     }
 
     fn room(&self) -> Option<Warning> {
@@ -198,7 +188,6 @@ mod tests {
         assert_eq!(threats(Standing { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
         assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Capacity]);
         assert_eq!(threats(Standing { dead: 10, ..well() }), [Threat::DeadLetters]);
-        assert_eq!(threats(Standing { damaged: 1, ..well() }), [Threat::Persistence]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
         assert_eq!(threats(Standing { unsafe_because: failed, ..well() }), [Threat::Persistence]);
     }

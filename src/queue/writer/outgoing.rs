@@ -1,4 +1,4 @@
-//! What goes out: what is done, deleted or set aside.
+//! What goes out: what is done or deleted.
 
 use std::sync::Arc;
 
@@ -8,14 +8,11 @@ use tokio::sync::oneshot;
 use super::Writer;
 use crate::{
     failpoint::fail_point,
-    plural,
     queue::{
-        erasing::{delete, write_down},
-        errors::{MISPLACED, StoreError, is_damage},
-        letters::Letter,
+        deleting::{delete, write_down},
+        errors::{StoreError, is_damage},
         settlement::Settlement,
         spans::Part,
-        stepping::{Chunks, legible},
     },
 };
 
@@ -82,7 +79,7 @@ impl Writer {
         match self.finish(&mut settlement) {
             Err(why) if is_damage(&why) => {
                 let parts: Vec<Part> = settlement.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
-                self.shared.damage.unwritten(parts.iter().map(Part::count).sum());
+                self.shared.damage.unmarked(parts.iter().map(Part::count).sum());
                 let rests = self.shared.shelf().rests(parts);
                 Settlement::settled(settlement, &self.shared, rests);
                 Ok(0)
@@ -92,7 +89,7 @@ impl Writer {
     }
 
     pub(super) fn clear(&mut self) -> Result<bool, StoreError> {
-        if let Some(error) = self.shared.broken() {
+        if let Some(error) = self.shared.damaged() {
             return Err(error);
         }
         let spans = self.shared.shelf().clear();
@@ -122,69 +119,12 @@ impl Writer {
         }
     }
 
-    /// Sets parts of damaged chunks aside. What fails is found again by the next agent.
-    pub(super) fn set_aside(&mut self, parts: &[Part]) {
-        // One letter for all that is gone without a trace: thousands would push out older ones.
-        let (mut gone, mut messages) = (Vec::new(), 0);
-        for &part in parts {
-            if Chunks(&self.connection).is_in_place(part.chunk).is_ok_and(|is| !is) {
-                // Which says so.
-                drop(self.shared.breaks("read messages", MISPLACED));
-            }
-            let (payload, whole) = legible(&self.connection, part.chunk);
-            let count = part.count();
-            if payload.is_empty() {
-                messages += count;
-                gone.push(part);
-                continue;
-            }
-            let extent = if whole { "these are the bytes" } else { "these bytes are what can be read of those" };
-            let reason = format!(
-                "the queue's file is damaged here; {extent} in which {} {}: a checksum of 4 bytes, then each message behind its \
-                 length in 4 bytes, the lowest first",
-                plural::count(count, "message"),
-                plural::either(count, "was", "were")
-            );
-            self.mark(&[part], payload, reason);
-        }
-        if !gone.is_empty() {
-            let reason =
-                format!("the queue's file is damaged; nothing can be read of {} there", plural::count(messages, "message"));
-            self.mark(&gone, Vec::new(), reason);
-        }
-    }
-
-    /// Keeps a letter about damaged parts, and marks them as done. They are not deleted, see [`crate::channel::embedded`]'s
-    /// `store::damage`.
-    fn mark(&mut self, parts: &[Part], payload: Vec<u8>, reason: String) {
-        let shared = Arc::clone(&self.shared);
-        let mut book = self.letters.clone();
-        let letter = Letter { payload, reason, refused: "[]".to_owned(), origin: None };
+    /// Has the next start know that the file is damaged. Where that cannot be written, the next start finds the damage anew.
+    pub(super) fn mark_damaged(&mut self, found: &str) {
         let marked = self.begin().and_then(|transaction| {
-            // Somebody may have deleted them meanwhile.
-            let mut there = Vec::new();
-            for part in parts {
-                if Chunks(&transaction).count(part.chunk)?.is_some() {
-                    there.push(*part);
-                }
-            }
-            if there.is_empty() {
-                return Ok(None);
-            }
-            let rests = shared.shelf().rests(there);
-            book.keep(&transaction, &shared, [&letter])?;
-            write_down(&transaction, &rests)?;
-            transaction.commit()?;
-            Ok(Some(rests))
+            transaction.execute("INSERT INTO damage (found) VALUES (?1)", [found])?;
+            transaction.commit()
         });
-        match marked {
-            Ok(Some(rests)) => {
-                self.shared.shelf().written(rests);
-                self.letters = book;
-            }
-            Ok(None) => {}
-            // Which says so, where it is damage.
-            Err(why) => drop(self.error("set damaged messages aside", &why)),
-        }
+        drop(marked);
     }
 }

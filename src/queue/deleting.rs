@@ -10,20 +10,15 @@ use super::{
     shelf::Rest,
     spans::{Part, Place},
     transaction::Transaction,
-    vicinity,
 };
-
-/// What lies between runs that are so near is looked at together with what lies round them: looking anew takes longer.
-const NEAR: u64 = 128;
 
 /// Deletes the chunks that are done, and writes down the ranges of those that are not or are kept.
 pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
     let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
     let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
-    let whole = rests.iter().filter(|(_, rest)| **rest == Rest::Nothing).map(|(&chunk, _)| (chunk, chunk));
-    let runs = joined(whole, 1);
-    delete_chunks(transaction, &runs)?;
-    for run in runs {
+    let whole = rests.iter().filter(|(_, rest)| **rest == Rest::Nothing).map(|(&chunk, _)| chunk);
+    for run in runs(whole) {
+        delete_run(transaction, run)?;
         forget.execute(run)?;
     }
     for (&chunk, rest) in rests {
@@ -42,34 +37,30 @@ pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Re
     Ok(())
 }
 
-/// Runs of chunks, each from its first to its last and one behind the other, with those made one that are so near.
-fn joined(runs: impl IntoIterator<Item = (i64, i64)>, near: u64) -> Vec<(i64, i64)> {
-    let mut joined: Vec<(i64, i64)> = Vec::new();
-    for (first, last) in runs {
-        match joined.last_mut() {
-            Some(before) if first.abs_diff(before.1) <= near => before.1 = last,
-            _ => joined.push((first, last)),
+/// Runs of chunks, each from its first to its last.
+fn runs(chunks: impl IntoIterator<Item = i64>) -> Vec<(i64, i64)> {
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for chunk in chunks {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(chunk) => *last = chunk,
+            _ => runs.push((chunk, chunk)),
         }
     }
-    joined
+    runs
 }
 
-/// Deletes chunks as a whole, in runs from the first to the last.
+/// Deletes the chunks of a run as a whole.
 ///
 /// # Errors
 /// When one is not where it should be, whether or not SQLite notices: it would be there again at the next start.
-fn delete_chunks(transaction: &Transaction<'_>, runs: &[(i64, i64)]) -> rusqlite::Result<()> {
-    for near in joined(runs.iter().copied(), NEAR) {
-        vicinity::check(transaction, near)?;
-    }
+fn delete_run(transaction: &Transaction<'_>, run: (i64, i64)) -> rusqlite::Result<()> {
     // By the table itself: what a damaged index has lost would stay, and nobody would know.
     let mut delete = transaction.prepare_cached("DELETE FROM chunks NOT INDEXED WHERE id BETWEEN ?1 AND ?2")?;
-    let mut left = transaction.prepare_cached("SELECT 1 FROM chunks INDEXED BY counts WHERE id BETWEEN ?1 AND ?2")?;
-    for &run in runs {
-        let all = run.1.abs_diff(run.0).saturating_add(1);
-        let deleted = delete.execute(run)?;
-        // Somebody else may have deleted some, who has taken them out of the index too.
-        if u64::try_from(deleted) != Ok(all) && left.exists(run)? {
+    let all = run.1.abs_diff(run.0).saturating_add(1);
+    if u64::try_from(delete.execute(run)?) != Ok(all) {
+        // Another program may have deleted some, and so taken them out of the index too.
+        let mut left = transaction.prepare_cached("SELECT 1 FROM chunks INDEXED BY counts WHERE id BETWEEN ?1 AND ?2")?;
+        if left.exists(run)? {
             return Err(misplaced());
         }
     }
@@ -89,7 +80,7 @@ pub(super) fn delete(
         if whole.0 < whole.1 {
             let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
             messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
-            delete_chunks(transaction, &[(whole.0, whole.1 - 1)])?;
+            delete_run(transaction, (whole.0, whole.1 - 1))?;
         }
         let ends = [(from.message > 0).then_some(from.chunk), (to.message > 0).then_some(to.chunk)];
         let one = ends[0] == ends[1];
