@@ -16,6 +16,8 @@ mod list;
 mod model;
 #[path = "channel_embedded/restarts.rs"]
 mod restarts;
+#[path = "channel_embedded/salvage.rs"]
+mod salvage;
 
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 

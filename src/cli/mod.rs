@@ -4,6 +4,7 @@ mod allocator;
 mod check;
 mod import;
 mod pusher;
+mod queue;
 mod run;
 mod send;
 mod signals;
@@ -67,6 +68,8 @@ enum Command {
     /// Move a queue out of a Redis into the agent's own file, each message exactly once
     #[command(after_help = import::EXAMPLE)]
     Import(import::Arguments),
+    /// Work on a queue's file while no agent has it
+    Queue(queue::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::check(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
+        Some(Command::Queue(arguments)) => queue::queue(&arguments),
     };
     ExitCode::from(code)
 }

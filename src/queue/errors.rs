@@ -55,6 +55,8 @@ pub(crate) enum Problem {
     Newer { version: i64, knows: i64 },
     /// Another process has it.
     InUse,
+    /// There must not be such a file, and there is.
+    Exists,
     /// Its file system has no shared memory for SQLite's log.
     NoSharedMemory,
     /// It has lost its name while it is open.
@@ -174,6 +176,7 @@ impl fmt::Display for StoreError {
                 write!(f, "{shown} was written by a newer Kadabra: its version is {version}, this one knows {knows}")
             }
             Problem::InUse => write!(f, "{shown} is another agent's that is running"),
+            Problem::Exists => write!(f, "{shown} is there already"),
             Problem::NoSharedMemory => {
                 write!(f, "cannot keep the queue in {shown}: the file system has no shared memory for SQLite's log")
             }

@@ -114,7 +114,7 @@ impl Owned {
 }
 
 /// Locks a file, or says that another agent has `path`.
-fn lock_alone(file: &File, named: &Path, path: &Path) -> Result<(), StoreError> {
+pub(super) fn lock_alone(file: &File, named: &Path, path: &Path) -> Result<(), StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(StoreError::new(path, Problem::InUse)),
@@ -174,7 +174,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Whether there is something, and a plain file.
-fn plain(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn plain(path: &Path) -> Result<bool, StoreError> {
     let kind = match fs::metadata(path) {
         Ok(found) => found.file_type(),
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -190,7 +190,7 @@ fn plain(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Whether what is there is a queue, before SQLite has touched it.
-fn header(path: &Path) -> Result<(), StoreError> {
+pub(super) fn header(path: &Path) -> Result<(), StoreError> {
     let mut header = Vec::new();
     let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
     read.map_err(|why| StoreError::io("read", path, &why))?;

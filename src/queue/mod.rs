@@ -23,6 +23,7 @@ mod packing;
 mod reader;
 mod reserve;
 mod running;
+mod salvage;
 mod settings;
 mod settlement;
 mod shelf;
@@ -38,6 +39,7 @@ pub(crate) use self::{
     file::is_in_use,
     letters::{Letter, Origin},
     reader::TakeLimit,
+    salvage::salvage,
     settings::{Durability, Settings},
     shelf::{LeaseEnd, Region},
     stats::{Pending, Stats, Tally},

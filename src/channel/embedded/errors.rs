@@ -11,18 +11,19 @@ use crate::{
 };
 
 /// What to do about it.
-pub(super) fn remedy(error: &StoreError) -> String {
+pub(crate) fn remedy(error: &StoreError) -> String {
     let shown = error.path.display();
     match &error.problem {
         Problem::Failed { failure, .. } => remedy_of_failure(*failure, &error.path),
         Problem::Damaged { .. } | Problem::Unreadable { .. } => format!(
             "stop the agent, move the file out of the way (mv {shown} {shown}.damaged, and mv {shown}-wal {shown}.damaged-wal if \
-             there is one) and start the agent anew, with an empty one; sqlite3 {shown}.damaged .dump shows what can be read of \
-             the old one, dead letters as they are and messages many to a row"
+             there is one), take out what can be read (kadabra queue salvage {shown}.damaged --to {shown}), which leaves it as it \
+             is, and start the agent anew"
         ),
         Problem::NoQueue(_) => "set channel.embedded.path to a file of the agent's own; it is made when it is missing".to_owned(),
         Problem::Newer { .. } => "start that Kadabra again, or set channel.embedded.path to another file".to_owned(),
         Problem::InUse => "end that agent, or give each a channel.embedded.path of its own".to_owned(),
+        Problem::Exists => "name a file that is not there yet".to_owned(),
         Problem::NoSharedMemory => "set channel.embedded.path to a file on a disk of this machine, not on a network's".to_owned(),
         Problem::Gone => format!(
             "put {shown} back where it was; if it is gone, wait until what is in it is published, then restart the agent, which \

@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use slog::Logger;
 
+pub(crate) use self::errors::remedy;
 use self::{backend::QueueBackend, errors::unusable, gate::Gate};
 use super::{
     Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience,

@@ -1,0 +1,73 @@
+//! `kadabra queue`: works on a queue's file while no agent has it.
+
+use std::path::PathBuf;
+
+use super::{Answers, complain, path};
+use crate::{
+    agent::code,
+    channel::embedded::remedy,
+    plural::{count, messages_wait},
+    queue::{self, Problem},
+};
+
+pub(super) const EXAMPLE: &str = "\
+Example, with the agent stopped:
+  mv queue.db queue.db.damaged
+  mv queue.db-wal queue.db.damaged-wal    # if there is one
+  kadabra queue salvage queue.db.damaged --to queue.db";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Take out what can be read of a damaged file, into a new one with which the agent can start
+    #[command(after_help = EXAMPLE)]
+    Salvage(Salvage),
+}
+
+#[derive(Debug, clap::Args)]
+struct Salvage {
+    /// The file; it is not changed
+    #[arg(value_name = "FILE", value_parser = path())]
+    file: PathBuf,
+    /// The new file; it must not be there yet
+    #[arg(long, value_name = "NEW", value_parser = path())]
+    to: PathBuf,
+}
+
+pub(super) fn queue(arguments: &Arguments) -> u8 {
+    let Command::Salvage(Salvage { file, to }) = &arguments.command;
+    let taken = match queue::salvage(file, to) {
+        Ok(taken) => taken,
+        Err(error) => {
+            let mend = match &error.problem {
+                Problem::InUse => "stop that agent first".to_owned(),
+                Problem::NoQueue(_) => "name the queue's own file".to_owned(),
+                Problem::Unreadable { .. } => "nothing can be read of it".to_owned(),
+                _ => remedy(&error),
+            };
+            complain(format_args!("nothing was taken out: {error}; {mend}"));
+            return code::UNAVAILABLE;
+        }
+    };
+    let answers = Answers::default();
+    let to = to.display();
+    answers.say(format_args!("{} in {to}, with {}", messages_wait(taken.messages), count(taken.letters, "dead letter")));
+    answers.say(format_args!(
+        "{} and {} could not be read",
+        count(taken.unreadable, "message"),
+        count(taken.unreadable_letters, "dead letter")
+    ));
+    if taken.unknown > 0 {
+        let parts = count(taken.unknown, "part");
+        answers.say(format_args!("of {parts} of the file it cannot be told whether there were messages, and how many"));
+    }
+    if taken.may_repeat {
+        answers.say("not everything could be read of what was published already: some messages may be published once more");
+    }
+    answers.code(0)
+}
