@@ -61,6 +61,8 @@ mod rust_client;
 mod shutdown;
 #[path = "signals.rs"]
 mod signals;
+#[path = "stand_ins.rs"]
+mod stand_ins;
 #[path = "systemd.rs"]
 mod systemd;
 #[path = "systemd_boot.rs"]

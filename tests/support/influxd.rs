@@ -230,7 +230,7 @@ impl Influxd {
 }
 
 /// A free port that no outgoing connection is given, so that it is still free after a stop.
-fn port() -> u16 {
+pub(super) fn port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
 }

@@ -4,6 +4,8 @@
 
 pub(crate) mod agent;
 pub(crate) mod certificates;
+pub(crate) mod forward_proxy;
+pub(crate) mod http_server;
 pub(crate) mod influxd;
 pub(crate) mod machine;
 pub(crate) mod names;
@@ -12,3 +14,4 @@ pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod redis_server;
 pub(crate) mod stand_in;
+pub(crate) mod victoriametrics;
