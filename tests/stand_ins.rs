@@ -7,6 +7,8 @@
 mod forward_proxy;
 #[path = "stand_ins/influxdb2.rs"]
 mod influxdb2;
+#[path = "stand_ins/influxdb3.rs"]
+mod influxdb3;
 #[path = "stand_ins/recorded.rs"]
 mod recorded;
 #[path = "stand_ins/victoriametrics.rs"]

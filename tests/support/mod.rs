@@ -8,6 +8,7 @@ pub(crate) mod forward_proxy;
 pub(crate) mod http_server;
 pub(crate) mod influxd;
 pub(crate) mod influxdb2;
+pub(crate) mod influxdb3;
 pub(crate) mod machine;
 pub(crate) mod names;
 pub(crate) mod pipeline;
