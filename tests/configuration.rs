@@ -400,14 +400,14 @@ fn quoted_in(source: &str) -> Vec<&str> {
             (0, rest.find('\n').unwrap_or(rest.len()))
         } else if rest.starts_with("r#\"") {
             (3, rest.find("\"#").unwrap())
-        } else if rest.starts_with('"') {
+        } else if let Some(text) = rest.strip_prefix('"') {
             let mut escaped = false;
             let ends = |c: char| {
                 let is_escaped = std::mem::replace(&mut escaped, false);
                 escaped = c == '\\' && !is_escaped;
                 c == '"' && !is_escaped
             };
-            (1, 1 + rest[1..].find(ends).unwrap())
+            (1, 1 + text.find(ends).unwrap())
         } else {
             // A quotation mark that is a character begins no text.
             at += if rest.starts_with("'\"'") { 3 } else { rest.chars().next().unwrap().len_utf8() };
