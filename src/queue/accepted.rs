@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::shelf::{ADOPTED_BELOW, Region};
+use super::state::{ADOPTED_BELOW, Region};
 
 /// The least time between two marks, in ms.
 const SHORTEST: i64 = 250;

@@ -1,7 +1,7 @@
 //! How pushes hear that they are stored, with few wakes.
 //!
 //! An answer wakes who waits for it, and waking another thread is a system call. So of a commit's pushes from one thread the
-//! writer answers the first only, and gives it the [`Others`]. They are answered when the first's answer is dropped, which
+//! writer answers the first only, and gives it the [`CoalescedReplies`]. They are answered when the first's answer is dropped, which
 //! happens on the thread where all of them wait: there waking costs nothing. It is dropped when the first takes it, when the
 //! first has been given up, and when the first is given up later; a future that is kept but never polled again keeps the
 //! others waiting, see [`super::Store::push`].
@@ -11,7 +11,7 @@ use std::thread::ThreadId;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{errors::PushError, shelf::Region};
+use super::{errors::PushError, state::Region};
 
 /// Messages to be stored.
 #[derive(Debug)]
@@ -27,14 +27,14 @@ pub(super) struct Push {
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) length: u64,
-    _others: Others,
+    _others: CoalescedReplies,
 }
 
 /// Whom to answer besides, with how many messages wait; they are when this is dropped, wherever and why ever that is.
 #[derive(Debug, Default)]
-struct Others(Vec<(oneshot::Sender<Result<Stored, PushError>>, u64)>);
+struct CoalescedReplies(Vec<(oneshot::Sender<Result<Stored, PushError>>, u64)>);
 
-impl Drop for Others {
+impl Drop for CoalescedReplies {
     fn drop(&mut self) {
         for (answer, length) in self.0.drain(..) {
             // Who does not wait any more need not hear.
@@ -45,11 +45,11 @@ impl Drop for Others {
 
 /// Tells pushes that they are stored, and how many messages wait.
 pub(super) fn answer(stored: Vec<(Push, u64)>) {
-    let mut threads: Vec<(ThreadId, Push, u64, Others)> = Vec::new();
+    let mut threads: Vec<(ThreadId, Push, u64, CoalescedReplies)> = Vec::new();
     for (push, length) in stored {
         match threads.iter_mut().find(|(thread, ..)| *thread == push.from) {
             Some((.., others)) => others.0.push((push.answer, length)),
-            None => threads.push((push.from, push, length, Others::default())),
+            None => threads.push((push.from, push, length, CoalescedReplies::default())),
         }
     }
     for (_, push, length, others) in threads {

@@ -9,7 +9,7 @@ use std::sync::{
 use super::{
     Shared,
     errors::{PushError, StoreError, is_damage, words},
-    spans::Part,
+    intervals::Part,
     writer::Job,
 };
 
@@ -49,7 +49,7 @@ impl Shared {
     /// Why nothing more may be queued.
     pub(super) fn refusing(&self) -> Option<PushError> {
         let damaged = self.damaged().map(PushError::Failed);
-        damaged.or_else(|| self.keeper.failed().map(PushError::Unsynced))
+        damaged.or_else(|| self.checkpointer.failed().map(PushError::Unsynced))
     }
 
     /// The first sign of damage, if there was one.
@@ -77,14 +77,14 @@ impl Shared {
     pub(super) fn remember_damage(&self, error: StoreError) -> bool {
         let new = self.damage.found.set(error).is_ok();
         if new {
-            self.shelf().keep_all();
+            self.state().keep_all();
         }
         new
     }
 
     /// These messages cannot be read.
     pub(super) fn unreadable(&self, part: Part) {
-        let messages = self.shelf().unreadable(part);
+        let messages = self.state().unreadable(part);
         self.count_unreadable(messages);
     }
 

@@ -7,8 +7,8 @@ use rusqlite::params;
 use super::{
     Shared,
     errors::misplaced,
-    shelf::Rest,
-    spans::{Part, Place},
+    intervals::{Offset, Part},
+    state::Rest,
     transaction::Transaction,
 };
 
@@ -67,14 +67,14 @@ fn delete_run(transaction: &Transaction<'_>, run: (i64, i64)) -> rusqlite::Resul
     Ok(())
 }
 
-/// Deletes all in these spans. Returns what remains of the chunks at their ends, and how many messages it were.
+/// Deletes all in these intervals. Returns what remains of the chunks at their ends, and how many messages it were.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
     shared: &Shared,
-    spans: &[(Place, Place)],
+    intervals: &[(Offset, Offset)],
 ) -> rusqlite::Result<(BTreeMap<i64, Rest>, u64)> {
     let (mut parts, mut messages) = (Vec::new(), 0);
-    for &(from, to) in spans {
+    for &(from, to) in intervals {
         // Chunks that wait as a whole, and then those at the ends of which only a part does.
         let whole = (from.chunk + i64::from(from.message > 0), to.chunk);
         if whole.0 < whole.1 {
@@ -99,7 +99,7 @@ pub(super) fn delete(
             }
         }
     }
-    let rests = shared.shelf().rests(parts);
+    let rests = shared.state().rests(parts);
     write_down(transaction, &rests)?;
     Ok((rests, messages))
 }

@@ -19,9 +19,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::{
     chunks::Chunks,
     errors::{Instead, Problem, StoreError, is_damage, misplaced, words},
+    intervals::Part,
     settings::Durability,
-    shelf::{ADOPTED_BELOW, Found},
-    spans::Part,
+    state::{ADOPTED_BELOW, Found},
 };
 use crate::limits;
 

@@ -1,36 +1,44 @@
-//! The queue in a file.
+//! A durable queue in one file, for this process alone. It knows neither sockets nor Redis nor the configuration: `channel::embedded`
+//! puts it behind the channel's contract and serves it to clients.
 //!
-//! All pushes that wait are one commit, and their messages one row, a *chunk*: [`body`] is its bytes. [`mod@file`] is what SQLite
-//! keeps: chunks, which of their messages are done, dead letters. What waits and what is leased is in memory, on the
-//! [`shelf`], as few [`spans`] of places; since only this process has the file, everything that is not done waits again
-//! when it is opened anew. Three threads are [`running`], each with a connection of its own: the [`writer`]'s, the [`reader`]'s, and the
-//! [`keeper`]'s of the log. A usual push wakes none of them: it is committed at the writer's [`desk`] by whoever brings it.
+//! [`Store`] is what callers have. A push is committed together with all that wait, as one row, a *chunk*: [`body`] is its bytes,
+//! [`packing`] what goes into which. SQLite keeps chunks, which of their messages are done, and dead letters: see [`file`]. What
+//! waits and what is leased is in memory, in the [`state`], as few [`intervals`]; everything that is not done waits again when
+//! the file is opened anew. Three threads are [`running`], each with a connection of its own: the [`writer`], the [`reader`], and
+//! the [`checkpointer`], which syncs the log and empties it.
+//!
+//! Where the promises are kept:
+//! - an answered push outlives the process, or a power cut: [`group_commit`], [`file`], [`checkpointer`];
+//! - nothing is lost or doubled when a lease is settled, given back or expires: [`settlement`], [`state`];
+//! - the file is bounded, and a full disk refuses pushes without stopping what settles: [`space`], [`preallocation`], [`letters`];
+//! - a damaged file delivers what can be read and takes no more: [`damage`], [`chunks`], and for the operator [`salvage()`];
+//! - everything refused has a typed reason: [`errors`].
 
 mod accepted;
 mod answers;
 mod body;
+mod checkpointer;
 mod chunks;
 mod damage;
 mod deleting;
-mod desk;
 mod errors;
-mod extent;
 mod file;
-mod inbox;
-mod keeper;
+mod group_commit;
+mod intervals;
 mod letters;
 mod packing;
+mod preallocation;
 mod reader;
-mod reserve;
 mod running;
 mod salvage;
 mod settings;
 mod settlement;
-mod shelf;
-mod spans;
+mod space;
+mod state;
 mod stats;
 mod store;
 mod transaction;
+mod work_queue;
 mod writer;
 
 use self::running::Shared;
@@ -41,7 +49,7 @@ pub(crate) use self::{
     reader::TakeLimit,
     salvage::salvage,
     settings::{Durability, Settings},
-    shelf::{LeaseEnd, Region},
+    state::{LeaseEnd, Region},
     stats::{Pending, Stats, Tally},
     store::Store,
 };

@@ -16,17 +16,17 @@ use super::{
     body::{checked, counted, messages},
     chunks::{Chunks, Next},
     errors::{Problem, StoreError, changed, is_damage, misplaced},
-    extent::Pages,
-    shelf::ADOPTED_BELOW,
-    spans::{Part, Place},
+    intervals::{Offset, Part},
+    space::Pages,
+    state::ADOPTED_BELOW,
 };
 
 /// As much as one answer to a question for a range may have.
 const LARGEST_RANGE: usize = 4 << 20;
 /// Chunks that are larger are read anew for each lease.
 const LARGEST_KEPT: usize = 1 << 20;
-/// In so many spans a lease may be at most; released messages may lie in many.
-const SPANS: usize = 1000;
+/// In so many intervals a lease may be at most; released messages may lie in many.
+const INTERVALS: usize = 1000;
 
 /// What the reader is asked.
 #[derive(Debug)]
@@ -115,12 +115,12 @@ impl Reader {
             Question::Take { lease, limit, answer } => {
                 let taken = self.take(&lease, limit);
                 if self.shared.damage.is_known() {
-                    let missing = self.shared.shelf().missing();
+                    let missing = self.shared.state().missing();
                     self.shared.count_unreadable(missing);
                 }
                 // Nobody waits for it any more, so nobody would give it back.
                 if let Err(Ok(Some(_))) = answer.send(taken) {
-                    self.shared.shelf().give_back(&lease);
+                    self.shared.state().give_back(&lease);
                     self.shared.arrived.notify_waiters();
                 }
             }
@@ -138,30 +138,30 @@ impl Reader {
 
     fn take(&mut self, lease: &str, limit: TakeLimit) -> Result<Option<Taken>, StoreError> {
         loop {
-            let (spans, mark) = self.shared.shelf().oldest(SPANS);
-            let Some(&(oldest, _)) = spans.first() else { return Ok(None) };
+            let (intervals, mark) = self.shared.state().oldest(INTERVALS);
+            let Some(&(oldest, _)) = intervals.first() else { return Ok(None) };
             let adopted = oldest.chunk < ADOPTED_BELOW;
             let mut taking = Taking { limit, messages: Vec::new(), bytes: 0, parts: Vec::new() };
-            for &(from, to) in spans.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
+            for &(from, to) in intervals.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
                 match self.fill(&mut taking, from, to).map_err(|why| self.error("take messages", &why))? {
                     Filled::Full => break,
                     Filled::Room => {}
-                    Filled::Nothing => self.shared.shelf().vanished(from, to, mark),
+                    Filled::Nothing => self.shared.state().vanished(from, to, mark),
                 }
             }
             if taking.messages.is_empty() {
                 continue;
             }
             let Taking { messages, parts, .. } = taking;
-            if self.shared.shelf().lease(lease.to_owned(), parts, Instant::now() + self.shared.lease, mark) {
+            if self.shared.state().lease(lease.to_owned(), parts, Instant::now() + self.shared.lease, mark) {
                 return Ok(Some(Taken { messages, adopted }));
             }
             self.kept = None;
         }
     }
 
-    /// Takes what fits of a span.
-    fn fill(&mut self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<Filled> {
+    /// Takes what fits of an interval.
+    fn fill(&mut self, taking: &mut Taking, mut from: Offset, to: Offset) -> rusqlite::Result<Filled> {
         let begun = taking.messages.len();
         if let Some((chunk, of, body)) = self.kept.as_ref().filter(|(chunk, ..)| *chunk == from.chunk) {
             let until = if *chunk == to.chunk { to.message } else { *of };
@@ -171,7 +171,7 @@ impl Reader {
             {
                 return Ok(Filled::Full);
             }
-            from = Place::start(chunk.saturating_add(1));
+            from = Offset::start(chunk.saturating_add(1));
         }
         let read = match self.read_on(taking, &mut from, to) {
             Err(why) if is_damage(&why) => {
@@ -190,7 +190,7 @@ impl Reader {
     }
 
     /// Reads one chunk after the other, as long as that goes well. `from` is where the first is that was not read.
-    fn read_on(&mut self, taking: &mut Taking, from: &mut Place, to: Place) -> rusqlite::Result<Read> {
+    fn read_on(&mut self, taking: &mut Taking, from: &mut Offset, to: Offset) -> rusqlite::Result<Read> {
         let begun = taking.messages.len();
         let mut statement = self.connection.prepare("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
         let mut rows = statement.query((from.chunk, behind(to)))?;
@@ -205,7 +205,7 @@ impl Reader {
                 return Err(changed());
             };
             let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
-            *from = Place::start(chunk.saturating_add(1));
+            *from = Offset::start(chunk.saturating_add(1));
             if !taking.add(chunk, of, checked, places) {
                 let rest = taking.parts.last().is_none_or(|part| part.chunk != chunk || part.to < of);
                 self.kept = (rest && body.len() <= LARGEST_KEPT).then(|| (chunk, of, body.to_vec()));
@@ -220,7 +220,7 @@ impl Reader {
     }
 
     /// Reads on chunk by chunk. What cannot be read is counted.
-    fn read_past_damage(&self, taking: &mut Taking, mut from: Place, to: Place) -> rusqlite::Result<Read> {
+    fn read_past_damage(&self, taking: &mut Taking, mut from: Offset, to: Offset) -> rusqlite::Result<Read> {
         // Each chunk has a checksum of its own, so that what is beside the damage can be read.
         self.connection.pragma_update(None, "cell_size_check", false)?;
         let chunks = Chunks(&self.connection);
@@ -228,15 +228,15 @@ impl Reader {
             let (id, count) = match chunks.next(from.chunk, behind(to))? {
                 Next::Chunk { id, count } => (id, count),
                 Next::Unknown { until } => {
-                    self.shared.shelf().skip(from, Place::start(until));
-                    from = Place::start(until);
+                    self.shared.state().skip(from, Offset::start(until));
+                    from = Offset::start(until);
                     continue;
                 }
                 Next::End => return Ok(Read::End),
             };
             let first = if id == from.chunk { from.message } else { 0 };
             let until = |of| if id == to.chunk { to.message } else { of };
-            from = Place::start(id.saturating_add(1));
+            from = Offset::start(id.saturating_add(1));
             if let Some((of, checked)) = chunks.read(id)? {
                 if !taking.add(id, of, &checked, first..until(of)) {
                     return Ok(Read::Full);
@@ -249,29 +249,29 @@ impl Reader {
     }
 
     fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, StoreError> {
-        let (spans, length) = {
-            let shelf = self.shared.shelf();
-            (shelf.newest(), i64::try_from(shelf.messages()).unwrap_or(i64::MAX))
+        let (intervals, length) = {
+            let state = self.shared.state();
+            (state.newest(), i64::try_from(state.messages()).unwrap_or(i64::MAX))
         };
         let from_end = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
         let (start, stop) = (from_end(start).max(0), from_end(stop).min(length - 1));
         if start > stop {
             return Ok(Vec::new());
         }
-        self.newest(&spans, start.unsigned_abs(), (stop - start).unsigned_abs() + 1).map_err(|why| match why {
+        self.newest(&intervals, start.unsigned_abs(), (stop - start).unsigned_abs() + 1).map_err(|why| match why {
             Reading::Sqlite(why) => self.error("read messages", &why),
             Reading::TooMuch => StoreError::new(&self.shared.path, Problem::LargeRange { limit: LARGEST_RANGE }),
         })
     }
 
     /// Messages from the newest on, but for so many.
-    fn newest(&self, spans: &[(Place, Place)], mut skip: u64, count: u64) -> Result<Vec<Bytes>, Reading> {
+    fn newest(&self, intervals: &[(Offset, Offset)], mut skip: u64, count: u64) -> Result<Vec<Bytes>, Reading> {
         let mut answer: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         let mut ids = self
             .connection
             .prepare("SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2 ORDER BY id DESC")?;
-        for &(from, to) in spans {
+        for &(from, to) in intervals {
             let mut rows = ids.query((from.chunk, to.chunk + i64::from(to.message > 0)))?;
             while let Some(row) = rows.next()? {
                 let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
@@ -312,7 +312,7 @@ impl Reader {
     }
 }
 
-/// What came of a span.
+/// What came of an interval.
 enum Filled {
     /// There is no room for more.
     Full,
@@ -321,14 +321,14 @@ enum Filled {
     Nothing,
 }
 
-/// How reading a span has ended.
+/// How reading an interval has ended.
 enum Read {
     Full,
     End,
 }
 
 /// The first chunk of which nothing is before this place.
-fn behind(to: Place) -> i64 {
+fn behind(to: Offset) -> i64 {
     to.chunk.saturating_add(i64::from(to.message > 0))
 }
 

@@ -16,18 +16,18 @@ use rusqlite::OpenFlags;
 use tokio::sync::Notify;
 
 use super::{
+    checkpointer::{Checkpointer, Files},
     damage::Damage,
-    desk::Desk,
     errors::StoreError,
-    extent::Extent,
     file::{self, Opened},
-    inbox::Inbox,
-    keeper::{Files, Keeper},
+    group_commit::GroupCommit,
     letters::Letters,
+    preallocation::Preallocation,
     reader::{Question, Reader},
-    reserve::Reserve,
     settings::Settings,
-    shelf::{Found, Shelf},
+    space::SpaceAccounting,
+    state::{Found, QueueState},
+    work_queue::WorkQueue,
     writer::{Job, Writer},
 };
 
@@ -42,19 +42,19 @@ pub(super) struct Shared {
     pub(super) max_bytes: u64,
     pub(super) max_dead_letters: u64,
     pub(super) max_dead_bytes: u64,
-    pub(super) shelf: Mutex<Shelf>,
+    pub(super) state: Mutex<QueueState>,
     /// Wakes whoever waits for messages.
     pub(super) arrived: Notify,
     /// Pages in the log.
     pub(super) log: Arc<AtomicU64>,
     /// How many bytes the log may have.
     pub(super) log_room: u64,
-    pub(super) keeper: Keeper,
-    pub(super) reserve: Mutex<Reserve>,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) preallocation: Mutex<Preallocation>,
     pub(super) damage: Damage,
-    pub(super) writer: Inbox<Job>,
-    pub(super) desk: Desk,
-    pub(super) reader: Inbox<Question>,
+    pub(super) writer: WorkQueue<Job>,
+    pub(super) group_commit: GroupCommit,
+    pub(super) reader: WorkQueue<Question>,
 }
 
 impl Shared {
@@ -67,26 +67,26 @@ impl Shared {
             max_bytes: settings.max_bytes,
             max_dead_letters: settings.max_dead_letters,
             max_dead_bytes: settings.max_bytes / 4,
-            shelf: Mutex::new(Shelf::new(found)),
+            state: Mutex::new(QueueState::new(found)),
             arrived: Notify::new(),
             log,
             log_room: file::log_room(),
-            keeper: Keeper::new(file::log_room()),
-            reserve: Mutex::new(Reserve::new(file)),
+            checkpointer: Checkpointer::new(file::log_room()),
+            preallocation: Mutex::new(Preallocation::new(file)),
             damage: Damage::default(),
-            writer: Inbox::new(),
-            desk: Desk::default(),
-            reader: Inbox::new(),
+            writer: WorkQueue::new(),
+            group_commit: GroupCommit::default(),
+            reader: WorkQueue::new(),
         }
     }
 
-    pub(super) fn shelf(&self) -> MutexGuard<'_, Shelf> {
+    pub(super) fn state(&self) -> MutexGuard<'_, QueueState> {
         // Nothing in there can panic half-way.
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn reserve(&self) -> MutexGuard<'_, Reserve> {
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn preallocation(&self) -> MutexGuard<'_, Preallocation> {
+        self.preallocation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn log_bytes(&self) -> u64 {
@@ -134,7 +134,7 @@ impl Running {
             shared: Arc::clone(&shared),
             connection,
             letters: Letters::default(),
-            extent: Extent::default(),
+            space: SpaceAccounting::default(),
             no_checkpoint_before: Instant::now(),
             freed: true,
         };
@@ -146,9 +146,9 @@ impl Running {
             Ok(())
         };
         let (writing, kept) = (Arc::clone(&shared), Arc::clone(&shared));
-        spawn("queue-writer", Box::new(move || writing.desk.run(&writing, write)))?;
+        spawn("queue-writer", Box::new(move || writing.group_commit.run(&writing, write)))?;
         spawn("queue-reader", Box::new(move || read.run()))?;
-        spawn("queue-keeper", Box::new(move || kept.keeper.run(&kept, files)))?;
+        spawn("queue-keeper", Box::new(move || kept.checkpointer.run(&kept, files)))?;
         Ok(running)
     }
 }
@@ -156,7 +156,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shared.reader.close();
-        self.shared.keeper.close();
+        self.shared.checkpointer.close();
         // The writer is the first of them: who closes the file last empties the log, which two at once would leave.
         let others = self.threads.split_off(self.threads.len().min(1));
         others.into_iter().for_each(|thread| drop(thread.join()));

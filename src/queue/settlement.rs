@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Shared,
+    intervals::Part,
     letters::Letter,
-    shelf::{Rest, Settling},
-    spans::Part,
+    state::{Rest, Settling},
 };
 
 /// See the module.
@@ -28,7 +28,7 @@ impl Settlement {
     /// Adds a lease, unless another settlement of it is under way. One that is lost, or has been completed before, is so
     /// whatever is said now. Takes the letters of a lease that is added.
     pub(super) fn begin(&mut self, id: &str, letters: &mut Vec<Letter>) -> bool {
-        match self.shared.shelf().begin_settling(id) {
+        match self.shared.state().begin_settling(id) {
             Settling::Begun(parts) => {
                 self.parts.extend(parts);
                 self.leases.push((id.to_owned(), letters.len()));
@@ -42,13 +42,13 @@ impl Settlement {
 
     /// All of them were written down.
     pub(super) fn settled(settlements: Vec<Self>, shared: &Shared, rests: BTreeMap<i64, Rest>) {
-        let mut shelf = shared.shelf();
-        shelf.written(rests);
+        let mut state = shared.state();
+        state.written(rests);
         let mut settlements = settlements;
         for (id, parked) in settlements.iter_mut().flat_map(|settlement| settlement.leases.drain(..)) {
-            shelf.settled(&id, parked);
+            state.settled(&id, parked);
         }
-        drop(shelf);
+        drop(state);
         drop(settlements);
     }
 }
@@ -56,8 +56,8 @@ impl Settlement {
 impl Drop for Settlement {
     fn drop(&mut self) {
         if !self.leases.is_empty() {
-            let mut shelf = self.shared.shelf();
-            self.leases.iter().for_each(|(id, _)| shelf.not_settled(id));
+            let mut state = self.shared.state();
+            self.leases.iter().for_each(|(id, _)| state.not_settled(id));
         }
     }
 }

@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 
 use super::{
     answers::Push,
-    desk,
     errors::{Problem, PushError, StoreError},
+    group_commit,
     letters::Letter,
     reader::{Question, TakeLimit, Taken},
     running::{Running, Shared},
     settings::{Durability, Settings},
     settlement::Settlement,
-    shelf::{GivenBack, LeaseEnd, Region},
+    state::{GivenBack, LeaseEnd, Region},
     stats::{Pending, Stats, Tally},
     writer::{Import, Job},
 };
@@ -74,7 +74,7 @@ impl Store {
             }
         }
         Ok(match self.running.get() {
-            Some(Running { shared, .. }) => (shared.path.clone(), Some(shared.shelf().messages())),
+            Some(Running { shared, .. }) => (shared.path.clone(), Some(shared.state().messages())),
             None => (self.settings.path.clone(), None),
         })
     }
@@ -147,12 +147,12 @@ impl Store {
             return Err(PushError::TooLarge { limit });
         }
         if messages.is_empty() {
-            return Ok(running.shared.shelf().messages());
+            return Ok(running.shared.state().messages());
         }
         let (answer, answered) = oneshot::channel();
         let push = Push { region, messages, from: thread::current().id(), answer };
         match self.settings.durability {
-            Durability::Process => desk::push(&running.shared, push).await,
+            Durability::Process => group_commit::push(&running.shared, push).await,
             Durability::Fsync => running.shared.writer.put(Job::Push(push)),
         }
         self.answer(answered).await.map(|stored| stored.length)
@@ -186,7 +186,7 @@ impl Store {
 
     /// How many messages wait for a lease.
     pub(crate) fn length(&self) -> Result<u64, StoreError> {
-        Ok(self.shared()?.shelf().messages())
+        Ok(self.shared()?.state().messages())
     }
 
     /// The waiting messages between two places, both included: 0 is the newest, -1 the oldest.
@@ -206,7 +206,7 @@ impl Store {
         loop {
             // From here on no arrival is missed, whether it comes before or after the wait has begun.
             let arrived = shared.arrived.notified();
-            if shared.shelf().is_waiting() {
+            if shared.state().is_waiting() {
                 let taken = self.ask(|answer| Question::Take { lease: lease.to_owned(), limit, answer }).await;
                 if let Some(taken) = taken? {
                     return Ok(Some(taken));
@@ -242,7 +242,7 @@ impl Store {
 
     /// How a lease ended; that is forgotten by this.
     pub(crate) fn hear(&self, lease: &str) -> Option<LeaseEnd> {
-        self.running.get()?.shared.shelf().hear(lease)
+        self.running.get()?.shared.state().hear(lease)
     }
 
     /// Gives a lease back, unless it has ended. Returns how it ended, `None` when nobody knows it, and how many messages wait
@@ -251,7 +251,7 @@ impl Store {
         // What could not be opened has leased nothing.
         let Some(running) = self.running.get() else { return Ok((None, 0)) };
         loop {
-            let given_back = running.shared.shelf().give_back(lease);
+            let given_back = running.shared.state().give_back(lease);
             match given_back {
                 GivenBack::Released(messages) => {
                     running.shared.arrived.notify_waiters();
@@ -266,13 +266,13 @@ impl Store {
 
     /// Renews leases. Returns those that have ended.
     pub(crate) fn renew(&self, leases: Vec<String>) -> Result<Vec<String>, StoreError> {
-        Ok(self.shared()?.shelf().renew(leases, Instant::now() + self.settings.lease))
+        Ok(self.shared()?.state().renew(leases, Instant::now() + self.settings.lease))
     }
 
     /// Takes back what has expired and is not among `live`. Returns how many messages.
     pub(crate) fn expire(&self, live: &[String]) -> Result<u64, StoreError> {
         let shared = self.shared()?;
-        let messages = shared.shelf().expire(live, Instant::now());
+        let messages = shared.state().expire(live, Instant::now());
         if messages > 0 {
             shared.arrived.notify_waiters();
         }
@@ -281,17 +281,17 @@ impl Store {
 
     /// How many leases there are.
     pub(crate) fn leases(&self) -> Result<u64, StoreError> {
-        Ok(self.shared()?.shelf().leases() as u64)
+        Ok(self.shared()?.state().leases() as u64)
     }
 
     /// What waits, leased or not; `None` while the file is not open.
     pub(crate) fn pending(&self) -> Option<Pending> {
-        Some(self.running.get()?.shared.shelf().pending(Instant::now()))
+        Some(self.running.get()?.shared.state().pending(Instant::now()))
     }
 
     /// What has become of all that was accepted.
     pub(crate) fn tally(&self) -> Tally {
-        self.running.get().map(|running| running.shared.shelf().tally()).unwrap_or_default()
+        self.running.get().map(|running| running.shared.state().tally()).unwrap_or_default()
     }
 
     /// Why pushes are refused, unless it is for want of room.

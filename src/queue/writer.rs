@@ -14,11 +14,11 @@ use super::{
     Shared,
     answers::Push,
     errors::{PushError, StoreError},
-    extent::Extent,
     file::PATIENCE,
     letters::{Letter, Letters},
     settlement::Settlement,
-    shelf::Region,
+    space::SpaceAccounting,
+    state::Region,
     transaction::Transaction,
 };
 
@@ -67,7 +67,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) connection: Connection,
     pub(super) letters: Letters,
-    pub(super) extent: Extent,
+    pub(super) space: SpaceAccounting,
     /// When somebody reads what is in the log, it is of no use to try to empty it again at once.
     pub(super) no_checkpoint_before: Instant,
     /// Whether something was deleted since it was last looked whether the file can be made smaller.
@@ -105,7 +105,7 @@ impl Writer {
             // Who does not wait any more need not hear.
             let _ = answer.send(Ok(()));
         }
-        self.shared.keeper.committed(self.shared.log_bytes());
+        self.shared.checkpointer.committed(self.shared.log_bytes());
         for answer in rests {
             let moved = self.rest();
             drop(answer.send(moved.map_err(|why| self.error("move messages from the log", &why))));
@@ -114,7 +114,7 @@ impl Writer {
 
     /// Begins to write something else than pushes.
     fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
-        self.extent.forget();
+        self.space.forget();
         Transaction::begin(&mut self.connection)
     }
 

@@ -17,11 +17,11 @@ use crate::{
         answers::{Push, answer, refuse},
         body::{self, Body, PER_MESSAGE},
         errors::{PushError, is_damage},
-        extent::{Extent, cover},
         file::PAGE,
         letters::Letter,
         packing::{in_order, on_disk, packed},
-        shelf::Region,
+        space::{SpaceAccounting, cover},
+        state::Region,
         transaction::Transaction,
     },
 };
@@ -61,7 +61,7 @@ impl Writer {
             Err((pushes, why)) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return pushes,
             Err((pushes, why)) => self.refuse(pushes, &why),
         }
-        self.shared.keeper.committed(self.shared.log_bytes());
+        self.shared.checkpointer.committed(self.shared.log_bytes());
         Vec::new()
     }
 
@@ -77,7 +77,7 @@ impl Writer {
             Err(why) => return Err((pushes, why)),
         };
         let needed = |push: &Push| push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
-        let mut room = match self.extent.room(&transaction, &shared, pushes.iter().map(needed).sum::<u64>() + SPARE) {
+        let mut room = match self.space.room(&transaction, &shared, pushes.iter().map(needed).sum::<u64>() + SPARE) {
             Ok(room) => room,
             Err(why) => return Err((pushes, why)),
         };
@@ -93,7 +93,7 @@ impl Writer {
         if fitting.is_empty() {
             return Ok(Vec::new());
         }
-        match write(transaction, &shared, &mut self.extent, &fitting) {
+        match write(transaction, &shared, &mut self.space, &fitting) {
             Ok(mut length) => {
                 fail_point!("queue.pushed");
                 let lengths = fitting.into_iter().map(|push| {
@@ -113,7 +113,7 @@ impl Writer {
         }
         let needed = messages.iter().map(|message| on_disk(message.len()));
         let needed = needed.chain(letters.iter().map(|letter| on_disk(letter.payload.len()))).sum::<u64>();
-        let imported = match self.keep_log_short().map(|()| self.extent.room(&self.connection, &self.shared, needed + SPARE)) {
+        let imported = match self.keep_log_short().map(|()| self.space.room(&self.connection, &self.shared, needed + SPARE)) {
             Ok(Ok(room)) if needed + SPARE > room => Err(PushError::Full),
             Ok(Ok(_)) => self
                 .take_in(&name, region, &messages, letters)
@@ -158,7 +158,7 @@ impl Writer {
         transaction.commit()?;
         self.letters = book;
         if chunks > 0 {
-            shared.shelf().stored(region, chunks, messages.len() as u64, mark);
+            shared.state().stored(region, chunks, messages.len() as u64, mark);
             shared.arrived.notify_waiters();
         }
         Ok(Some(true))
@@ -183,8 +183,8 @@ fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messag
     let mut body = Body::new();
     let ends = packed(messages);
     let chunks = ends.len() as i64;
-    let first = shared.shelf().numbers(region, chunks);
-    let mark = shared.shelf().mark(region, chunks, Instant::now());
+    let first = shared.state().numbers(region, chunks);
+    let mark = shared.state().mark(region, chunks, Instant::now());
     if let Some(mark) = &mark {
         write_mark(transaction, mark)?;
     }
@@ -227,11 +227,11 @@ fn write_mark(transaction: &Transaction<'_>, mark: &Mark) -> rusqlite::Result<()
     }
 }
 
-/// Writes pushes down, and says so to the shelf. Returns how many messages waited before.
+/// Writes pushes down, and updates the state. Returns how many messages waited before.
 ///
-/// Nothing may come between the commit and the shelf: what is in the file and not on the shelf is found by nobody before the
+/// Nothing may come between the commit and the state: what is in the file and not in the state is found by nobody before the
 /// next start, and its numbers would be given again.
-fn write(transaction: Transaction<'_>, shared: &Shared, extent: &mut Extent, pushes: &[Push]) -> rusqlite::Result<u64> {
+fn write(transaction: Transaction<'_>, shared: &Shared, space: &mut SpaceAccounting, pushes: &[Push]) -> rusqlite::Result<u64> {
     let mut stored = [Region::Adopted, Region::Oldest, Region::Newest].map(|region| (region, Written::default(), 0));
     let mut bytes = 0;
     let mut rows = 0;
@@ -242,17 +242,17 @@ fn write(transaction: Transaction<'_>, shared: &Shared, extent: &mut Extent, pus
         rows += written.chunks.unsigned_abs() + u64::from(written.mark.is_some());
         *count = messages.len() as u64;
     }
-    extent.cover(&transaction, shared, rows, bytes)?;
+    space.cover(&transaction, shared, rows, bytes)?;
     fail_point!("queue.push");
     transaction.commit()?;
-    let mut shelf = shared.shelf();
-    let before = shelf.messages();
+    let mut state = shared.state();
+    let before = state.messages();
     for (region, Written { chunks, mark, .. }, count) in stored {
         if chunks > 0 {
-            shelf.stored(region, chunks, count, mark);
+            state.stored(region, chunks, count, mark);
         }
     }
-    drop(shelf);
+    drop(state);
     shared.arrived.notify_waiters();
     Ok(before)
 }

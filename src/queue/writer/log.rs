@@ -8,10 +8,10 @@ use std::{
 
 use super::Writer;
 use crate::queue::{
+    checkpointer::checkpoint,
     errors::StoreError,
-    extent::Pages,
     file::{PAGE, PATIENCE},
-    keeper::checkpoint,
+    space::Pages,
 };
 
 /// A file is made smaller when it has so many pages of which nearly none is in use.
@@ -26,11 +26,11 @@ impl Writer {
 
     /// Moves the whole log into the file, and waits a little for whoever reads what is in it. Returns whether the log is empty now.
     fn checkpoint(&self, mode: &str) -> rusqlite::Result<bool> {
-        let _one_at_a_time = self.shared.keeper.checkpointing();
+        let _one_at_a_time = self.shared.checkpointer.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
         let moved = checkpoint(&self.connection, mode);
         self.connection.busy_timeout(PATIENCE)?;
-        self.shared.reserve().forget();
+        self.shared.preallocation().forget();
         let empty = moved?.is_some();
         if empty {
             self.shared.log.store(0, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Writer {
         }
         self.empty_log().map_err(|why| {
             let error = self.error("move messages from the log", &why);
-            self.shared.keeper.failing(error.clone());
+            self.shared.checkpointer.failing(error.clone());
             error
         })
     }
@@ -80,8 +80,8 @@ impl Writer {
         {
             // Without room for it, it stays as it is.
             drop(self.connection.execute_batch("VACUUM"));
-            self.shared.reserve().forget();
-            self.shared.keeper.committed(u64::MAX);
+            self.shared.preallocation().forget();
+            self.shared.checkpointer.committed(u64::MAX);
         }
     }
 }

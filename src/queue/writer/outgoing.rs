@@ -11,8 +11,8 @@ use crate::{
     queue::{
         deleting::{delete, write_down},
         errors::{StoreError, is_damage},
+        intervals::Part,
         settlement::Settlement,
-        spans::Part,
     },
 };
 
@@ -47,13 +47,13 @@ impl Writer {
         }
     }
 
-    /// Writes down what is done and the dead letters, in one transaction, and says so to the shelf: nothing may come between,
+    /// Writes down what is done and the dead letters, in one transaction, and updates the state: nothing may come between,
     /// as when what came in is written. Returns how many letters were dropped. When it fails, the leases are held as before.
     fn finish(&mut self, settlements: &mut Vec<Settlement>) -> rusqlite::Result<u64> {
         let shared = Arc::clone(&self.shared);
         let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
         let letters: Vec<_> = settlements.iter().flat_map(|settlement| &settlement.letters).collect();
-        let rests = shared.shelf().rests(parts);
+        let rests = shared.state().rests(parts);
         if rests.is_empty() && letters.is_empty() {
             Settlement::settled(std::mem::take(settlements), &shared, rests);
             return Ok(0);
@@ -80,7 +80,7 @@ impl Writer {
             Err(why) if is_damage(&why) => {
                 let parts: Vec<Part> = settlement.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
                 self.shared.damage.unmarked(parts.iter().map(Part::count).sum());
-                let rests = self.shared.shelf().rests(parts);
+                let rests = self.shared.state().rests(parts);
                 Settlement::settled(settlement, &self.shared, rests);
                 Ok(0)
             }
@@ -92,27 +92,27 @@ impl Writer {
         if let Some(error) = self.shared.damaged() {
             return Err(error);
         }
-        let spans = self.shared.shelf().clear();
-        if spans.is_empty() {
+        let intervals = self.shared.state().clear();
+        if intervals.is_empty() {
             return Ok(false);
         }
         let shared = Arc::clone(&self.shared);
         let deleted = self.begin().and_then(|transaction| {
-            let deleted = delete(&transaction, &shared, &spans)?;
+            let deleted = delete(&transaction, &shared, &intervals)?;
             transaction.commit()?;
             Ok(deleted)
         });
         match deleted {
             Ok((rests, messages)) => {
-                let mut shelf = self.shared.shelf();
-                shelf.written(rests);
-                shelf.cleared(messages);
-                drop(shelf);
+                let mut state = self.shared.state();
+                state.written(rests);
+                state.cleared(messages);
+                drop(state);
                 self.freed = true;
                 Ok(messages > 0)
             }
             Err(why) => {
-                self.shared.shelf().uncleared(&spans);
+                self.shared.state().uncleared(&intervals);
                 self.shared.arrived.notify_waiters();
                 Err(self.error("delete messages", &why))
             }

@@ -20,7 +20,7 @@ const FILLED: u64 = PAGE - 4;
 
 /// How many there are at most, as far as that is known; see the module.
 #[derive(Debug, Default)]
-pub(super) struct Extent(Option<Pages>);
+pub(super) struct SpaceAccounting(Option<Pages>);
 
 /// How many pages the file has.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl Pages {
     }
 }
 
-impl Extent {
+impl SpaceAccounting {
     /// Something else than chunks is written.
     pub(super) fn forget(&mut self) {
         self.0 = None;
@@ -66,7 +66,7 @@ impl Extent {
         if let Some(pages) = &mut self.0 {
             pages.all += more;
             pages.used += more;
-            if shared.reserve().covers(pages.all * PAGE) {
+            if shared.preallocation().covers(pages.all * PAGE) {
                 return Ok(());
             }
         }
@@ -89,7 +89,7 @@ pub(super) fn cover(connection: &Connection, shared: &Shared) -> rusqlite::Resul
     let all = page_count(connection)?;
     // SQLite makes the file larger only when none of its pages is free.
     let grows = number(connection, "PRAGMA freelist_count")? == 0;
-    shared.reserve().cover(all * PAGE, grows).map_err(|why| {
+    shared.preallocation().cover(all * PAGE, grows).map_err(|why| {
         // SQLite has no word for the limit on the size of a file, and nothing here that is too big otherwise.
         let limited = why.kind() == io::ErrorKind::FileTooLarge;
         let code = if limited { rusqlite::ffi::SQLITE_TOOBIG } else { rusqlite::ffi::SQLITE_FULL };

@@ -13,7 +13,7 @@ const USUAL: usize = 64;
 
 /// Work for one thread.
 #[derive(Debug)]
-pub(super) struct Inbox<T> {
+pub(super) struct WorkQueue<T> {
     waiting: Mutex<Waiting<T>>,
     changed: Condvar,
 }
@@ -24,8 +24,8 @@ struct Waiting<T> {
     closed: bool,
     /// The thread waits, so it must be woken: a system call, which is spared as long as it is at work.
     idle: bool,
-    /// Somebody has a [`Gathering`].
-    gathering: bool,
+    /// Somebody has a [`CommitLeader`].
+    leader: bool,
 }
 
 impl<T> Waiting<T> {
@@ -38,12 +38,12 @@ impl<T> Waiting<T> {
 
 /// The work that is gathered while the thread sleeps. What is not taken by the time this is dropped is left to the thread.
 #[derive(Debug)]
-pub(super) struct Gathering<'a, T>(&'a Inbox<T>);
+pub(super) struct CommitLeader<'a, T>(&'a WorkQueue<T>);
 
-impl<T> Inbox<T> {
+impl<T> WorkQueue<T> {
     pub(super) fn new() -> Self {
         Self {
-            waiting: Mutex::new(Waiting { work: Vec::new(), closed: false, idle: false, gathering: false }),
+            waiting: Mutex::new(Waiting { work: Vec::new(), closed: false, idle: false, leader: false }),
             changed: Condvar::new(),
         }
     }
@@ -52,7 +52,7 @@ impl<T> Inbox<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts work in. When the inbox is closed the work is dropped, and with it whatever waits for its answer is told.
+    /// Puts work in. When the queue of work is closed the work is dropped, and with it whatever waits for its answer is told.
     pub(super) fn put(&self, work: T) {
         let mut waiting = self.waiting();
         if !waiting.closed {
@@ -64,16 +64,16 @@ impl<T> Inbox<T> {
     }
 
     /// Puts work in that can be done anywhere. While the thread sleeps it is not woken for it: whoever brought the first work
-    /// since then is given all that is gathered. When the inbox is closed the work is dropped.
-    pub(super) fn gather(&self, work: T) -> Option<Gathering<'_, T>> {
+    /// since then is given all that is gathered. When the queue of work is closed the work is dropped.
+    pub(super) fn gather(&self, work: T) -> Option<CommitLeader<'_, T>> {
         let mut waiting = self.waiting();
         if waiting.closed {
             return None;
         }
         waiting.work.push(work);
-        let first = waiting.idle && !mem::replace(&mut waiting.gathering, true);
+        let first = waiting.idle && !mem::replace(&mut waiting.leader, true);
         drop(waiting);
-        first.then(|| Gathering(self))
+        first.then(|| CommitLeader(self))
     }
 
     /// Waits for work and takes all of it; `None` when there is none and there will be none.
@@ -107,7 +107,7 @@ impl<T> Inbox<T> {
     }
 }
 
-impl<T> Gathering<'_, T> {
+impl<T> CommitLeader<'_, T> {
     /// Takes what is gathered, if `fits` says so of it; nothing when the thread was woken meanwhile, since it takes all.
     pub(super) fn take(self, fits: impl FnOnce(&[T]) -> bool) -> Vec<T> {
         let mut waiting = self.0.waiting();
@@ -115,10 +115,10 @@ impl<T> Gathering<'_, T> {
     }
 }
 
-impl<T> Drop for Gathering<'_, T> {
+impl<T> Drop for CommitLeader<'_, T> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
-        waiting.gathering = false;
+        waiting.leader = false;
         if !waiting.work.is_empty() && mem::take(&mut waiting.idle) {
             self.0.changed.notify_one();
         }
@@ -136,78 +136,78 @@ mod tests {
 
     #[test]
     fn a_thread_that_waits_is_woken_for_each_work_that_comes_alone() {
-        let inbox = Inbox::new();
+        let work_queue = WorkQueue::new();
         let (done, heard) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                while let Some(work) = inbox.take() {
+                while let Some(work) = work_queue.take() {
                     work.into_iter().for_each(|work| done.send(work).unwrap());
                 }
             });
             let heard: Vec<_> = (0..10_000)
                 .map_while(|work| {
-                    inbox.put(work);
+                    work_queue.put(work);
                     heard.recv_timeout(PATIENCE).ok()
                 })
                 .collect();
-            inbox.close();
+            work_queue.close();
             assert!(heard.into_iter().eq(0..10_000), "work that nobody was woken for");
         });
     }
 
     #[test]
     fn who_is_at_work_is_not_woken_and_takes_all_that_came_meanwhile() {
-        let inbox = Inbox::new();
-        inbox.put(1);
-        assert_eq!(inbox.take(), Some(vec![1]));
-        inbox.put(2);
-        inbox.put(3);
-        assert!(!inbox.waiting().idle);
-        assert_eq!(inbox.take(), Some(vec![2, 3]));
-        inbox.close();
-        inbox.put(4);
-        assert_eq!(inbox.take(), None);
+        let work_queue = WorkQueue::new();
+        work_queue.put(1);
+        assert_eq!(work_queue.take(), Some(vec![1]));
+        work_queue.put(2);
+        work_queue.put(3);
+        assert!(!work_queue.waiting().idle);
+        assert_eq!(work_queue.take(), Some(vec![2, 3]));
+        work_queue.close();
+        work_queue.put(4);
+        assert_eq!(work_queue.take(), None);
     }
 
-    /// An inbox whose thread waits, as far as it knows.
-    fn asleep() -> Inbox<u32> {
-        let inbox = Inbox::new();
-        inbox.waiting().idle = true;
-        inbox
+    /// A queue of work whose thread waits, as far as it knows.
+    fn asleep() -> WorkQueue<u32> {
+        let work_queue = WorkQueue::new();
+        work_queue.waiting().idle = true;
+        work_queue
     }
 
     #[test]
     fn who_brings_the_first_work_gets_all_that_is_gathered_and_the_thread_sleeps_on() {
-        let inbox = asleep();
-        let gathering = inbox.gather(1).unwrap();
-        assert!(inbox.gather(2).is_none());
-        assert_eq!(gathering.take(|work| work == [1, 2]), [1, 2]);
-        assert!(inbox.waiting().idle);
-        let next = inbox.gather(3).unwrap();
+        let work_queue = asleep();
+        let leader = work_queue.gather(1).unwrap();
+        assert!(work_queue.gather(2).is_none());
+        assert_eq!(leader.take(|work| work == [1, 2]), [1, 2]);
+        assert!(work_queue.waiting().idle);
+        let next = work_queue.gather(3).unwrap();
         assert_eq!(next.take(|_| true), [3]);
     }
 
     #[test]
     fn what_is_gathered_and_not_taken_is_the_threads() {
-        let given_up = |inbox: &Inbox<u32>| drop(inbox.gather(1));
-        let too_much = |inbox: &Inbox<u32>| assert!(inbox.gather(1).unwrap().take(|_| false).is_empty());
-        let woken = |inbox: &Inbox<u32>| {
-            let gathering = inbox.gather(1).unwrap();
-            inbox.put(2);
-            assert!(gathering.take(|_| true).is_empty());
+        let given_up = |work_queue: &WorkQueue<u32>| drop(work_queue.gather(1));
+        let too_much = |work_queue: &WorkQueue<u32>| assert!(work_queue.gather(1).unwrap().take(|_| false).is_empty());
+        let woken = |work_queue: &WorkQueue<u32>| {
+            let leader = work_queue.gather(1).unwrap();
+            work_queue.put(2);
+            assert!(leader.take(|_| true).is_empty());
         };
-        for leave in [given_up, too_much, woken] as [fn(&Inbox<u32>); 3] {
-            let inbox = asleep();
-            leave(&inbox);
-            assert!(!inbox.waiting().idle, "nobody was woken");
-            assert_eq!(inbox.take().unwrap()[0], 1);
+        for leave in [given_up, too_much, woken] as [fn(&WorkQueue<u32>); 3] {
+            let work_queue = asleep();
+            leave(&work_queue);
+            assert!(!work_queue.waiting().idle, "nobody was woken");
+            assert_eq!(work_queue.take().unwrap()[0], 1);
         }
     }
 
     #[test]
     fn a_thread_at_work_is_left_what_comes_meanwhile() {
-        let inbox = Inbox::new();
-        assert!(inbox.gather(1).is_none());
-        assert_eq!(inbox.take(), Some(vec![1]));
+        let work_queue = WorkQueue::new();
+        assert!(work_queue.gather(1).is_none());
+        assert_eq!(work_queue.take(), Some(vec![1]));
     }
 }

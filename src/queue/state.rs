@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     accepted::{self, Accepted, Mark},
-    spans::{Part, Place, Spans},
+    intervals::{IntervalSet, Offset, Part},
     stats::{Pending, Tally},
 };
 
@@ -94,8 +94,8 @@ pub(super) enum Rest {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shelf {
-    waiting: Spans,
+pub(super) struct QueueState {
+    waiting: IntervalSet,
     /// How many messages wait for a lease.
     messages: u64,
     leases: HashMap<String, Held>,
@@ -116,11 +116,11 @@ pub(super) struct Shelf {
     adopted: i64,
 }
 
-impl Shelf {
+impl QueueState {
     pub(super) fn new(found: &Found) -> Self {
-        let mut waiting = Spans::default();
+        let mut waiting = IntervalSet::default();
         for (first, last) in [found.adopted, found.regular].into_iter().flatten() {
-            waiting.insert(Place::start(first), Place::start(last.saturating_add(1)));
+            waiting.insert(Offset::start(first), Offset::start(last.saturating_add(1)));
         }
         let mut done = BTreeMap::<i64, Vec<(u32, u32)>>::new();
         let mut messages = found.messages;
@@ -230,23 +230,23 @@ impl Shelf {
             Region::Oldest => self.oldest -= chunks,
             Region::Adopted => self.adopted += chunks,
         }
-        self.waiting.insert(Place::start(first), Place::start(first + chunks));
+        self.waiting.insert(Offset::start(first), Offset::start(first + chunks));
         self.messages += messages;
         self.tally.stored += messages;
         self.audit();
     }
 
-    /// Where the oldest messages wait, in at most so many spans, and a mark that [`Shelf::lease`] wants to see again.
-    pub(super) fn oldest(&self, spans: usize) -> (Vec<(Place, Place)>, u64) {
-        (self.waiting.iter().take(spans).collect(), self.clears)
+    /// Where the oldest messages wait, in at most so many intervals, and a mark that [`QueueState::lease`] wants to see again.
+    pub(super) fn oldest(&self, intervals: usize) -> (Vec<(Offset, Offset)>, u64) {
+        (self.waiting.iter().take(intervals).collect(), self.clears)
     }
 
     /// Where messages wait, from the newest on.
-    pub(super) fn newest(&self) -> Vec<(Place, Place)> {
+    pub(super) fn newest(&self) -> Vec<(Offset, Offset)> {
         self.waiting.iter().rev().collect()
     }
 
-    /// Leases what was found at [`Shelf::oldest`]. Returns whether it still waits.
+    /// Leases what was found at [`QueueState::oldest`]. Returns whether it still waits.
     pub(super) fn lease(&mut self, id: String, parts: Vec<Part>, expires: Instant, mark: u64) -> bool {
         if mark != self.clears {
             return false;
@@ -277,7 +277,7 @@ impl Shelf {
     }
 
     /// Nothing can be found where messages were thought to wait.
-    pub(super) fn vanished(&mut self, from: Place, to: Place, mark: u64) {
+    pub(super) fn vanished(&mut self, from: Offset, to: Offset, mark: u64) {
         if mark == self.clears {
             self.waiting.remove(from, to);
             if !self.keeps_all && !self.is_waiting() {
@@ -296,7 +296,7 @@ impl Shelf {
     }
 
     /// What is between these places cannot be found.
-    pub(super) fn skip(&mut self, from: Place, to: Place) {
+    pub(super) fn skip(&mut self, from: Offset, to: Offset) {
         self.waiting.remove(from, to);
     }
 
@@ -414,16 +414,16 @@ impl Shelf {
         }
     }
 
-    /// What waits apart from what was adopted, taken off. It comes back by [`Shelf::uncleared`].
-    pub(super) fn clear(&mut self) -> Vec<(Place, Place)> {
+    /// What waits apart from what was adopted, taken off. It comes back by [`QueueState::uncleared`].
+    pub(super) fn clear(&mut self) -> Vec<(Offset, Offset)> {
         self.clears += 1;
-        let (from, to) = (Place::start(ADOPTED_BELOW), Place::start(i64::MAX));
-        let spans: Vec<_> = self.waiting.iter().filter(|(start, _)| *start >= from).collect();
+        let (from, to) = (Offset::start(ADOPTED_BELOW), Offset::start(i64::MAX));
+        let intervals: Vec<_> = self.waiting.iter().filter(|(start, _)| *start >= from).collect();
         self.waiting.remove(from, to);
-        spans
+        intervals
     }
 
-    /// So many messages were deleted with [`Shelf::clear`].
+    /// So many messages were deleted with [`QueueState::clear`].
     pub(super) fn cleared(&mut self, messages: u64) {
         let messages = messages.min(self.messages);
         self.messages -= messages;
@@ -432,8 +432,8 @@ impl Shelf {
     }
 
     /// They could not be deleted.
-    pub(super) fn uncleared(&mut self, spans: &[(Place, Place)]) {
-        spans.iter().for_each(|&(from, to)| self.waiting.insert(from, to));
+    pub(super) fn uncleared(&mut self, intervals: &[(Offset, Offset)]) {
+        intervals.iter().for_each(|&(from, to)| self.waiting.insert(from, to));
     }
 }
 
@@ -465,80 +465,4 @@ fn rest(of: u32, mut ranges: Vec<(u32, u32)>) -> Rest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_is_done_when_all_its_parts_are_in_whatever_order() {
-        assert_eq!(rest(10, vec![(5, 10), (0, 3)]), Rest::Done(vec![(0, 3), (5, 10)]));
-        assert_eq!(rest(10, vec![(5, 10), (0, 3), (3, 4)]), Rest::Done(vec![(0, 4), (5, 10)]));
-        assert_eq!(rest(10, vec![(5, 10), (0, 3), (3, 5)]), Rest::Nothing);
-    }
-
-    #[test]
-    fn no_chunk_of_a_damaged_file_is_deleted() {
-        let mut shelf = Shelf::new(&Found::default());
-        let part = |chunk| Part { chunk, from: 0, to: 10, of: 10 };
-        assert_eq!(shelf.rests([part(2)]), BTreeMap::from([(2, Rest::Nothing)]));
-        shelf.keep_all();
-        assert_eq!(shelf.rests([part(2)]), BTreeMap::from([(2, Rest::Kept(10))]));
-    }
-
-    #[test]
-    fn what_was_read_before_a_clear_is_not_leased_after_it() {
-        let mut shelf = Shelf::new(&Found::default());
-        shelf.stored(Region::Newest, 1, 10, None);
-        let (_, mark) = shelf.oldest(1);
-        let part = Part { chunk: 1, from: 0, to: 10, of: 10 };
-        let spans = shelf.clear();
-        assert!(!shelf.lease("a".to_owned(), vec![part], Instant::now(), mark));
-        shelf.uncleared(&spans);
-        assert_eq!(shelf.oldest(9).0, spans);
-    }
-
-    #[test]
-    fn what_waits_is_everything_that_is_not_done_and_as_old_as_its_oldest() {
-        let start = Instant::now();
-        let at = |second| start + std::time::Duration::from_secs(second);
-        let mut shelf = Shelf::new(&Found::default());
-        let push = |shelf: &mut Shelf, region, second| {
-            let mark = shelf.mark(region, 1, at(second));
-            shelf.stored(region, 1, 10, mark);
-        };
-        assert_eq!(shelf.pending(at(0)), Pending::default());
-        push(&mut shelf, Region::Newest, 10);
-        push(&mut shelf, Region::Newest, 20);
-        push(&mut shelf, Region::Oldest, 30);
-        let told = |shelf: &Shelf| {
-            let Pending { messages, leased, oldest } = shelf.pending(at(100));
-            (messages, leased, oldest.map(|age| age.as_secs()))
-        };
-        assert_eq!(told(&shelf), (30, 0, Some(90)));
-        let lease = |shelf: &mut Shelf, id: &str, chunk, to| {
-            assert!(shelf.lease(id.to_owned(), vec![Part { chunk, from: 0, to, of: 10 }], at(200), 0));
-        };
-        lease(&mut shelf, "a", 1, 10);
-        lease(&mut shelf, "b", 2, 4);
-        assert_eq!((told(&shelf), shelf.messages()), ((30, 14, Some(90)), 16));
-        shelf.settled("a", 3);
-        assert_eq!(told(&shelf), (20, 4, Some(80)));
-        assert!(shelf.clear().len() == 2);
-        shelf.cleared(16);
-        assert_eq!(told(&shelf), (4, 4, Some(80)));
-        assert_eq!(shelf.tally(), Tally { found: 0, stored: 30, published: 7, parked: 3, dropped: 16, pending: 4 });
-    }
-
-    #[test]
-    fn what_is_being_settled_is_neither_given_back_nor_taken_back() {
-        let mut shelf = Shelf::new(&Found::default());
-        let (id, now) = ("a".to_owned(), Instant::now());
-        shelf.stored(Region::Newest, 1, 10, None);
-        assert!(shelf.lease(id.clone(), vec![Part { chunk: 1, from: 0, to: 4, of: 10 }], now, 0));
-        assert!(matches!(shelf.begin_settling(&id), Settling::Begun(_)));
-        assert_eq!((shelf.give_back(&id), shelf.expire(&[], now)), (GivenBack::Settling, 0));
-        shelf.not_settled(&id);
-        assert_eq!(shelf.expire(&[], now), 4);
-        assert_eq!(shelf.begin_settling(&id), Settling::Ended(LeaseEnd::Expired));
-        assert_eq!(shelf.messages(), 10);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Who commits a push: the writer's thread, or whoever brings it.
+//! Group commit: pushes that come together are one commit, made by the writer's thread or by the task that brought the first of them.
 //!
 //! A thread that sleeps would have to be woken for a push, and then wake who waits for the answer; both together take longer
 //! than a usual commit. So while it sleeps, the first who brings a push commits it on its own thread, with what others have
@@ -14,7 +14,7 @@ use std::{
 use super::{
     Shared,
     answers::Push,
-    inbox::Gathering,
+    work_queue::CommitLeader,
     writer::{Job, Writer},
 };
 
@@ -25,9 +25,9 @@ const TRIES: usize = 20;
 
 /// Where the writer is, for one at a time. It is there as long as its thread runs.
 #[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Option<Writer>>);
+pub(super) struct GroupCommit(Mutex<Option<Writer>>);
 
-impl Desk {
+impl GroupCommit {
     fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
         // A panic does not come so far.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -37,8 +37,8 @@ impl Desk {
     pub(super) fn run(&self, shared: &Shared, writer: Writer) {
         *self.writer() = Some(writer);
         while let Some(jobs) = shared.writer.take() {
-            let mut desk = self.writer();
-            let Some(writer) = desk.as_mut() else { break };
+            let mut group_commit = self.writer();
+            let Some(writer) = group_commit.as_mut() else { break };
             // Whoever waits for an answer that a fault of ours has taken along is told by that; the transaction is undone.
             drop(catch_unwind(AssertUnwindSafe(|| writer.work(jobs))));
             if shared.writer.is_empty() {
@@ -69,10 +69,10 @@ impl Desk {
     }
 
     /// Commits what is gathered, if that is quick.
-    fn commit(&self, shared: &Shared, gathering: Gathering<'_, Job>) {
-        let Some(mut desk) = self.writer_now() else { return };
-        let Some(writer) = desk.as_mut().filter(|writer| writer.is_quick()) else { return };
-        let jobs = gathering.take(|jobs| jobs.iter().map(Job::bytes).sum::<usize>() <= LITTLE);
+    fn commit(&self, shared: &Shared, leader: CommitLeader<'_, Job>) {
+        let Some(mut group_commit) = self.writer_now() else { return };
+        let Some(writer) = group_commit.as_mut().filter(|writer| writer.is_quick()) else { return };
+        let jobs = leader.take(|jobs| jobs.iter().map(Job::bytes).sum::<usize>() <= LITTLE);
         let mut pushes = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
@@ -89,10 +89,10 @@ impl Desk {
 
 /// Sees to it that a push is committed, together with what else comes on this thread.
 pub(super) async fn push(shared: &Shared, push: Push) {
-    if let Some(gathering) = shared.writer.gather(Job::Push(push)) {
+    if let Some(leader) = shared.writer.gather(Job::Push(push)) {
         // Everybody else comes first, with what has arrived for them.
         tokio::task::yield_now().await;
-        shared.desk.commit(shared, gathering);
+        shared.group_commit.commit(shared, leader);
     }
 }
 

@@ -1,16 +1,16 @@
-//! Where messages are: places in chunks, and sets of them as few spans. Pure.
+//! Where messages are: offsets in chunks, and sets of them as few intervals. Pure.
 
 use std::collections::BTreeMap;
 
-/// A message's place. Places are ordered from the oldest message to the newest.
+/// A message's chunk, and which of its messages it is. Offsets are ordered from the oldest message to the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Offset {
     pub(super) chunk: i64,
     pub(super) message: u32,
 }
 
-impl Place {
-    /// The first place of a chunk.
+impl Offset {
+    /// The first offset of a chunk.
     pub(super) fn start(chunk: i64) -> Self {
         Self { chunk, message: 0 }
     }
@@ -28,16 +28,16 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn start(&self) -> Place {
-        Place { chunk: self.chunk, message: self.from }
+    pub(super) fn start(&self) -> Offset {
+        Offset { chunk: self.chunk, message: self.from }
     }
 
-    /// The place behind it: in the next chunk when this one ends with it, so that neighbours meet.
-    pub(super) fn end(&self) -> Place {
+    /// The offset behind it: in the next chunk when this one ends with it, so that neighbours meet.
+    pub(super) fn end(&self) -> Offset {
         if self.to >= self.of {
-            Place::start(self.chunk.saturating_add(1))
+            Offset::start(self.chunk.saturating_add(1))
         } else {
-            Place { chunk: self.chunk, message: self.to }
+            Offset { chunk: self.chunk, message: self.to }
         }
     }
 
@@ -46,13 +46,13 @@ impl Part {
     }
 }
 
-/// A set of places: disjoint spans, none touching another. A span may reach over chunks that do not exist any more.
+/// A set of offsets: disjoint intervals, none touching another. An interval may reach over chunks that do not exist any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spans(BTreeMap<Place, Place>);
+pub(super) struct IntervalSet(BTreeMap<Offset, Offset>);
 
-impl Spans {
-    /// Adds a span of which nothing is in yet.
-    pub(super) fn insert(&mut self, mut from: Place, mut to: Place) {
+impl IntervalSet {
+    /// Adds an interval of which nothing is in yet.
+    pub(super) fn insert(&mut self, mut from: Offset, mut to: Offset) {
         if from >= to {
             return;
         }
@@ -69,8 +69,8 @@ impl Spans {
         self.0.insert(from, to);
     }
 
-    /// Takes a span out, of which not everything need be in.
-    pub(super) fn remove(&mut self, from: Place, to: Place) {
+    /// Takes an interval out, of which not everything need be in.
+    pub(super) fn remove(&mut self, from: Offset, to: Offset) {
         if from >= to {
             return;
         }
@@ -91,21 +91,21 @@ impl Spans {
 
     /// The first chunk from this one on of which something is in.
     pub(super) fn first_from(&self, chunk: i64) -> Option<i64> {
-        let from = Place::start(chunk);
+        let from = Offset::start(chunk);
         let over = self.0.range(..from).next_back().is_some_and(|(_, &end)| end > from);
         if over { Some(chunk) } else { self.0.range(from..).next().map(|(start, _)| start.chunk) }
     }
 
     /// The last chunk before this one of which something is in.
     pub(super) fn last_before(&self, chunk: i64) -> Option<i64> {
-        let before = Place::start(chunk);
+        let before = Offset::start(chunk);
         let (_, &end) = self.0.range(..before).next_back()?;
         let end = end.min(before);
         Some(if end.message > 0 { end.chunk } else { end.chunk.saturating_sub(1) })
     }
 
-    /// The spans from the oldest on.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Place, Place)> + '_ {
+    /// The intervals from the oldest on.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Offset, Offset)> + '_ {
         self.0.iter().map(|(&from, &to)| (from, to))
     }
 }
@@ -121,24 +121,24 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_of_spans_is_a_set(steps in prop::collection::vec((any::<bool>(), 0..30u32, 0..8u32), 0..40)) {
-            let (mut spans, mut set) = (Spans::default(), BTreeSet::new());
+            let (mut intervals, mut set) = (IntervalSet::default(), BTreeSet::new());
             for (insert, from, length) in steps {
-                let (a, b) = (Place { chunk: 1, message: from }, Place { chunk: 1, message: from + length });
+                let (a, b) = (Offset { chunk: 1, message: from }, Offset { chunk: 1, message: from + length });
                 if insert {
-                    spans.insert(a, b);
+                    intervals.insert(a, b);
                     set.extend(from..from + length);
                 } else {
-                    spans.remove(a, b);
+                    intervals.remove(a, b);
                     set.retain(|at| !(from..from + length).contains(at));
                 }
-                let all: Vec<u32> = spans.iter().flat_map(|(from, to)| from.message..to.message).collect();
+                let all: Vec<u32> = intervals.iter().flat_map(|(from, to)| from.message..to.message).collect();
                 prop_assert_eq!(all, set.iter().copied().collect::<Vec<_>>());
-                prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(|(one, next)| one.1 < next.0));
-                prop_assert!(spans.iter().all(|(from, to)| from < to));
-                let there: BTreeSet<i64> = spans.iter().flat_map(|(from, to)| from.chunk..to.chunk + i64::from(to.message > 0)).collect();
+                prop_assert!(intervals.iter().zip(intervals.iter().skip(1)).all(|(one, next)| one.1 < next.0));
+                prop_assert!(intervals.iter().all(|(from, to)| from < to));
+                let there: BTreeSet<i64> = intervals.iter().flat_map(|(from, to)| from.chunk..to.chunk + i64::from(to.message > 0)).collect();
                 for chunk in 0..4 {
-                    prop_assert_eq!(spans.first_from(chunk), there.range(chunk..).next().copied());
-                    prop_assert_eq!(spans.last_before(chunk), there.range(..chunk).next_back().copied());
+                    prop_assert_eq!(intervals.first_from(chunk), there.range(chunk..).next().copied());
+                    prop_assert_eq!(intervals.last_before(chunk), there.range(..chunk).next_back().copied());
                 }
             }
         }

@@ -31,7 +31,7 @@ const PASSES: usize = 4;
 /// [empties the log](super::writer::Writer::keep_log_short) itself.
 const GIVES_WAY: i32 = 10;
 
-/// What the keeper keeps.
+/// What the checkpointer keeps.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) connection: Connection,
@@ -42,18 +42,18 @@ pub(super) struct Files {
     pub(super) opened: Opened,
 }
 
-/// What the writer and the keeper tell each other.
+/// What the writer and the checkpointer tell each other.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Checkpointer {
     /// The log is moved into the file from this length on.
     long: u64,
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
     changed: Condvar,
     checkpointing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Progress {
     /// Since when something is committed that is not synced.
     since: Option<Instant>,
     /// How long the log is.
@@ -63,22 +63,22 @@ struct State {
     failed: Option<StoreError>,
 }
 
-impl Keeper {
+impl Checkpointer {
     pub(super) fn new(log_room: u64) -> Self {
-        Self { long: log_room / LONG_LOG, state: Mutex::default(), changed: Condvar::new(), checkpointing: Mutex::default() }
+        Self { long: log_room / LONG_LOG, progress: Mutex::default(), changed: Condvar::new(), checkpointing: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something was committed, and the log is so long now.
     pub(super) fn committed(&self, log: u64) {
-        let mut state = self.state();
-        let first = state.since.is_none();
-        state.since.get_or_insert_with(Instant::now);
-        let long = log >= self.long && state.log < self.long;
-        state.log = state.log.max(log);
+        let mut progress = self.progress();
+        let first = progress.since.is_none();
+        progress.since.get_or_insert_with(Instant::now);
+        let long = log >= self.long && progress.log < self.long;
+        progress.log = progress.log.max(log);
         if first || long {
             self.changed.notify_one();
         }
@@ -91,39 +91,39 @@ impl Keeper {
 
     /// Why what was committed may not outlive a power cut, or the log cannot be moved into the file.
     pub(super) fn failed(&self) -> Option<StoreError> {
-        self.state().failed.clone()
+        self.progress().failed.clone()
     }
 
     /// That failed. It is tried again in a second, whether or not something is committed until then.
     pub(super) fn failing(&self, error: StoreError) {
-        let mut state = self.state();
-        state.failed = Some(error);
-        state.since.get_or_insert_with(Instant::now);
-        state.log = u64::MAX;
+        let mut progress = self.progress();
+        progress.failed = Some(error);
+        progress.since.get_or_insert_with(Instant::now);
+        progress.log = u64::MAX;
         self.changed.notify_one();
     }
 
     pub(super) fn close(&self) {
-        self.state().closed = true;
+        self.progress().closed = true;
         self.changed.notify_all();
     }
 
     /// Waits until something is to be done: a second after the first commit, or when the log is long. Returns how long it is.
     fn due(&self) -> Option<u64> {
-        let mut state = self.state();
+        let mut progress = self.progress();
         loop {
-            if state.closed {
+            if progress.closed {
                 return None;
             }
-            state = match state.since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed())) {
-                Some(left) if !left.is_zero() && (state.log < self.long || state.failed.is_some()) => {
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            progress = match progress.since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed())) {
+                Some(left) if !left.is_zero() && (progress.log < self.long || progress.failed.is_some()) => {
+                    self.changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0
                 }
                 Some(_) => {
-                    state.since = None;
-                    return Some(std::mem::take(&mut state.log));
+                    progress.since = None;
+                    return Some(std::mem::take(&mut progress.log));
                 }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -137,7 +137,7 @@ impl Keeper {
             match catch_unwind(AssertUnwindSafe(|| files.opened.still_there().and(self.keep(shared, &files, length))))
                 .unwrap_or_else(|_| Err(StoreError::new(&shared.path, Problem::NeverSynced)))
             {
-                Ok(()) => self.state().failed = None,
+                Ok(()) => self.progress().failed = None,
                 Err(error) => self.failing(error),
             }
         }
@@ -168,11 +168,11 @@ impl Keeper {
             if !little_is_left() {
                 continue;
             }
-            let Some(_nobody_writes) = shared.desk.keep_free() else { break };
+            let Some(_nobody_writes) = shared.group_commit.keep_free() else { break };
             // The writer may just have been at much.
             if little_is_left() {
                 self.checkpoint(shared, &files.connection)?;
-                self.state().log = 0;
+                self.progress().log = 0;
                 break;
             }
         }
@@ -186,7 +186,7 @@ impl Keeper {
         let moved = checkpoint(connection, "PASSIVE")
             .map_err(|why| StoreError::sqlite("move messages from the log", &shared.path, &why))?
             .unwrap_or_default();
-        shared.reserve().forget();
+        shared.preallocation().forget();
         Ok(moved)
     }
 }
@@ -238,7 +238,7 @@ mod tests {
             let shared = store.shared().unwrap();
             let push = async |bytes| store.push(Region::Newest, vec![Bytes::from(vec![b'm'; bytes])]).await.unwrap();
             for _ in 0..3 {
-                while shared.log_bytes() < shared.keeper.long {
+                while shared.log_bytes() < shared.checkpointer.long {
                     push(20_000).await;
                 }
                 // From here on slowly, so that the writer has no reason to do it.
@@ -246,7 +246,7 @@ mod tests {
                 while shared.log_bytes() >= length {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     push(1).await;
-                    assert!(shared.log_bytes() < shared.log_room / 2, "the keeper leaves the log as it is");
+                    assert!(shared.log_bytes() < shared.log_room / 2, "the checkpointer leaves the log as it is");
                 }
             }
         });

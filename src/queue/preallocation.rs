@@ -21,13 +21,13 @@ const SETTLING: u64 = 256 << 10;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Reserve {
+pub(super) struct Preallocation {
     file: Arc<File>,
     /// Up to where the file has its room.
     until: u64,
 }
 
-impl Reserve {
+impl Preallocation {
     pub(super) fn new(file: Arc<File>) -> Self {
         Self { file, until: 0 }
     }
