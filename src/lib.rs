@@ -11,7 +11,7 @@
 //! From there, the way of a message:
 //!
 //! 1. [`channel`] is where messages wait. A message is taken off under a [`channel::Lease`] and stays in the channel,
-//!    leased, until it is settled; the [`channel::LeaseBook`] knows every open lease and keeps the tally that must
+//!    leased, until it is settled; the [`channel::LeaseRegistry`] knows every open lease and keeps the tally that must
 //!    balance. [`channel::redis`] keeps that contract in Redis, each step one atomic script; [`channel::embedded`] keeps
 //!    it in a file, and is as much of a Redis to clients as they need.
 //! 2. [`wire`] is the wire format. A [`wire::Decoder`] reads a whole batch into one flat [`wire::MessageSet`],

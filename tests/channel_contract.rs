@@ -95,7 +95,7 @@ pub(crate) fn letter(lease: &Lease, message: usize) -> DeadLetter {
 
 /// Every message is accounted for, and nobody holds any.
 pub(crate) async fn settled(channel: &dyn Channel) {
-    let tally = channel.book().tally();
+    let tally = channel.registry().tally();
     assert!(tally.balances(), "{tally:?}");
     assert_eq!((tally.in_flight, channel.depth().await.unwrap().leases), (0, 0));
 }
@@ -112,7 +112,7 @@ pub(crate) async fn the_oldest_come_first_and_no_more_than_demanded<H: Home>() {
         channel.complete(&mut vec![lease], &[]).await.unwrap();
     }
     assert!(receive(&*channel, 10, 100).await.is_none());
-    assert_eq!(channel.book().tally().published, 2500);
+    assert_eq!(channel.registry().tally().published, 2500);
     settled(&*channel).await;
 }
 
@@ -238,7 +238,7 @@ pub(crate) async fn several_at_once_never_share_a_message<H: Home>() {
 }
 
 fn settled_book(channel: &dyn Channel) {
-    let tally = channel.book().tally();
+    let tally = channel.registry().tally();
     assert!(tally.balances() && tally.in_flight == 0, "{tally:?}");
 }
 
@@ -259,7 +259,7 @@ pub(crate) async fn letters_are_parked_with_all_that_is_needed_to_look_into_them
     assert_eq!(dead[1].refused, r#"[{"metric":"cpu","reason":"\"field type\" conflict"}]"#);
     assert!(dead[1].time.starts_with("20") && dead[1].time.ends_with('Z'));
     assert_eq!(channel.depth().await.unwrap().dead, 2);
-    assert_eq!(channel.book().tally(), Tally { leased: 4, published: 2, parked: 2, ..Tally::default() });
+    assert_eq!(channel.registry().tally(), Tally { leased: 4, published: 2, parked: 2, ..Tally::default() });
     settled(&*channel).await;
 }
 
@@ -280,7 +280,7 @@ pub(crate) async fn the_oldest_dead_letters_are_dropped_when_there_are_too_many<
     assert_eq!(kept, numbers(50..150));
     let clean = receive(&*channel, 5, 10_000).await.unwrap();
     assert_eq!(channel.complete(&mut vec![clean], &[]).await.unwrap().letters_dropped, 0);
-    let tally = channel.book().tally();
+    let tally = channel.registry().tally();
     assert_eq!((tally.letters_dropped, tally.parked), (50, 150));
     settled(&*channel).await;
 }
@@ -298,7 +298,7 @@ pub(crate) async fn released_and_dropped_messages_wait_again_where_they_were<H: 
     assert!(leases.is_empty());
     assert_eq!(home.waiting().await, before);
     drop(receive(&*channel, 120, 10_000).await);
-    channel.book().wait_dropped().await;
+    channel.registry().wait_dropped().await;
     assert_eq!(channel.recover().await.unwrap().dropped, 120);
     assert_eq!(home.waiting().await, before);
     settled(&*channel).await;
@@ -333,12 +333,12 @@ pub(crate) async fn whoever_slept_past_the_expiry_can_settle_nothing<H: Home>() 
     assert_eq!(sleeper.complete(&mut one, &letters).await.unwrap(), Completed { messages: 0, lost: 1, letters_dropped: 0 });
     sleeper.release(&mut two).await.unwrap();
     sleeper.renew().await.unwrap();
-    assert!(sleeper.book().live().is_empty(), "neither renewed nor kept");
-    assert_eq!(sleeper.book().tally().in_flight, 2);
+    assert!(sleeper.registry().live().is_empty(), "neither renewed nor kept");
+    assert_eq!(sleeper.registry().tally().in_flight, 2);
     drop(three);
     assert_eq!(sleeper.complete(&mut four, &[]).await.unwrap().lost, 1);
     assert_eq!(sleeper.give_back().await.unwrap(), 0);
-    assert_eq!(sleeper.book().tally(), Tally { leased: 4, given_back: 4, lost: 4, ..Tally::default() });
+    assert_eq!(sleeper.registry().tally(), Tally { leased: 4, given_back: 4, lost: 4, ..Tally::default() });
     let depth = other.depth().await.unwrap();
     assert_eq!((depth.dead, depth.queued), (0, 0));
     assert_eq!(other.complete(&mut vec![theirs], &[]).await.unwrap().messages, 4);
@@ -396,7 +396,7 @@ pub(crate) async fn thousands_of_expired_leases_are_taken_back<H: Home>() {
     }
     expire(&*other, 1500).await;
     dead.complete(&mut leases, &[]).await.unwrap();
-    assert_eq!(dead.book().tally().lost, 1500);
+    assert_eq!(dead.registry().tally().lost, 1500);
     assert_eq!(other.depth().await.unwrap().queued, 1500);
     settled(&*dead).await;
 }

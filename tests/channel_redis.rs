@@ -121,7 +121,7 @@ fn letter(lease: &Lease, message: usize) -> DeadLetter {
 
 /// Nothing is left of any lease, and every message is accounted for.
 fn settled(channel: &RedisChannel, connection: &mut Connection) {
-    let tally = channel.book().tally();
+    let tally = channel.registry().tally();
     assert!(tally.balances(), "{tally:?}");
     assert_eq!(tally.in_flight, 0);
     let keys: Vec<String> = connection.keys("*lease*").unwrap();

@@ -1,7 +1,7 @@
 //! Nothing lost, nothing doubled, in every order of events that there is: a model of the lease protocol, checked exhaustively.
 //!
 //! `lease_model/redis.rs` is the shared state, with each Lua script of `src/channel/redis/lua` as one atomic step;
-//! `lease_model/agent.rs` is one agent's memory (its book, its attempts) and what `receive.rs`, `settle.rs`, `recover.rs`
+//! `lease_model/agent.rs` is one agent's memory (its registry, its attempts) and what `receive.rs`, `settle.rs`, `recover.rs`
 //! and the Publisher do with it; `lease_model/world.rs` lets them loose on each other and says what must hold.
 //!
 //! **What is modelled.** An agent is two threads of control that run at once: one takes (in slices of one message, adopted

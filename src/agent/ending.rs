@@ -29,14 +29,14 @@ const REST_WITHIN: Duration = Duration::from_secs(2);
 
 /// Gives back every lease that is still open, and says how the books stand. `joined` when every thread has ended.
 pub(super) async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger) -> Exit {
-    let book = channel.book();
+    let registry = channel.registry();
     if !joined {
         warn!(log, "a thread did not end; what it holds is given back under it");
         // Should it serve the connection, a call would find out after its whole time-out, and there is no more time than that.
         channel.reconnect();
     }
-    let open = book.abandon();
-    let exit = if book.dropped().is_empty() {
+    let open = registry.abandon();
+    let exit = if registry.dropped().is_empty() {
         exit
     } else {
         match give_back_within(channel, GIVE_BACK_WITHIN).await {

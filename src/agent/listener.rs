@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use super::channel_health::{ChannelHealth, RECONNECT, Use};
 use crate::{
     backoff::Backoff,
-    channel::{ChannelError, Front},
+    channel::{ChannelError, Intake},
     failpoint::fail_point,
     supervision::{Drain, Life, answers_pings},
 };
 
 /// What a Listener works with.
 pub(super) struct Params {
-    pub(super) front: Arc<dyn Front>,
+    pub(super) intake: Arc<dyn Intake>,
     pub(super) health: Arc<ChannelHealth>,
 }
 
@@ -48,7 +48,7 @@ impl Actor for Listener {
 
 /// Serves until it is told to close.
 async fn serve(params: Arc<Params>, closing: watch::Receiver<bool>) {
-    let Params { front, health } = params.as_ref();
+    let Params { intake, health } = params.as_ref();
     let closed = |within: Duration| {
         let mut closing = closing.clone();
         // When the sender is gone, so is the actor.
@@ -57,13 +57,13 @@ async fn serve(params: Arc<Params>, closing: watch::Receiver<bool>) {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         fail_point!("listener.serve");
-        let ended = match front.bind() {
+        let ended = match intake.bind() {
             Err(error) => Err(error),
             Ok(()) => {
                 health.works(Use::Serve);
                 let mut closing = closing.clone();
                 let close = Box::pin(async move { drop(closing.wait_for(|closing| *closing).await) });
-                front.serve(close).await
+                intake.serve(close).await
             }
         };
         if let Err(error) = &ended {

@@ -25,10 +25,10 @@
 //! when memory is given back in [`idle`].
 //!
 //! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
-//! the backlog in the channel. Whatever happens to an actor, a message that it held is on the [`LeaseBook`] and still
+//! the backlog in the channel. Whatever happens to an actor, a message that it held is on the [`LeaseRegistry`] and still
 //! leased in the channel; dropping the lease gives it back.
 //!
-//! [`LeaseBook`]: crate::channel::LeaseBook
+//! [`LeaseRegistry`]: crate::channel::LeaseRegistry
 
 mod batch;
 mod batcher;
@@ -231,8 +231,8 @@ fn wire(settings: &Settings, Shared { channel, conditions, health, closing, log 
     });
     children.add("nanny", Thread::Supervisors, 3, move |life| Nanny::new(Arc::clone(&params), life));
 
-    if let Some(front) = channel.front() {
-        let params = Arc::new(listener::Params { front, health: Arc::clone(health) });
+    if let Some(intake) = channel.intake() {
+        let params = Arc::new(listener::Params { intake, health: Arc::clone(health) });
         let thread = Thread::Named("listener".to_owned());
         children.add("listener", thread, 4, move |life| Listener::new(Arc::clone(&params), life));
     }

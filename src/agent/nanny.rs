@@ -193,7 +193,7 @@ impl Actor for Nanny {
         ctx.spawn(
             async move {
                 loop {
-                    channel.book().wait_dropped().await;
+                    channel.registry().wait_dropped().await;
                     address.do_send(Recover);
                 }
             }

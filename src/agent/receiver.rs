@@ -72,7 +72,7 @@ impl Handler<Wanted> for Receiver {
     fn handle(&mut self, wanted: Wanted, ctx: &mut Self::Context) {
         fail_point!("receiver.wanted");
         // A demand while an answer is due comes from a new Batcher; the one before is dead. What was leased for that one
-        // is on the book, and is given back.
+        // is in the registry, and is given back.
         if let Some(before) = self.receiving.take() {
             ctx.cancel_future(before);
         }
@@ -102,7 +102,7 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
         let answer = {
             let _work = progress.begin_waiting("receiving from the channel", WAIT);
             stall_point!("receiver.receive");
-            // Dropping the other branch loses nothing: what it has leased by then is on the book, and is given back. Closing
+            // Dropping the other branch loses nothing: what it has leased by then is in the registry, and is given back. Closing
             // is looked at first, so that nothing is taken any more once it has begun: when the process ends at once,
             // that would wait until its lease expires.
             tokio::select! {
@@ -111,7 +111,7 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
                 answer = failing("receiver.receive.error", channel.receive(wanted.demand, WAIT)) => answer,
             }
         };
-        let too_large = channel.book().take_unsaid();
+        let too_large = channel.registry().take_unreported();
         dead_letters.note_too_large(usize::try_from(too_large).unwrap_or(usize::MAX), log);
         match answer {
             Ok(lease) => {

@@ -52,7 +52,7 @@ impl Status {
 
     /// What is refused to clients, as long as it lasts.
     fn refusals(&self) -> String {
-        let refused = self.channel.front().map(|front| front.refused()).unwrap_or_default();
+        let refused = self.channel.intake().map(|intake| intake.refused()).unwrap_or_default();
         let lasting = refused.into_iter().filter(|refused| refused.lasts.is_some());
         let said = |Refused { reason, what, times, of_pushes, .. }| {
             let of = if of_pushes { "pushes" } else { "clients" };

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use super::{Exit, Order, Parts, run};
 use crate::{
     channel::{
-        Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Recovered, Settlement,
+        Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry, Recovered, Settlement,
     },
     config::{self, Settings},
     observe::systemd::Notifier,
@@ -34,10 +34,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// A channel in memory, with the contract of the real ones.
 #[derive(Default)]
 struct Memory {
-    book: Arc<LeaseBook>,
+    registry: Arc<LeaseRegistry>,
     number: AtomicU64,
     pushed: Notify,
-    front: Option<Arc<dyn Front>>,
+    intake: Option<Arc<dyn Intake>>,
     lists: Mutex<Lists>,
 }
 
@@ -92,8 +92,8 @@ impl Memory {
 
 #[async_trait]
 impl Channel for Memory {
-    fn book(&self) -> &Arc<LeaseBook> {
-        &self.book
+    fn registry(&self) -> &Arc<LeaseRegistry> {
+        &self.registry
     }
 
     fn lease(&self) -> Duration {
@@ -104,8 +104,8 @@ impl Channel for Memory {
         "in memory".to_owned()
     }
 
-    fn front(&self) -> Option<Arc<dyn Front>> {
-        self.front.clone()
+    fn intake(&self) -> Option<Arc<dyn Intake>> {
+        self.intake.clone()
     }
 
     async fn open(&self) -> Result<String, ChannelError> {
@@ -123,7 +123,7 @@ impl Channel for Memory {
                     let id = LeaseId(self.number.fetch_add(1, Ordering::SeqCst).to_string());
                     lists.leased.insert(id.clone(), messages.clone());
                     lists.renewed.insert(id.clone(), tokio::time::Instant::now());
-                    let mut lease = self.book.enter(id);
+                    let mut lease = self.registry.enter(id);
                     lease.fill(messages, false);
                     return Ok(Some(lease));
                 }
@@ -161,7 +161,7 @@ impl Channel for Memory {
 
     async fn renew(&self) -> Result<(), ChannelError> {
         let mut lists = self.lists.lock().unwrap();
-        for id in self.book.live() {
+        for id in self.registry.live() {
             let before = lists.renewed.insert(id, tokio::time::Instant::now()).expect("it was leased");
             assert!(before.elapsed() < self.lease(), "it had expired before it was renewed");
         }
@@ -173,9 +173,9 @@ impl Channel for Memory {
     }
 
     async fn give_back(&self) -> Result<usize, ChannelError> {
-        let dropped = self.book.dropped();
+        let dropped = self.registry.dropped();
         let messages = dropped.iter().map(|id| self.put_back(id)).sum();
-        dropped.iter().for_each(|id| self.book.ended(id, Settlement::Released));
+        dropped.iter().for_each(|id| self.registry.ended(id, Settlement::Released));
         Ok(messages)
     }
 
@@ -290,14 +290,14 @@ impl Running {
     fn wait(&self, what: &str, mut condition: impl FnMut(&Memory) -> bool) {
         let end = Instant::now() + SOON;
         while !condition(&self.memory) {
-            assert!(Instant::now() < end, "waited in vain until {what}; {:?}", self.memory.book.tally());
+            assert!(Instant::now() < end, "waited in vain until {what}; {:?}", self.memory.registry.tally());
             thread::sleep(Duration::from_millis(2));
         }
     }
 
     fn end(&mut self) -> Exit {
         let exit = self.end.take().unwrap().join().unwrap();
-        let tally = self.memory.book.tally();
+        let tally = self.memory.registry.tally();
         assert!(tally.balances(), "{tally:?}");
         assert_eq!(tally.in_flight, 0, "{tally:?}");
         assert_eq!(self.memory.leased(), 0, "every lease was settled or given back");
@@ -327,7 +327,7 @@ fn a_part_batch_is_flushed_at_the_end() {
     for _ in 0..10 {
         agent.memory.push("m");
     }
-    agent.wait("they are leased", |memory| memory.book.tally().in_flight == 10);
+    agent.wait("they are leased", |memory| memory.registry.tally().in_flight == 10);
     assert_eq!(agent.stop(), Exit::Clean);
     assert_eq!((agent.memory.done(), agent.memory.waiting()), (10, 0));
     assert_eq!(*agent.batches.lock().unwrap(), [10], "as one batch");
@@ -392,7 +392,7 @@ fn stopping_while_the_destination_is_away_gives_everything_back_without_waiting_
         for _ in 0..5 {
             agent.memory.push("m");
         }
-        agent.wait("some are in flight", |memory| memory.book.tally().in_flight > 0);
+        agent.wait("some are in flight", |memory| memory.registry.tally().in_flight > 0);
         assert_eq!(agent.stop(), Exit::Clean);
         assert_eq!(agent.memory.waiting(), 5);
     }
@@ -402,7 +402,7 @@ fn stopping_while_the_destination_is_away_gives_everything_back_without_waiting_
 fn a_stop_that_takes_too_long_names_the_stragglers_and_gives_their_messages_back() {
     let mut agent = start(|settings| settings.agent.shutdown_timeout = Duration::from_millis(200), |_| Act::Stall);
     agent.memory.push("m");
-    agent.wait("it is in flight", |memory| memory.book.tally().in_flight == 1);
+    agent.wait("it is in flight", |memory| memory.registry.tally().in_flight == 1);
     let exit = agent.stop();
     assert!(
         matches!(&exit, Exit::GivenUp(Error::Deadline { stragglers }) if stragglers.contains(&"publisher 1".to_owned())),
@@ -441,7 +441,7 @@ fn what_cannot_be_decoded_is_set_aside_and_delays_nobody() {
     }
     agent.wait("all are settled", |memory| memory.done() == 10);
     assert_eq!(agent.stop(), Exit::Clean);
-    let tally = agent.memory.book.tally();
+    let tally = agent.memory.registry.tally();
     assert_eq!((tally.published, tally.parked), (5, 5));
     let dead = &agent.memory.lists.lock().unwrap().dead;
     assert!(dead.iter().all(|(payload, reason)| payload == b"{not json" && !reason.is_empty()), "{dead:?}");

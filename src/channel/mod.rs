@@ -1,265 +1,31 @@
-//! Where messages wait: the [`Channel`] contract and what every channel shares.
+//! Where messages wait until they are published.
 //!
-//! A message is taken off a channel under a [`Lease`] and stays in the channel, leased, until the lease is
-//! completed. There is no instant at which a message is only in this process's memory.
+//! A message is taken off a channel under a [`Lease`] and stays in the channel, leased, until the lease is completed. There is no
+//! instant at which a message is only in this process's memory.
+//!
+//! - [`contract`]: what every channel can do ([`Channel`]), what clients push to ([`Intake`]), and its errors.
+//! - [`lease_registry`]: which leases this process holds, has dropped or lost, and the [`Tally`] of messages, which must balance.
+//! - [`pressure`]: what threatens the messages that wait, for an operator.
+//! - [`redis`]: a Redis list as a channel, each step one atomic script; dead letters are in a stream.
+//! - [`embedded`]: the queue in a file ([`crate::queue`]) as a channel, with the [`crate::listener`] that clients push to.
 
-mod book;
+mod contract;
 pub mod embedded;
+mod lease_registry;
 mod pressure;
 pub mod redis;
 
-pub use book::{Accepted, Lease, LeaseBook, LeaseId, Settlement, Tally};
+pub use contract::{Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Recovered, RefusedPoint};
+pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
 pub use pressure::{Patience, Pressure, Threat, Warning};
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+pub use crate::listener::Refused;
 
-use async_trait::async_trait;
+use std::sync::Arc;
+
 use slog::Logger;
 
-pub use crate::listener::Refused;
-use crate::{
-    config::{self, Settings},
-    duration::for_people,
-};
-
-/// How many more messages somebody downstream has asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Demand {
-    /// At most this many messages; at least 1.
-    pub messages: usize,
-    /// At most this many bytes of payload, except that one message larger than that is given alone.
-    pub bytes: usize,
-}
-
-/// A message to be set aside. Its bytes are not in here: the channel still has them, and a message that is large is not
-/// held a second time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The lease that the message is part of.
-    pub lease: LeaseId,
-    /// Which of the lease's messages, from 0, the oldest first.
-    pub message: usize,
-    /// Why it was set aside: a sentence.
-    pub reason: String,
-    /// The points that were refused; empty when the whole message was. The others were written.
-    pub refused: Vec<RefusedPoint>,
-}
-
-/// One refused point of a dead letter.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RefusedPoint {
-    /// The metric's name.
-    pub metric: String,
-    /// Why: a sentence, with the database's own words where it was the database that refused.
-    pub reason: String,
-}
-
-/// What became of leases that were to be completed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Completed {
-    /// Messages that are done: off the channel, or among its dead letters.
-    pub messages: usize,
-    /// Messages of leases that had expired and were taken back meanwhile: another agent has them now.
-    pub lost: usize,
-    /// Dead letters, the oldest, that were dropped since there were as many as may be kept.
-    pub letters_dropped: u64,
-}
-
-/// What [`Channel::recover`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Messages of leases that this process dropped unsettled, now waiting again.
-    pub dropped: usize,
-    /// Messages of expired leases, here or of dead agents, now waiting again.
-    pub expired: usize,
-    /// Messages adopted from the Python agent's in-progress list.
-    pub adopted: usize,
-    /// Messages in lists that belonged to no lease, now under one that nobody renews.
-    pub orphaned: usize,
-}
-
-/// What a channel holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Messages that nobody has leased.
-    pub queued: u64,
-    /// Messages under a lease, of all agents.
-    pub leased: u64,
-    /// Open leases, of all agents.
-    pub leases: u64,
-    /// Dead letters.
-    pub dead: u64,
-    /// Messages in the Python agent's in-progress list.
-    pub inprogress: u64,
-    /// For how long the oldest of all those has been there, as far as that is known: see [`Backlog::age`].
-    pub age: Option<Duration>,
-}
-
-impl Depth {
-    /// What waits.
-    #[must_use]
-    pub fn backlog(&self) -> Backlog {
-        let waiting = self.queued.saturating_add(self.leased).saturating_add(self.inprogress);
-        Backlog { waiting, in_hand: self.leased, age: self.age }
-    }
-}
-
-/// What waits in a channel: everything that was accepted and is not done, leased or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Backlog {
-    /// Messages.
-    pub waiting: u64,
-    /// Of those: under a lease, in some agent's hands.
-    pub in_hand: u64,
-    /// For how long the oldest waits. Where messages are pushed to this process, since it was accepted. In a Redis, which does not
-    /// tell that, since it was queued by the clock of its client, if it says so; and at least since this process has it in hand.
-    pub age: Option<Duration>,
-}
-
-impl fmt::Display for Backlog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, in_hand, age } = self;
-        write!(f, "{waiting} {}", if *waiting == 1 { "message waits" } else { "messages wait" })?;
-        if *in_hand > 0 {
-            write!(f, ", {in_hand} of them in hand")?;
-        }
-        match age {
-            Some(age) if *waiting > 0 => write!(f, ", the oldest for {}", for_people(Duration::from_secs(age.as_secs()))),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Why a channel did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ChannelError {
-    /// It could not be reached or did not answer in time: worth trying again.
-    #[error("{what}: {why}")]
-    Unreachable {
-        /// What was tried, on what: `cannot connect to redis://localhost:6379/0`.
-        what: String,
-        /// The cause, in its own words.
-        why: String,
-    },
-    /// It answered, and an operator must mend something; worth trying again later.
-    #[error("{what}; {mend}")]
-    Refused {
-        /// What is wrong, with the channel's own words.
-        what: String,
-        /// What to do about it.
-        mend: String,
-    },
-    /// It can never work with this agent (too old): do not start.
-    #[error("{what}; {mend}")]
-    Unusable {
-        /// What is wrong.
-        what: String,
-        /// What to do about it.
-        mend: String,
-    },
-}
-
-/// A channel: messages wait in it, are leased, and are settled.
-///
-/// All methods may be called from any thread, at once, and may be dropped before they end: what was begun
-/// and not settled is given back by [`Channel::recover`], at the latest when its lease expires.
-#[async_trait]
-pub trait Channel: Send + Sync {
-    /// The book in which this channel keeps its open leases and its tally.
-    fn book(&self) -> &Arc<LeaseBook>;
-
-    /// Connects, checks version and key types. Returns a sentence that says what was reached.
-    async fn open(&self) -> Result<String, ChannelError>;
-
-    /// Leases the oldest waiting messages, at most as many as were demanded; waits up to `wait` for the first
-    /// one, without polling. `None` when none came. A message that is larger than the channel allows is set aside as a
-    /// dead letter without being read.
-    async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
-
-    /// Forgets what is open: the thread that serves it may hang, and the next call opens its own.
-    fn reconnect(&self) {}
-
-    /// Whether this channel lets anybody wait for messages, which one may refuse that still gives them.
-    async fn may_wait(&self) -> Result<(), ChannelError> {
-        Ok(())
-    }
-
-    /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
-    /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
-    /// There are only so many dead letters: the oldest are dropped, and counted.
-    /// On success `leases` is empty; on an error they are all still there, unsettled, and it can be called again.
-    async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
-
-    /// Gives leases back: their messages wait again, oldest first. On an error `leases` are still there.
-    async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError>;
-
-    /// Renews every open lease of this process; those that are no longer ours are struck in the book, and
-    /// count as lost when their holders settle or drop them.
-    async fn renew(&self) -> Result<(), ChannelError>;
-
-    /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind, and looks for messages
-    /// that an older version has left under no lease, a part of the channel each time.
-    async fn recover(&self) -> Result<Recovered, ChannelError>;
-
-    /// How long a lease lasts without being renewed.
-    fn lease(&self) -> Duration;
-
-    /// Gives back what was dropped unsettled: the first part of [`Channel::recover`], for the end of the process.
-    /// Returns how many messages wait again.
-    async fn give_back(&self) -> Result<usize, ChannelError>;
-
-    /// Leaves everything where it can stay for long, for the end of a process that may go without dropping the channel.
-    async fn rest(&self) -> Result<(), ChannelError> {
-        Ok(())
-    }
-
-    /// Counts what the channel holds.
-    async fn depth(&self) -> Result<Depth, ChannelError>;
-
-    /// What has happened to messages since the process started.
-    fn tally(&self) -> Tally {
-        self.book().tally()
-    }
-
-    /// What waits, without asking anybody: as it is now, or was when it was last counted. `None` while nobody knows.
-    fn backlog(&self) -> Option<Backlog> {
-        None
-    }
-
-    /// How an operator sees the newest dead letters: a command, whole.
-    fn look_at_dead_letters(&self) -> String;
-
-    /// What clients push to, where that is part of this process: somebody must serve them then.
-    fn front(&self) -> Option<Arc<dyn Front>> {
-        None
-    }
-
-    /// What threatens the messages that wait. A channel whose messages nothing can threaten has nothing to say.
-    async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
-        let _ = patience;
-        Ok(Pressure::default())
-    }
-}
-
-/// What clients push to, where the channel is part of this process. What it has taken is the channel's.
-#[async_trait(?Send)]
-pub trait Front: Send + Sync {
-    /// Takes the addresses, unless it has them. Whoever connects waits for [`Front::serve`].
-    ///
-    /// # Errors
-    /// When an address cannot be had, with who has it.
-    fn bind(&self) -> Result<(), ChannelError>;
-
-    /// What was refused since the process started: every reason there is, though it has not come to it.
-    fn refused(&self) -> Vec<Refused>;
-
-    /// Serves those who come by the addresses that [`Front::bind`] has taken, on this thread, until `closing` completes; then
-    /// answers what has arrived, and closes. At once done when there are none: they are to be taken again after each time.
-    ///
-    /// # Errors
-    /// When nobody can be served, for the time being.
-    async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError>;
-}
+use crate::config::{self, Settings};
 
 /// The channel that the configuration asks for, not connected yet. One that clients push to logs what they do to `log`.
 ///
@@ -273,15 +39,7 @@ pub fn open(settings: &Settings, log: &Logger) -> Result<Arc<dyn Channel>, Chann
         }
         config::Channel::Embedded(embedded) => {
             let channel = embedded::EmbeddedChannel::new(embedded, &settings.agent.name);
-            Ok(Arc::new(channel.with_front(log)))
+            Ok(Arc::new(channel.with_intake(log)))
         }
-    }
-}
-
-#[cfg(feature = "failpoints")]
-impl<T> crate::failpoint::Failing for Result<T, ChannelError> {
-    fn failed(what: String, refused: bool) -> Self {
-        let mend = "this is a test".to_owned();
-        Err(if refused { ChannelError::Refused { what, mend } } else { ChannelError::Unreachable { what, why: mend } })
     }
 }

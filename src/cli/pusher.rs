@@ -74,7 +74,7 @@ impl Pusher {
         // A name and a threshold are for agents, which lease and adopt.
         let channel = RedisChannel::new(&redis, "", Duration::ZERO)?;
         let channel = match agent_at {
-            Some(key) => channel.to_an_agent(key),
+            Some(key) => channel.of_an_agent(key),
             None => channel,
         };
         Ok(Self { channel })

@@ -120,7 +120,7 @@ impl Conversation {
         if self.allocated > OWN && self.decoder.buffer().len() < OWN {
             self.reallocate(OWN);
         }
-        self.session.incoming = self.allocated + self.decoder.books();
+        self.session.incoming = self.allocated + self.decoder.overhead();
         self.session.give_back();
     }
 
@@ -129,7 +129,7 @@ impl Conversation {
         self.session.shared.stats.command();
         match arrived {
             Arrived::Request(request) => {
-                self.session.incoming = self.allocated + request.books();
+                self.session.incoming = self.allocated + request.overhead();
                 self.session.alone = self.allocated > OWN && request.frame.len() * 8 >= self.allocated * 7;
                 let flow = run(&mut self.session, &request).await;
                 self.decoder.reuse(request);
@@ -180,7 +180,7 @@ impl Conversation {
     /// Claims what there will be with a buffer of so many bytes, in which a command is whole or not.
     async fn cover(&mut self, buffer: usize, is_whole: bool) -> Room {
         let session = &mut self.session;
-        session.incoming = buffer + self.decoder.books();
+        session.incoming = buffer + self.decoder.overhead();
         let held = session.held();
         if session.claim.suffices(held) {
             return Room::AtOnce;

@@ -78,20 +78,20 @@ impl Decoder {
             Some(bytes) if self.missing == 1 => Size { bytes, is_known: true },
             _ => {
                 let here = self.buffer.len();
-                let books = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
+                let overhead = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
                 // No more than a request may have, but room for what says that it has more.
-                let most = limits.request_bytes.saturating_sub(books).max(here) + MAX_HEADER;
+                let most = limits.request_bytes.saturating_sub(overhead).max(here) + MAX_HEADER;
                 Size { bytes: argument.unwrap_or(0).max(most.min(here * 3 / 2 + 1)), is_known: false }
             }
         }
     }
 
-    /// How much memory the books on the request take.
-    pub(super) fn books(&self) -> usize {
+    /// How much memory the request takes besides its bytes.
+    pub(super) fn overhead(&self) -> usize {
         (self.arguments.len() + usize::from(self.length.is_some())) * ARGUMENT_BYTES
     }
 
-    /// A request's books, for the next one.
+    /// A request's memory besides its bytes, for the next one.
     pub(super) fn reuse(&mut self, request: Request) {
         if self.arguments.capacity() == 0 && request.arguments.capacity() <= 64 {
             self.arguments = request.arguments;
@@ -178,10 +178,10 @@ impl Decoder {
             },
         };
         if self.oversized.is_none() {
-            let books = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
+            let overhead = (self.arguments.len() + self.missing) * ARGUMENT_BYTES;
             if length > limits.argument_bytes {
                 self.skip_request(Oversized::Argument(length));
-            } else if self.position + length + books > request_bytes {
+            } else if self.position + length + overhead > request_bytes {
                 self.skip_request(Oversized::Request);
             }
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// What the books on an argument take, besides its bytes: its range, and a handle when it is a message.
+/// How much memory an argument takes besides its bytes: its range, and a handle when it is a message.
 pub(super) const ARGUMENT_BYTES: usize = 48;
 
 /// A command with its arguments.
@@ -42,11 +42,11 @@ impl Request {
 
     /// How much memory that takes.
     pub(super) fn bytes(&self) -> usize {
-        self.frame.len() + self.books()
+        self.frame.len() + self.overhead()
     }
 
     /// How much of it is not the words themselves.
-    pub(super) fn books(&self) -> usize {
+    pub(super) fn overhead(&self) -> usize {
         self.arguments.len() * ARGUMENT_BYTES
     }
 

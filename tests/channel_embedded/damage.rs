@@ -106,7 +106,7 @@ fn at_the_first_sign_pushes_are_refused_what_can_be_read_is_delivered_and_the_ne
             refused_for_damage(&channel).await;
             let said = warning(&channel).await.unwrap();
             assert!(said.now.contains("; 40 messages cannot be read"), "{said:?}");
-            let tally = channel.book().tally();
+            let tally = channel.registry().tally();
             assert_eq!((tally.published, tally.parked), ((legible.len() * EACH) as u64, EACH as u64));
             let depth = channel.depth().await.unwrap();
             assert_eq!((depth.queued, depth.dead), (0, 1));

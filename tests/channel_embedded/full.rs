@@ -53,7 +53,7 @@ fn at_its_bound_pushes_are_refused_as_by_a_full_redis_and_everything_else_works(
                 }
                 settled(&channel).await;
             }
-            assert_eq!(channel.book().tally().parked, 3);
+            assert_eq!(channel.registry().tally().parked, 3);
             drop(channel);
             assert!(disk(&path) <= BOUND + (1 << 20), "{} bytes", disk(&path));
         });
@@ -78,7 +78,7 @@ fn dead_letters_never_take_the_messages_room() {
             channel.complete(&mut vec![lease], &letters).await.unwrap();
         }
         assert_eq!(channel.depth().await.unwrap().dead, 4, "a quarter of the room");
-        assert_eq!(channel.book().tally().letters_dropped, 36);
+        assert_eq!(channel.registry().tally().letters_dropped, 36);
     });
 }
 

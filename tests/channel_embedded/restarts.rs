@@ -21,11 +21,11 @@ fn what_was_leased_waits_again_after_a_restart_and_what_was_completed_does_not()
         let mut two = vec![leases.remove(4), leases.remove(1)];
         let letters = [letter(&two[0], 7)];
         channel.complete(&mut two, &letters).await.unwrap();
-        let (book, depth) = (Arc::clone(channel.book()), channel.depth().await.unwrap());
+        let (registry, depth) = (Arc::clone(channel.registry()), channel.depth().await.unwrap());
         assert_eq!((depth.queued, depth.leases, depth.dead), (20, 4, 1));
         drop(channel);
         // Their channel is gone, and they with it.
-        assert_eq!(book.tally().in_flight, 120);
+        assert_eq!(registry.tally().in_flight, 120);
         drop(leases);
 
         for _ in 0..2 {
@@ -124,7 +124,7 @@ fn settling_that_nobody_waited_for_is_counted_as_it_ended() {
                 assert_eq!(channel.recover().await.unwrap().dropped, 0);
             }
         }
-        let tally = channel.book().tally();
+        let tally = channel.registry().tally();
         assert_eq!((tally.published, tally.parked, tally.given_back, tally.lost), (4, 2, 0, 0));
         assert_eq!(channel.depth().await.unwrap().dead, 2);
         settled(&channel).await;

@@ -139,9 +139,9 @@ fn a_key_of_another_type() {
                 assert_eq!(leases.len(), 1);
                 let _: usize = redis.del(key).unwrap();
                 channel.complete(&mut leases, &letters).await.unwrap();
-                assert_eq!(channel.book().tally().parked, 1);
+                assert_eq!(channel.registry().tally().parked, 1);
             }
-            assert!(channel.book().tally().balances());
+            assert!(channel.registry().tally().balances());
         });
     }
 }
@@ -187,7 +187,7 @@ fn answers_that_no_redis_gives() {
             drop(channel.receive(ALL, NO_WAIT).await);
             drop(channel.recover().await);
             drop(channel.depth().await);
-            assert!(channel.book().tally().balances());
+            assert!(channel.registry().tally().balances());
         });
     }
 }

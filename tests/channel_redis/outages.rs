@@ -50,7 +50,7 @@ fn closed_connections_and_forgotten_scripts_mend_themselves() {
             works_again(&channel).await;
             channel.complete(&mut vec![lease], &[]).await.unwrap();
         }
-        assert_eq!(channel.book().tally().published, 5);
+        assert_eq!(channel.registry().tally().published, 5);
         settled(&channel, &mut redis);
     });
 }
@@ -69,7 +69,7 @@ fn on_a_line_too_slow_for_what_was_asked_less_is_asked_and_all_arrives() {
                 channel.complete(&mut vec![lease], &[]).await.unwrap();
             }
             channel.recover().await.ok()?;
-            (channel.book().tally().published == 300).then_some(())
+            (channel.registry().tally().published == 300).then_some(())
         })
         .await;
         settled(&channel, &mut server.connection());
@@ -112,7 +112,7 @@ fn a_full_redis_is_drained() {
         assert_eq!(full.code(), Some("OOM"));
         let mut leases = vec![receive(&channel, 300, 1_000_000).await.unwrap(), receive(&channel, 300, 1_000_000).await.unwrap()];
         channel.renew().await.unwrap();
-        assert!(channel.book().live().len() == 2 && redis.zcard::<_, usize>(LEASES).unwrap() == 2);
+        assert!(channel.registry().live().len() == 2 && redis.zcard::<_, usize>(LEASES).unwrap() == 2);
         channel.release(&mut leases).await.unwrap();
         let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
         assert_eq!(lease.messages.len(), 1000);
@@ -156,7 +156,7 @@ async fn persevere(channel: &RedisChannel, done: &mut HashMap<String, usize>, pr
         drop(channel.recover().await);
         let lease = match channel.receive(Demand { messages: fastrand::usize(1..1200), bytes: 15_000 }, NO_WAIT).await {
             Ok(Some(lease)) => lease,
-            Ok(None) if channel.book().dropped().is_empty() => return,
+            Ok(None) if channel.registry().dropped().is_empty() => return,
             _ => continue,
         };
         let texts = texts(&lease);
@@ -196,7 +196,7 @@ fn cut_connections_lose_and_double_nothing_and_the_ledger_knows() {
                 let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
                 let mut done = HashMap::new();
                 run(persevere(&channel, &mut done, &proxy));
-                (done, channel.book().tally())
+                (done, channel.registry().tally())
             })
         })
         .collect();

@@ -36,7 +36,7 @@ fn the_others_come_in_their_order_and_the_large_one_is_a_dead_letter() {
         let field = |name: &str| dead.ids[0].get::<String>(name).unwrap();
         assert_eq!((field("refused").as_str(), field("agent").as_str()), ("[]", "here"));
         assert!(field("time").starts_with("20") && field("time").ends_with('Z'));
-        assert_eq!(channel.book().tally(), Tally { leased: 8, published: 4, parked: 4, ..Tally::default() });
+        assert_eq!(channel.registry().tally(), Tally { leased: 8, published: 4, parked: 4, ..Tally::default() });
         settled(&channel, &mut redis);
     });
 }
@@ -54,7 +54,7 @@ fn it_is_not_sent_to_the_agent_that_waits_for_it_or_takes_it() {
         });
         let before = sent(&mut redis);
         push(&mut redis, ["x".repeat(100 << 20)]);
-        eventually("it to be set aside", || async { (channel.book().tally().parked == 1).then_some(()) }).await;
+        eventually("it to be set aside", || async { (channel.registry().tally().parked == 1).then_some(()) }).await;
         push(&mut redis, ["m"]);
         assert_eq!(texts(&waiting.await.unwrap().unwrap()), ["m"]);
         let sent = sent(&mut redis) - before;
@@ -83,7 +83,7 @@ fn adopted_ones_are_set_aside_too_and_there_are_only_so_many_dead_letters() {
         let letters: Vec<_> = dead.ids.iter().map(|entry| entry.get::<String>("payload").unwrap().len()).collect();
         assert_eq!(letters, [3000, 4000]);
         let tally = Tally { leased: 4, published: 1, parked: 3, letters_dropped: 1, ..Tally::default() };
-        assert_eq!(channel.book().tally(), tally);
+        assert_eq!(channel.registry().tally(), tally);
         settled(&channel, &mut redis);
     });
 }
@@ -101,6 +101,6 @@ fn where_dead_letters_cannot_be_kept_it_stays() {
         assert_eq!(list(&mut redis, Q).len(), 1);
         let _: usize = redis.del(DEAD).unwrap();
         assert!(channel.receive(ALL, NO_WAIT).await.unwrap().is_none());
-        assert_eq!(channel.book().tally(), Tally { leased: 1, parked: 1, ..Tally::default() });
+        assert_eq!(channel.registry().tally(), Tally { leased: 1, parked: 1, ..Tally::default() });
     });
 }

@@ -256,7 +256,7 @@ fn a_right_taken_away_costs_and_doubles_nothing_and_is_named() {
                 stage.leases.clear();
                 stage.channel.recover().await.unwrap();
                 stage.check(&mut redis, &before, &what);
-                assert!(stage.channel.book().tally().balances());
+                assert!(stage.channel.registry().tally().balances());
             }
             assert_eq!(named, commands, "not every command of {script} comes to be run here");
         }

@@ -30,7 +30,7 @@ fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
         );
         assert_eq!(field(1, "refused"), r#"[{"metric":"cpu","reason":"\"field type\" conflict"}]"#);
         assert!(field(1, "time").starts_with("20") && field(1, "time").ends_with('Z'));
-        assert_eq!(channel.book().tally(), Tally { leased: 4, published: 2, parked: 2, ..Tally::default() });
+        assert_eq!(channel.registry().tally(), Tally { leased: 4, published: 2, parked: 2, ..Tally::default() });
         settled(&channel, &mut redis);
     });
 }
@@ -64,8 +64,8 @@ fn the_oldest_dead_letters_are_dropped_when_there_are_too_many() {
         assert_eq!(kept(&mut redis), ["237", "238", "239"]);
         let clean = receive(&lower, 5, 10_000).await.unwrap();
         assert_eq!(lower.complete(&mut vec![clean], &[]).await.unwrap().letters_dropped, 0);
-        assert_eq!((channel.book().tally().letters_dropped, lower.book().tally().letters_dropped), (50, 187));
-        assert_eq!((channel.book().tally().parked, lower.book().tally().parked), (150, 90));
+        assert_eq!((channel.registry().tally().letters_dropped, lower.registry().tally().letters_dropped), (50, 187));
+        assert_eq!((channel.registry().tally().parked, lower.registry().tally().parked), (150, 90));
         settled(&channel, &mut redis);
         settled(&lower, &mut redis);
     });
@@ -89,7 +89,7 @@ fn released_messages_wait_again_in_their_order() {
         let first = receive(&channel, 120, 10_000).await.unwrap();
         drop(receive(&channel, 200, 10_000).await);
         drop(first);
-        assert_eq!(channel.book().dropped().len(), 2);
+        assert_eq!(channel.registry().dropped().len(), 2);
         assert_eq!(channel.recover().await.unwrap().dropped, 320);
         let mut back = list(&mut redis, Q);
         back.sort_by_key(|text| std::cmp::Reverse(text.parse::<u32>().unwrap()));
@@ -118,12 +118,12 @@ fn whoever_slept_past_the_expiry_can_settle_nothing() {
         assert_eq!(sleeper.complete(&mut one, &letters).await.unwrap(), Completed { messages: 0, lost: 1, letters_dropped: 0 });
         sleeper.release(&mut two).await.unwrap();
         sleeper.renew().await.unwrap();
-        assert!(sleeper.book().live().is_empty(), "neither renewed nor kept");
-        assert_eq!(sleeper.book().tally().in_flight, 2);
+        assert!(sleeper.registry().live().is_empty(), "neither renewed nor kept");
+        assert_eq!(sleeper.registry().tally().in_flight, 2);
         drop(three);
         assert_eq!(sleeper.complete(&mut four, &[]).await.unwrap().lost, 1);
         assert_eq!(sleeper.recover().await.unwrap().dropped, 0);
-        assert_eq!(sleeper.book().tally(), Tally { leased: 4, given_back: 4, lost: 4, ..Tally::default() });
+        assert_eq!(sleeper.registry().tally(), Tally { leased: 4, given_back: 4, lost: 4, ..Tally::default() });
         assert_eq!(other.depth().await.unwrap().dead, 0);
         assert_eq!(other.depth().await.unwrap().queued, 0);
         let keys: Vec<String> = redis.keys("{kadabra_queue}:lease:*").unwrap();
@@ -212,7 +212,7 @@ fn a_settlement_whose_answer_was_lost_is_not_lost() {
         assert!(said.contains("cannot complete messages"), "{said}");
         assert_eq!(leases.len(), 2);
         channel.renew().await.unwrap();
-        assert_eq!(channel.book().live().len(), 2, "not judged while it is being settled");
+        assert_eq!(channel.registry().live().len(), 2, "not judged while it is being settled");
         assert_eq!(
             channel.complete(&mut leases, &letters).await.unwrap(),
             Completed { messages: 3, lost: 0, letters_dropped: 0 }
@@ -224,7 +224,7 @@ fn a_settlement_whose_answer_was_lost_is_not_lost() {
         proxy.cut_before_next_answer();
         channel.release(&mut leases).await.unwrap_err();
         channel.release(&mut leases).await.unwrap();
-        let tally = channel.book().tally();
+        let tally = channel.registry().tally();
         assert_eq!((tally.published, tally.parked, tally.given_back, tally.lost), (3, 1, 2, 0));
         settled(&channel, &mut redis);
     });
@@ -242,7 +242,7 @@ fn an_answer_that_never_came_is_given_back() {
         proxy.cut_before_next_answer();
         channel.receive(ALL, NO_WAIT).await.unwrap_err();
         assert_eq!(list(&mut redis, Q).len(), 0, "Redis has done it");
-        channel.book().wait_dropped().await;
+        channel.registry().wait_dropped().await;
         assert_eq!(channel.recover().await.unwrap().dropped, 2);
         assert_eq!(list(&mut redis, Q), ["b", "a"]);
         settled(&channel, &mut redis);
@@ -264,7 +264,7 @@ fn a_lease_dropped_after_a_settlement_without_answer_is_counted_as_it_ended() {
         channel.complete(&mut leases, &letters).await.unwrap_err();
         drop(leases);
         assert_eq!(channel.recover().await.unwrap().dropped, 0);
-        assert_eq!(channel.book().tally(), Tally { leased: 3, published: 2, parked: 1, ..Tally::default() });
+        assert_eq!(channel.registry().tally(), Tally { leased: 3, published: 2, parked: 1, ..Tally::default() });
         settled(&channel, &mut redis);
     });
 }
@@ -296,7 +296,7 @@ fn what_was_given_back_after_a_completion_that_failed_is_not_counted_as_done() {
                 assert_eq!(channel.recover().await.unwrap().dropped, 0);
             }
         }
-        let tally = channel.book().tally();
+        let tally = channel.registry().tally();
         assert_eq!((tally.leased, tally.published, tally.parked, tally.given_back), (8, 0, 0, 8));
         settled(&channel, &mut redis);
     });
@@ -356,7 +356,7 @@ fn thousands_of_expired_leases_are_taken_back() {
         expire(&mut redis);
         assert_eq!(other.recover().await.unwrap().expired, 1500);
         dead.complete(&mut leases, &[]).await.unwrap();
-        assert_eq!(dead.book().tally().lost, 1500);
+        assert_eq!(dead.registry().tally().lost, 1500);
         assert_eq!(other.depth().await.unwrap().queued, 1500);
         settled(&dead, &mut redis);
     });

@@ -20,7 +20,7 @@ fn the_oldest_come_first_and_no_more_than_demanded() {
             channel.complete(&mut vec![lease], &[]).await.unwrap();
         }
         assert!(receive(&channel, 10, 100).await.is_none());
-        assert_eq!(channel.book().tally().published, 2500);
+        assert_eq!(channel.registry().tally().published, 2500);
         settled(&channel, &mut redis);
     });
 }
@@ -157,7 +157,7 @@ fn agents_in_parallel_never_share_a_message() {
                             }
                         }
                     }
-                    assert!(channel.book().tally().balances());
+                    assert!(channel.registry().tally().balances());
                     mine
                 })
             })

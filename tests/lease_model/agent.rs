@@ -30,7 +30,7 @@ pub(super) enum Work {
     Held(Lease),
 }
 
-/// A lease in the book that has its messages, and what was tried with it.
+/// A lease in the registry that has its messages, and what was tried with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lease {
     pub(super) name: Name,

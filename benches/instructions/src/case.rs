@@ -133,5 +133,5 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
         },
     );
     assert_eq!(exit, Exit::Clean);
-    assert_eq!(memory.book().tally().published, (batches * BATCH) as u64);
+    assert_eq!(memory.registry().tally().published, (batches * BATCH) as u64);
 }

@@ -11,12 +11,14 @@ use std::{
 use async_trait::async_trait;
 use kadabra::{
     agent::Order,
-    channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, LeaseId, Recovered, Settlement},
+    channel::{
+        Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseId, LeaseRegistry, Recovered, Settlement,
+    },
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 pub(crate) struct Memory {
-    book: Arc<LeaseBook>,
+    registry: Arc<LeaseRegistry>,
     batch: Vec<Vec<u8>>,
     batches: usize,
     given: AtomicUsize,
@@ -27,14 +29,14 @@ pub(crate) struct Memory {
 impl Memory {
     /// Something arrives at `stop` when all is done.
     pub(crate) fn new(batch: Vec<Vec<u8>>, batches: usize, stop: UnboundedSender<Order>) -> Self {
-        Self { book: Arc::default(), batch, batches, given: AtomicUsize::new(0), done: AtomicUsize::new(0), stop }
+        Self { registry: Arc::default(), batch, batches, given: AtomicUsize::new(0), done: AtomicUsize::new(0), stop }
     }
 }
 
 #[async_trait]
 impl Channel for Memory {
-    fn book(&self) -> &Arc<LeaseBook> {
-        &self.book
+    fn registry(&self) -> &Arc<LeaseRegistry> {
+        &self.registry
     }
 
     fn look_at_dead_letters(&self) -> String {
@@ -51,7 +53,7 @@ impl Channel for Memory {
             return std::future::pending().await;
         }
         assert!(demand.messages >= self.batch.len(), "a whole batch is asked for");
-        let mut lease = self.book.enter(LeaseId(number.to_string()));
+        let mut lease = self.registry.enter(LeaseId(number.to_string()));
         lease.fill(self.batch.clone(), false);
         Ok(Some(lease))
     }

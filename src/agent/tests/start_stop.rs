@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     agent::channel_health::ChannelHealth,
-    channel::{Front, Refused},
+    channel::{Intake, Refused},
     status::conditions::Conditions,
     supervision::{Children, Closing, Observer, Rules, Stop, Supervision},
 };
@@ -40,7 +40,7 @@ async fn until(moment: usize) {
 struct NoClients;
 
 #[async_trait(?Send)]
-impl Front for NoClients {
+impl Intake for NoClients {
     fn bind(&self) -> Result<(), ChannelError> {
         Ok(())
     }
@@ -118,7 +118,7 @@ fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervisio
 
 /// A channel in memory that clients could push to.
 fn channel() -> Arc<Memory> {
-    let memory = Arc::new(Memory { front: Some(Arc::new(NoClients)), ..Memory::default() });
+    let memory = Arc::new(Memory { intake: Some(Arc::new(NoClients)), ..Memory::default() });
     (0..MESSAGES).for_each(|number| memory.push(&format!("m{number}")));
     memory
 }
@@ -129,12 +129,12 @@ async fn ends(supervision: Supervision, memory: Arc<Memory>, told: &str) -> usiz
     assert_eq!((end, joined), (Ok(()), true), "{told}");
     let log = slog::Logger::root(slog::Discard, slog::o!());
     assert_eq!(ending::give_back(memory.as_ref(), Exit::Clean, joined, &log).await, Exit::Clean);
-    let tally = memory.book.tally();
+    let tally = memory.registry.tally();
     assert!(tally.balances() && tally.in_flight == 0, "{told}: {tally:?}");
     assert_eq!((memory.leased(), memory.done() + memory.waiting()), (0, MESSAGES), "{told}: {tally:?}");
     let done = memory.done();
     // Every actor holds the channel, but for the Batcher, whose Publishers do.
-    let (channel, front) = (Arc::downgrade(&memory), memory.front.as_ref().map(Arc::downgrade).unwrap());
+    let (channel, intake) = (Arc::downgrade(&memory), memory.intake.as_ref().map(Arc::downgrade).unwrap());
     drop(memory);
     for _ in 0..100 {
         if channel.strong_count() == 0 {
@@ -142,7 +142,7 @@ async fn ends(supervision: Supervision, memory: Arc<Memory>, told: &str) -> usiz
         }
         yield_now().await;
     }
-    assert_eq!((channel.strong_count(), front.strong_count()), (0, 0), "{told}: an actor is still there");
+    assert_eq!((channel.strong_count(), intake.strong_count()), (0, 0), "{told}: an actor is still there");
     done
 }
 

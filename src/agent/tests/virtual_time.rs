@@ -36,12 +36,12 @@ fn ten_minutes_of_503_cost_few_attempts_few_lines_and_no_message() {
         |mut agent| async move {
             agent.influxd.answers(UNAVAILABLE);
             agent.push(100);
-            agent.wait("both workers hold a batch", || agent.memory.book.tally().in_flight == 20).await;
+            agent.wait("both workers hold a batch", || agent.memory.registry.tally().in_flight == 20).await;
             // The clients go on.
             for second in 1..600 {
                 agent.until(Duration::from_secs(second)).await;
                 agent.push(1);
-                let tally = agent.memory.book.tally();
+                let tally = agent.memory.registry.tally();
                 assert_eq!((tally.leased, tally.in_flight), (20, 20), "nothing is leased that nobody can write");
             }
             agent.until(10 * MINUTE).await;
@@ -105,7 +105,7 @@ fn leases_are_renewed_through_ten_minutes_of_503() {
         |mut agent| async move {
             agent.influxd.answers(UNAVAILABLE);
             agent.push(20);
-            agent.wait("it is leased", || agent.memory.book.tally().in_flight == 20).await;
+            agent.wait("it is leased", || agent.memory.registry.tally().in_flight == 20).await;
             // The channel panics when a lease is renewed too late; here, that it is at all.
             for second in 1..600 {
                 agent.until(Duration::from_secs(second)).await;
@@ -154,7 +154,7 @@ fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
             agent.influxd.answers("401 Unauthorized\r\n");
             agent.push(100);
             agent.until(10 * MINUTE).await;
-            assert_eq!(agent.memory.book.tally().in_flight, 20);
+            assert_eq!(agent.memory.registry.tally().in_flight, 20);
             for pauses in agent.pauses(agent.begun) {
                 assert_capped_exponential(&pauses, DEFAULT_PAUSES, Duration::ZERO);
             }

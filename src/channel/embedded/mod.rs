@@ -7,7 +7,7 @@
 
 mod backend;
 mod errors;
-mod gate;
+mod listener_slot;
 pub(crate) mod pressure;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
@@ -30,10 +30,10 @@ use bytes::Bytes;
 use slog::Logger;
 
 pub(crate) use self::errors::remedy;
-use self::{backend::QueueBackend, errors::unusable, gate::Gate};
+use self::{backend::QueueBackend, errors::unusable, listener_slot::ListenerSlot};
 use super::{
-    Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Front, Lease, LeaseBook, LeaseId, Patience,
-    Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
+    Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry,
+    Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
 pub use crate::listener::{Backend, BackendError, BindError, Cause, End, PushError, Standing};
 use crate::{
@@ -47,8 +47,8 @@ use crate::{
 pub struct EmbeddedChannel {
     store: Arc<Store>,
     settings: config::Embedded,
-    gate: Option<Arc<Gate>>,
-    book: Arc<LeaseBook>,
+    slot: Option<Arc<ListenerSlot>>,
+    registry: Arc<LeaseRegistry>,
     agent: String,
     /// What makes the names of its leases unique.
     random: u64,
@@ -63,14 +63,14 @@ impl EmbeddedChannel {
         Self::of(Arc::new(Store::new(queue_settings(settings), agent)), settings, agent)
     }
 
-    /// The channel with its [`Channel::front`], where its settings name an address. What clients do is logged to `log`.
+    /// The channel with its [`Channel::intake`], where its settings name an address. What clients do is logged to `log`.
     #[must_use]
-    pub fn with_front(self, log: &Logger) -> Self {
-        let gate = Gate::new(&self.settings, self.backend(), log).map(Arc::new);
-        Self { gate, ..self }
+    pub fn with_intake(self, log: &Logger) -> Self {
+        let slot = ListenerSlot::new(&self.settings, self.backend(), log).map(Arc::new);
+        Self { slot, ..self }
     }
 
-    /// Another channel to the same queue, with a book of its own. Neither can do anything with the other's leases before
+    /// Another channel to the same queue, with a registry of its own. Neither can do anything with the other's leases before
     /// they have expired.
     #[must_use]
     pub fn beside(&self, agent: &str) -> Self {
@@ -81,8 +81,8 @@ impl EmbeddedChannel {
         Self {
             store,
             settings: settings.clone(),
-            gate: None,
-            book: Arc::default(),
+            slot: None,
+            registry: Arc::default(),
             agent: agent.to_owned(),
             random: fastrand::u64(..),
             next: AtomicU64::new(0),
@@ -155,8 +155,8 @@ impl EmbeddedChannel {
 
 #[async_trait]
 impl Channel for EmbeddedChannel {
-    fn book(&self) -> &Arc<LeaseBook> {
-        &self.book
+    fn registry(&self) -> &Arc<LeaseRegistry> {
+        &self.registry
     }
 
     fn lease(&self) -> Duration {
@@ -174,21 +174,21 @@ impl Channel for EmbeddedChannel {
             Some(messages) => format!("the queue in {path}, where {}", messages_wait(messages)),
             None => format!("the queue in {path}, once its disk has room to open it"),
         };
-        let Some(gate) = &self.gate else { return Ok(queue) };
-        gate.bind()?;
-        Ok(format!("clients at {} and {queue}", gate.addresses()))
+        let Some(slot) = &self.slot else { return Ok(queue) };
+        slot.bind()?;
+        Ok(format!("clients at {} and {queue}", slot.addresses()))
     }
 
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
-        let mut lease = self.book.enter(self.new_lease());
+        let mut lease = self.registry.enter(self.new_lease());
         let id = lease.id().clone();
         let limit = TakeLimit { messages: demand.messages, bytes: demand.bytes };
         let taken = self.store.take(&id.0, limit, wait).await;
         let unreadable = self.store.take_unreadable();
         if unreadable > 0 {
-            self.book.set_aside(unreadable);
+            self.registry.set_aside(unreadable);
             // They are not too large, as a Redis would have set aside; `pressure` tells of them.
-            self.book.take_unsaid();
+            self.registry.take_unreported();
         }
         Ok(if let Some(taken) = taken? {
             lease.fill(taken.messages, taken.adopted);
@@ -213,7 +213,7 @@ impl Channel for EmbeddedChannel {
         };
         let settlements = leases.iter().map(settlement).collect();
         let letters_dropped = self.store.settle(settlements).await?;
-        self.book.letters_dropped(letters_dropped);
+        self.registry.letters_dropped(letters_dropped);
         let mut completed = Completed { letters_dropped, ..Completed::default() };
         for lease in leases.drain(..) {
             let how = self.store.hear(&lease.id().0).map_or(Settlement::Lost, Settlement::from);
@@ -237,10 +237,10 @@ impl Channel for EmbeddedChannel {
     }
 
     async fn renew(&self) -> Result<(), ChannelError> {
-        let live = self.book.live();
+        let live = self.registry.live();
         if !live.is_empty() {
             let ended = self.store.renew(names(live))?;
-            self.book.strike(&ended.into_iter().map(LeaseId).collect::<Vec<_>>());
+            self.registry.mark_lost(&ended.into_iter().map(LeaseId).collect::<Vec<_>>());
         }
         Ok(())
     }
@@ -249,18 +249,18 @@ impl Channel for EmbeddedChannel {
         let dropped = self.give_back().await?;
         // Late is not dead: what is in our hands is kept rather than published a second time.
         self.renew().await?;
-        let expired = self.store.expire(&names(self.book.live()))?;
+        let expired = self.store.expire(&names(self.registry.live()))?;
         Ok(Recovered { dropped, expired: usize::try_from(expired).unwrap_or(usize::MAX), ..Recovered::default() })
     }
 
     async fn give_back(&self) -> Result<usize, ChannelError> {
         let mut messages = 0;
-        // From the newest to the oldest, as the book finds them quickest.
-        for id in self.book.dropped().into_iter().rev() {
+        // From the newest to the oldest, as the registry finds them quickest.
+        for id in self.registry.dropped().into_iter().rev() {
             let (how, count) = self.store.give_back(&id.0).await?;
             messages += usize::try_from(count).unwrap_or(usize::MAX);
             // What was never leased is as good as given back.
-            self.book.ended(&id, how.map_or(Settlement::Released, Settlement::from));
+            self.registry.ended(&id, how.map_or(Settlement::Released, Settlement::from));
         }
         Ok(messages)
     }
@@ -275,7 +275,7 @@ impl Channel for EmbeddedChannel {
     fn tally(&self) -> Tally {
         let queue::Tally { found, stored, published, parked, dropped, pending } = self.store.tally();
         let accepted = Accepted { all: found + stored, found, waiting: pending, dropped };
-        Tally { published, parked, accepted: Some(accepted), ..self.book.tally() }
+        Tally { published, parked, accepted: Some(accepted), ..self.registry.tally() }
     }
 
     fn backlog(&self) -> Option<Backlog> {
@@ -287,8 +287,8 @@ impl Channel for EmbeddedChannel {
         Ok(self.store.rest().await?)
     }
 
-    fn front(&self) -> Option<Arc<dyn Front>> {
-        Some(Arc::<Gate>::clone(self.gate.as_ref()?))
+    fn intake(&self) -> Option<Arc<dyn Intake>> {
+        Some(Arc::<ListenerSlot>::clone(self.slot.as_ref()?))
     }
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {

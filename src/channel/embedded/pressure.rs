@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-use super::{EmbeddedChannel, Standing, backend::standing, gate::listener_settings};
+use super::{EmbeddedChannel, Standing, backend::standing, listener_slot::listener_settings};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
@@ -20,7 +20,7 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
     let facts = Facts {
         path: channel.settings.path.clone(),
         standing: standing(&channel.store).await?,
-        letters_dropped: Some(channel.book().tally().letters_dropped),
+        letters_dropped: Some(channel.registry().tally().letters_dropped),
     };
     Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })
 }

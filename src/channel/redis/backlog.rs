@@ -51,7 +51,7 @@ pub(super) async fn depth(channel: &RedisChannel) -> Result<Depth, Error> {
         }
     }
     // Messages that do not say when they were queued are at least as old as their lease.
-    depth.age = depth.age.max(channel.book.longest_open());
+    depth.age = depth.age.max(channel.registry.longest_open());
     *channel.counted() = Some(Counted { at: Instant::now(), backlog: depth.backlog() });
     Ok(depth)
 }

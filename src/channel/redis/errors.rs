@@ -67,12 +67,12 @@ pub(super) struct Refusal {
     pub(super) what: String,
     pub(super) mend: String,
     /// What Redis does not say of it.
-    pub(super) unsaid: Option<Unsaid>,
+    pub(super) omitted: Option<Omission>,
 }
 
 /// What a Redis leaves out of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsaid {
+pub(super) enum Omission {
     /// Which key has the wrong type.
     Key,
     /// Which command in a script the user may not run.
@@ -98,12 +98,12 @@ impl From<Error> for ChannelError {
 pub(super) fn explain(doing: &str, server: &Server, error: &RedisError) -> Error {
     let words = own_words(error);
     if let Some((what, mend)) = answered(&words, server) {
-        let unsaid = if has_code(&words, "WRONGTYPE") {
-            Some(Unsaid::Key)
+        let omitted = if has_code(&words, "WRONGTYPE") {
+            Some(Omission::Key)
         } else {
-            words.contains("can't run this command or subcommand").then_some(Unsaid::Command)
+            words.contains("can't run this command or subcommand").then_some(Omission::Command)
         };
-        return Error::Refused(Refusal { doing: doing.to_owned(), what: format!("{what} ({})", quote(&words)), mend, unsaid });
+        return Error::Refused(Refusal { doing: doing.to_owned(), what: format!("{what} ({})", quote(&words)), mend, omitted });
     }
     Error::Other(unanswered(doing, server, &words, error))
 }

@@ -41,9 +41,9 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use self::errors::{Error, Refusal, Unsaid};
+use self::errors::{Error, Omission, Refusal};
 use super::{
-    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseBook, Patience, Pressure, Recovered,
+    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseRegistry, Patience, Pressure, Recovered,
 };
 use crate::{config, listener::Report};
 
@@ -53,7 +53,7 @@ pub struct RedisChannel {
     link: connection::Link,
     keys: keys::Keys,
     scripts: scripts::Scripts,
-    book: Arc<LeaseBook>,
+    registry: Arc<LeaseRegistry>,
     lease: Duration,
     timeout: Duration,
     max_dead_letters: usize,
@@ -81,7 +81,7 @@ impl RedisChannel {
             link: connection::Link::new(settings, keys.pattern())?,
             keys,
             scripts: scripts::Scripts::new(),
-            book: Arc::default(),
+            registry: Arc::default(),
             lease: settings.lease,
             timeout: settings.timeout,
             max_dead_letters: settings.max_dead_letters,
@@ -98,7 +98,7 @@ impl RedisChannel {
 
     /// The same for an agent that listens itself, and so is a Redis to its clients; the key of the configuration says where. Errors
     /// are told in that agent's words.
-    pub(crate) fn to_an_agent(mut self, key: &'static str) -> Self {
+    pub(crate) fn of_an_agent(mut self, key: &'static str) -> Self {
         self.link.server.agent_at = Some(key);
         self
     }
@@ -147,9 +147,9 @@ impl RedisChannel {
     /// some command is not allowed.
     async fn named<T>(&self, outcome: Result<T, Error>) -> Result<T, ChannelError> {
         let Err(Error::Refused(refusal)) = outcome else { return outcome.map_err(ChannelError::from) };
-        match refusal.unsaid {
-            Some(Unsaid::Key) => check::types(self).await?,
-            Some(Unsaid::Command) => {
+        match refusal.omitted {
+            Some(Omission::Key) => check::types(self).await?,
+            Some(Omission::Command) => {
                 if let Err(Error::Refused(tried)) = check::permissions(self).await {
                     return Err(Error::Refused(Refusal { what: tried.what, ..refusal }).into());
                 }
@@ -166,8 +166,8 @@ impl Channel for RedisChannel {
         format!("{}, in the Redis at {}", pressure::look_at_dead_letters(&self.keys.dead), self.link.server)
     }
 
-    fn book(&self) -> &Arc<LeaseBook> {
-        &self.book
+    fn registry(&self) -> &Arc<LeaseRegistry> {
+        &self.registry
     }
 
     fn lease(&self) -> Duration {

@@ -29,7 +29,7 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
         disk: disk.as_deref().and_then(|info| Disk::read(info, save_points)),
         depth: channel.depth().await?,
         max_dead_letters: channel.max_dead_letters as u64,
-        letters_dropped: channel.book.tally().letters_dropped,
+        letters_dropped: channel.registry.tally().letters_dropped,
     };
     let names = Names { target: &channel.link.server.url, queue: &channel.keys.queue, dead: &channel.keys.dead };
     Ok(Pressure { warnings: facts.warnings(&names, patience), unknown, refuses: false })

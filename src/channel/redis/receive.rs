@@ -101,7 +101,7 @@ async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, Error> 
 
 /// Fills one lease, slice by slice.
 ///
-/// The lease is in the book before the first script is sent. When an answer does not arrive the lease is dropped,
+/// The lease is in the registry before the first script is sent. When an answer does not arrive the lease is dropped,
 /// even if earlier slices have come: Redis may have added messages to it that are not here, and completing it would
 /// forget those. What Redis has under the name is then given back by `recover`. Should Redis run the script only
 /// after that (a command can linger in a dying connection), the first slice registers a lease that nobody renews,
@@ -111,7 +111,7 @@ async fn oldest(channel: &RedisChannel, demand: Demand) -> Result<Taken, Error> 
 /// A message that is too large never comes here: Redis sets it aside, and it is counted as leased and parked.
 async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_first: bool) -> Result<Taken, Error> {
     let keys = &channel.keys;
-    let mut lease = channel.book.enter(keys.new_lease(adopted));
+    let mut lease = channel.registry.enter(keys.new_lease(adopted));
     let name = lease.id().0.clone();
     let source = if adopted { &keys.adopted } else { &keys.queue };
     let (mut messages, mut room, mut set_aside) = (Vec::new(), demand.bytes, 0);
@@ -144,8 +144,8 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
             Value::Int(-1) => return Ok(Taken::Nothing),
             value => slice_of(value).ok_or_else(|| channel.link.garbled(TAKE))?,
         };
-        channel.book.set_aside(slice.set_aside);
-        channel.book.letters_dropped(slice.letters_dropped);
+        channel.registry.set_aside(slice.set_aside);
+        channel.registry.letters_dropped(slice.letters_dropped);
         set_aside += slice.set_aside;
         let slice = slice.messages;
         let count = slice.len();

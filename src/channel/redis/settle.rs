@@ -60,7 +60,7 @@ pub(super) async fn complete(channel: &RedisChannel, leases: &mut Vec<Lease>, pa
         (answers.len() == leases.len()).then_some((answers, dropped))
     });
     let (answers, letters_dropped) = answers.ok_or_else(|| channel.link.garbled(COMPLETE))?;
-    channel.book.letters_dropped(letters_dropped);
+    channel.registry.letters_dropped(letters_dropped);
     let mut completed = Completed { letters_dropped, ..Completed::default() };
     for ((lease, (now, before)), answer) in leases.drain(..).zip(attempts).zip(answers) {
         let how = match answer {
@@ -162,7 +162,7 @@ pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -
 
 /// See [`crate::channel::Channel::renew`].
 pub(super) async fn renew(channel: &RedisChannel) -> Result<(), Error> {
-    for ids in channel.book.live().chunks(RENEW_SLICE) {
+    for ids in channel.registry.live().chunks(RENEW_SLICE) {
         let mut script = channel.scripts.renew.prepare_invoke();
         script.key(&channel.keys.leases).arg(channel.lease_ms());
         for id in ids {
@@ -173,7 +173,7 @@ pub(super) async fn renew(channel: &RedisChannel) -> Result<(), Error> {
         let gone = gone.into_iter().filter_map(|place| ids.get(usize::try_from(place).ok()?.checked_sub(1)?));
         // One that is being settled may be gone because it has been; whoever settles it will know.
         let lost: Vec<LeaseId> = gone.filter(|id| channel.attempts.tried_first(id).is_none()).cloned().collect();
-        channel.book.strike(&lost);
+        channel.registry.mark_lost(&lost);
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ impl Virtual {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("waited in vain until {what}; {:?}", self.memory.book.tally());
+        panic!("waited in vain until {what}; {:?}", self.memory.registry.tally());
     }
 
     pub(super) fn attempts(&self) -> Vec<Attempt> {
@@ -183,7 +183,7 @@ impl Virtual {
         let stored = self.influxd.stored();
         let names: std::collections::BTreeSet<&str> = stored.iter().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!((names.len(), stored.len()), (self.pushed, self.pushed), "none lost, none doubled");
-        let tally = self.memory.book.tally();
+        let tally = self.memory.registry.tally();
         assert_eq!((tally.published, tally.given_back, tally.parked), (self.pushed as u64, 0, 0), "{tally:?}");
     }
 }
@@ -238,7 +238,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         let agent_side = test(Virtual { memory, influxd, attempts, loaded, shrunk, log, begun, pushed: 0 }).await;
         stop.send(Order::Stop { by: "SIGTERM" }).unwrap();
         assert_eq!(agent.await.unwrap(), Exit::Clean);
-        let tally = agent_side.memory.book.tally();
+        let tally = agent_side.memory.registry.tally();
         assert!(tally.balances() && tally.in_flight == 0, "{tally:?}");
     });
 }

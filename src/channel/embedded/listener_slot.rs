@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use slog::Logger;
 
 use crate::{
-    channel::{ChannelError, Front},
+    channel::{ChannelError, Intake},
     config,
     listener::{Backend, BindError, Refusals, Refused, Server, Settings},
 };
@@ -36,7 +36,7 @@ pub(super) fn listener_settings(settings: &config::Embedded) -> Settings {
 }
 
 /// The listener's addresses, settings and queue.
-pub(super) struct Gate {
+pub(super) struct ListenerSlot {
     settings: Settings,
     backend: Arc<dyn Backend>,
     log: Logger,
@@ -44,7 +44,7 @@ pub(super) struct Gate {
     bound: Mutex<Option<Server>>,
 }
 
-impl Gate {
+impl ListenerSlot {
     /// `None` when clients have no address to push to.
     pub(super) fn new(settings: &config::Embedded, backend: Arc<dyn Backend>, log: &Logger) -> Option<Self> {
         if settings.listen.is_empty() && settings.unix_socket.is_none() {
@@ -66,7 +66,7 @@ impl Gate {
 }
 
 #[async_trait(?Send)]
-impl Front for Gate {
+impl Intake for ListenerSlot {
     fn bind(&self) -> Result<(), ChannelError> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         if bound.is_none() {
@@ -92,9 +92,9 @@ impl Front for Gate {
     }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for ListenerSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The settings hold the password.
-        f.debug_struct("Gate").field("listen", &self.settings.listen).finish_non_exhaustive()
+        f.debug_struct("ListenerSlot").field("listen", &self.settings.listen).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The book of open leases: who must be renewed, who was dropped, and the tally that must balance.
+//! The registry of open leases: which must be renewed, which were dropped unsettled, and the tally that must balance.
 
 use std::{
     collections::HashMap,
@@ -105,8 +105,8 @@ pub enum Settlement {
 
 /// The open leases of one process and its [`Tally`]. Shared by a channel, its leases and whoever shows the ledger.
 #[derive(Debug, Default)]
-pub struct LeaseBook {
-    pages: Mutex<Pages>,
+pub struct LeaseRegistry {
+    entries: Mutex<Entries>,
     dropped: Notify,
 }
 
@@ -117,35 +117,35 @@ struct Entry {
     /// It has its messages, so the channel knows it and it must be renewed.
     filled: bool,
     /// It was found to have expired and to be somebody else's; its holder does not know yet.
-    struck: bool,
+    lost: bool,
     /// When it got its messages.
     since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+struct Entries {
     open: HashMap<LeaseId, Entry>,
     /// With how many messages.
     dropped: Vec<(LeaseId, usize)>,
     tally: Tally,
     /// Messages that the channel has set aside by itself and nobody has said yet.
-    unsaid: u64,
+    unreported: u64,
 }
 
-/// The pages, to be changed. Once that is done the books must balance: in test builds whoever leaves them otherwise
+/// The entries, to be changed. Once that is done the tally must balance: in test builds whoever leaves them otherwise
 /// panics, on the spot rather than with a sum at the end that nobody can take apart.
-struct Changing<'a>(MutexGuard<'a, Pages>);
+struct Changing<'a>(MutexGuard<'a, Entries>);
 
 impl Deref for Changing<'_> {
-    type Target = Pages;
+    type Target = Entries;
 
-    fn deref(&self) -> &Pages {
+    fn deref(&self) -> &Entries {
         &self.0
     }
 }
 
 impl DerefMut for Changing<'_> {
-    fn deref_mut(&mut self) -> &mut Pages {
+    fn deref_mut(&mut self) -> &mut Entries {
         &mut self.0
     }
 }
@@ -163,7 +163,7 @@ impl Drop for Changing<'_> {
 }
 
 /// Messages taken from a channel and not yet settled. Dropping it unsettled gives the messages back:
-/// the book remembers it and wakes whoever recovers.
+/// the registry remembers it and wakes whoever recovers.
 #[derive(Debug)]
 pub struct Lease {
     id: LeaseId,
@@ -171,82 +171,88 @@ pub struct Lease {
     pub messages: Vec<Vec<u8>>,
     /// Whether these messages come from a Python agent's in-progress list, so that it may have written them already.
     pub adopted: bool,
-    book: Arc<LeaseBook>,
+    registry: Arc<LeaseRegistry>,
     settled: bool,
 }
 
-impl LeaseBook {
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        // Nothing in here can panic half-way, so a poisoned book is a whole one.
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+impl LeaseRegistry {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // Nothing in here can panic half-way, so a poisoned one is whole.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self) -> Changing<'_> {
-        Changing(self.pages())
+        Changing(self.entries())
     }
 
     /// Enters a lease that is about to be asked for. If the answer never comes, dropping it gives back what
     /// the channel may have leased under that name.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: LeaseId) -> Lease {
-        self.pages().open.insert(id.clone(), Entry::default());
-        Lease { id, messages: Vec::new(), adopted: false, book: Arc::clone(self), settled: false }
+        self.entries().open.insert(id.clone(), Entry::default());
+        Lease { id, messages: Vec::new(), adopted: false, registry: Arc::clone(self), settled: false }
     }
 
     /// The open leases that have messages and are still ours, to be renewed.
     #[must_use]
     pub fn live(&self) -> Vec<LeaseId> {
-        let pages = self.pages();
-        pages.open.iter().filter(|(_, entry)| entry.filled && !entry.struck).map(|(id, _)| id.clone()).collect()
+        let entries = self.entries();
+        entries.open.iter().filter(|(_, entry)| entry.filled && !entry.lost).map(|(id, _)| id.clone()).collect()
     }
 
     /// For how long the open lease has been open that has been so longest.
     #[must_use]
     pub fn longest_open(&self) -> Option<Duration> {
-        let pages = self.pages();
-        pages.open.values().filter(|entry| entry.messages > 0).filter_map(|entry| entry.since).min().map(|since| since.elapsed())
+        let entries = self.entries();
+        entries
+            .open
+            .values()
+            .filter(|entry| entry.messages > 0)
+            .filter_map(|entry| entry.since)
+            .min()
+            .map(|since| since.elapsed())
     }
 
-    /// Strikes open leases that are not ours any more, so that they are not renewed. They are counted, as lost,
+    /// Marks open leases as lost that are not ours any more, so that they are not renewed. They are counted, as lost,
     /// when their holders come to settle or drop them.
-    pub fn strike(&self, ids: &[LeaseId]) {
-        let mut pages = self.change();
+    pub fn mark_lost(&self, ids: &[LeaseId]) {
+        let mut entries = self.change();
         for id in ids {
-            if let Some(entry) = pages.open.get_mut(id) {
-                entry.struck = true;
+            if let Some(entry) = entries.open.get_mut(id) {
+                entry.lost = true;
             }
         }
     }
 
-    /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseBook::ended`].
+    /// Leases that were dropped unsettled and must be given back. They stay on the list until [`LeaseRegistry::ended`].
     #[must_use]
     pub fn dropped(&self) -> Vec<LeaseId> {
-        self.pages().dropped.iter().map(|(id, _)| id.clone()).collect()
+        self.entries().dropped.iter().map(|(id, _)| id.clone()).collect()
     }
 
-    /// Strikes a dropped lease, counted by how it has really ended: given back, or done before by a settlement whose
+    /// Takes a dropped lease off that list, counted by how it has really ended: given back, or done before by a settlement whose
     /// answer was lost, or taken by another agent.
     pub fn ended(&self, id: &LeaseId, how: Settlement) {
-        let mut pages = self.change();
+        let mut entries = self.change();
         // The newest are given back first.
-        let Some(place) = pages.dropped.iter().rposition(|(dropped, _)| dropped == id) else { return };
-        let (_, count) = pages.dropped.remove(place);
+        let Some(place) = entries.dropped.iter().rposition(|(dropped, _)| dropped == id) else { return };
+        let (_, count) = entries.dropped.remove(place);
         // It was counted as given back when it was dropped.
-        pages.tally.given_back -= count as u64;
-        pages.tally.count(count as u64, how);
+        entries.tally.given_back -= count as u64;
+        entries.tally.count(count as u64, how);
     }
 
     /// Gives up every open lease, whoever holds it, at the end of the process. Returns how many messages they had.
     pub fn abandon(&self) -> u64 {
-        let mut pages = self.change();
-        let pages = &mut *pages;
-        let open = std::mem::take(&mut pages.tally.in_flight);
-        pages.tally.given_back += open;
-        for (id, entry) in pages.open.drain() {
-            if entry.struck {
-                pages.tally.lost += entry.messages as u64;
+        let mut entries = self.change();
+        let entries = &mut *entries;
+        let open = std::mem::take(&mut entries.tally.in_flight);
+        entries.tally.given_back += open;
+        for (id, entry) in entries.open.drain() {
+            if entry.lost {
+                entries.tally.lost += entry.messages as u64;
             } else {
-                pages.dropped.push((id, entry.messages));
+                entries.dropped.push((id, entry.messages));
             }
         }
         open
@@ -254,20 +260,20 @@ impl LeaseBook {
 
     /// Counts messages that the channel set aside by itself.
     pub fn set_aside(&self, messages: u64) {
-        let mut pages = self.pages();
-        pages.tally.leased += messages;
-        pages.tally.parked += messages;
-        pages.unsaid += messages;
+        let mut entries = self.entries();
+        entries.tally.leased += messages;
+        entries.tally.parked += messages;
+        entries.unreported += messages;
     }
 
     /// How many messages the channel has set aside by itself since this was asked last.
-    pub fn take_unsaid(&self) -> u64 {
-        std::mem::take(&mut self.pages().unsaid)
+    pub fn take_unreported(&self) -> u64 {
+        std::mem::take(&mut self.entries().unreported)
     }
 
     /// Counts dead letters that were dropped to make room.
     pub fn letters_dropped(&self, letters: u64) {
-        self.pages().tally.letters_dropped += letters;
+        self.entries().tally.letters_dropped += letters;
     }
 
     /// Completes when a lease was dropped unsettled since the last call.
@@ -278,7 +284,7 @@ impl LeaseBook {
     /// The tally now.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.pages().tally
+        self.entries().tally
     }
 }
 
@@ -300,20 +306,20 @@ impl Lease {
         let count = messages.len();
         self.messages = messages;
         self.adopted = adopted;
-        let mut pages = self.book.change();
-        pages.open.insert(self.id.clone(), Entry { messages: count, filled: true, struck: false, since: Some(Instant::now()) });
-        pages.tally.leased += count as u64;
-        pages.tally.in_flight += count as u64;
+        let mut entries = self.registry.change();
+        entries.open.insert(self.id.clone(), Entry { messages: count, filled: true, lost: false, since: Some(Instant::now()) });
+        entries.tally.leased += count as u64;
+        entries.tally.in_flight += count as u64;
     }
 
     /// Says how the lease ended, after the channel did it.
     pub fn settle(mut self, how: Settlement) {
         self.settled = true;
-        let mut pages = self.book.change();
-        let Some(entry) = pages.open.remove(&self.id) else { return };
+        let mut entries = self.registry.change();
+        let Some(entry) = entries.open.remove(&self.id) else { return };
         let count = entry.messages as u64;
-        pages.tally.in_flight -= count;
-        pages.tally.count(count, how);
+        entries.tally.in_flight -= count;
+        entries.tally.count(count, how);
     }
 }
 
@@ -323,19 +329,19 @@ impl Drop for Lease {
             return;
         }
         {
-            let mut pages = self.book.change();
-            let Some(entry) = pages.open.remove(&self.id) else { return };
+            let mut entries = self.registry.change();
+            let Some(entry) = entries.open.remove(&self.id) else { return };
             let count = entry.messages as u64;
-            pages.tally.in_flight -= count;
-            pages.tally.given_back += count;
-            if entry.struck {
-                pages.tally.lost += count;
+            entries.tally.in_flight -= count;
+            entries.tally.given_back += count;
+            if entry.lost {
+                entries.tally.lost += count;
                 return;
             }
             let id = self.id.clone();
-            pages.dropped.push((id, entry.messages));
+            entries.dropped.push((id, entry.messages));
         }
-        self.book.dropped.notify_one();
+        self.registry.dropped.notify_one();
     }
 }
 
@@ -343,85 +349,85 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    fn filled(book: &Arc<LeaseBook>, id: &str, messages: usize) -> Lease {
-        let mut lease = book.enter(LeaseId(id.to_owned()));
+    fn filled(registry: &Arc<LeaseRegistry>, id: &str, messages: usize) -> Lease {
+        let mut lease = registry.enter(LeaseId(id.to_owned()));
         lease.fill(vec![Vec::new(); messages], false);
         lease
     }
 
     #[test]
     fn every_end_is_counted_once() {
-        let book = Arc::new(LeaseBook::default());
-        filled(&book, "a", 3).settle(Settlement::Completed { parked: 1 });
-        filled(&book, "b", 4).settle(Settlement::Released);
-        filled(&book, "c", 5).settle(Settlement::Lost);
-        drop(filled(&book, "d", 6));
-        let _held = filled(&book, "e", 7);
-        let tally = book.tally();
+        let registry = Arc::new(LeaseRegistry::default());
+        filled(&registry, "a", 3).settle(Settlement::Completed { parked: 1 });
+        filled(&registry, "b", 4).settle(Settlement::Released);
+        filled(&registry, "c", 5).settle(Settlement::Lost);
+        drop(filled(&registry, "d", 6));
+        let _held = filled(&registry, "e", 7);
+        let tally = registry.tally();
         assert!(tally.balances());
         assert_eq!(
             tally,
             Tally { leased: 25, published: 2, parked: 1, given_back: 15, lost: 5, in_flight: 7, ..Tally::default() }
         );
-        assert_eq!(book.dropped(), [LeaseId("d".into())]);
+        assert_eq!(registry.dropped(), [LeaseId("d".into())]);
     }
 
     #[test]
-    fn whoever_leaves_the_books_wrong_is_stopped_on_the_spot() {
-        let panics = |change: fn(&mut Pages)| {
-            let book = LeaseBook::default();
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| change(&mut book.change()))).is_err()
+    fn whoever_leaves_the_tally_wrong_is_stopped_on_the_spot() {
+        let panics = |change: fn(&mut Entries)| {
+            let registry = LeaseRegistry::default();
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| change(&mut registry.change()))).is_err()
         };
         assert!(!panics(|_| {}));
-        assert!(panics(|pages| pages.tally.published = 1));
-        assert!(panics(|pages| pages.tally = Tally { leased: 1, in_flight: 1, ..Tally::default() }));
+        assert!(panics(|entries| entries.tally.published = 1));
+        assert!(panics(|entries| entries.tally = Tally { leased: 1, in_flight: 1, ..Tally::default() }));
     }
 
     #[test]
     fn what_is_abandoned_is_given_back_and_its_holder_can_do_nothing_more_with_it() {
-        let book = Arc::new(LeaseBook::default());
-        let (held, struck) = (filled(&book, "a", 3), filled(&book, "b", 4));
-        book.strike(&[LeaseId("b".into())]);
-        assert_eq!(book.abandon(), 7);
-        assert_eq!(book.dropped(), [LeaseId("a".into())]);
+        let registry = Arc::new(LeaseRegistry::default());
+        let (held, lost) = (filled(&registry, "a", 3), filled(&registry, "b", 4));
+        registry.mark_lost(&[LeaseId("b".into())]);
+        assert_eq!(registry.abandon(), 7);
+        assert_eq!(registry.dropped(), [LeaseId("a".into())]);
         held.settle(Settlement::Completed { parked: 0 });
-        drop(struck);
-        assert_eq!(book.tally(), Tally { leased: 7, given_back: 7, lost: 4, ..Tally::default() });
-        assert_eq!(book.dropped(), [LeaseId("a".into())]);
+        drop(lost);
+        assert_eq!(registry.tally(), Tally { leased: 7, given_back: 7, lost: 4, ..Tally::default() });
+        assert_eq!(registry.dropped(), [LeaseId("a".into())]);
     }
 
     #[test]
     fn an_unanswered_lease_is_not_renewed_but_given_back() {
-        let book = Arc::new(LeaseBook::default());
-        let lease = book.enter(LeaseId("a".into()));
-        assert!(book.live().is_empty());
+        let registry = Arc::new(LeaseRegistry::default());
+        let lease = registry.enter(LeaseId("a".into()));
+        assert!(registry.live().is_empty());
         drop(lease);
-        assert_eq!(book.dropped(), [LeaseId("a".into())]);
-        book.ended(&LeaseId("a".into()), Settlement::Released);
-        assert!(book.dropped().is_empty());
+        assert_eq!(registry.dropped(), [LeaseId("a".into())]);
+        registry.ended(&LeaseId("a".into()), Settlement::Released);
+        assert!(registry.dropped().is_empty());
     }
 
     #[test]
     fn a_dropped_lease_that_had_ended_before_is_counted_as_it_ended() {
-        let book = Arc::new(LeaseBook::default());
-        drop((filled(&book, "a", 3), filled(&book, "b", 4)));
-        book.ended(&LeaseId("a".into()), Settlement::Completed { parked: 1 });
-        book.ended(&LeaseId("b".into()), Settlement::Lost);
-        book.ended(&LeaseId("b".into()), Settlement::Lost);
-        assert!(book.dropped().is_empty() && book.tally().balances());
-        assert_eq!(book.tally(), Tally { leased: 7, published: 2, parked: 1, given_back: 4, lost: 4, ..Tally::default() });
+        let registry = Arc::new(LeaseRegistry::default());
+        drop((filled(&registry, "a", 3), filled(&registry, "b", 4)));
+        registry.ended(&LeaseId("a".into()), Settlement::Completed { parked: 1 });
+        registry.ended(&LeaseId("b".into()), Settlement::Lost);
+        registry.ended(&LeaseId("b".into()), Settlement::Lost);
+        assert!(registry.dropped().is_empty() && registry.tally().balances());
+        assert_eq!(registry.tally(), Tally { leased: 7, published: 2, parked: 1, given_back: 4, lost: 4, ..Tally::default() });
     }
 
     #[test]
-    fn a_struck_lease_is_lost_once_however_it_ends() {
-        let book = Arc::new(LeaseBook::default());
-        let (settled, dropped) = (filled(&book, "a", 2), filled(&book, "b", 3));
-        book.strike(&[settled.id().clone(), dropped.id().clone(), LeaseId("unknown".into())]);
-        assert!(book.live().is_empty());
-        assert_eq!(book.tally().in_flight, 5);
+    fn a_lost_lease_is_counted_once_however_it_ends() {
+        let registry = Arc::new(LeaseRegistry::default());
+        let (settled, dropped) = (filled(&registry, "a", 2), filled(&registry, "b", 3));
+        registry.mark_lost(&[settled.id().clone(), dropped.id().clone(), LeaseId("unknown".into())]);
+        assert!(registry.live().is_empty());
+        assert_eq!(registry.tally().in_flight, 5);
         settled.settle(Settlement::Lost);
         drop(dropped);
-        assert_eq!(book.tally(), Tally { leased: 5, given_back: 5, lost: 5, ..Tally::default() });
-        assert!(book.dropped().is_empty());
+        assert_eq!(registry.tally(), Tally { leased: 5, given_back: 5, lost: 5, ..Tally::default() });
+        assert!(registry.dropped().is_empty());
     }
 }
