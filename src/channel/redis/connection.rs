@@ -15,9 +15,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, RedisError, ScriptInvocation, Value, aio::MultiplexedConnection,
-};
+use redis::{AsyncConnectionConfig, Cmd, ConnectionInfo, ScriptInvocation, Value, aio::MultiplexedConnection};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -25,14 +23,13 @@ use tokio::{
 
 use super::{
     errors::{self, Error, Server},
+    failure::Failure,
     guard::{Guarded, Limit, Traffic},
-    resp::Excess,
     stream, target,
 };
 use crate::{
     channel::ChannelError,
     config::{self, Secret},
-    connect,
     duration::for_people,
 };
 
@@ -269,31 +266,6 @@ struct Driver(JoinHandle<()>);
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Why there is no answer.
-pub(super) enum Failure {
-    /// In the words of the client or of Redis.
-    Redis(RedisError),
-    /// There was no connection.
-    Unreached(connect::Failure),
-    /// More came than was asked for.
-    Cut(Excess),
-}
-
-impl Failure {
-    fn new(error: RedisError, traffic: &Traffic) -> Self {
-        // Of a connection that was cut the client only knows that it is closed.
-        traffic.cut().map_or(Self::Redis(error), Self::Cut)
-    }
-
-    /// Whether the connection is of no use any more.
-    fn is_for_good(&self) -> bool {
-        match self {
-            Self::Redis(error) => matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || errors::wants_new_connection(error),
-            Self::Unreached(_) | Self::Cut(_) => true,
-        }
     }
 }
 

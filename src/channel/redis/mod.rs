@@ -13,6 +13,7 @@ mod check;
 mod connection;
 mod errors;
 mod export;
+mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod guard;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, aio::AsyncStream};
 use tokio::net::UnixStream;
 
-use super::connection::Failure;
+use super::failure::Failure;
 use crate::connect::{Security, Server, Service};
 
 /// Redis in the sentences about a connection.
