@@ -87,11 +87,11 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
     let shown = embedded.path.display();
     match described.await {
         Ok(report) => {
-            let (standing, pressure) = pressure::of_a_running_agent(&report, embedded, &Patience::from(&settings.nanny));
+            let (status, pressure) = pressure::of_a_running_agent(&report, embedded, &Patience::from(&settings.nanny));
             answers.say(format_args!(
                 "ok: channel: an agent is running on the queue in {shown}, where {}; {}",
-                pressure::backlog(&standing),
-                count(standing.dead, "dead letter")
+                pressure::backlog(&status),
+                count(status.dead, "dead letter")
             ));
             warn(&pressure, answers);
             !pressure.refuses

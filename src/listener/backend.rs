@@ -28,8 +28,8 @@ pub trait Backend: Send + Sync {
     /// More than a client should be sent at once is an error.
     async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, BackendError>;
 
-    /// How the queue stands. May be as it was a second ago, but for what waits.
-    async fn standing(&self) -> Result<Standing, BackendError>;
+    /// What the queue says of itself. May be as it was a second ago, but for what waits.
+    async fn status(&self) -> Result<QueueStatus, BackendError>;
 
     /// Deletes what waits; what is under a lease and what was adopted stays. Returns whether there was anything.
     async fn clear(&self) -> Result<bool, BackendError>;
@@ -37,7 +37,7 @@ pub trait Backend: Send + Sync {
 
 /// What a queue says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Standing {
+pub struct QueueStatus {
     /// How many messages wait, under a lease or not.
     pub waiting: u64,
     /// Of those: under a lease.

@@ -47,7 +47,7 @@ mod words;
 pub(crate) use fuzzing::resp as fuzz_resp;
 pub(crate) use settings::Settings;
 
-pub use backend::{Backend, BackendError, End, PushError, Standing};
+pub use backend::{Backend, BackendError, End, PushError, QueueStatus};
 pub use cause::Cause;
 pub(crate) use cause::Limits;
 pub use error::BindError;

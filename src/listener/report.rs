@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{backend::Standing, cause::Cause};
+use super::{backend::QueueStatus, cause::Cause};
 use crate::quote::quote;
 
 /// What an agent tells of itself.
@@ -14,7 +14,7 @@ pub(crate) struct Report {
     /// The name of the list that clients push to.
     pub(crate) queue: String,
     /// What the queue says of itself, where it can.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) status: Option<QueueStatus>,
     /// Messages that were queued since the start.
     pub(crate) queued: u64,
     /// Messages that were refused since the start.
@@ -45,26 +45,26 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "queue:{}\r\n", self.queue)?;
-        if let Some(standing) = &self.standing {
+        if let Some(status) = &self.status {
             // LLEN, as of a Redis, counts only what nobody has taken.
             for (field, number) in [
-                ("queue_length", standing.waiting),
-                ("queue_in_hand", standing.in_hand),
-                ("used_bytes", standing.used),
-                ("max_bytes", standing.max_bytes),
-                ("dead_letters", standing.dead),
-                ("max_dead_letters", standing.max_dead_letters),
-                ("damaged_messages", standing.damaged),
+                ("queue_length", status.waiting),
+                ("queue_in_hand", status.in_hand),
+                ("used_bytes", status.used),
+                ("max_bytes", status.max_bytes),
+                ("dead_letters", status.dead),
+                ("max_dead_letters", status.max_dead_letters),
+                ("damaged_messages", status.damaged),
             ] {
                 write!(f, "{field}:{number}\r\n")?;
             }
-            if let Some(age) = standing.age {
+            if let Some(age) = status.age {
                 write!(f, "oldest_message_seconds:{}\r\n", age.as_secs())?;
             }
-            if let Some((what, remedy)) = &standing.unsafe_because {
+            if let Some((what, remedy)) = &status.unsafe_because {
                 write!(f, "unsafe_because:{}\r\nunsafe_mend:{}\r\n", quote(what), quote(remedy))?;
             }
-            if standing.broken {
+            if status.broken {
                 write!(f, "broken:1\r\n")?;
             }
         }

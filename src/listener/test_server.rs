@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     Refusals, Server, Settings,
-    backend::{Backend, BackendError, End, PushError, Standing},
+    backend::{Backend, BackendError, End, PushError, QueueStatus},
     cause::Cause,
     error::BindError,
 };
@@ -262,11 +262,11 @@ impl Backend for Queue {
         Ok(lock(&self.inside).messages.iter().skip(start).take(count).cloned().collect())
     }
 
-    async fn standing(&self) -> Result<Standing, BackendError> {
+    async fn status(&self) -> Result<QueueStatus, BackendError> {
         self.works().await?;
         let inside = lock(&self.inside);
         let used = inside.messages.iter().map(|message| message.len() as u64).sum();
-        Ok(Standing { waiting: inside.messages.len() as u64, used, max_bytes: 1 << 30, ..Standing::default() })
+        Ok(QueueStatus { waiting: inside.messages.len() as u64, used, max_bytes: 1 << 30, ..QueueStatus::default() })
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {

@@ -61,7 +61,7 @@ fn info_says_what_a_full_queue_is_full_of_and_why_pushes_are_refused() {
     assert!(!well.contains("refused_because"), "{well}");
     let json: String = redis::cmd("KADABRA").query(&mut connection).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["queue"], &json["standing"]["waiting"]), (&Q.into(), &1.into()), "{json}");
+    assert_eq!((&json["queue"], &json["status"]["waiting"]), (&Q.into(), &1.into()), "{json}");
     listener.set(FaultMode::Full);
     for _ in 0..3 {
         refused::<Value>(&mut self::connection(&listener), &format!("LPUSH {Q} a"));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::errors::remedy;
 use crate::{
-    listener::{Backend, BackendError, End, PushError, Standing},
+    listener::{Backend, BackendError, End, PushError, QueueStatus},
     plural::count,
     queue::{self, Pending, Problem, Region, Stats, Store, StoreError},
 };
@@ -23,7 +23,7 @@ const RECENT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct QueueBackend {
     store: Arc<Store>,
-    recent: Mutex<Option<(Instant, Standing)>>,
+    recent: Mutex<Option<(Instant, QueueStatus)>>,
 }
 
 impl QueueBackend {
@@ -50,17 +50,17 @@ impl Backend for QueueBackend {
         Ok(self.store.range(start, stop).await?)
     }
 
-    async fn standing(&self) -> Result<Standing, BackendError> {
+    async fn status(&self) -> Result<QueueStatus, BackendError> {
         // Which opens it, if it is not.
         self.store.length()?;
         let Pending { messages, leased, oldest } = self.store.pending().unwrap_or_default();
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, standing)) = recent.filter(|(when, _)| when.elapsed() < RECENT) {
-            return Ok(Standing { waiting: messages, in_hand: leased, age: oldest, ..standing });
+        if let Some((_, status)) = recent.filter(|(when, _)| when.elapsed() < RECENT) {
+            return Ok(QueueStatus { waiting: messages, in_hand: leased, age: oldest, ..status });
         }
-        let standing = standing(&self.store).await?;
-        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), standing.clone()));
-        Ok(standing)
+        let status = status(&self.store).await?;
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), status.clone()));
+        Ok(status)
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {
@@ -69,10 +69,10 @@ impl Backend for QueueBackend {
 }
 
 /// How a queue is now.
-pub(super) async fn standing(store: &Store) -> Result<Standing, StoreError> {
+pub(super) async fn status(store: &Store) -> Result<QueueStatus, StoreError> {
     let stats = store.stats().await?;
     let Pending { messages, leased, oldest } = stats.pending;
-    Ok(Standing {
+    Ok(QueueStatus {
         waiting: messages,
         in_hand: leased,
         age: oldest,

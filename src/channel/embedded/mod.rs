@@ -35,7 +35,7 @@ use super::{
     Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry,
     Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
-pub use crate::listener::{Backend, BackendError, BindError, Cause, End, PushError, Standing};
+pub use crate::listener::{Backend, BackendError, BindError, Cause, End, PushError, QueueStatus};
 use crate::{
     config,
     plural::messages_wait,

@@ -1,10 +1,10 @@
-//! How the queue stands, and what of that an operator should know before pushes are refused.
+//! The status of the queue, and what of that an operator should know before pushes are refused.
 
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-use super::{EmbeddedChannel, Standing, backend::standing, listener_slot::listener_settings};
+use super::{EmbeddedChannel, QueueStatus, backend::status, listener_slot::listener_settings};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
@@ -19,18 +19,18 @@ const SHORT_OF_ROOM: u64 = 80;
 pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
     let facts = Facts {
         path: channel.settings.path.clone(),
-        standing: standing(&channel.store).await?,
+        status: status(&channel.store).await?,
         letters_dropped: Some(channel.registry().tally().letters_dropped),
     };
     Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })
 }
 
 /// How the queue of a running agent stands, by what that tells of itself.
-pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, patience: &Patience) -> (Standing, Pressure) {
+pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, patience: &Patience) -> (QueueStatus, Pressure) {
     // What an agent does not say threatens nobody.
-    let unknown = || Standing { max_bytes: u64::MAX, max_dead_letters: u64::MAX, ..Standing::default() };
-    let standing = report.standing.clone().unwrap_or_else(unknown);
-    let facts = Facts { path: settings.path.clone(), standing: standing.clone(), letters_dropped: None };
+    let unknown = || QueueStatus { max_bytes: u64::MAX, max_dead_letters: u64::MAX, ..QueueStatus::default() };
+    let status = report.status.clone().unwrap_or_else(unknown);
+    let facts = Facts { path: settings.path.clone(), status: status.clone(), letters_dropped: None };
     let mut warnings = facts.warnings(patience);
     let limits = Limits::from(&listener_settings(settings));
     for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
@@ -41,8 +41,8 @@ pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, p
         }
     }
     let lasts = |cause: Cause| cause.is_of_the_queue() && report.of(cause).lasts;
-    let refuses = standing.unsafe_because.is_some() || Cause::ALL.into_iter().any(lasts);
-    (standing, Pressure { warnings, refuses, ..Pressure::default() })
+    let refuses = status.unsafe_because.is_some() || Cause::ALL.into_iter().any(lasts);
+    (status, Pressure { warnings, refuses, ..Pressure::default() })
 }
 
 /// What an agent has refused so often since it started, for whoever looks later.
@@ -79,7 +79,7 @@ fn sqlite3(path: &Path, statement: &str) -> String {
 #[derive(Clone)]
 struct Facts {
     path: PathBuf,
-    standing: Standing,
+    status: QueueStatus,
     /// How many this agent has dropped, which only itself knows.
     letters_dropped: Option<u64>,
 }
@@ -90,8 +90,8 @@ impl Facts {
     }
 
     fn persistence(&self) -> Option<Warning> {
-        let (now, mend) = self.standing.unsafe_because.clone()?;
-        let what = if self.standing.broken {
+        let (now, mend) = self.status.unsafe_because.clone()?;
+        let what = if self.status.broken {
             format!("{} is damaged: what clients push is refused, what can be read is published", self.path.display())
         } else {
             format!("what clients push is refused, since what is queued in {} is not safe", self.path.display())
@@ -100,7 +100,7 @@ impl Facts {
     }
 
     fn room(&self) -> Option<Warning> {
-        let Standing { used, max_bytes, .. } = self.standing;
+        let QueueStatus { used, max_bytes, .. } = self.status;
         let percent = used.saturating_mul(100) / max_bytes.max(1);
         (percent >= SHORT_OF_ROOM).then(|| Warning {
             threat: Threat::Capacity,
@@ -112,7 +112,7 @@ impl Facts {
     }
 
     fn backlog(&self, patience: &Patience) -> Option<Warning> {
-        let backlog = backlog(&self.standing);
+        let backlog = backlog(&self.status);
         backlog.is_long(patience).then(|| Warning {
             threat: Threat::Backlog,
             what: format!("messages wait long in {}", self.path.display()),
@@ -124,12 +124,12 @@ impl Facts {
     }
 
     fn dead_letters(&self) -> Option<Warning> {
-        (self.standing.dead >= self.standing.max_dead_letters).then(|| Warning {
+        (self.status.dead >= self.status.max_dead_letters).then(|| Warning {
             threat: Threat::DeadLetters,
             what: format!("{} has all the dead letters that are kept: with each further one the oldest is dropped", self.path.display()),
             now: match self.letters_dropped {
-                Some(dropped) => format!("{} kept, this agent has dropped {dropped}", are(self.standing.dead)),
-                None => format!("{} kept", are(self.standing.dead)),
+                Some(dropped) => format!("{} kept, this agent has dropped {dropped}", are(self.status.dead)),
+                None => format!("{} kept", are(self.status.dead)),
             },
             mend: format!(
                 "look at them ({}), mend what they complain of, then delete them ({}), or raise channel.embedded.max_dead_letters",
@@ -141,8 +141,8 @@ impl Facts {
 }
 
 /// What waits in such a queue.
-pub(crate) fn backlog(standing: &Standing) -> Backlog {
-    Backlog { waiting: standing.waiting, in_hand: standing.in_hand, age: standing.age }
+pub(crate) fn backlog(status: &QueueStatus) -> Backlog {
+    Backlog { waiting: status.waiting, in_hand: status.in_hand, age: status.age }
 }
 
 fn are(number: u64) -> String {
@@ -161,8 +161,8 @@ mod tests {
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
 
-    fn well() -> Standing {
-        Standing {
+    fn well() -> QueueStatus {
+        QueueStatus {
             waiting: 1000,
             in_hand: 0,
             age: Some(Duration::from_secs(300)),
@@ -178,18 +178,18 @@ mod tests {
 
     #[test]
     fn each_threat_is_told_of_and_nothing_else() {
-        let threats = |standing: Standing| {
-            let facts = Facts { path: "/q.db".into(), standing, letters_dropped: None };
+        let threats = |status: QueueStatus| {
+            let facts = Facts { path: "/q.db".into(), status, letters_dropped: None };
             facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(well()), []);
-        assert_eq!(threats(Standing { age: None, ..well() }), []);
-        assert_eq!(threats(Standing { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Standing { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
-        assert_eq!(threats(Standing { used: 800, ..well() }), [Threat::Capacity]);
-        assert_eq!(threats(Standing { dead: 10, ..well() }), [Threat::DeadLetters]);
+        assert_eq!(threats(QueueStatus { age: None, ..well() }), []);
+        assert_eq!(threats(QueueStatus { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(QueueStatus { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
+        assert_eq!(threats(QueueStatus { used: 800, ..well() }), [Threat::Capacity]);
+        assert_eq!(threats(QueueStatus { dead: 10, ..well() }), [Threat::DeadLetters]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
-        assert_eq!(threats(Standing { unsafe_because: failed, ..well() }), [Threat::Persistence]);
+        assert_eq!(threats(QueueStatus { unsafe_because: failed, ..well() }), [Threat::Persistence]);
     }
 
     fn settings() -> config::Embedded {
@@ -209,16 +209,17 @@ mod tests {
             let (_, pressure) = of_a_running_agent(report, &settings(), &PATIENCE);
             pressure.warnings.iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
-        let with = |standing: Standing| Report { standing: Some(standing), ..Report::default() };
+        let with = |status: QueueStatus| Report { status: Some(status), ..Report::default() };
         assert_eq!(threats(&Report::default()), []);
         assert_eq!(threats(&with(well())), []);
-        assert_eq!(threats(&with(Standing { used: 980, ..well() })), [Threat::Capacity]);
-        let report = Report { refusals: refused(&[(Cause::DiskFull, 3, false)]), ..with(Standing { waiting: 1001, ..well() }) };
+        assert_eq!(threats(&with(QueueStatus { used: 980, ..well() })), [Threat::Capacity]);
+        let report =
+            Report { refusals: refused(&[(Cause::DiskFull, 3, false)]), ..with(QueueStatus { waiting: 1001, ..well() }) };
         assert_eq!(threats(&report), [Threat::Backlog, Threat::Refusals]);
         let idle = Report { refusals: refused(&[(Cause::Idle, 3, false), (Cause::Http, 0, false)]), ..Report::default() };
         assert_eq!(threats(&idle), []);
         let failed = Some(("a".to_owned(), "b".to_owned()));
-        assert_eq!(threats(&with(Standing { unsafe_because: failed, ..well() })), [Threat::Persistence]);
+        assert_eq!(threats(&with(QueueStatus { unsafe_because: failed, ..well() })), [Threat::Persistence]);
         let report = Report {
             refused_because: Some("no room".to_owned()),
             refusals: refused(&[(Cause::DiskFull, 3, true), (Cause::NoAuth, 1, false), (Cause::Http, 0, true)]),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::{self, COMMANDS, Command, REDIS_VERSION};
 use crate::listener::{
-    backend::Standing,
+    backend::QueueStatus,
     refusals::Refused,
     report::{Report, Times},
     request::Request,
@@ -24,8 +24,8 @@ pub(super) async fn info(session: &mut Session, request: &Request) {
             })
     };
     let sections: Vec<_> = SECTIONS.into_iter().filter(|section| wanted(section)).collect();
-    let standing = if sections.iter().any(|section| matches!(*section, "memory" | "keyspace" | "kadabra")) {
-        session.shared.backend.standing().await.ok()
+    let status = if sections.iter().any(|section| matches!(*section, "memory" | "keyspace" | "kadabra")) {
+        session.shared.backend.status().await.ok()
     } else {
         None
     };
@@ -39,17 +39,17 @@ pub(super) async fn info(session: &mut Session, request: &Request) {
             first.make_ascii_uppercase();
         }
         let _ = write!(text, "# {title}\r\n");
-        for (field, value) in fields(session, section, standing.as_ref()) {
+        for (field, value) in fields(session, section, status.as_ref()) {
             let _ = write!(text, "{field}:{value}\r\n");
         }
         if section == "kadabra" {
-            let _ = write!(text, "{}", report(session, standing.clone()));
+            let _ = write!(text, "{}", report(session, status.clone()));
         }
     }
     session.replies.text(&text);
 }
 
-fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<(&'static str, String)> {
+fn fields(session: &Session, section: &str, status: Option<&QueueStatus>) -> Vec<(&'static str, String)> {
     let shared = &session.shared;
     let uptime = shared.started.elapsed().as_secs();
     match section {
@@ -72,9 +72,9 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
         // What a push is refused for is the file's room: a Redis calls that its memory.
         "memory" => {
             let mut fields = Vec::new();
-            if let Some(standing) = standing {
-                fields.push(("used_memory", standing.used.to_string()));
-                fields.push(("maxmemory", standing.max_bytes.to_string()));
+            if let Some(status) = status {
+                fields.push(("used_memory", status.used.to_string()));
+                fields.push(("maxmemory", status.max_bytes.to_string()));
             }
             fields.push(("maxmemory_policy", "noeviction".to_owned()));
             fields.push(("listener_used_bytes", shared.memory.used().to_string()));
@@ -85,8 +85,8 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
         "stats" => shared.stats.fields(),
         "replication" => vec![("role", "master".to_owned()), ("connected_slaves", "0".to_owned())],
         "cluster" => vec![("cluster_enabled", "0".to_owned())],
-        "keyspace" => match standing {
-            Some(standing) if standing.waiting > standing.in_hand => {
+        "keyspace" => match status {
+            Some(status) if status.waiting > status.in_hand => {
                 vec![("db0", "keys=1,expires=0,avg_ttl=0".to_owned())]
             }
             _ => Vec::new(),
@@ -95,13 +95,13 @@ fn fields(session: &Session, section: &str, standing: Option<&Standing>) -> Vec<
     }
 }
 
-fn report(session: &Session, standing: Option<Standing>) -> Report {
+fn report(session: &Session, status: Option<QueueStatus>) -> Report {
     let Shared { settings, stats, refusals, .. } = &*session.shared;
     let (queued, refused) = stats.messages();
     let times = |it: Refused| (it.reason.to_owned(), Times { times: it.times, lasts: it.lasts.is_some() });
     Report {
         queue: settings.queue_key.clone(),
-        standing,
+        status,
         queued,
         refused,
         refused_because: refusals.why(),
@@ -111,8 +111,8 @@ fn report(session: &Session, standing: Option<Standing>) -> Report {
 
 /// KADABRA: what INFO says of it, for programs.
 pub(super) async fn kadabra(session: &mut Session) {
-    let standing = session.shared.backend.standing().await.ok();
-    match serde_json::to_string(&report(session, standing)) {
+    let status = session.shared.backend.status().await.ok();
+    match serde_json::to_string(&report(session, status)) {
         Ok(json) => session.replies.bulk(json.as_bytes()),
         Err(error) => session.replies.error(format!("ERR {error}")),
     }
