@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::answers;
+use super::v1::answers;
 use crate::{
     config::{Influxdb, Secret},
     publisher::{

@@ -9,7 +9,7 @@ use crate::publisher::{
 
 /// Reads an answer to a write of `body`. `now` is for a `Retry-After` that is a date; `hide` takes secrets out of what is
 /// quoted.
-pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<'_>) -> Verdict {
+pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<'_>) -> Verdict {
     let words = words(answer, hide);
     let said = error(&answer.body);
     let mentions = |what: &[&str]| said.as_deref().is_some_and(|said| what.iter().any(|what| said.contains(what)));
@@ -74,7 +74,7 @@ fn beginning_of_error(body: &str) -> Option<String> {
 }
 
 /// What an answer to `CREATE DATABASE` means: InfluxDB answers 200 and puts an error of the statement among its results.
-pub(super) fn creation_verdict(answer: &Answer, hide: Hide<'_>) -> Verdict {
+pub(in crate::publisher::influxdb) fn creation_verdict(answer: &Answer, hide: Hide<'_>) -> Verdict {
     let json = serde_json::from_str::<serde_json::Value>(&answer.body).unwrap_or_default();
     let words = words(answer, hide);
     match answer.status {
@@ -85,7 +85,7 @@ pub(super) fn creation_verdict(answer: &Answer, hide: Hide<'_>) -> Verdict {
 }
 
 /// The status and what InfluxDB says, as one printable line.
-pub(super) fn words(answer: &Answer, hide: Hide<'_>) -> String {
+pub(in crate::publisher::influxdb) fn words(answer: &Answer, hide: Hide<'_>) -> String {
     answer.words(error(&answer.body).as_deref(), hide)
 }
 
