@@ -68,6 +68,7 @@ mod queue;
 mod quote;
 #[cfg(feature = "agent")]
 mod sparingly;
+#[cfg(feature = "agent")]
 pub mod status;
 #[cfg(feature = "agent")]
 pub mod supervision;
