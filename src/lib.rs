@@ -67,7 +67,7 @@ mod queue;
 #[cfg(feature = "agent")]
 mod quote;
 #[cfg(feature = "agent")]
-mod sparingly;
+mod rate_limit;
 #[cfg(feature = "agent")]
 pub mod status;
 #[cfg(feature = "agent")]

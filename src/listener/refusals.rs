@@ -24,7 +24,7 @@ use super::{
 use crate::{
     duration::for_people,
     quote::quote,
-    sparingly::{LAST_INTERVAL, Sparingly},
+    rate_limit::{LAST_INTERVAL, RateLimit},
 };
 
 const FULL: &str = "the queue's file has no room for it within channel.embedded.max_bytes; see why messages are not published if many \
@@ -69,7 +69,7 @@ struct Noted {
     /// Since the start.
     times: u64,
     lasting: Option<Lasting>,
-    sparingly: Sparingly,
+    log_rate: RateLimit,
     /// The address of the newest client.
     example: String,
     /// What the queue's file said of the newest.
@@ -135,7 +135,7 @@ impl Refusals {
         example.clone_into(&mut noted.example);
         noted.why = why;
         noted.add(times, now);
-        let count = noted.sparingly.note(usize::try_from(times).unwrap_or(usize::MAX), now);
+        let count = noted.log_rate.note(usize::try_from(times).unwrap_or(usize::MAX), now);
         if let Some(count) = count {
             self.say(cause, noted, count);
         }
@@ -195,7 +195,7 @@ impl Refusals {
             let due = {
                 let all = self.lock();
                 let dues = Cause::ALL.iter().zip(all.iter());
-                dues.flat_map(|(cause, noted)| [noted.sparingly.due(), noted.over(*cause)]).flatten().min()
+                dues.flat_map(|(cause, noted)| [noted.log_rate.due(), noted.over(*cause)]).flatten().min()
             };
             match due {
                 None => self.later.notified().await,
@@ -210,7 +210,7 @@ impl Refusals {
 
     fn say_what_is_due(&self, now: Instant) {
         for (cause, noted) in Cause::ALL.iter().zip(self.lock().iter_mut()) {
-            if let Some(count) = noted.sparingly.note(0, now) {
+            if let Some(count) = noted.log_rate.note(0, now) {
                 self.say(*cause, noted, count);
             }
             if noted.over(*cause).is_some_and(|over| over <= now) {
@@ -222,7 +222,7 @@ impl Refusals {
     /// Says what is left to say at the end.
     pub(super) fn say_the_rest(&self) {
         for (cause, noted) in Cause::ALL.iter().zip(self.lock().iter_mut()) {
-            if let Some(count) = noted.sparingly.rest() {
+            if let Some(count) = noted.log_rate.rest() {
                 self.say(*cause, noted, count);
             }
         }
@@ -246,7 +246,7 @@ impl Refusals {
     fn end(&self, cause: Cause, noted: &mut Noted, now: Instant) {
         let Some(lasting) = noted.lasting.take().filter(|lasting| lasting.said && !cause.is_wanted()) else { return };
         // They are in the number that is said now.
-        noted.sparingly.rest();
+        noted.log_rate.rest();
         let lasted = for_people(now.saturating_duration_since(lasting.since));
         let values = Values { cause, count: lasting.times, example: &noted.example, lasts: None };
         if !cause.is_of_the_queue() {

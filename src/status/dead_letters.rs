@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use slog::{Logger, debug, warn};
 use tokio::time::Instant;
 
-use crate::{channel::DeadLetter, sparingly::Sparingly};
+use crate::{channel::DeadLetter, rate_limit::RateLimit};
 
 /// Says that messages were set aside, however many there are, in few lines.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct DeadLetterSayings {
 
 #[derive(Debug, Default)]
 struct Sayings {
-    sparingly: Sparingly,
+    log_rate: RateLimit,
     /// Why the newest one was set aside: what is said now may have happened before.
     because: String,
 }
@@ -28,7 +28,7 @@ impl Sayings {
         if count > 0 {
             because.clone_into(&mut self.because);
         }
-        Some((self.sparingly.note(count, now)?, &self.because))
+        Some((self.log_rate.note(count, now)?, &self.because))
     }
 }
 
@@ -65,7 +65,7 @@ impl DeadLetterSayings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sparingly::FIRST_INTERVAL;
+    use crate::rate_limit::FIRST_INTERVAL;
 
     /// The Receiver looks after every answer whether anything was too large.
     #[test]

@@ -10,7 +10,7 @@ use slog::{Logger, error};
 use tokio::time::Instant;
 
 use super::{Output, lines};
-use crate::{panics, sparingly::Sparingly};
+use crate::{panics, rate_limit::RateLimit};
 
 /// From now on a panic, caught or not, is one line at ERROR instead of the standard library's text. Those that cost one message
 /// each are said in few lines, however many messages there are.
@@ -20,7 +20,7 @@ pub fn install_panic_hook(output: &Output) {
 }
 
 fn hook(logger: Logger, said: impl Fn() + Send + Sync + 'static) {
-    let over_messages = Mutex::new(Sparingly::default());
+    let over_messages = Mutex::new(RateLimit::default());
     panic::set_hook(Box::new(move |panic| {
         let mut panics = None;
         if panics::is_caught() {
