@@ -96,6 +96,10 @@ fn settles(verdict: &Verdict) {
                 work.isolate(words, *refused);
                 continue;
             }
+            (_, Verdict::Named { refused, others_are_written }) => {
+                work.named(refused.clone(), *others_are_written);
+                continue;
+            }
             (_, Verdict::Limited { refused, .. }) => work.limited(failure.clone(), *refused),
             (_, Verdict::Split { .. }) => work.split(failure.clone(), LINES),
             (_, Verdict::Retry { .. } | Verdict::Hold { .. }) => work.failed(failure.clone()),

@@ -1,7 +1,8 @@
 //! What is left of a batch to write, and which of its lines were refused. Pure: it never sends anything.
 //!
 //! Writing a line twice changes nothing, so a request of which InfluxDB refused something is halved until every
-//! refused line stands alone. A refused line costs at most two requests for each halving. Nothing is refused for good before
+//! refused line stands alone. A refused line costs at most two requests for each halving. Where the answer names the lines, those are
+//! left out, and it takes one request or none for all that are left. Nothing is refused for good before
 //! a blank line was taken after it: whoever refuses that, too, does not refuse because of a line.
 //!
 //! A request that fails again and again without InfluxDB's words, while a blank line is taken, is halved as well, and what
@@ -14,7 +15,7 @@ mod tests;
 
 pub(super) use self::{evidence::Evidence, suspects::Failure};
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use self::suspects::{Suspects, Trial};
 use super::Outcome;
@@ -58,6 +59,8 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Work {
     pending: Vec<Range<usize>>,
+    /// Lines of those ranges that were refused by their number: they are not sent again with the others.
+    named: BTreeSet<usize>,
     /// Lines that fail alone. They wait for everything else.
     suspects: Suspects,
     refused: Vec<RefusedLine>,
@@ -78,6 +81,7 @@ impl Default for Work {
     fn default() -> Self {
         Self {
             pending: Vec::new(),
+            named: BTreeSet::new(),
             suspects: Suspects::default(),
             refused: Vec::new(),
             proved: 0,
@@ -129,6 +133,10 @@ impl Work {
     fn next_range(&mut self, size: impl Fn(&Range<usize>) -> usize) -> Option<Range<usize>> {
         loop {
             let range = self.pending.last()?.clone();
+            if self.left(&range).next().is_none() {
+                self.pending.pop();
+                continue;
+            }
             let max_lines = (MAX_LINES / self.divisor).max(1);
             if range.len() > max_lines {
                 self.cut(range.start + max_lines);
@@ -140,9 +148,26 @@ impl Work {
         }
     }
 
+    /// The lines of a range that are to be sent.
+    pub(super) fn left(&self, range: &Range<usize>) -> impl Iterator<Item = usize> {
+        range.clone().filter(|line| !self.named.contains(line))
+    }
+
+    /// Whether all lines of a range are to be sent.
+    pub(super) fn is_whole(&self, range: &Range<usize>) -> bool {
+        self.named.range(range.clone()).next().is_none()
+    }
+
+    /// How many lines are in the next request.
+    fn sent(&self) -> Option<usize> {
+        self.pending.last().map(|range| range.len() - self.named.range(range.clone()).count())
+    }
+
     /// Whether every line is settled.
     pub(super) fn is_done(&self) -> bool {
-        self.pending.is_empty() && self.suspects.is_empty() && self.proved == self.refused.len()
+        self.pending.iter().all(|range| self.left(range).next().is_none())
+            && self.suspects.is_empty()
+            && self.proved == self.refused.len()
     }
 
     /// Whether it takes other lines than these to find out what is wrong with them.
@@ -153,8 +178,9 @@ impl Work {
     /// All of it was written.
     pub(super) fn accepted(&mut self) {
         self.tries = 0;
-        if let Some(range) = self.pending.pop() {
-            self.written += range.len();
+        if let Some(lines) = self.sent() {
+            self.pending.pop();
+            self.written += lines;
         } else {
             self.written += 1;
             if self.suspects.pop().is_some_and(|(_, failure)| !failure.condemns) {
@@ -164,24 +190,54 @@ impl Work {
         }
     }
 
-    /// InfluxDB refused some of it: all of it where that many were `refused`, else the culprits are looked for.
+    /// InfluxDB refused some of it: all of it where that many were `refused`, else the culprits are looked for. Where none was, a line
+    /// alone is written.
     pub(super) fn isolate(&mut self, words: &str, refused: Option<usize>) {
+        if refused == Some(0) && self.sent().is_none_or(|lines| lines == 1) {
+            return self.accepted();
+        }
         self.tries = 0;
         let refuse = |line| RefusedLine { line, reason: words.to_owned() };
-        match self.pending.last().map(Range::len) {
+        match self.sent() {
             None => self.refused.extend(self.suspects.pop().map(|(line, _)| refuse(line))),
             Some(lines) if lines == 1 || refused == Some(lines) => {
-                self.refused.extend(self.pending.pop().unwrap_or_default().map(refuse));
+                let range = self.pending.pop().unwrap_or_default();
+                let lines: Vec<usize> = self.left(&range).collect();
+                self.refused.extend(lines.into_iter().map(refuse));
             }
             Some(_) => self.halve(),
         }
     }
 
+    /// Some lines of it were refused, each with its place in the request and the reason; the others were written, or nothing was.
+    pub(super) fn named(&mut self, refused: Vec<(usize, String)>, others_are_written: bool) {
+        let first = refused.first().map(|(_, reason)| reason.clone()).unwrap_or_default();
+        let Some(range) = self.pending.last().cloned() else { return self.isolate(&first, None) };
+        let sent: Vec<usize> = self.left(&range).collect();
+        let before = self.refused.len();
+        for (at, reason) in refused {
+            if let Some(line) = sent.get(at).copied().filter(|line| self.named.insert(*line)) {
+                self.refused.push(RefusedLine { line, reason });
+            }
+        }
+        let named = self.refused.len() - before;
+        if named == 0 {
+            return self.isolate(&first, None);
+        }
+        self.tries = 0;
+        if others_are_written {
+            self.pending.pop();
+            self.written += sent.len() - named;
+        }
+    }
+
     /// InfluxDB takes some of it only when an operator has mended something: all of it where that many were `refused`.
     pub(super) fn limited(&mut self, failure: Failure, refused: Option<usize>) -> Option<Outcome> {
-        if let Some(range) = self.pending.pop_if(|range| range.len() == 1 || refused == Some(range.len())) {
+        if self.sent().is_some_and(|lines| lines == 1 || refused == Some(lines)) {
             self.tries = 0;
-            range.for_each(|line| self.suspects.push(line, failure.clone()));
+            let range = self.pending.pop().unwrap_or_default();
+            let lines: Vec<usize> = self.left(&range).collect();
+            lines.into_iter().for_each(|line| self.suspects.push(line, failure.clone()));
             return None;
         }
         self.alone(failure)
@@ -189,7 +245,7 @@ impl Work {
 
     /// It was too large for the server, `size` bytes: halves it, and keeps to that size from now on.
     pub(super) fn split(&mut self, failure: Failure, size: usize) -> Option<Outcome> {
-        if self.pending.last().is_some_and(|range| range.len() > 1) {
+        if self.sent().is_some_and(|lines| lines > 1) {
             self.max_bytes = self.max_bytes.min((size / 2).max(SMALL));
         }
         self.alone(failure)
@@ -197,7 +253,7 @@ impl Work {
 
     /// No answer came in time for `size` bytes: less at once has a better chance. Whether there was more than one line.
     pub(super) fn shrink(&mut self, size: usize) -> bool {
-        let can = size > SMALL && self.pending.last().is_some_and(|range| range.len() > 1);
+        let can = size > SMALL && self.sent().is_some_and(|lines| lines > 1);
         if can {
             self.tries = 0;
             self.halve();
@@ -217,16 +273,19 @@ impl Work {
     /// Halves it, or puts it aside where it is one line.
     fn alone(&mut self, failure: Failure) -> Option<Outcome> {
         self.tries = 0;
-        match self.pending.last() {
+        match self.sent() {
             None => self.suspects.failed(failure),
-            Some(range) if range.len() > 1 => {
+            Some(lines) if lines > 1 => {
                 self.halve();
                 None
             }
-            Some(range) => {
-                let (line, outcome) = (range.start, failure.outcome.clone());
-                self.pending.pop();
-                self.suspects.push(line, failure);
+            Some(_) => {
+                let range = self.pending.pop().unwrap_or_default();
+                let outcome = failure.outcome.clone();
+                let line = self.left(&range).next();
+                if let Some(line) = line {
+                    self.suspects.push(line, failure);
+                }
                 let too_many = self.suspects.len() > MOST_SUSPECTS.max(self.written / SHARE);
                 too_many.then(|| {
                     self.acquit();
@@ -280,6 +339,9 @@ impl Work {
     /// Puts lines back, those that are neighbours as one range.
     fn again(&mut self, mut lines: Vec<usize>) {
         lines.sort_unstable();
+        for line in &lines {
+            self.named.remove(line);
+        }
         for range in lines.chunk_by(|one, next| one + 1 == *next) {
             if let (Some(first), Some(last)) = (range.first(), range.last()) {
                 self.pending.push(*first..last + 1);

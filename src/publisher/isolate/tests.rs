@@ -29,6 +29,8 @@ struct Server {
     deadly: BTreeSet<usize>,
     limited: BTreeSet<usize>,
     counts: bool,
+    /// Whether it names lines that it refuses, and then whether it writes the others.
+    names: Option<bool>,
     max_bytes: usize,
     written: BTreeSet<usize>,
     requests: usize,
@@ -55,9 +57,10 @@ impl Server {
             Next::Sample => return [work.sample_taken()].is_empty(),
         };
         let is_good = |line: &usize| ![&self.bad, &self.deadly, &self.limited].iter().any(|lines| lines.contains(line));
-        let count = |lines: &BTreeSet<usize>| lines.range(range.clone()).count();
+        let sent: Vec<usize> = work.left(range).collect();
+        let count = |lines: &BTreeSet<usize>| sent.iter().filter(|line| lines.contains(line)).count();
         // Whether it was written or not: nobody knows.
-        let good: Vec<usize> = range.clone().filter(is_good).collect();
+        let good: Vec<usize> = sent.iter().copied().filter(is_good).collect();
         let (bad, deadly, limited) = (count(&self.bad), count(&self.deadly), count(&self.limited));
         if fails || deadly > 0 {
             if rng.bool() {
@@ -70,6 +73,16 @@ impl Server {
         }
         if limited > 0 {
             return work.limited(failure("limit", false), self.counts.then_some(limited)).is_some();
+        }
+        if let (Some(others_are_written), 1..) = (self.names, bad) {
+            // One answer is only so long, where it must be sent again anyway.
+            let most = if others_are_written { usize::MAX } else { 20 };
+            let named = sent.iter().enumerate().filter(|(_, line)| self.bad.contains(line)).take(most);
+            work.named(named.map(|(at, _)| (at, "400".to_owned())).collect(), others_are_written);
+            if others_are_written {
+                self.written.extend(good);
+            }
+            return false;
         }
         self.written.extend(good);
         match bad {
@@ -89,7 +102,7 @@ proptest! {
     fn exactly_the_bad_lines_are_refused_in_bounded_requests(
         lines in 0usize..25_000, bad in prop::collection::btree_set(0usize..25_000, 0..60),
         deadly in prop::collection::btree_set(0usize..25_000, 0..8), limited in prop::collection::btree_set(0usize..25_000, 0..8),
-        counts: bool, failures in 0usize..20, seed: u64, max_kib in 70usize..2_000,
+        counts: bool, names: Option<bool>, failures in 0usize..20, seed: u64, max_kib in 70usize..2_000,
     ) {
         let deadly: BTreeSet<usize> = deadly.into_iter().filter(|line| *line < lines / 4).collect();
         let limited: BTreeSet<usize> = limited.into_iter().filter(|line| *line < lines && !deadly.contains(line)).collect();
@@ -97,7 +110,7 @@ proptest! {
             bad.into_iter().filter(|line| *line < lines && !deadly.contains(line) && !limited.contains(line)).collect();
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut server = Server {
-            bad: bad.clone(), deadly: deadly.clone(), limited, counts, max_bytes: max_kib << 10, written: BTreeSet::new(),
+            bad: bad.clone(), deadly: deadly.clone(), limited, counts, names, max_bytes: max_kib << 10, written: BTreeSet::new(),
             requests: 0, failures, evidence: Evidence::default(),
         };
         let mut work = Work::default();
@@ -235,6 +248,61 @@ fn a_backlog_that_is_refused_whole_costs_one_request() {
     work.proved();
     assert_eq!(lines(&mut work), None);
     assert_eq!(work.refused.len(), 9_000);
+}
+
+#[test]
+fn lines_that_are_named_cost_no_halving() {
+    for others_are_written in [true, false] {
+        let mut work = Work::default();
+        work.load(9_000);
+        assert_eq!(lines(&mut work), Some(0..9_000));
+        work.named(vec![(3, "three".to_owned()), (8_999, "last".to_owned())], others_are_written);
+        assert_eq!(work.next(size, &Evidence::default()), Some(Next::Blank));
+        work.proved();
+        if !others_are_written {
+            assert_eq!(lines(&mut work), Some(0..9_000));
+            assert_eq!(work.left(&(0..9_000)).count(), 8_998);
+            // The place of a line is that among those that were sent.
+            work.named(vec![(3, "four".to_owned())], others_are_written);
+            assert_eq!(work.left(&(0..6)).collect::<Vec<_>>(), [0, 1, 2, 5]);
+            assert_eq!(lines(&mut work), Some(0..9_000));
+            work.accepted();
+        }
+        let refused: Vec<(usize, String)> = work.refused.iter().map(|refused| (refused.line, refused.reason.clone())).collect();
+        let four = (!others_are_written).then(|| (4, "four".to_owned()));
+        assert_eq!(
+            refused,
+            [Some((3, "three".to_owned())), Some((8_999, "last".to_owned())), four].into_iter().flatten().collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn lines_that_were_named_by_what_refuses_a_blank_line_too_are_written_after_all() {
+    let mut work = Work::default();
+    work.load(10);
+    work.named(vec![(3, "bad".to_owned())], false);
+    assert_eq!(work.next(size, &Evidence::default()), Some(Next::Blank));
+    work.disproved();
+    let mut written = BTreeSet::new();
+    while let Some(range) = lines(&mut work) {
+        written.extend(work.left(&range));
+        work.accepted();
+    }
+    assert_eq!((written, work.take_refused()), ((0..10).collect(), vec![]));
+}
+
+#[test]
+fn a_line_alone_of_which_none_was_refused_is_written() {
+    let mut work = Work::default();
+    work.load(2);
+    work.isolate("stripped", Some(0));
+    for line in 0..2 {
+        assert_eq!(lines(&mut work), Some(line..line + 1));
+        work.isolate("stripped", Some(0));
+    }
+    assert!(work.is_done());
+    assert_eq!(work.take_refused(), []);
 }
 
 #[test]

@@ -10,6 +10,38 @@ use crate::publisher::{
     http::{Answer, To},
 };
 
+/// The lines of a request.
+#[derive(Clone, Copy)]
+pub(in crate::publisher) struct Sent<'a> {
+    /// The text, each line of it with its newline.
+    pub(in crate::publisher) body: &'a [u8],
+    /// Where each line ends in it, its newline included: one in a string ends none.
+    ends: &'a dyn Fn() -> Vec<usize>,
+}
+
+impl<'a> Sent<'a> {
+    pub(in crate::publisher) fn new(body: &'a [u8], ends: &'a dyn Fn() -> Vec<usize>) -> Self {
+        Self { body, ends }
+    }
+
+    /// One line.
+    pub(in crate::publisher) fn one(line: &'a [u8]) -> Self {
+        Self { body: line, ends: &Vec::new }
+    }
+
+    /// Each line without its newline.
+    #[expect(dead_code, reason = "the dialects that name lines come next")]
+    pub(in crate::publisher) fn lines(&self) -> Vec<&'a [u8]> {
+        let (mut ends, body) = ((self.ends)(), self.body);
+        if ends.is_empty() {
+            ends.push(body.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let lines = starts.zip(&ends).map(|(start, end)| body.get(start..*end).unwrap_or_default());
+        lines.map(|line| line.strip_suffix(b"\n").unwrap_or(line)).collect()
+    }
+}
+
 /// Takes secrets out of a text.
 pub(in crate::publisher) type Hide<'a> = &'a dyn Fn(String) -> String;
 
@@ -36,8 +68,8 @@ pub(in crate::publisher) trait Dialect {
     /// The path of a write, with its query.
     fn write_path(&self) -> &str;
 
-    /// What an answer to a write of `body` means. `now` is for a `Retry-After` that is a date; `hide` is for what is quoted.
-    fn verdict(&self, answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<'_>) -> Verdict;
+    /// What an answer to a write of these lines means. `now` is for a `Retry-After` that is a date; `hide` is for what is quoted.
+    fn verdict(&self, answer: &Answer, sent: Sent<'_>, now: SystemTime, hide: Hide<'_>) -> Verdict;
 
     /// The path and the body of a request that writes nothing, and is answered as a write would be.
     fn probe(&self) -> (&str, Bytes) {
@@ -46,7 +78,7 @@ pub(in crate::publisher) trait Dialect {
 
     /// What an answer to the probe means: [`Verdict::Complete`] where a write could work.
     fn probe_verdict(&self, answer: &Answer, now: SystemTime, hide: Hide<'_>) -> Verdict {
-        self.verdict(answer, BLANK, now, hide)
+        self.verdict(answer, Sent::one(BLANK), now, hide)
     }
 
     /// The path of the request that creates the database when it is missing, where that is wanted.

@@ -50,6 +50,23 @@ impl Lines {
         self.body.slice(self.bytes(range))
     }
 
+    /// The text of some lines, copied.
+    pub(super) fn gather(&self, lines: &[usize]) -> Bytes {
+        let lines: Vec<Bytes> = lines.iter().map(|line| self.slice(&(*line..line + 1))).collect();
+        lines.concat().into()
+    }
+
+    /// Where each of some lines ends in a text of nothing but them.
+    pub(super) fn ends(&self, lines: impl Iterator<Item = usize>) -> Vec<usize> {
+        let sizes = lines.map(|line| self.size(&(line..line + 1)));
+        sizes
+            .scan(0, |end, size| {
+                *end += size;
+                Some(*end)
+            })
+            .collect()
+    }
+
     /// What could not become a line, or not all of it, in the order of the set. Given once.
     pub(super) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
         std::mem::take(&mut self.refused)

@@ -17,7 +17,7 @@ mod verdict;
 
 pub use self::publisher::LinePublisher;
 pub(super) use self::{
-    dialect::{Dialect, Hide},
+    dialect::{Dialect, Hide, Sent},
     encoder::Rules,
     verdict::{Cause, Fault, Verdict},
 };

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cause, Dialect, Encoder, Fault, Hide, Lines, Place, Verdict};
+use super::{Cause, Dialect, Encoder, Fault, Hide, Lines, Place, Sent, Verdict};
 use crate::{
     publisher::{
         Caution, Outcome, Publisher, Refused,
@@ -70,15 +70,15 @@ impl LinePublisher {
                     self.work.sample_failed();
                     return None;
                 };
-                let failed = match self.ask(&sample).await {
+                let failed = match self.ask(&sample, |_| Vec::new()).await {
                     Ok(Verdict::Complete) => {
                         self.work.sample_taken();
                         return None;
                     }
-                    Ok(Verdict::Isolate { words, .. }) => {
+                    Ok(verdict @ (Verdict::Isolate { .. } | Verdict::Named { .. })) => {
                         // It may be too old by now.
                         self.evidence.forget_sample();
-                        self.retry(None, &words)
+                        self.retry(None, verdict.words())
                     }
                     Ok(verdict) => self.failure(verdict, sample.len()).outcome,
                     Err(error) => self.retry(None, &error.why),
@@ -91,9 +91,18 @@ impl LinePublisher {
 
     /// Sends lines and takes the answer in.
     async fn send(&mut self, range: Range<usize>) -> Option<Outcome> {
-        let body = self.lines.slice(&range);
+        let first = self.work.left(&range).next()?;
+        let (body, answered);
+        if self.work.is_whole(&range) {
+            body = self.lines.slice(&range);
+            answered = self.ask(&body, |lines| lines.ends(range.clone())).await;
+        } else {
+            let sent: Vec<usize> = self.work.left(&range).collect();
+            body = self.lines.gather(&sent);
+            answered = self.ask(&body, |lines| lines.ends(sent.iter().copied())).await;
+        }
         let size = body.len();
-        let verdict = match self.ask(&body).await {
+        let verdict = match answered {
             Ok(verdict) => verdict,
             Err(NoAnswer { how: How::Late, why }) if self.work.shrink(size) => return Some(self.retry(None, &why)),
             Err(NoAnswer { how: How::Unreachable, why }) => return Some(self.retry(None, &why)),
@@ -102,11 +111,18 @@ impl LinePublisher {
         match verdict {
             Verdict::Complete => {
                 self.work.accepted();
-                self.evidence.taken(range.len(), &self.lines.slice(&(range.start..range.start + 1)));
+                self.evidence.taken(range.len(), &self.lines.slice(&(first..first + 1)));
                 None
             }
             Verdict::Isolate { words, refused } => {
                 self.work.isolate(&[self.dialect.name(), " refused it: ", &words].concat(), refused);
+                None
+            }
+            Verdict::Named { mut refused, others_are_written } => {
+                for (_, reason) in &mut refused {
+                    *reason = [self.dialect.name(), " refused it: ", reason].concat();
+                }
+                self.work.named(refused, others_are_written);
                 None
             }
             Verdict::Hold { cause: Cause::NoDatabase, words, .. } if self.dialect.creation().is_some() => {
@@ -119,20 +135,22 @@ impl LinePublisher {
         }
     }
 
-    /// One write request and what its answer means.
-    async fn ask(&mut self, body: &Bytes) -> Result<Verdict, NoAnswer> {
+    /// One write request and what its answer means. `ends` says where the lines end in the body.
+    async fn ask(&mut self, body: &Bytes, ends: impl Fn(&Lines) -> Vec<usize>) -> Result<Verdict, NoAnswer> {
         let answer = self.transport.post(self.dialect.write_path(), body.clone(), self.ask_first).await;
-        self.read(answer, |dialect, answer, hide| dialect.verdict(answer, body, SystemTime::now(), hide))
+        self.read(answer, |dialect, lines, answer, hide| {
+            dialect.verdict(answer, Sent::new(body, &|| ends(lines)), SystemTime::now(), hide)
+        })
     }
 
     /// What an answer means, if there is one.
     fn read(
         &mut self,
         answer: Result<Answer, NoAnswer>,
-        verdict: impl FnOnce(&dyn Dialect, &Answer, Hide<'_>) -> Verdict,
+        verdict: impl FnOnce(&dyn Dialect, &Lines, &Answer, Hide<'_>) -> Verdict,
     ) -> Result<Verdict, NoAnswer> {
         self.ask_first = answer.as_ref().is_err_and(|error| error.how == How::Cut);
-        let verdict = verdict(self.dialect.as_ref(), &answer?, &|text| self.transport.hide_secrets(text));
+        let verdict = verdict(self.dialect.as_ref(), &self.lines, &answer?, &|text| self.transport.hide_secrets(text));
         if !matches!(verdict, Verdict::Hold { .. }) {
             self.created = false;
         }
@@ -144,7 +162,7 @@ impl LinePublisher {
         let (path, body) = self.dialect.probe();
         let size = body.len();
         let answer = self.transport.post(path, body, self.ask_first).await;
-        match self.read(answer, |dialect, answer, hide| dialect.probe_verdict(answer, SystemTime::now(), hide)) {
+        match self.read(answer, |dialect, _, answer, hide| dialect.probe_verdict(answer, SystemTime::now(), hide)) {
             Ok(Verdict::Complete) => Ok(()),
             Ok(Verdict::Hold { cause: Cause::NoDatabase, words, .. }) if self.dialect.creation().is_some() => {
                 self.create_database(&words).await
@@ -174,9 +192,9 @@ impl LinePublisher {
                 (words, outcome, true)
             }
             // Of a probe, which has no point.
-            Verdict::Isolate { words, .. } => {
-                let outcome = self.hold(Cause::Foreign, &words);
-                (words, outcome, false)
+            verdict @ (Verdict::Isolate { .. } | Verdict::Named { .. }) => {
+                let outcome = self.hold(Cause::Foreign, verdict.words());
+                (verdict.words().to_owned(), outcome, false)
             }
             Verdict::Complete => (String::new(), self.retry(None, ""), false),
         };

@@ -13,6 +13,14 @@ pub(in crate::publisher) enum Verdict {
         /// How many points were refused, where the destination's count can be trusted.
         refused: Option<usize>,
     },
+    /// Some lines were refused, and the answer says which.
+    #[expect(dead_code, reason = "the dialects that name lines come next")]
+    Named {
+        /// The place of each among those that were sent, in their order, and why it was refused. Not empty.
+        refused: Vec<(usize, String)>,
+        /// Whether the others are written; otherwise nothing is.
+        others_are_written: bool,
+    },
     /// A limit that an operator has set is reached: there are points that the destination takes no more, and others that it takes.
     Limited {
         words: String,
@@ -25,6 +33,21 @@ pub(in crate::publisher) enum Verdict {
     Retry { after: Option<Duration>, words: String, fault: Fault },
     /// An operator must mend this first.
     Hold { cause: Cause, words: String, fault: Fault },
+}
+
+impl Verdict {
+    /// What the answer said; of several lines that it named, about the first.
+    pub(in crate::publisher) fn words(&self) -> &str {
+        match self {
+            Self::Complete => "",
+            Self::Named { refused, .. } => refused.first().map_or("", |(_, reason)| reason),
+            Self::Isolate { words, .. }
+            | Self::Limited { words, .. }
+            | Self::Split { words }
+            | Self::Retry { words, .. }
+            | Self::Hold { words, .. } => words,
+        }
+    }
 }
 
 /// Whose fault a failure is, as far as the answer tells.

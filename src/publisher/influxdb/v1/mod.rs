@@ -10,7 +10,7 @@ use url::form_urlencoded::byte_serialize;
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Cause, Dialect, Hide, Rules, Verdict},
+        line::{Cause, Dialect, Hide, Rules, Sent, Verdict},
     },
     Caution, SERVICE,
 };
@@ -60,8 +60,8 @@ impl Dialect for InfluxdbV1 {
         &self.write_path
     }
 
-    fn verdict(&self, answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<'_>) -> Verdict {
-        answers::verdict(answer, body, now, hide)
+    fn verdict(&self, answer: &Answer, sent: Sent<'_>, now: SystemTime, hide: Hide<'_>) -> Verdict {
+        answers::verdict(answer, sent.body, now, hide)
     }
 
     fn creation(&self) -> Option<String> {
