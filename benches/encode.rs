@@ -58,6 +58,7 @@ fn encode(criterion: &mut Criterion) {
             database: "kadabra".to_owned(),
             username: None,
             password: None,
+            tls: kadabra::config::Tls::default(),
             retention_policy: None,
             create_database: false,
             timeout: Duration::from_secs(5),

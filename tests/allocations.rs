@@ -63,6 +63,7 @@ fn encoding_again(messages: &[String]) -> u64 {
         database: "kadabra".to_owned(),
         username: None,
         password: None,
+        tls: kadabra::config::Tls::default(),
         retention_policy: None,
         create_database: false,
         timeout: Duration::from_secs(5),

@@ -433,6 +433,7 @@ mod redis_list {
             let settings = Redis {
                 url: Secret::new(server.url()),
                 password: None,
+                tls: kadabra::config::Tls::default(),
                 queue_key: "q".into(),
                 inprogress_key: "p".into(),
                 lease,

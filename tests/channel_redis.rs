@@ -58,6 +58,7 @@ fn settings(url: &str) -> Redis {
     Redis {
         url: Secret::new(url),
         password: None,
+        tls: kadabra::config::Tls::default(),
         queue_key: Q.into(),
         inprogress_key: P.into(),
         lease: Duration::from_secs(60),

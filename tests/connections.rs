@@ -18,6 +18,8 @@ use super::support::{
 
 #[path = "connections/addresses.rs"]
 mod addresses;
+#[path = "connections/certificates.rs"]
+mod certificates;
 #[path = "connections/passwords.rs"]
 mod passwords;
 #[path = "connections/stops.rs"]

@@ -35,6 +35,7 @@ fn from(server: &RedisServer) -> RedisChannel {
     let settings = Redis {
         url: Secret::new(server.url()),
         password: None,
+        tls: kadabra::config::Tls::default(),
         queue_key: QUEUE.into(),
         inprogress_key: "kadabra_inprogress".into(),
         lease: Duration::from_secs(1),

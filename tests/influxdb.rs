@@ -34,6 +34,7 @@ fn config(url: &str) -> Influxdb {
         database: "kadabra".to_owned(),
         username: None,
         password: None,
+        tls: kadabra::config::Tls::default(),
         retention_policy: None,
         create_database: false,
         timeout: Duration::from_secs(5),

@@ -328,6 +328,7 @@ fn influxdb(url: String) -> Box<dyn Publisher> {
         database: "kadabra".to_owned(),
         username: None,
         password: None,
+        tls: kadabra::config::Tls::default(),
         retention_policy: None,
         create_database: false,
         timeout: Duration::from_secs(5),

@@ -247,7 +247,7 @@ fn passwords_that_root_alone_reads_and_a_redis_that_a_group_alone_may_use_reach_
     let machine = Machine::start();
     let unit = machine.path("/etc/systemd/system/kadabra.service");
     let text = fs::read_to_string(&unit).unwrap();
-    let used = text.replace("\n#LoadCredential=", "\nLoadCredential=").replace("\n#Environment=", "\nEnvironment=");
+    let used = text.replace("\n#LoadCredential=", "\nLoadCredential=");
     assert_eq!(used.matches("\nLoadCredential=").count(), 3);
     fs::write(&unit, used).unwrap();
     for password in ["channel-password", "redis-password", "influxdb-password"] {
@@ -262,10 +262,12 @@ fn passwords_that_root_alone_reads_and_a_redis_that_a_group_alone_may_use_reach_
         type = "redis"
         [channel.redis]
         url = "unix:///run/redis/redis.sock"
+        password_file = "credential:redis-password"
         [publisher]
         type = "influxdb"
         [publisher.influxdb]
         username = "kadabra"
+        password_file = "credential:influxdb-password"
         "#,
     );
     machine.change_unit("SupplementaryGroups=redis");

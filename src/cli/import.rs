@@ -161,6 +161,7 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
     Ok(config::Redis {
         url: Secret::new(&arguments.from),
         password,
+        tls: config::Tls::default(),
         queue_key: arguments.queue_key.clone(),
         inprogress_key: arguments.inprogress_key.clone(),
         lease: Duration::from_secs(60),

@@ -49,6 +49,7 @@ fn as_redis(embedded: &config::Embedded) -> config::Redis {
     config::Redis {
         url: Secret::new(url),
         password: embedded.password.clone(),
+        tls: config::Tls::default(),
         queue_key: embedded.queue_key.clone(),
         inprogress_key: String::new(),
         lease: embedded.lease,

@@ -10,7 +10,7 @@ use super::schema::{Key, SECTIONS, keys};
 use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Agent, Channel, Embedded, Settings, password_file, source};
+use super::{Agent, Channel, Embedded, Settings, password_file, path::Folders, source, tls};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -115,13 +115,14 @@ where
 {
     let environment: Vec<(OsString, OsString)> =
         environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let home = source::absolute_path("HOME", &environment);
+    let folder = |name| source::absolute_path(name, &environment);
+    let folders = Folders { home: folder("HOME"), credentials: folder("CREDENTIALS_DIRECTORY") };
     let mut problems = Vec::new();
     let path = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
-    let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, home.as_deref(), &mut problems));
+    let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, &folders, &mut problems));
     let state = if purpose == Purpose::Run { state_folder(&environment) } else { Some("/nonexistent".into()) };
     let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state };
-    let from_environment = source::environment(&environment, home.as_deref(), &mut problems);
+    let from_environment = source::environment(&environment, &folders, &mut problems);
     let merged = Values::merge(&host, &[from_file.as_deref().unwrap_or_default(), &from_environment]);
     let values = match merged {
         Ok(values) => values,
@@ -145,8 +146,10 @@ where
     let files = keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile) && concerns(key.section()));
     let read = |key: &'static Key| Some((key.section(), password_file::read(&values, key, &mut problems)?));
     let passwords = files.filter_map(read).collect();
+    let used = SECTIONS.iter().filter(|section| concerns(section.path));
+    let tls = used.filter_map(|section| Some((section.path, tls::read(&values, section, &mut problems)?))).collect();
     if problems.is_empty() {
-        Ok((values.with_passwords(passwords), path.map(Path::to_owned)))
+        Ok((values.with_files(passwords, tls), path.map(Path::to_owned)))
     } else {
         Err(ConfigErrors::new(problems))
     }

@@ -10,6 +10,8 @@
 //! | which value holds: defaults < file < environment | `values`, `origin` |
 //! | values that are each right and together wrong | `cross_checks`, and the sections' files |
 //! | passwords, which never print and may be kept in files | `secret`, `password_file` |
+//! | certificates, keys and servers' names | `tls` |
+//! | files that are read again when they have changed | `reread` |
 //! | `conf/kadabra.toml`, and what `check --show` prints | `documented`, `effective` |
 //!
 //! A destination whose versions take different keys is a `choice!` of sections, as [`PublisherKind`] is, and cannot hold a wrong
@@ -31,6 +33,7 @@ mod origin;
 mod password_file;
 pub(crate) mod path;
 mod python_agent;
+mod reread;
 pub mod schema;
 mod secret;
 mod sections;
@@ -38,6 +41,7 @@ mod service_links;
 mod setting;
 mod source;
 mod syntax;
+mod tls;
 mod url;
 mod value_type;
 mod values;
@@ -52,6 +56,8 @@ pub use sections::{
     Agent, Batch, Channel, Debug, DebugFormat, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher, PublisherKind,
     Redis, Supervisor,
 };
+pub(crate) use tls::ClientCertificate;
+pub use tls::Tls;
 
 use sections::ChannelSection;
 use values::Values;

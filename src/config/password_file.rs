@@ -1,14 +1,12 @@
 //! Passwords that are kept in files.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-
-use slog::{info, warn};
 
 use super::Secret;
 use super::error::Problem;
+use super::reread::{Kind, Reread};
 use super::schema::Key;
 use super::setting::Setting as _;
 use super::values::Values;
@@ -16,16 +14,16 @@ use super::values::Values;
 /// Far above any password, so that a file of another kind is not read to its end.
 const LONGEST: u64 = 4096;
 
+const KIND: Kind = Kind {
+    name: "password file",
+    lost: "has no password any more, and the one that it had is used",
+    mend: "write the password into it, in a file that the agent may read",
+};
+
 /// The password in the file that a key names; `None` if the key is unset, or if there is a problem.
 pub(super) fn read(values: &Values, key: &'static Key, problems: &mut Vec<Problem>) -> Option<Secret> {
     let file = String::of(values, key)?;
-    match content(&file) {
-        Ok(password) => Some(Secret::in_file(&file, password)),
-        Err(sentence) => {
-            problems.push(values.found(key).problem(sentence));
-            None
-        }
-    }
+    secret_in(&file).map_err(|sentence| problems.push(values.found(key).problem(sentence))).ok()
 }
 
 /// The password in a file.
@@ -35,54 +33,12 @@ pub(super) fn read(values: &Values, key: &'static Key, problems: &mut Vec<Proble
 pub fn password_in(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let path = path.to_str().ok_or_else(|| format!("{shown}: expected a path that is UTF-8 text"))?;
-    content(path).map(|password| Secret::in_file(path, password)).map_err(|sentence| format!("{shown}: {sentence}"))
+    secret_in(path).map_err(|sentence| format!("{shown}: {sentence}"))
 }
 
-/// A password file that may change, and what was read from it last.
-pub(super) struct PasswordFile {
-    path: String,
-    last: Mutex<Last>,
-}
-
-struct Last {
-    password: String,
-    /// Why it could not be read since, once that is said.
-    trouble: Option<String>,
-}
-
-impl PasswordFile {
-    pub(super) fn new(path: &str, password: &str) -> Self {
-        Self { path: path.to_owned(), last: Mutex::new(Last { password: password.to_owned(), trouble: None }) }
-    }
-
-    /// The password in the file now. Where there is none, the one before, which is said once.
-    pub(super) fn password(&self) -> String {
-        // Every change is whole before anything that could panic.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is in a pipe can be read once.
-        if fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
-            return last.password.clone();
-        }
-        match content(&self.path) {
-            Ok(password) => {
-                let mended = last.trouble.take().is_some();
-                if password != last.password {
-                    info!(slog_scope::logger(), "a password file has changed and was read again"; "file" => &self.path);
-                    last.password = password;
-                } else if mended {
-                    info!(slog_scope::logger(), "a password file can be read again, and has not changed"; "file" => &self.path);
-                }
-            }
-            Err(why) => {
-                if last.trouble.as_ref() != Some(&why) {
-                    warn!(slog_scope::logger(), "a password file has no password any more, and the one that it had is used";
-                        "file" => &self.path, "why" => &why, "mend" => "write the password into it, in a file that the agent may read");
-                    last.trouble = Some(why);
-                }
-            }
-        }
-        last.password.clone()
-    }
+fn secret_in(path: &str) -> Result<Secret, String> {
+    let file = path.to_owned();
+    Reread::new(&KIND, vec![path.to_owned()], move || content(&file)).map(Secret::in_file)
 }
 
 fn content(path: &str) -> Result<String, String> {
@@ -107,6 +63,8 @@ fn content(path: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

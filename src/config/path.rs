@@ -9,6 +9,33 @@ use std::{
 /// The words in which a path is expected.
 pub(super) const EXPECTED: &str = "the absolute path of a file";
 
+/// The same of a file that may be one of systemd's credentials.
+pub(super) const EXPECTED_OF_A_SECRET: &str = "the absolute path of a file, or credential:NAME for one that systemd hands over";
+
+/// The folders that a path may begin with by another name.
+#[derive(Debug, Default)]
+pub(super) struct Folders {
+    /// `~`
+    pub(super) home: Option<PathBuf>,
+    /// `credential:`, which is where systemd puts what `LoadCredential=` names.
+    pub(super) credentials: Option<PathBuf>,
+}
+
+/// As [`absolute`], of a file that may be one of systemd's credentials.
+pub(super) fn of_a_secret(text: &str, folders: &Folders) -> Result<String, String> {
+    let Some(name) = text.strip_prefix("credential:") else { return absolute(text, folders.home.as_deref()) };
+    if name.is_empty() || name == "." || name == ".." || name.contains(|c: char| c == '/' || c.is_control()) {
+        return Err("expected the name that LoadCredential= of the unit gives it, as in credential:redis-password".to_owned());
+    }
+    let folder = folders.credentials.as_ref().ok_or_else(|| {
+        format!(
+            "there is no CREDENTIALS_DIRECTORY, in which systemd hands it over; expected to be started by a unit with \
+             LoadCredential={name}:/PATH, or the absolute path of a file"
+        )
+    })?;
+    folder.join(name).to_str().map(str::to_owned).ok_or_else(|| "expected a CREDENTIALS_DIRECTORY that is UTF-8 text".to_owned())
+}
+
 /// The absolute path that a key's text stands for; the error is a sentence.
 ///
 /// `~/` is the folder `home`, if that is known. A relative path is refused, since a file of configuration is read by processes
@@ -93,6 +120,19 @@ mod tests {
         for text in ["$HOME/q.db", "%h/q.db", "${CREDENTIALS_DIRECTORY}/password"] {
             assert!(path(text).unwrap_err().ends_with("variables in it are not replaced"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_credential_is_a_file_in_the_folder_that_systemd_names() {
+        let under_systemd = Folders { home: None, credentials: Some("/run/credentials/kadabra.service".into()) };
+        let path = of_a_secret("credential:redis-password", &under_systemd);
+        assert_eq!(path.as_deref(), Ok("/run/credentials/kadabra.service/redis-password"));
+        assert_eq!(of_a_secret("/etc/password", &under_systemd).as_deref(), Ok("/etc/password"));
+        for wrong in ["credential:", "credential:..", "credential:../shadow", "credential:/etc/shadow", "credential:a\0"] {
+            assert!(of_a_secret(wrong, &under_systemd).is_err(), "{wrong}");
+        }
+        let elsewhere = of_a_secret("credential:redis-password", &Folders::default()).unwrap_err();
+        assert!(elsewhere.contains("LoadCredential=redis-password:/PATH"), "{elsewhere}");
     }
 
     #[test]

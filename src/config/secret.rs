@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::password_file::PasswordFile;
+use super::reread::Reread;
 
 /// A password, or a URL that may hold one. Prints as `***` whatever one does; [`Secret::expose`] and [`Secret::now`] are the
 /// ways in.
@@ -11,7 +11,7 @@ pub struct Secret {
     /// As it was when it was made.
     value: String,
     /// Where it is kept, if it is read again from there.
-    file: Option<Arc<PasswordFile>>,
+    file: Option<Arc<Reread<String>>>,
 }
 
 impl Secret {
@@ -21,9 +21,9 @@ impl Secret {
         Self { value: value.into(), file: None }
     }
 
-    /// A password that was read from this file, and is read again each time it is needed.
-    pub(super) fn in_file(path: &str, value: String) -> Self {
-        Self { file: Some(Arc::new(PasswordFile::new(path, &value))), value }
+    /// The password in a file, which is read again when it has changed.
+    pub(super) fn in_file(file: Reread<String>) -> Self {
+        Self { value: file.last().as_ref().clone(), file: Some(Arc::new(file)) }
     }
 
     /// The value as it was when the configuration was read.
@@ -32,12 +32,11 @@ impl Secret {
         &self.value
     }
 
-    /// The value as it is now, for the connection that needs it: that of its file, which is read for it, or the last one that
-    /// could be read there.
+    /// The value as it is now, for the connection that needs it: that of its file, or the last one that could be read there.
     #[must_use]
     pub fn now(&self) -> Cow<'_, str> {
         match &self.file {
-            Some(file) => Cow::Owned(file.password()),
+            Some(file) => Cow::Owned(file.now().as_ref().clone()),
             None => Cow::Borrowed(&self.value),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Secret, schema::Key, value_type::Checked, values::Values};
+use super::{Secret, Tls, schema::Key, value_type::Checked, values::Values};
 
 /// The type of a field in a section's struct.
 pub(super) trait Setting: Sized {
@@ -52,6 +52,13 @@ optional! { String, PathBuf }
 impl Setting for Option<Duration> {
     fn of(values: &Values, key: &'static Key) -> Option<Self> {
         Some(Duration::of(values, key).filter(|duration| !duration.is_zero()))
+    }
+}
+
+/// What the section says of TLS in this key and in those beside it.
+impl Setting for Tls {
+    fn of(values: &Values, key: &'static Key) -> Option<Self> {
+        Some(values.tls_of(key.section()))
     }
 }
 

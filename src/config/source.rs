@@ -11,7 +11,7 @@ use super::python_agent;
 use super::schema::{self, Fallback, Key, PREFIX, SECTIONS, keys};
 use super::service_links::is_service_link;
 use super::value_type::{ValueType, quoted};
-use super::{nearest, path, syntax};
+use super::{nearest, path, path::Folders, syntax};
 
 /// What one source has for a key.
 pub(super) struct SourceValue {
@@ -29,8 +29,8 @@ pub(super) enum Content {
     Wrong,
 }
 
-/// Reads a file; `None` if it cannot be read or is not TOML. `home` is what `~` in a path stands for.
-pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Vec<SourceValue>> {
+/// Reads a file; `None` if it cannot be read or is not TOML. `folders` are what paths may begin with.
+pub(super) fn file(path: &Path, folders: &Folders, problems: &mut Vec<Problem>) -> Option<Vec<SourceValue>> {
     let shown = path.display().to_string();
     let text = match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -49,7 +49,7 @@ pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>
     };
     match DeTable::parse(&text) {
         Ok(table) => {
-            let mut reading = Reading { path: &shown, text: &text, home, values: Vec::new(), problems };
+            let mut reading = Reading { path: &shown, text: &text, folders, values: Vec::new(), problems };
             reading.table("", table.get_ref());
             Some(reading.values)
         }
@@ -64,7 +64,7 @@ pub(super) fn file(path: &Path, home: Option<&Path>, problems: &mut Vec<Problem>
 struct Reading<'a> {
     path: &'a str,
     text: &'a str,
-    home: Option<&'a Path>,
+    folders: &'a Folders,
     values: Vec<SourceValue>,
     problems: &'a mut Vec<Problem>,
 }
@@ -94,7 +94,7 @@ impl Reading<'_> {
     fn value(&mut self, key: &'static Key, value: &DeValue<'_>, origin: Origin) {
         let text = match value {
             DeValue::Table(_) => Err(format!("expected a value, not a section; {} takes {}", key.name(), key.value_type.takes())),
-            value => key.value_type.text(value).and_then(|text| accepted(key, text, self.home)),
+            value => key.value_type.text(value).and_then(|text| accepted(key, text, self.folders)),
         };
         let content = match text {
             Ok(text) => Content::Value(text),
@@ -114,11 +114,12 @@ impl Reading<'_> {
 }
 
 /// The text that holds for a key, if the key takes it.
-fn accepted(key: &Key, text: String, home: Option<&Path>) -> Result<String, String> {
-    if matches!(key.value_type, ValueType::Path | ValueType::PasswordFile) {
-        return path::absolute(&text, home);
+fn accepted(key: &Key, text: String, folders: &Folders) -> Result<String, String> {
+    match key.value_type {
+        ValueType::Path => path::absolute(&text, folders.home.as_deref()),
+        ValueType::PasswordFile | ValueType::PemFile => path::of_a_secret(&text, folders),
+        value_type => value_type.check(&text).map(|_| text),
     }
-    key.value_type.check(&text).map(|_| text)
 }
 
 fn unknown_key(section: &str, path: &str) -> String {
@@ -167,14 +168,14 @@ fn sections() -> Vec<&'static str> {
     SECTIONS.iter().map(|section| section.path).collect()
 }
 
-/// Reads every variable whose name starts with [`PREFIX`], but for those of [`is_service_link`]. `home` is what `~` in a path
-/// stands for.
+/// Reads every variable whose name starts with [`PREFIX`], but for those of [`is_service_link`]. `folders` are what
+/// paths may begin with.
 ///
 /// A variable is the key's path in capitals, with two underscores for each dot. An empty one unsets an optional key, whatever the
 /// file says; for any other key it is a problem.
 pub(super) fn environment(
     variables: &[(OsString, OsString)],
-    home: Option<&Path>,
+    folders: &Folders,
     problems: &mut Vec<Problem>,
 ) -> Vec<SourceValue> {
     let mut ours: Vec<(String, &OsString)> = variables
@@ -183,7 +184,7 @@ pub(super) fn environment(
         .filter(|(name, value)| name.starts_with(PREFIX) && !is_service_link(name, value))
         .collect();
     ours.sort();
-    ours.into_iter().filter_map(|(name, value)| variable(&name, value, home, problems)).collect()
+    ours.into_iter().filter_map(|(name, value)| variable(&name, value, folders, problems)).collect()
 }
 
 /// The path in a variable of the environment that is not ours; a relative one says nothing.
@@ -192,7 +193,7 @@ pub(super) fn absolute_path(name: &str, variables: &[(OsString, OsString)]) -> O
     Some(PathBuf::from(value)).filter(|path| path.is_absolute())
 }
 
-fn variable(name: &str, value: &OsString, home: Option<&Path>, problems: &mut Vec<Problem>) -> Option<SourceValue> {
+fn variable(name: &str, value: &OsString, folders: &Folders, problems: &mut Vec<Problem>) -> Option<SourceValue> {
     let Some(key) = keys().find(|key| key.variable() == name) else {
         problems.push(Problem::at(name.escape_debug().to_string(), format!("unknown variable; {}", instead_of_variable(name))));
         return None;
@@ -202,7 +203,7 @@ fn variable(name: &str, value: &OsString, home: Option<&Path>, problems: &mut Ve
         Some(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => Content::Unset,
         Some(text) => {
             let shown = key.value_type.shown(&text);
-            match accepted(key, text, home) {
+            match accepted(key, text, folders) {
                 Ok(text) => Content::Value(text),
                 Err(sentence) => {
                     problems.push(wrong(sentence).value(shown));

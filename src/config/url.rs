@@ -99,6 +99,11 @@ pub(super) fn shown(text: &str) -> String {
     url.to_string()
 }
 
+/// The scheme of a URL, in small letters.
+pub(super) fn scheme(text: &str) -> Option<String> {
+    Url::parse(text).ok().map(|url| url.scheme().to_owned())
+}
+
 /// Whether a Redis URL names a user, and whether it holds a password.
 pub(super) fn redis_login(text: &str) -> (bool, bool) {
     let Ok(url) = Url::parse(text) else { return (false, false) };

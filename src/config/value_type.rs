@@ -23,6 +23,8 @@ pub enum ValueType {
     Path,
     /// The path of a file that holds a password and nothing else.
     PasswordFile,
+    /// The path of a file that holds certificates or a key, in PEM.
+    PemFile,
     /// Who may use a file: octal digits, as chmod takes them.
     Permissions,
     /// Addresses with ports, as a list or as one text with commas; none is right too.
@@ -91,7 +93,7 @@ impl ValueType {
             (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
             (_, DeValue::String(text)) => Ok(text.as_ref().to_owned()),
             (Self::Addresses, DeValue::Array(_)) => list(value).ok_or_else(|| self.expected()),
-            (Self::Text { .. } | Self::Path | Self::PasswordFile | Self::Permissions | Self::Password, _) => {
+            (Self::Text { .. } | Self::Path | Self::PasswordFile | Self::PemFile | Self::Permissions | Self::Password, _) => {
                 Err(format!("{}, in quotes", self.expected()))
             }
             _ => Err(self.expected()),
@@ -103,7 +105,7 @@ impl ValueType {
         let unexpected = || self.expected();
         match *self {
             Self::Text { fits, .. } => fits(text).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected),
-            Self::Path | Self::PasswordFile => path::absolute(text, None).map(Checked::Text),
+            Self::Path | Self::PasswordFile | Self::PemFile => path::absolute(text, None).map(Checked::Text),
             Self::Permissions => permissions(text).map(Checked::Number).ok_or_else(unexpected),
             Self::Addresses => addresses(text).map(Checked::Addresses).ok_or_else(unexpected),
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
@@ -145,7 +147,7 @@ impl ValueType {
     fn expected(&self) -> String {
         match self {
             Self::Text { expected, .. } => format!("expected {expected}"),
-            Self::Path | Self::PasswordFile => format!("expected {}", path::EXPECTED),
+            Self::Path | Self::PasswordFile | Self::PemFile => format!("expected {}", path::EXPECTED),
             Self::Permissions => format!("expected {PERMISSIONS}"),
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
@@ -165,7 +167,8 @@ impl ValueType {
     pub fn takes(&self) -> String {
         match self {
             Self::Text { expected, .. } => (*expected).to_owned(),
-            Self::Path | Self::PasswordFile => path::EXPECTED.to_owned(),
+            Self::Path => path::EXPECTED.to_owned(),
+            Self::PasswordFile | Self::PemFile => path::EXPECTED_OF_A_SECRET.to_owned(),
             Self::Permissions => PERMISSIONS.to_owned(),
             Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use config::{Config, ConfigError};
 
-use super::Secret;
 use super::error::Problem;
 use super::origin::Origin;
 use super::schema::{self, Fallback, Key, keys};
 use super::setting::Setting;
 use super::source::{Content, SourceValue};
 use super::value_type::Checked;
+use super::{Secret, Tls};
 
 /// What defaults are taken from the host and from whoever started the process.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,8 @@ pub(super) struct Values {
     found: BTreeMap<&'static str, Found>,
     /// By section, the password in the file that it names.
     passwords: BTreeMap<&'static str, Secret>,
+    /// By section, what it says of TLS.
+    tls: BTreeMap<&'static str, Tls>,
 }
 
 /// The value that holds for one key.
@@ -85,7 +87,7 @@ impl Values {
             Ok((key.path, Found { key, text, origin, wrong: wrong.contains(key.path) }))
         };
         let found = keys().map(found).collect::<Result<_, _>>()?;
-        Ok(Self { found, passwords: BTreeMap::new() })
+        Ok(Self { found, passwords: BTreeMap::new(), tls: BTreeMap::new() })
     }
 
     /// What holds for a key.
@@ -109,9 +111,14 @@ impl Values {
         self.passwords.get(section).cloned()
     }
 
-    /// With the passwords, by section, that were read from the files that sections name.
-    pub(super) fn with_passwords(self, passwords: BTreeMap<&'static str, Secret>) -> Self {
-        Self { passwords, ..self }
+    /// What a section says of TLS.
+    pub(super) fn tls_of(&self, section: &str) -> Tls {
+        self.tls.get(section).cloned().unwrap_or_default()
+    }
+
+    /// With what was read, by section, from the files that sections name.
+    pub(super) fn with_files(self, passwords: BTreeMap<&'static str, Secret>, tls: BTreeMap<&'static str, Tls>) -> Self {
+        Self { passwords, tls, ..self }
     }
 
     /// Whether a section is in use: `channel.redis` is when `channel.type` is `redis`.

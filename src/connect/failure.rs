@@ -4,8 +4,8 @@ use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
 
-use super::{Security, Server, Service, tls};
-use crate::{duration::for_people, quote::quote};
+use super::{Server, Service, tls};
+use crate::{config, duration::for_people, quote::quote};
 
 /// Why an address was not connected to.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) enum Unreached {
     Unsafe(String),
     /// Of each address why.
     Addresses(Vec<(SocketAddr, Why)>),
+    /// The connection was made, and ended by the server.
+    Afterwards(Why),
 }
 
 /// Why a server was not reached. Prints what happened; [`Failure::remedy`] says what to do.
@@ -36,7 +38,10 @@ pub(super) enum Unreached {
 pub(crate) struct Failure {
     service: &'static Service,
     host: String,
-    security: Security,
+    /// What the certificate must be for.
+    name: String,
+    /// What the configuration says of TLS, if that was to be spoken.
+    tls: Option<config::Tls>,
     within: Duration,
     unreached: Unreached,
 }
@@ -46,8 +51,9 @@ impl std::error::Error for Failure {}
 impl Failure {
     /// `within`: the time that all of it had.
     pub(super) fn new(server: &Server, within: Duration, unreached: Unreached) -> Self {
-        let Server { service, host, security, .. } = server;
-        Self { service, host: host.clone(), security: *security, within, unreached }
+        let Server { service, host, encryption, .. } = server;
+        let tls = encryption.as_ref().map(|encryption| encryption.files().clone());
+        Self { service, host: host.clone(), name: server.name().to_owned(), tls, within, unreached }
     }
 
     /// Whether a certificate was refused.
@@ -63,6 +69,7 @@ impl Failure {
             Unreached::Name(_) | Unreached::NameLate => format!("check the host name in {key} and this machine's DNS"),
             // It says itself what to do.
             Unreached::Unsafe(_) => format!("{plain}:// in {key} connects without TLS"),
+            Unreached::Afterwards(why) => self.remedy_of_tls(why.rustls()),
             Unreached::Addresses(attempts) => {
                 // What got furthest says most.
                 let furthest = attempts.iter().map(|(_, why)| why).max_by_key(|why| why.furthest());
@@ -71,7 +78,7 @@ impl Failure {
                     Some(Why::Tcp(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                         format!("check that {name} is running there, and {place}")
                     }
-                    Some(Why::Late) if self.security != Security::Plain => {
+                    Some(Why::Late) if self.tls.is_some() => {
                         "check that it is not stalled, that no firewall is in between, and that this port speaks TLS".to_owned()
                     }
                     Some(Why::Late) => "check that it is not stalled, and that no firewall is in between".to_owned(),
@@ -83,13 +90,13 @@ impl Failure {
 
     fn remedy_of_tls(&self, error: Option<&rustls::Error>) -> String {
         let Service { key, plain, .. } = self.service;
-        let host = &self.host;
+        let named = self.tls.as_ref().and_then(config::Tls::server_name);
         match error {
             Some(rustls::Error::InvalidCertificate(why)) => match why {
-                why if is_by_another(why) => trust_it("its issuer's, or its own"),
+                why if is_by_another(why) => self.trust_it("its issuer's, or its own"),
                 why if tls::is_an_authority(why) => format!(
                     "{}, or make one that is a server's: openssl req -x509 with -addext basicConstraints=critical,CA:FALSE",
-                    trust_it("this very one")
+                    self.trust_it("this very one")
                 ),
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                     "renew it there; should it be new, check this machine's clock".to_owned()
@@ -97,42 +104,73 @@ impl Failure {
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                     "check this machine's clock, and that of who made it".to_owned()
                 }
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                    format!("write a host that it is for into {key}, or {}", make_one(host))
-                }
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => match named {
+                    Some(_) => format!("correct {}, or {}", self.sibling("server_name"), make_one(&self.name)),
+                    None => format!(
+                        "write a host that it is for into {key} or into {}, or {}",
+                        self.sibling("server_name"),
+                        make_one(&self.name)
+                    ),
+                },
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                     "make one with extendedKeyUsage=serverAuth, or without extendedKeyUsage".to_owned()
                 }
-                _ => make_one(host),
+                _ => make_one(&self.name),
             },
             Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) | rustls::Error::PeerIncompatible(_)) => {
                 "enable TLS 1.2 or 1.3 there".to_owned()
             }
-            Some(rustls::Error::AlertReceived(_)) => {
-                "look into the log there; if it wants a certificate of its clients, have it ask for none, since the agent has none"
-                    .to_owned()
-            }
+            Some(rustls::Error::AlertReceived(_)) => self.remedy_of_an_alert(),
             _ => format!("check whether that port speaks TLS; {plain}:// in {key} connects without"),
+        }
+    }
+
+    /// A key of the same section.
+    fn sibling(&self, name: &str) -> String {
+        let section = self.service.key.rsplit_once('.').map_or("", |(section, _)| section);
+        [section, ".", name].concat()
+    }
+
+    /// `what`: which certificate.
+    fn trust_it(&self, what: &str) -> String {
+        let key = self.sibling("ca_file");
+        match self.tls.as_ref().and_then(config::Tls::ca_file) {
+            Some(file) => format!("put {what} into {file}, which {key} names"),
+            None => format!(
+                "put {what} into a file that {key} names, or among the certificates that this system trusts (Debian: copy it to \
+                 /usr/local/share/ca-certificates/NAME.crt and run update-ca-certificates)"
+            ),
+        }
+    }
+
+    /// What is trusted, in words.
+    fn trusted(&self) -> String {
+        self.tls.as_ref().and_then(config::Tls::ca_file).map_or("this system".to_owned(), |file| ["the file ", file].concat())
+    }
+
+    fn remedy_of_an_alert(&self) -> String {
+        let key = self.sibling("client_certificate");
+        match self.tls.as_ref().and_then(config::Tls::client_certificate) {
+            Some(file) => format!(
+                "look into the log there; if it does not accept the certificate in {file}, renew that, or have the server trust \
+                 its issuer ({key})"
+            ),
+            None => format!(
+                "look into the log there; if it wants a certificate of its clients, name one that it accepts in {key}, and its key \
+                 in {}, or have the server ask for none",
+                self.sibling("client_key")
+            ),
         }
     }
 }
 
-/// Whether nobody whom the system trusts has issued it: nobody of the name that it gives its issuer, or somebody with another
-/// key.
+/// Whether no authority that is trusted has issued it: none of the name that it gives its issuer, or one with another key.
 fn is_by_another(why: &CertificateError) -> bool {
     matches!(
         why,
         CertificateError::UnknownIssuer
             | CertificateError::BadSignature
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
-    )
-}
-
-/// `what`: which certificate.
-fn trust_it(what: &str) -> String {
-    format!(
-        "put {what} among the certificates that this system trusts (Debian: copy it to /usr/local/share/ca-certificates/NAME.crt \
-         and run update-ca-certificates), or into a file that the environment variable SSL_CERT_FILE names"
     )
 }
 
@@ -149,6 +187,7 @@ impl fmt::Display for Failure {
                 write!(f, "cannot find the host {}: no answer of the resolver within {}", self.host, for_people(self.within))
             }
             Unreached::Unsafe(why) => write!(f, "TLS: {why}"),
+            Unreached::Afterwards(why) => write!(f, "{}", Said(why, self)),
             Unreached::Addresses(attempts) => {
                 let is_an_address = self.host.parse::<std::net::IpAddr>().is_ok();
                 for (index, (address, why)) in attempts.iter().enumerate() {
@@ -191,46 +230,52 @@ impl Why {
 
 impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(why, Failure { host, within, .. }) = self;
+        let Self(why, failure) = self;
         match (why, why.rustls()) {
-            (_, Some(rustls::Error::InvalidCertificate(why))) => refused(f, why, host),
+            (_, Some(rustls::Error::InvalidCertificate(why))) => failure.refused(f, why),
             (_, Some(rustls::Error::InvalidMessage(_))) => f.write_str("what answers does not speak TLS"),
             (Why::Tls(error), None) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 f.write_str("the connection was closed before it was encrypted")
             }
             (Why::Tcp(error), _) => write!(f, "{error}"),
             (Why::Tls(error), _) => write!(f, "TLS: {error}"),
-            (Why::Late, _) => write!(f, "no answer within {}", for_people(*within)),
+            (Why::Late, _) => write!(f, "no answer within {}", for_people(failure.within)),
         }
     }
 }
 
-/// Why a certificate was refused.
-fn refused(f: &mut fmt::Formatter<'_>, why: &CertificateError, host: &str) -> fmt::Result {
-    match why {
-        CertificateError::UnknownIssuer => f.write_str("its certificate was issued by nobody whom this system trusts"),
-        why if is_by_another(why) => {
-            f.write_str("its certificate was not issued by whom this system trusts under the name of its issuer")
+impl Failure {
+    /// Why a certificate was refused.
+    fn refused(&self, f: &mut fmt::Formatter<'_>, why: &CertificateError) -> fmt::Result {
+        let trusted = self.trusted();
+        match why {
+            CertificateError::UnknownIssuer => write!(f, "its certificate was issued by nobody whom {trusted} trusts"),
+            why if is_by_another(why) => {
+                write!(f, "its certificate was not issued by whom {trusted} trusts under the name of its issuer")
+            }
+            why if tls::is_an_authority(why) => write!(
+                f,
+                "its certificate is an authority's (CA:TRUE, as openssl req -x509 makes them), and itself not among those that \
+                 {trusted} trusts"
+            ),
+            CertificateError::ExpiredContext { not_after, .. } => {
+                write!(f, "its certificate has expired, at {}", time(*not_after))
+            }
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                write!(f, "its certificate is not valid yet, before {}", time(*not_before))
+            }
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                f.write_str("its certificate names no host (it has no subjectAltName, and CN alone does not count)")
+            }
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+                write!(f, "its certificate is for {}, not for {}", quote(&names.join(", ")), self.name)
+            }
+            why => match tls::webpki_error(why) {
+                Some(webpki::Error::UnsupportedCertVersion) => f.write_str("its certificate is not of X.509 version 3"),
+                _ => write!(f, "its certificate cannot be used: {why}"),
+            },
         }
-        why if tls::is_an_authority(why) => f.write_str(
-            "its certificate is an authority's (CA:TRUE, as openssl req -x509 makes them), and itself not among those that this \
-             system trusts",
-        ),
-        CertificateError::ExpiredContext { not_after, .. } => write!(f, "its certificate has expired, at {}", time(*not_after)),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            write!(f, "its certificate is not valid yet, before {}", time(*not_before))
-        }
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            f.write_str("its certificate names no host (it has no subjectAltName, and CN alone does not count)")
-        }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
-            write!(f, "its certificate is for {}, not for {host}", quote(&names.join(", ")))
-        }
-        why => match tls::webpki_error(why) {
-            Some(webpki::Error::UnsupportedCertVersion) => f.write_str("its certificate is not of X.509 version 3"),
-            _ => write!(f, "its certificate cannot be used: {why}"),
-        },
     }
 }
 

@@ -8,7 +8,7 @@ mod resolve;
 mod stream;
 mod tls;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -17,13 +17,17 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use self::failure::{Unreached, Why};
 pub(crate) use self::{
     failure::Failure, proxy::ignored as ignored_proxy, stream::Stream, tls::read_anew as read_certificates_anew,
 };
+use self::{
+    failure::{Unreached, Why},
+    tls::Encryption,
+};
+use crate::config;
 
 /// A server as people know it, for sentences.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Service {
     /// Its name: `InfluxDB`.
     pub(crate) name: &'static str,
@@ -36,29 +40,38 @@ pub(crate) struct Service {
 }
 
 /// Whether a connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Security {
     /// It is not.
     Plain,
-    /// By TLS, with this protocol inside (ALPN), if one is to be named.
-    Tls(Option<&'static str>),
+    /// By TLS.
+    Tls {
+        /// What the configuration says of it.
+        files: config::Tls,
+        /// What is spoken inside (ALPN), if that is to be named.
+        protocol: Option<&'static str>,
+    },
 }
 
 /// Where to connect to.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    service: &'static Service,
+    pub(crate) service: &'static Service,
     /// A name or an address, without the brackets that a URL has round an IPv6 address.
     host: String,
     port: u16,
-    security: Security,
+    encryption: Option<Arc<Encryption>>,
 }
 
 impl Server {
     /// `host` may have the brackets of a URL.
     pub(crate) fn new(service: &'static Service, host: &str, port: u16, security: Security) -> Self {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Self { service, host: bare.to_owned(), port, security }
+        let encryption = match security {
+            Security::Plain => None,
+            Security::Tls { files, protocol } => Some(Arc::new(Encryption::new(files, protocol))),
+        };
+        Self { service, host: bare.to_owned(), port, encryption }
     }
 
     /// Connects to whichever of the host's addresses is the first to do so, TLS included.
@@ -72,9 +85,9 @@ impl Server {
             Ok(found) => found.map_err(|why| failed(Unreached::Name(why)))?,
             Err(_) => return Err(failed(Unreached::NameLate)),
         };
-        let tls = match self.security {
-            Security::Plain => None,
-            Security::Tls(protocol) => Some(self.tls(protocol).map_err(|why| failed(Unreached::Unsafe(why)))?),
+        let tls = match &self.encryption {
+            None => None,
+            Some(encryption) => Some(self.tls(encryption).map_err(|why| failed(Unreached::Unsafe(why)))?),
         };
         let tls = tls.as_ref();
         let connected = race::first(found, deadline, |address| attempt(address, tls)).await;
@@ -88,13 +101,23 @@ impl Server {
         })
     }
 
-    fn tls(&self, protocol: Option<&'static str>) -> Result<(TlsConnector, ServerName<'static>), String> {
-        let mut config = tls::config()?;
-        if let Some(protocol) = protocol {
-            Arc::make_mut(&mut config).alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        }
-        let name = ServerName::try_from(self.host.clone()).map_err(|_| "its host is not a name that a certificate can have")?;
-        Ok((TlsConnector::from(config), name))
+    /// Why a server has ended a connection that was made, when it said so in TLS: with TLS 1.3 it judges a client's certificate after
+    /// the client takes the connection for made.
+    pub(crate) fn alert(&self, error: &io::Error) -> Option<Failure> {
+        let why = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        let said = matches!(why, rustls::Error::AlertReceived(_));
+        said.then(|| Failure::new(self, Duration::ZERO, Unreached::Afterwards(Why::Tls(io::Error::other(why.clone())))))
+    }
+
+    /// What the server's certificate must be for.
+    fn name(&self) -> &str {
+        self.encryption.as_ref().and_then(|encryption| encryption.files().server_name()).unwrap_or(&self.host)
+    }
+
+    fn tls(&self, encryption: &Encryption) -> Result<(TlsConnector, ServerName<'static>), String> {
+        let name = ServerName::try_from(self.name().to_owned());
+        let name = name.map_err(|_| "its host is not a name that a certificate can have")?;
+        Ok((TlsConnector::from(encryption.config()?), name))
     }
 }
 

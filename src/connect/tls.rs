@@ -1,4 +1,5 @@
-//! Whom TLS trusts: what the system trusts, and a server whose very certificate is among that.
+//! Which servers TLS trusts, and which certificate it shows them: by the files that a section of the configuration names, or else
+//! by what the system trusts. A server whose very certificate is among what is trusted is trusted, too.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,61 +18,131 @@ use rustls::{
     server::ParsedCertificate,
 };
 
+use crate::config::{self, ClientCertificate};
+
 /// How long the system's certificates are used before they are read again: it takes some ms, and they change while the
 /// agent runs.
 const READ_AFTER: Duration = Duration::from_secs(60);
 
-/// The system's certificates as they were read last, and when.
-static READ: Mutex<Option<(Instant, Arc<ClientConfig>)>> = Mutex::new(None);
+/// Certificates that are trusted.
+type Authorities = Arc<Vec<CertificateDer<'static>>>;
+
+/// The system's certificates as they were read last, and until when they are used.
+static SYSTEM: Mutex<Option<(Instant, Authorities)>> = Mutex::new(None);
 
 /// Has the next connection read the system's certificates again.
 pub(crate) fn read_anew() {
-    *read() = None;
+    if let Some((until, _)) = &mut *lock(&SYSTEM) {
+        *until = Instant::now();
+    }
 }
 
-/// TLS 1.2 and 1.3 that trust what the system trusts.
-///
-/// # Errors
-/// A sentence, when the system trusts nobody, so that every server would be refused.
-pub(super) fn config() -> Result<Arc<ClientConfig>, String> {
-    let mut read = read();
-    if let Some((at, config)) = &*read
-        && at.elapsed() < READ_AFTER
+/// How connections to one server are encrypted. Sessions are resumed for as long as no file has changed.
+#[derive(Debug)]
+pub(super) struct Encryption {
+    files: config::Tls,
+    /// What is spoken inside (ALPN), if that is to be named.
+    protocol: Option<&'static str>,
+    made: Mutex<Option<Made>>,
+}
+
+#[derive(Debug)]
+struct Made {
+    authorities: Authorities,
+    certificate: Option<Arc<ClientCertificate>>,
+    config: Arc<ClientConfig>,
+}
+
+impl Encryption {
+    pub(super) fn new(files: config::Tls, protocol: Option<&'static str>) -> Self {
+        Self { files, protocol, made: Mutex::new(None) }
+    }
+
+    pub(super) fn files(&self) -> &config::Tls {
+        &self.files
+    }
+
+    /// TLS 1.2 and 1.3 with the files as they are now.
+    ///
+    /// # Errors
+    /// A sentence, when the system trusts no authority, so that every server would be refused.
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        let authorities = self.files.authorities().map_or_else(system, Ok)?;
+        let certificate = self.files.client();
+        let mut made = lock(&self.made);
+        if let Some(made) = &*made
+            && Arc::ptr_eq(&made.authorities, &authorities)
+            && made.certificate.as_ref().map(Arc::as_ptr) == certificate.as_ref().map(Arc::as_ptr)
+        {
+            return Ok(Arc::clone(&made.config));
+        }
+        let config = client_config(&authorities, certificate.as_deref(), self.protocol).map_err(|why| why.to_string())?;
+        let config = Arc::new(config);
+        *made = Some(Made { authorities, certificate, config: Arc::clone(&config) });
+        Ok(config)
+    }
+}
+
+fn client_config(
+    authorities: &Authorities,
+    certificate: Option<&ClientCertificate>,
+    protocol: Option<&'static str>,
+) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore::empty();
+    // Of a hundred certificates one may be of a kind that is not understood, and is not trusted then.
+    roots.add_parsable_certificates(authorities.iter().cloned());
+    let provider = Arc::new(ring::default_provider());
+    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let chain = chain.map_err(|why| Error::General(why.to_string()))?;
+    let verifier = Arc::new(Verifier { chain, trusted: Arc::clone(authorities) });
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match certificate {
+        Some(ClientCertificate { chain, key }) => config.with_client_auth_cert(chain.clone(), key.clone_key())?,
+        None => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocol.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Ok(config)
+}
+
+/// What the system trusts.
+fn system() -> Result<Authorities, String> {
+    let mut system = lock(&SYSTEM);
+    if let Some((until, authorities)) = &*system
+        && Instant::now() < *until
     {
-        return Ok(Arc::clone(config));
+        return Ok(Arc::clone(authorities));
     }
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Of a hundred certificates one may be of a kind that is not understood, and is not trusted then.
     roots.add_parsable_certificates(found.certs.iter().cloned());
     if roots.is_empty() {
         let why = found.errors.first().map(|why| format!(" ({why})")).unwrap_or_default();
         return Err(format!(
             "this system has no certificates of authorities that it trusts{why}; install them (Debian: apt-get install \
-             ca-certificates), or name a file of them in the environment variable SSL_CERT_FILE"
+             ca-certificates), or name a file of them in ca_file"
         ));
     }
-    let provider = Arc::new(ring::default_provider());
-    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-    let verifier = Verifier { chain: chain.map_err(|why| why.to_string())?, trusted: found.certs };
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|why| why.to_string())?;
-    let config = Arc::new(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth());
-    *read = Some((Instant::now(), Arc::clone(&config)));
-    Ok(config)
+    let authorities = match system.take() {
+        // The same as before, so that sessions are still resumed.
+        Some((_, before)) if *before == found.certs => before,
+        _ => Arc::new(found.certs),
+    };
+    *system = Some((Instant::now() + READ_AFTER, Arc::clone(&authorities)));
+    Ok(authorities)
 }
 
-fn read() -> MutexGuard<'static, Option<(Instant, Arc<ClientConfig>)>> {
-    READ.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// rustls's own verifier, which also accepts a server's certificate that is itself, byte for byte, one that the system
-/// trusts: `openssl req -x509` makes certificates of authorities (CA:TRUE), which webpki takes for no server's. Its name
+/// rustls's own verifier, which also accepts a server's certificate that is itself, byte for byte, one of those that are
+/// trusted: `openssl req -x509` makes certificates of authorities (CA:TRUE), which webpki takes for no server's. Its name
 /// and dates must be right all the same.
 #[derive(Debug)]
 struct Verifier {
     chain: Arc<WebPkiServerVerifier>,
-    trusted: Vec<CertificateDer<'static>>,
+    trusted: Authorities,
 }
 
 impl ServerCertVerifier for Verifier {

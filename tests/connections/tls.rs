@@ -66,7 +66,7 @@ fn a_certificate_that_is_not_right_is_refused_with_what_is_wrong_and_how_to_mend
     let future = Certificate::made(folder, "future", Some("2090-01-01 00:00:00"), &[HERE]);
     let clients = Certificate::self_signed(folder, "clients", &[HERE, not_authority, "extendedKeyUsage=clientAuth"]);
     for (certificate, trusted, host, wrong, remedy) in [
-        (&own, &other, "localhost", "(CA:TRUE, as openssl req -x509 makes them)", "put this very one among the certificates"),
+        (&own, &other, "localhost", "(CA:TRUE, as openssl req -x509 makes them)", "put this very one into a file that"),
         (&servers, &other, "localhost", "issued by nobody whom this system trusts", "update-ca-certificates"),
         (
             &servers,

@@ -25,7 +25,8 @@ use super::{
     errors::{self, Error, Server},
     failure::Failure,
     guard::{Guarded, Limit, Traffic},
-    stream, target,
+    stream::Way,
+    target,
 };
 use crate::{
     channel::ChannelError,
@@ -36,6 +37,7 @@ use crate::{
 /// The way to one Redis.
 pub(super) struct Link {
     info: ConnectionInfo,
+    way: Way,
     /// It takes the place of one in the URL.
     password: Option<Secret>,
     pub(super) server: Server,
@@ -59,6 +61,7 @@ impl Link {
     pub(super) fn new(settings: &config::Redis, pattern: String) -> Result<Self, ChannelError> {
         let (info, url) = target::parse(settings)?;
         Ok(Self {
+            way: Way::new(&info, &settings.tls)?,
             info,
             password: settings.password.clone(),
             server: Server { url, pattern, agent_at: None },
@@ -68,6 +71,12 @@ impl Link {
             idle: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// That an agent listens there, and which key says where.
+    pub(super) fn leads_to_an_agent(&mut self, key: &'static str) {
+        self.server.agent_at = Some(key);
+        self.way.leads_to_an_agent();
     }
 
     /// Says that the answer to what is asked next may have so many values, with so many bytes in all. What has at most a
@@ -161,7 +170,7 @@ impl Link {
     async fn connect(&self) -> Result<Connection, Failure> {
         // A little less than the call has, which would say only that there was no answer.
         let within = self.timeout - (self.timeout / 10).min(Duration::from_millis(100));
-        let stream = stream::connect(&self.info, self.server.agent_at.is_some(), within).await?;
+        let stream = self.way.connect(within).await?;
         let traffic = Traffic::new(&self.limit);
         let guarded = Guarded::new(stream, Arc::clone(&traffic));
         // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.

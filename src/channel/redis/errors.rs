@@ -281,8 +281,9 @@ fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
         "it has just started, wait until it has read its data"
     } else if code("MASTERDOWN") || code("CLUSTERDOWN") || code("TRYAGAIN") {
         "wait for the failover to end"
-    } else if words.contains("alert: CertificateRequired") {
-        "it wants a certificate of its clients, and the agent has none: set tls-auth-clients to no or optional there"
+    } else if words.contains("received fatal alert: ") {
+        "if it wants a certificate of its clients, name one that it accepts in channel.redis.client_certificate, and its key in \
+         channel.redis.client_key, or set tls-auth-clients to no or optional there; else look into its log"
     } else if error.is_timeout() && server.url.starts_with("rediss:") {
         "check that it is not stalled, that no firewall is in between, and that this port speaks TLS"
     } else if error.is_timeout() {

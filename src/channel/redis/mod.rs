@@ -100,7 +100,7 @@ impl RedisChannel {
     /// The same for an agent that listens itself, and so is a Redis to its clients; the key of the configuration says where. Errors
     /// are told in that agent's words.
     pub(crate) fn of_an_agent(mut self, key: &'static str) -> Self {
-        self.link.server.agent_at = Some(key);
+        self.link.leads_to_an_agent(key);
         self
     }
 

@@ -1,12 +1,16 @@
 //! The way to Redis as bytes: TCP, TLS, a Unix socket. Made here and not by the client, so that it can be guarded.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, aio::AsyncStream};
+use redis::{ConnectionAddr, ConnectionInfo, aio::AsyncStream};
 use tokio::net::UnixStream;
 
 use super::failure::Failure;
-use crate::connect::{Security, Server, Service};
+use crate::{
+    channel::ChannelError,
+    config,
+    connect::{Security, Server, Service},
+};
 
 /// Redis in the sentences about a connection.
 const SERVICE: Service =
@@ -23,23 +27,46 @@ const AGENT: Service = Service {
 /// A stream of any of these kinds.
 pub(super) type Stream = Box<dyn AsyncStream + Send + Unpin>;
 
-pub(super) async fn connect(info: &ConnectionInfo, is_agent: bool, within: Duration) -> Result<Stream, Failure> {
-    let (host, port, security) = match info.addr() {
-        ConnectionAddr::Tcp(host, port) => (host, *port, Security::Plain),
-        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => (host, *port, Security::Tls(None)),
-        ConnectionAddr::TcpTls { insecure: true, .. } => {
-            let why = "the URL says #insecure, and this agent checks every certificate";
-            return Err(Failure::Redis((ErrorKind::InvalidClientConfig, why).into()));
+/// Where Redis is.
+pub(super) enum Way {
+    Tcp(Server),
+    Unix(PathBuf),
+}
+
+impl Way {
+    pub(super) fn new(info: &ConnectionInfo, tls: &config::Tls) -> Result<Self, ChannelError> {
+        let (host, port, security) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => (host, *port, Security::Plain),
+            ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
+                (host, *port, Security::Tls { files: tls.clone(), protocol: None })
+            }
+            ConnectionAddr::Unix(path) => return Ok(Self::Unix(path.clone())),
+            // #insecure, or what a later version of the client knows.
+            _ => {
+                return Err(ChannelError::Unusable {
+                    what: "channel.redis.url names no address that this agent connects to".to_owned(),
+                    mend: "write it as redis://, rediss:// or unix://, without a #fragment: every certificate is checked"
+                        .to_owned(),
+                });
+            }
+        };
+        Ok(Self::Tcp(Server::new(&SERVICE, host, port, security)))
+    }
+
+    /// That an agent listens there, and no Redis.
+    pub(super) fn leads_to_an_agent(&mut self) {
+        if let Self::Tcp(server) = self {
+            server.service = &AGENT;
         }
-        ConnectionAddr::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(|error| Failure::Redis(error.into()))?;
-            return Ok(Box::new(stream));
+    }
+
+    pub(super) async fn connect(&self, within: Duration) -> Result<Stream, Failure> {
+        match self {
+            Self::Tcp(server) => Ok(Box::new(server.connect(within).await.map_err(Failure::Unreached)?)),
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| Failure::Redis(error.into()))?;
+                Ok(Box::new(stream))
+            }
         }
-        _ => return Err(Failure::Redis((ErrorKind::InvalidClientConfig, "an address of an unknown kind").into())),
-    };
-    let stream = Server::new(if is_agent { &AGENT } else { &SERVICE }, host, port, security)
-        .connect(within)
-        .await
-        .map_err(Failure::Unreached)?;
-    Ok(Box::new(stream))
+    }
 }

@@ -35,6 +35,7 @@ mod tests {
         config::Redis {
             url: Secret::new(url),
             password: None,
+            tls: config::Tls::default(),
             queue_key: "q".into(),
             inprogress_key: "p".into(),
             lease: Duration::from_secs(60),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Supervisor, TIMEOUT};
 use crate::config::{
-    Secret,
+    Secret, Tls,
     cross_checks::CrossChecks,
     schema::Fallback::{Is, Unset},
+    tls, url,
     value_type::ValueType,
 };
 
@@ -24,8 +25,8 @@ const NAME: ValueType = ValueType::Text {
 section! {
     /// InfluxDB 1.x, used when publisher.type is "influxdb".
     "publisher.influxdb" pub struct Influxdb {
-        /// The server, and the path if a proxy puts it below one. Use https:// for TLS with the system's
-        /// certificates. User and password have keys of their own.
+        /// The server, and the path if a proxy puts it below one. Use https:// for TLS. User and password
+        /// have keys of their own.
         url: String = Is("http://localhost:8086"), ValueType::InfluxdbUrl;
         /// The version of its interface.
         api = Is("v1"), ValueType::Choice { words: &["v1"], aliases: &[] };
@@ -41,6 +42,16 @@ section! {
         /// A file that holds nothing but the password; one newline at its end is not part of it. Not together with
         /// password.
         password_file = Unset("/etc/kadabra/influxdb-password"), ValueType::PasswordFile;
+        /// Certificates, in PEM, that are trusted in place of the system's: those of authorities, or the server's own. Like
+        /// every file of this section it is read again once it has changed.
+        tls as "ca_file": Tls = Unset("/etc/kadabra/influxdb-ca.pem"), ValueType::PemFile;
+        /// The certificate, in PEM, that is shown to a server that wants one of its clients, with those that lead to its
+        /// authority behind it. Together with client_key.
+        client_certificate = Unset("/etc/kadabra/influxdb-client.pem"), ValueType::PemFile;
+        /// The key of client_certificate, in PEM, without a passphrase.
+        client_key = Unset("/etc/kadabra/influxdb-client.key"), ValueType::PemFile;
+        /// What the server's certificate must be for, when that is not the host in url; an address or another name.
+        server_name = Unset("influxdb.example.com"), tls::SERVER_NAME;
         /// The retention policy to write under, if not the database's default one.
         retention_policy: Option<String> = Unset("two_weeks"), NAME;
         /// Whether to create the database when it is missing; the user must be an administrator then. Otherwise
@@ -77,4 +88,13 @@ fn cross_check(checks: &mut CrossChecks<'_>) {
         }
         _ => {}
     }
+    let encrypted = checks.get::<String>(Influxdb::url).map(|url| url::scheme(&url).as_deref() == Some("https"));
+    TLS.check(checks, encrypted, Influxdb::url, "https://");
 }
+
+const TLS: tls::Keys = tls::Keys {
+    ca_file: Influxdb::tls,
+    client_certificate: Influxdb::client_certificate,
+    client_key: Influxdb::client_key,
+    server_name: Influxdb::server_name,
+};

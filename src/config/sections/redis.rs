@@ -4,23 +4,32 @@ use std::time::Duration;
 
 use super::{COUNT, LEASE, LIST, MESSAGE_BYTES, Supervisor, TIMEOUT};
 use crate::config::{
-    Secret,
+    Secret, Tls,
     cross_checks::CrossChecks,
     schema::Fallback::{Is, Unset},
-    url,
+    tls, url,
     value_type::ValueType,
 };
 
 section! {
     /// The Redis list that Kadabra's clients push to, used when channel.type is "redis". Redis 6.2 or later, or Valkey.
     "channel.redis" pub struct Redis {
-        /// The server and the number of the database. Use rediss:// for TLS with the system's certificates,
-        /// unix:///run/redis/redis.sock?db=0 for a socket. It may hold a user (redis://user:password@host); a
-        /// password is better kept in password_file.
+        /// The server and the number of the database. Use rediss:// for TLS, unix:///run/redis/redis.sock?db=0 for
+        /// a socket. It may hold a user (redis://user:password@host); a password is better kept in password_file.
         url: Secret = Is("redis://localhost:6379/0"), ValueType::RedisUrl;
         /// A file that holds nothing but the password; one newline at its end is not part of it. It takes the place
         /// of a password in the URL.
         password as "password_file": Option<Secret> = Unset("/etc/kadabra/redis-password"), ValueType::PasswordFile;
+        /// Certificates, in PEM, that are trusted in place of the system's: those of authorities, or the server's own. Like
+        /// every file of this section it is read again once it has changed.
+        tls as "ca_file": Tls = Unset("/etc/kadabra/redis-ca.pem"), ValueType::PemFile;
+        /// The certificate, in PEM, that is shown to a server that wants one of its clients, with those that lead to its
+        /// authority behind it. Together with client_key.
+        client_certificate = Unset("/etc/kadabra/redis-client.pem"), ValueType::PemFile;
+        /// The key of client_certificate, in PEM, without a passphrase.
+        client_key = Unset("/etc/kadabra/redis-client.key"), ValueType::PemFile;
+        /// What the server's certificate must be for, when that is not the host in url; an address or another name.
+        server_name = Unset("redis.example.com"), tls::SERVER_NAME;
         /// The list that clients push to. Change it when the clients are configured to push to another.
         queue_key: String = Is("kadabra_queue"), LIST;
         /// The list in which Kadabra's Python agent keeps what it is working on. What is left there is adopted, see
@@ -51,7 +60,16 @@ fn cross_check(checks: &mut CrossChecks<'_>) {
     checks.shorter(Redis::timeout, Supervisor::hang_timeout);
     one_list_twice(checks);
     login(checks);
+    let encrypted = checks.get::<Secret>(Redis::url).map(|url| url::scheme(url.expose()).as_deref() == Some("rediss"));
+    TLS.check(checks, encrypted, Redis::url, "rediss://");
 }
+
+const TLS: tls::Keys = tls::Keys {
+    ca_file: Redis::tls,
+    client_certificate: Redis::client_certificate,
+    client_key: Redis::client_key,
+    server_name: Redis::server_name,
+};
 
 fn one_list_twice(checks: &mut CrossChecks<'_>) {
     let (queue, inprogress) = (checks.found(Redis::queue_key), checks.found(Redis::inprogress_key));

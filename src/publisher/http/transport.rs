@@ -30,6 +30,7 @@ use super::{
     login::{Authorization, Login},
 };
 use crate::{
+    config,
     connect::{self, Security, Server, Service},
     duration::for_people,
 };
@@ -66,6 +67,8 @@ pub(in crate::publisher) struct To {
     /// A URL that was checked; its path is put before that of each request.
     pub(in crate::publisher) url: String,
     pub(in crate::publisher) login: Login,
+    /// What the configuration says of TLS.
+    pub(in crate::publisher) tls: config::Tls,
     /// How long a request with its answer may take, connecting included.
     pub(in crate::publisher) timeout: Duration,
     /// Whether bodies are compressed.
@@ -88,8 +91,8 @@ pub(in crate::publisher) struct Transport {
 impl Transport {
     /// Connects with the first request.
     pub(in crate::publisher) fn new(to: To) -> Self {
-        let To { service, url, login, timeout, gzip } = to;
-        let (server, url) = server(service, &url);
+        let To { service, url, login, tls, timeout, gzip } = to;
+        let (server, url) = server(service, &url, tls);
         let asked = Arc::new(AtomicBool::new(false));
         let client = client(timeout, &server, &asked);
         Self { server, url, authorization: Authorization::new(login), timeout, gzip, asked, client }
@@ -114,7 +117,7 @@ impl Transport {
         } else {
             body
         };
-        let answer = exchange(request, body, self.timeout).await?;
+        let answer = exchange(request, body, &self.server, self.timeout).await?;
         if answer.status < 200 {
             // Another protocol, which nobody has asked for, is spoken on this connection from now on.
             self.client = client(self.timeout, &self.server, &self.asked);
@@ -128,7 +131,7 @@ impl Transport {
     }
 }
 
-async fn exchange(request: ClientRequest, body: Bytes, within: Duration) -> Result<Answer, NoAnswer> {
+async fn exchange(request: ClientRequest, body: Bytes, server: &Server, within: Duration) -> Result<Answer, NoAnswer> {
     let deadline = Instant::now() + within;
     let chunks = stream::iter((0..body.len()).step_by(CHUNK).map({
         let body = body.clone();
@@ -139,7 +142,7 @@ async fn exchange(request: ClientRequest, body: Bytes, within: Duration) -> Resu
         let why = ["no answer within ", &for_people(within)].concat();
         return Err(NoAnswer { why, how: How::Late });
     };
-    let mut response = response.map_err(no_answer)?;
+    let mut response = response.map_err(|error| no_answer(error, server))?;
     let text_of = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let mut answer = Answer {
         status: response.status().as_u16(),
@@ -163,7 +166,15 @@ async fn exchange(request: ClientRequest, body: Bytes, within: Duration) -> Resu
     Ok(answer)
 }
 
-fn no_answer(error: SendRequestError) -> NoAnswer {
+fn no_answer(error: SendRequestError, server: &Server) -> NoAnswer {
+    let io = match &error {
+        SendRequestError::Send(error) => Some(error),
+        SendRequestError::Response(error) => error.source().and_then(|cause| cause.downcast_ref()),
+        _ => None,
+    };
+    if let Some(failure) = io.and_then(|error| server.alert(error)) {
+        return NoAnswer { why: explained(&failure), how: How::Unreachable };
+    }
     let (how, why) = match error {
         SendRequestError::Connect(error) => match error {
             ConnectError::Io(error) => (How::Unreachable, not_connected(&error)),
@@ -184,9 +195,13 @@ fn no_answer(error: SendRequestError) -> NoAnswer {
 /// Why there is no connection, and what to look at.
 fn not_connected(error: &io::Error) -> String {
     match error.get_ref().and_then(|error| error.downcast_ref::<connect::Failure>()) {
-        Some(failure) => format!("cannot connect: {failure}; {}", failure.remedy()),
+        Some(failure) => explained(failure),
         None => format!("cannot connect: {error}"),
     }
+}
+
+fn explained(failure: &connect::Failure) -> String {
+    format!("cannot connect: {failure}; {}", failure.remedy())
 }
 
 fn gzip(body: &[u8]) -> Bytes {
@@ -197,12 +212,13 @@ fn gzip(body: &[u8]) -> Bytes {
 }
 
 /// Where a URL that was checked leads, and the URL for the HTTP client.
-fn server(service: &'static Service, url: &str) -> (Server, String) {
+fn server(service: &'static Service, url: &str, tls: config::Tls) -> (Server, String) {
     let parsed = Url::parse(url).ok();
     let host = parsed.as_ref().and_then(Url::host_str).unwrap_or_default();
     let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
     let path = parsed.as_ref().map_or("", Url::path).trim_end_matches('/');
-    let security = if url.starts_with("https:") { Security::Tls(Some("http/1.1")) } else { Security::Plain };
+    let encrypted = Security::Tls { files: tls, protocol: Some("http/1.1") };
+    let security = if url.starts_with("https:") { encrypted } else { Security::Plain };
     (Server::new(service, host, port, security), format!("http://{host}:{port}{path}"))
 }
 

@@ -123,6 +123,7 @@ fn config() -> Influxdb {
         database: "kadabra".to_owned(),
         username: Some("agent".to_owned()),
         password: Some(Secret::new(SECRET)),
+        tls: crate::config::Tls::default(),
         retention_policy: None,
         create_database: false,
         timeout: Duration::from_secs(5),

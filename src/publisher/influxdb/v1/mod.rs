@@ -47,9 +47,9 @@ impl Dialect for InfluxdbV1 {
     }
 
     fn to(&self) -> To {
-        let Influxdb { url, username, password, timeout, gzip, .. } = &self.config;
+        let Influxdb { url, username, password, tls, timeout, gzip, .. } = &self.config;
         let login = Login::basic(username.as_ref(), password.as_ref());
-        To { service: &SERVICE, url: url.clone(), login, timeout: *timeout, gzip: *gzip }
+        To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }
     }
 
     fn rules(&self) -> Rules {

@@ -106,6 +106,7 @@ mod tests {
             database: "it's".to_owned(),
             username: username.map(str::to_owned),
             password: None,
+            tls: crate::config::Tls::default(),
             retention_policy: None,
             create_database: false,
             timeout: std::time::Duration::from_secs(5),
