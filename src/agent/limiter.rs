@@ -11,8 +11,8 @@
 //!  from anywhere:  an outage ──> Slow start, with a divisor of 64        a late answer ──> Rest, with half the limit
 //! ```
 //!
-//! - **Slow start**: the limit begins at [`LIMIT_AT_FIRST`] and doubles every other round trip, as long as the last doubling brought
-//!   [more than half](DOUBLING) of what it can bring.
+//! - **Slow start**: the limit begins at [`LIMIT_AT_FIRST`] and, once connections are warm, doubles every other round trip, as long
+//!   as the last doubling brought [more than half](DOUBLING) of what it can bring.
 //! - **Comparison**: what is written in a second is what is in flight divided by its round-trip time (Little's law), so the rate of
 //!   points shows whether more in flight gains anything, or only waits there. The limit and one that is a third smaller take turns, a
 //!   window each, until it is nearly sure which is better ([`comparison`]); then the limit and one that is half as large again. The
@@ -103,6 +103,8 @@ pub struct Wrote {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
+    /// Connections are new and the destination's caches are cold: how fast this is says nothing.
+    WarmUp,
     /// Points a second with half the limit.
     SlowStart(f64),
     /// The other limit.
@@ -144,7 +146,7 @@ impl Limiter {
             halvings: 0,
             failures: 0,
             late: 0,
-            phase: Phase::SlowStart(0.0),
+            phase: Phase::WarmUp,
             up: false,
             since: now,
             window: (0, 0, now),
@@ -232,7 +234,7 @@ impl Limiter {
         let start = if batches == 0 { start.max(begun) } else { start };
         self.window = (written + points, batches + 1, start);
         let took = done.duration_since(start);
-        let (long, round_trips) = if matches!(self.phase, Phase::SlowStart(_)) { GLANCE } else { WINDOW };
+        let (long, round_trips) = if matches!(self.phase, Phase::WarmUp | Phase::SlowStart(_)) { GLANCE } else { WINDOW };
         if took >= long && batches + 1 >= round_trips * self.limit {
             self.watched((written + points) as f64 / took.as_secs_f64(), done);
         }
@@ -242,6 +244,7 @@ impl Limiter {
     fn watched(&mut self, rate: f64, now: Instant) {
         self.window = (0, 0, now);
         match &mut self.phase {
+            Phase::WarmUp => self.phase = Phase::SlowStart(0.0),
             Phase::SlowStart(before) if rate > *before * DOUBLING && self.limit < self.max => {
                 *before = rate;
                 self.home = (2 * self.limit).min(self.max);
