@@ -69,6 +69,8 @@ mod systemd;
 mod systemd_boot;
 #[path = "systemd_unit.rs"]
 mod systemd_unit;
+#[path = "tidy.rs"]
+mod tidy;
 #[path = "unread_log.rs"]
 mod unread_log;
 #[path = "unwritable_log.rs"]
