@@ -27,19 +27,19 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::test_server::{Options, TestServer};
+use kadabra::channel::embedded::test_server::{Settings, TestServer};
 
 const Q: &str = "kadabra_queue";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn listener() -> TestServer {
-    TestServer::start(Options::default()).unwrap()
+    TestServer::start(Settings::default()).unwrap()
 }
 
-fn with(set: impl FnOnce(&mut Options)) -> TestServer {
-    let mut options = Options::default();
-    set(&mut options);
-    TestServer::start(options).unwrap()
+fn with(set: impl FnOnce(&mut Settings)) -> TestServer {
+    let mut settings = Settings::default();
+    set(&mut settings);
+    TestServer::start(settings).unwrap()
 }
 
 fn address(listener: &TestServer) -> SocketAddr {

@@ -45,7 +45,6 @@ mod words;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::resp as fuzz_resp;
-pub(crate) use settings::Settings;
 
 pub use backend::{Backend, BackendError, End, PushError, QueueStatus};
 pub use cause::Cause;
@@ -55,4 +54,5 @@ pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
 pub(crate) use report::{Report, Times};
 pub(crate) use server::Server;
+pub use settings::Settings;
 pub(crate) use words::OTHER_QUEUE;

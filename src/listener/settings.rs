@@ -6,45 +6,46 @@ use crate::config::Secret;
 
 /// How the listener listens, and its limits.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Where clients push to.
-    pub(crate) listen: Vec<SocketAddr>,
+    pub listen: Vec<SocketAddr>,
     /// A socket in the file system besides.
-    pub(crate) unix_socket: Option<PathBuf>,
+    pub unix_socket: Option<PathBuf>,
     /// Its permissions.
-    pub(crate) unix_socket_mode: u32,
+    pub unix_socket_mode: u32,
     /// The one list there is.
-    pub(crate) queue_key: String,
+    pub queue_key: String,
     /// What clients must say to be let in.
-    pub(crate) password: Option<Secret>,
+    pub password: Option<Secret>,
     /// Whether DEL deletes the queue.
-    pub(crate) allow_delete: bool,
+    pub allow_delete: bool,
     /// How many clients may be connected at once, where there are file descriptors for so many.
-    pub(crate) max_connections: usize,
+    pub max_connections: usize,
     /// How large a message may be.
-    pub(crate) max_message_bytes: usize,
+    pub max_message_bytes: usize,
     /// How much requests and answers may take, over all connections, besides the first 16 KiB each way of each.
-    pub(crate) max_waiting_bytes: usize,
+    pub max_waiting_bytes: usize,
     /// How long a client may be silent; `None` is for ever.
-    pub(crate) idle_timeout: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
     /// How long a client that is not on this machine's file system may be silent before it is asked whether it is still there;
     /// `None` is for ever.
-    pub(crate) tcp_keepalive: Option<Duration>,
+    pub tcp_keepalive: Option<Duration>,
     /// How many arguments a command may have.
-    pub(crate) max_arguments: usize,
+    pub max_arguments: usize,
     /// How long a request may take to arrive, and a transaction from its first command to its EXEC; how long it waits for memory
     /// that other requests have; and how long a client may take to read its answers, and to say the password.
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
     /// How long a client may hardly go on while others wait for memory that it has.
-    pub(crate) patience: Duration,
+    pub patience: Duration,
     /// How long after a wrong password from an address the next one from there is looked at.
-    pub(crate) wrong_password_pause: Duration,
+    pub wrong_password_pause: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 6379))],
+            // A port that the system chooses.
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             unix_socket: None,
             unix_socket_mode: 0o660,
             queue_key: "kadabra_queue".to_owned(),

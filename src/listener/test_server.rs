@@ -4,10 +4,8 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,12 +14,13 @@ use slog::{Drain as _, Logger, o};
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    Refusals, Server, Settings,
+    Refusals, Server,
     backend::{Backend, BackendError, End, PushError, QueueStatus},
     cause::Cause,
     error::BindError,
 };
-use crate::config::Secret;
+
+pub use super::Settings;
 
 /// In which way the queue of a test server fails, or that it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,48 +38,6 @@ pub enum FaultMode {
     Emptied,
 }
 
-/// What a test may set; the rest is as it is by default, but for the port, which the system chooses.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct Options {
-    pub listen: Vec<SocketAddr>,
-    pub unix_socket: Option<PathBuf>,
-    pub unix_socket_mode: u32,
-    pub queue_key: String,
-    pub password: Option<String>,
-    pub allow_delete: bool,
-    pub max_connections: usize,
-    pub max_message_bytes: usize,
-    pub max_waiting_bytes: usize,
-    pub idle_timeout: Option<Duration>,
-    pub tcp_keepalive: Option<Duration>,
-    pub timeout: Duration,
-    pub patience: Duration,
-    pub wrong_password_pause: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let settings = Settings::default();
-        Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-            unix_socket: settings.unix_socket,
-            unix_socket_mode: settings.unix_socket_mode,
-            queue_key: settings.queue_key,
-            password: None,
-            allow_delete: settings.allow_delete,
-            max_connections: settings.max_connections,
-            max_message_bytes: settings.max_message_bytes,
-            max_waiting_bytes: settings.max_waiting_bytes,
-            idle_timeout: settings.idle_timeout,
-            tcp_keepalive: settings.tcp_keepalive,
-            timeout: settings.timeout,
-            patience: settings.patience,
-            wrong_password_pause: settings.wrong_password_pause,
-        }
-    }
-}
-
 /// A listener on a thread of its own, which ends with it.
 #[derive(Debug)]
 pub struct TestServer {
@@ -96,25 +53,7 @@ impl TestServer {
     ///
     /// # Errors
     /// When it cannot listen.
-    pub fn start(options: Options) -> Result<Self, BindError> {
-        let defaults = Settings::default();
-        let settings = Settings {
-            listen: options.listen,
-            unix_socket: options.unix_socket,
-            unix_socket_mode: options.unix_socket_mode,
-            queue_key: options.queue_key,
-            password: options.password.map(Secret::new),
-            allow_delete: options.allow_delete,
-            max_connections: options.max_connections,
-            max_message_bytes: options.max_message_bytes,
-            max_waiting_bytes: options.max_waiting_bytes,
-            idle_timeout: options.idle_timeout,
-            tcp_keepalive: options.tcp_keepalive,
-            max_arguments: defaults.max_arguments,
-            timeout: options.timeout,
-            patience: options.patience,
-            wrong_password_pause: options.wrong_password_pause,
-        };
+    pub fn start(settings: Settings) -> Result<Self, BindError> {
         let queue = Arc::new(Queue::default());
         let log = Lines::default();
         let drain = Mutex::new(slog_json::Json::default(log.clone())).fuse();

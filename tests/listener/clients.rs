@@ -45,9 +45,9 @@ fn kadabra_clients_push_as_to_redis() {
 #[test]
 fn redis_py_new_and_old_finds_what_it_expects() {
     for password in [None, Some("secret")] {
-        let listener = with(|options| {
-            options.password = password.map(str::to_owned);
-            options.wrong_password_pause = std::time::Duration::from_millis(10);
+        let listener = with(|settings| {
+            settings.password = password.map(kadabra::config::Secret::new);
+            settings.wrong_password_pause = std::time::Duration::from_millis(10);
         });
         let port = port(&listener);
         let mut arguments = vec!["--port", &port];
@@ -68,7 +68,7 @@ fn redis_py_new_and_old_finds_what_it_expects() {
 #[test]
 fn ioredis_finds_what_it_expects() {
     for password in [None, Some("secret")] {
-        let listener = with(|options| options.password = password.map(str::to_owned));
+        let listener = with(|settings| settings.password = password.map(kadabra::config::Secret::new));
         let mut command = process::command("node");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node/push.js"));
         command.arg(port(&listener)).args(password).env("NODE_PATH", python::installed("node/node_modules"));
@@ -79,7 +79,7 @@ fn ioredis_finds_what_it_expects() {
 
 #[test]
 fn redis_cli_shows_and_pushes() {
-    let listener = with(|options| options.password = Some("secret".to_owned()));
+    let listener = with(|settings| settings.password = Some(kadabra::config::Secret::new("secret")));
     let port = port(&listener);
     for resp3 in [&[][..], &["-3"]] {
         let ask = |args: &[&str]| cli(&port, &[&["-a", "secret", "--no-auth-warning"], resp3, args].concat());
@@ -112,7 +112,7 @@ fn redis_cli_shows_and_pushes() {
 
 #[test]
 fn redis_benchmark_pushes_alone_and_in_pipelines() {
-    let listener = with(|options| options.queue_key = "mylist".to_owned());
+    let listener = with(|settings| settings.queue_key = "mylist".to_owned());
     let port = port(&listener);
     for pipeline in ["1", "16"] {
         let mut command = process::command("redis-benchmark");

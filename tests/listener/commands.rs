@@ -34,7 +34,7 @@ fn a_push_to_another_queue_is_refused_by_name() {
 /// To a Redis it would be an empty list, in which nobody notices a typo.
 #[test]
 fn a_look_at_another_queue_is_refused_by_name() {
-    let listener = with(|options| options.allow_delete = true);
+    let listener = with(|settings| settings.allow_delete = true);
     let mut connection = connection(&listener);
     let _: usize = connection.lpush(Q, "a").unwrap();
     for command in ["LLEN typo", "LRANGE typo 0 -1", "DEL kadabra_queue typo"] {
@@ -46,7 +46,7 @@ fn a_look_at_another_queue_is_refused_by_name() {
 
 #[test]
 fn info_says_what_a_full_queue_is_full_of_and_why_pushes_are_refused() {
-    let listener = with(|options| options.max_waiting_bytes = 12_345_678);
+    let listener = with(|settings| settings.max_waiting_bytes = 12_345_678);
     let mut connection = connection(&listener);
     let _: usize = connection.lpush(Q, "12345").unwrap();
     let mut info = |section: &str| redis::cmd("INFO").arg(section).query::<String>(&mut connection).unwrap();
@@ -127,7 +127,7 @@ fn who_takes_messages_is_told_that_the_agent_does() {
 
 #[test]
 fn what_waits_is_deleted_only_where_that_is_allowed() {
-    let listener_of = |allowed| with(|options| options.allow_delete = allowed);
+    let listener_of = |allowed| with(|settings| settings.allow_delete = allowed);
     let listener = listener_of(false);
     let mut connection_of = connection(&listener);
     let _: usize = connection_of.lpush(Q, "a").unwrap();
@@ -161,9 +161,9 @@ fn a_queue_that_is_full_or_fails_is_answered_so_and_nothing_else_is_harmed() {
 
 #[test]
 fn a_client_with_the_password_is_let_in_and_no_other() {
-    let listener = with(|options| {
-        options.password = Some("right".to_owned());
-        options.wrong_password_pause = std::time::Duration::from_millis(50);
+    let listener = with(|settings| {
+        settings.password = Some(kadabra::config::Secret::new("right"));
+        settings.wrong_password_pause = std::time::Duration::from_millis(50);
     });
     for login in [":right@", "default:right@"] {
         for protocol in ["0", "0?protocol=resp3"] {
@@ -219,9 +219,9 @@ fn both_protocols_answer_with_the_same_meaning() {
 
 #[test]
 fn a_look_at_more_than_fits_into_memory_is_refused() {
-    let listener = with(|options| {
-        options.max_message_bytes = 1 << 20;
-        options.max_waiting_bytes = 4 << 20;
+    let listener = with(|settings| {
+        settings.max_message_bytes = 1 << 20;
+        settings.max_waiting_bytes = 4 << 20;
     });
     let mut connection = connection(&listener);
     let message = "x".repeat(1 << 20);

@@ -9,10 +9,10 @@ fn both(cases: &[Vec<u8>], password: Option<&str>) -> Vec<(String, String, Strin
         Some(password) => RedisServer::with_password(password),
         None => RedisServer::start(),
     };
-    let ours = with(|options| {
-        options.allow_delete = true;
-        options.password = password.map(str::to_owned);
-        options.wrong_password_pause = std::time::Duration::ZERO;
+    let ours = with(|settings| {
+        settings.allow_delete = true;
+        settings.password = password.map(kadabra::config::Secret::new);
+        settings.wrong_password_pause = std::time::Duration::ZERO;
     });
     let quit = b"\r\nQUIT\r\n";
     let ask = |address, case: &[u8]| {

@@ -43,7 +43,7 @@ pub(super) fn assert_said(listener: &TestServer, words: &str, clients: u64) {
 
 #[test]
 fn one_client_too_many_is_turned_away_in_redis_words_and_the_others_stay() {
-    let listener = with(|options| options.max_connections = 2);
+    let listener = with(|settings| settings.max_connections = 2);
     let mut clients = [connect(address(&listener)), connect(address(&listener))];
     clients.iter_mut().for_each(ping);
     assert_eq!(rest(&mut connect(address(&listener))), "-ERR max number of clients reached\r\n");
@@ -69,7 +69,7 @@ fn resident() -> usize {
 
 #[test]
 fn what_is_announced_or_half_sent_takes_little_memory_and_nobody_honest_waits_for_it() {
-    let listener = with(|options| options.patience = SOON);
+    let listener = with(|settings| settings.patience = SOON);
     works(&listener);
     let before = resident();
     let announced = format!("*3\r\n$5\r\nLPUSH\r\n${}\r\n{Q}\r\n$4000000\r\n", Q.len());
@@ -96,7 +96,7 @@ fn what_is_announced_or_half_sent_takes_little_memory_and_nobody_honest_waits_fo
 
 #[test]
 fn a_message_that_is_too_large_is_refused_while_its_sender_goes_on() {
-    let listener = with(|options| options.max_message_bytes = 100_000);
+    let listener = with(|settings| settings.max_message_bytes = 100_000);
     let mut stream = connect(address(&listener));
     let large = vec![b'x'; 5_000_000];
     stream.write_all(&command(&[b"LPUSH".as_slice(), Q.as_bytes(), &large])).unwrap();
@@ -116,7 +116,7 @@ fn who_sends_on_after_a_protocol_error_still_reads_it() {
 
 #[test]
 fn a_request_that_never_ends_is_given_up_however_slowly_it_drips() {
-    let listener = with(|options| options.timeout = Duration::from_millis(500));
+    let listener = with(|settings| settings.timeout = Duration::from_millis(500));
     let mut stream = connect(address(&listener));
     stream.write_all(b"*1\r\n$400\r\n").unwrap();
     let ended = wait_for("the end of a dripping request", super::PATIENCE, || {
@@ -134,13 +134,13 @@ fn a_request_that_never_ends_is_given_up_however_slowly_it_drips() {
 
 #[test]
 fn silent_clients_are_closed_only_where_that_is_wanted() {
-    let listener = with(|options| options.idle_timeout = Some(Duration::from_secs(1)));
+    let listener = with(|settings| settings.idle_timeout = Some(Duration::from_secs(1)));
     let mut stream = connect(address(&listener));
     ping(&mut stream);
     assert_eq!(rest(&mut stream), "");
     assert_said(&listener, "silent for idle_timeout", 1);
 
-    let patient = with(|options| options.timeout = Duration::from_millis(50));
+    let patient = with(|settings| settings.timeout = Duration::from_millis(50));
     let mut silent = connect(address(&patient));
     silent.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert!(silent.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
@@ -149,9 +149,9 @@ fn silent_clients_are_closed_only_where_that_is_wanted() {
 
 #[test]
 fn who_does_not_say_the_password_does_not_stay() {
-    let listener = with(|options| {
-        options.password = Some("right".to_owned());
-        options.timeout = Duration::from_secs(2);
+    let listener = with(|settings| {
+        settings.password = Some(kadabra::config::Secret::new("right"));
+        settings.timeout = Duration::from_secs(2);
     });
     let mut knowing = connect(address(&listener));
     knowing.write_all(b"AUTH right\r\n").unwrap();
@@ -163,7 +163,7 @@ fn who_does_not_say_the_password_does_not_stay() {
 
 #[test]
 fn who_does_not_read_answers_is_cut_off_and_holds_up_nobody() {
-    let listener = with(|options| options.timeout = Duration::from_secs(1));
+    let listener = with(|settings| settings.timeout = Duration::from_secs(1));
     let mut stream = connect(address(&listener));
     // Each INFO is a hundred times longer than its question.
     let questions = b"INFO\r\n".repeat(400_000);
@@ -212,9 +212,9 @@ fn http_is_cut_off_and_logged() {
 
 #[test]
 fn who_does_not_know_the_password_keeps_no_place_from_who_does() {
-    let listener = with(|options| {
-        options.password = Some("right".to_owned());
-        options.max_connections = 8;
+    let listener = with(|settings| {
+        settings.password = Some(kadabra::config::Secret::new("right"));
+        settings.max_connections = 8;
     });
     let strangers: Vec<_> = (0..8).map(|_| connect(address(&listener))).collect();
     let begun = std::time::Instant::now();
@@ -237,9 +237,9 @@ fn who_does_not_know_the_password_keeps_no_place_from_who_does() {
 
 #[test]
 fn who_was_cut_off_is_said_with_how_many_and_none_is_forgotten() {
-    let mut listener = with(|options| {
-        options.password = Some("right".to_owned());
-        options.wrong_password_pause = Duration::from_millis(1);
+    let mut listener = with(|settings| {
+        settings.password = Some(kadabra::config::Secret::new("right"));
+        settings.wrong_password_pause = Duration::from_millis(1);
     });
     for _ in 0..20 {
         said(address(&listener), b"AUTH wrong\r\nQUIT\r\n");

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::test_server::{FaultMode, Options, TestServer};
+use kadabra::channel::embedded::test_server::{FaultMode, Settings, TestServer};
 
 use super::{
     PATIENCE, Q, address, command, connect,
@@ -109,10 +109,10 @@ fn large_pushes_of_all_kinds_at_the_same_time_are_all_taken() {
 }
 
 /// With memory for one large command, for which a client is waited for so long while others wait.
-fn tight(patience: Duration, set: impl FnOnce(&mut Options)) -> TestServer {
-    with(|options| {
-        (options.patience, options.max_waiting_bytes, options.max_message_bytes) = (patience, 1 << 20, 1 << 20);
-        set(options);
+fn tight(patience: Duration, set: impl FnOnce(&mut Settings)) -> TestServer {
+    with(|settings| {
+        (settings.patience, settings.max_waiting_bytes, settings.max_message_bytes) = (patience, 1 << 20, 1 << 20);
+        set(settings);
     })
 }
 
@@ -189,7 +189,7 @@ fn a_large_command_takes_no_memory_before_some_of_it_is_there_and_not_for_long_w
 
 #[test]
 fn who_gets_no_memory_in_time_is_told_so() {
-    let listener = tight(PATIENCE, |options| options.timeout = Duration::from_secs(1));
+    let listener = tight(PATIENCE, |settings| settings.timeout = Duration::from_secs(1));
     listener.set(FaultMode::Stuck);
     let large = push(900_000);
     let mut first = connect(address(&listener));
@@ -208,7 +208,7 @@ fn who_gets_no_memory_in_time_is_told_so() {
 
 #[test]
 fn an_open_transaction_gives_its_memory_back_in_time_and_one_without_commands_may_stay() {
-    let listener = tight(PATIENCE, |options| options.timeout = Duration::from_secs(1));
+    let listener = tight(PATIENCE, |settings| settings.timeout = Duration::from_secs(1));
     let begin = || {
         let mut client = connect(address(&listener));
         client.write_all(b"MULTI\r\n").unwrap();

@@ -18,9 +18,9 @@ const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabl
 const NOT_LOOKED_AT: &str = "-WRONGPASS many wrong passwords come from your address, so this one was not looked at";
 
 fn guarded(pause: Duration) -> TestServer {
-    with(|options| {
-        options.password = Some("right".to_owned());
-        options.wrong_password_pause = pause;
+    with(|settings| {
+        settings.password = Some(kadabra::config::Secret::new("right"));
+        settings.wrong_password_pause = pause;
     })
 }
 
@@ -90,10 +90,10 @@ fn nobody_elsewhere_waits_for_a_guesser() {
 fn a_guesser_does_not_keep_users_of_the_socket_waiting_and_is_kept_waiting_there_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kadabra.sock");
-    let listener = with(|options| {
-        options.unix_socket = Some(path.clone());
-        options.password = Some("right".to_owned());
-        options.wrong_password_pause = PAUSE;
+    let listener = with(|settings| {
+        settings.unix_socket = Some(path.clone());
+        settings.password = Some(kadabra::config::Secret::new("right"));
+        settings.wrong_password_pause = PAUSE;
     });
     let mut guessing = connect(address(&listener));
     assert_eq!(say(&mut guessing, "wrong"), WRONG);

@@ -43,10 +43,10 @@ fn said(listener: &TestServer, reason: &str) -> Vec<String> {
 
 #[test]
 fn each_refusal_of_a_push_is_counted_by_its_reason_and_said_once() {
-    let listener = with(|options| {
-        options.password = Some("sesame".to_owned());
-        options.wrong_password_pause = std::time::Duration::ZERO;
-        options.max_message_bytes = 1000;
+    let listener = with(|settings| {
+        settings.password = Some(kadabra::config::Secret::new("sesame"));
+        settings.wrong_password_pause = std::time::Duration::ZERO;
+        settings.max_message_bytes = 1000;
     });
     let address = address(&listener);
     assert_eq!(refused(address, "sesame"), (BTreeMap::new(), String::new()));

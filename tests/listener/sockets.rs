@@ -11,20 +11,20 @@ use std::{
     time::Duration,
 };
 
-use kadabra::channel::embedded::test_server::{Options, TestServer};
+use kadabra::channel::embedded::test_server::{Settings, TestServer};
 
 use super::{Q, address, listener, said, with};
 use crate::support::{agent::kadabra, redis_server::RedisServer};
 
-fn refused(set: impl FnOnce(&mut Options)) -> String {
-    let mut options = Options::default();
-    set(&mut options);
-    TestServer::start(options).unwrap_err().to_string()
+fn refused(set: impl FnOnce(&mut Settings)) -> String {
+    let mut settings = Settings::default();
+    set(&mut settings);
+    TestServer::start(settings).unwrap_err().to_string()
 }
 
 #[test]
 fn every_address_is_served() {
-    let listener = with(|options| options.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    let listener = with(|settings| settings.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()]);
     // A machine without IPv6 has one.
     assert!(!listener.addresses().is_empty());
     for address in listener.addresses() {
@@ -36,7 +36,7 @@ fn every_address_is_served() {
 fn a_port_that_a_redis_has_is_said_with_how_to_use_that_redis() {
     for redis in [RedisServer::start(), RedisServer::with_password("secret")] {
         let taken = SocketAddr::from(([127, 0, 0, 1], redis.port()));
-        let said = refused(|options| options.listen = vec![taken]);
+        let said = refused(|settings| settings.listen = vec![taken]);
         assert!(said.contains(&format!("cannot listen for clients on {taken}: a Redis answers there")), "{said}");
         let configuration = format!("\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://{taken}/0\"\n");
         assert!(said.contains(&configuration), "{said}");
@@ -61,19 +61,19 @@ fn on_a_terminal_the_lines_that_use_that_redis_are_lines() {
 #[test]
 fn a_port_that_another_agent_has_is_said() {
     for password in [None, Some("secret".to_owned())] {
-        let first = with(|options| options.password = password);
-        let said = refused(|options| options.listen = vec![address(&first)]);
+        let first = with(|settings| settings.password = password.map(kadabra::config::Secret::new));
+        let said = refused(|settings| settings.listen = vec![address(&first)]);
         assert!(said.contains("another Kadabra agent listens there"), "{said}");
     }
 }
 
 #[test]
 fn a_port_whose_owner_has_no_place_for_another_client_is_said_and_it_is_not_taken_for_a_redis() {
-    let first = with(|options| options.max_connections = 1);
+    let first = with(|settings| settings.max_connections = 1);
     let mut only = super::connect(address(&first));
     only.write_all(b"PING\r\n").unwrap();
     assert_eq!(super::line(&mut only), "+PONG");
-    let said = refused(|options| options.listen = vec![address(&first)]);
+    let said = refused(|settings| settings.listen = vec![address(&first)]);
     assert!(said.contains("a Redis or another Kadabra agent answers there, and has no place for another client"), "{said}");
     assert!(said.contains("if it is a Redis, to use that, configure\n[channel]\n"), "{said}");
 }
@@ -81,14 +81,14 @@ fn a_port_whose_owner_has_no_place_for_another_client_is_said_and_it_is_not_take
 #[test]
 fn a_port_that_something_else_has_is_said() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let said = refused(|options| options.listen = vec![other.local_addr().unwrap()]);
+    let said = refused(|settings| settings.listen = vec![other.local_addr().unwrap()]);
     assert!(said.contains("another program listens there, and does not answer as a Redis does"), "{said}");
 }
 
 #[test]
 fn an_address_that_this_machine_has_not_is_said() {
-    let said = refused(|options| {
-        options.listen = vec!["203.0.113.1:6379".parse().unwrap()];
+    let said = refused(|settings| {
+        settings.listen = vec!["203.0.113.1:6379".parse().unwrap()];
     });
     assert!(said.contains("listen on an address that this machine has"), "{said}");
 }
@@ -96,8 +96,8 @@ fn an_address_that_this_machine_has_not_is_said() {
 #[test]
 fn an_address_that_the_system_refuses_is_said_with_the_key_and_what_to_do() {
     for (address, remedy) in [("[fe80::1]:6379", "listen on another"), ("[ff02::1]:6379", "such as 127.0.0.1")] {
-        let said = refused(|options| {
-            options.listen = vec![address.parse().unwrap()];
+        let said = refused(|settings| {
+            settings.listen = vec![address.parse().unwrap()];
         });
         assert!(said.contains(&format!("cannot listen for clients on {address}: ")) && said.contains(remedy), "{said}");
     }
@@ -106,7 +106,7 @@ fn an_address_that_the_system_refuses_is_said_with_the_key_and_what_to_do() {
 #[test]
 fn a_client_that_is_silent_is_asked_whether_it_is_still_there() {
     for (after, asked) in [(Some(Duration::from_secs(300)), true), (None, false)] {
-        let listener = with(|options| options.tcp_keepalive = after);
+        let listener = with(|settings| settings.tcp_keepalive = after);
         let mut client = super::connect(address(&listener));
         client.write_all(b"PING\r\n").unwrap();
         assert_eq!(super::line(&mut client), "+PONG");
@@ -154,10 +154,10 @@ impl Drop for Cable {
 #[test]
 fn a_client_that_vanished_without_a_word_loses_its_place() {
     let cable = Cable::new();
-    let listener = with(|options| {
-        options.listen = vec!["198.18.77.1:0".parse().unwrap()];
-        options.max_connections = 1;
-        options.tcp_keepalive = Some(Duration::from_secs(1));
+    let listener = with(|settings| {
+        settings.listen = vec!["198.18.77.1:0".parse().unwrap()];
+        settings.max_connections = 1;
+        settings.tcp_keepalive = Some(Duration::from_secs(1));
     });
     let (host, port) = (address(&listener).ip(), address(&listener).port());
     let mut client = crate::support::process::command("ip");
@@ -183,9 +183,9 @@ fn a_socket_in_the_file_system_is_for_whom_its_mode_says_and_goes_with_the_agent
     // What is left of one that nobody listens on.
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    let mut listener = with(|options| {
-        options.listen.clear();
-        options.unix_socket = Some(path.clone());
+    let mut listener = with(|settings| {
+        settings.listen.clear();
+        settings.unix_socket = Some(path.clone());
     });
     let file = fs::symlink_metadata(&path).unwrap();
     assert!(file.file_type().is_socket());
@@ -195,7 +195,7 @@ fn a_socket_in_the_file_system_is_for_whom_its_mode_says_and_goes_with_the_agent
     let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut connection).unwrap();
     assert!(list.contains(&format!("addr={}:0", path.display())), "{list}");
 
-    let said = refused(|options| options.unix_socket = Some(path.clone()));
+    let said = refused(|settings| settings.unix_socket = Some(path.clone()));
     assert!(said.contains("another program listens there"), "{said}");
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -213,10 +213,10 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("precious");
     fs::write(&path, "data").unwrap();
-    let said = refused(|options| options.unix_socket = Some(path.clone()));
+    let said = refused(|settings| settings.unix_socket = Some(path.clone()));
     assert!(said.contains("which is no socket"), "{said}");
     assert_eq!(fs::read(&path).unwrap(), b"data");
-    let said = refused(|options| options.unix_socket = Some(folder.path().join("missing/kadabra.sock")));
+    let said = refused(|settings| settings.unix_socket = Some(folder.path().join("missing/kadabra.sock")));
     assert!(said.contains("its folder must exist"), "{said}");
     drop(listener());
 }
