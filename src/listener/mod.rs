@@ -55,4 +55,4 @@ pub use refusals::Refused;
 pub(crate) use report::{Report, Times};
 pub(crate) use server::Server;
 pub use settings::Settings;
-pub(crate) use words::OTHER_QUEUE;
+pub(crate) use words::WRONG_QUEUE;

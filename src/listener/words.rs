@@ -1,9 +1,9 @@
-//! Words of clients in the sentences that are answered or logged, and words of those sentences that clients know.
+//! Words of clients in the sentences that are answered or logged, and the code of an answer that no Redis gives.
 
 use crate::quote::quote;
 
-/// What is answered of a list that is not the queue: `kadabra send` says by this what to do about it.
-pub(crate) const OTHER_QUEUE: &str = "is not the queue of this Kadabra agent";
+/// The code of the error that is answered of a list which is not the queue.
+pub(crate) const WRONG_QUEUE: &str = "WRONGQUEUE";
 
 /// The beginning of a word, up to a NUL, as Redis repeats it.
 pub(super) fn cut(word: &[u8], most: usize) -> &[u8] {

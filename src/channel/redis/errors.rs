@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use redis::{ErrorKind, RedisError};
 
 use super::resp::Excess;
-use crate::{channel::ChannelError, listener::OTHER_QUEUE, quote::quote};
+use crate::{channel::ChannelError, listener::WRONG_QUEUE, quote::quote};
 
 /// Commands and scripts that a Redis ACL must allow.
 const COMMANDS: &str =
@@ -256,7 +256,7 @@ fn answered_by_an_agent(words: &str, target: &str) -> Option<(String, String)> {
         ("does not accept the user and password (WRONGPASS)", "correct channel.embedded.password_file")
     } else if code("NOAUTH") || words.contains("Authentication required") {
         ("wants a password", "write it to a file and name the file in channel.embedded.password_file")
-    } else if words.contains(OTHER_QUEUE) {
+    } else if code(WRONG_QUEUE) {
         ("has another queue", "set channel.embedded.queue_key to that agent's")
     } else if code("OOM") {
         (

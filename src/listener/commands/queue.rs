@@ -6,7 +6,7 @@ use crate::listener::{
     cause::Cause,
     request::{Request, integer},
     session::Session,
-    words::{self, OTHER_QUEUE},
+    words::{self, WRONG_QUEUE},
 };
 
 /// At most so many messages are shown at once.
@@ -119,8 +119,8 @@ fn refuses_others<'a>(session: &mut Session, keys: impl IntoIterator<Item = &'a 
 
 fn refuse_other(session: &mut Session, key: &[u8]) {
     let refused = format!(
-        "ERR '{}' {OTHER_QUEUE}, which is '{}'; configure the client or the agent, so that both say the \
-         same",
+        "{WRONG_QUEUE} '{}' is not the queue of this Kadabra agent, which is '{}'; configure the client or the agent, so that both \
+         say the same",
         words::shown(key),
         session.shared.settings.queue_key
     );
