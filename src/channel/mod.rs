@@ -3,6 +3,15 @@
 //! A message is taken off a channel under a [`Lease`] and stays in the channel, leased, until the lease is completed. There is no
 //! instant at which a message is only in this process's memory.
 //!
+//! | promise | kept by |
+//! |---|---|
+//! | a lease ends once: completed, given back or lost | [`Lease`] in `lease_registry`; `redis/settle`; `queue/settlement` |
+//! | a lease that its agent has dropped or does not renew waits again | `redis/recover`, `redis/sweep`; `queue/state` |
+//! | an agent that is late changes nothing of what another has by now | the scripts of `redis`; an embedded queue has one agent |
+//! | whatever answers in place of Redis takes no memory | `redis/guard`, `redis/resp` |
+//! | a refusal says what to do about it | `redis/errors`, `embedded/errors` |
+//! | an import doubles nothing | `redis/export`, [`embedded::EmbeddedChannel::import`] |
+//!
 //! - [`contract`]: what every channel can do ([`Channel`]), what clients push to ([`Intake`]), and its errors.
 //! - [`lease_registry`]: which leases this process holds, has dropped or lost, and the [`Tally`] of messages, which must balance.
 //! - [`pressure`]: what threatens the messages that wait, for an operator.

@@ -1,4 +1,10 @@
-//! What the agent says of its work: conditions that last, what was set aside, and the ledger of every message.
+//! What the agent says of its work.
+//!
+//! | promise | kept by |
+//! |---|---|
+//! | what lasts is said when it begins, at growing intervals, and when it ends | [`conditions`]; `conditions/history` decides when |
+//! | each dead letter is in the log's count, however many there are | [`dead_letters`] |
+//! | every message is accounted for at the end, and an account that does not balance is an error | [`ledger`] |
 
 pub mod conditions;
 pub mod dead_letters;
