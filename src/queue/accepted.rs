@@ -7,11 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
-use super::state::{ADOPTED_BELOW, Region};
+use super::region::Region;
 
 /// The least time between two marks, in ms.
 const SHORTEST: i64 = 250;
@@ -34,20 +33,6 @@ pub(super) struct Mark {
     pub(super) superfluous: Vec<i64>,
 }
 
-fn numbers(region: Region) -> RangeInclusive<i64> {
-    match region {
-        Region::Newest => 1..=i64::MAX,
-        Region::Oldest => ADOPTED_BELOW..=0,
-        Region::Adopted => i64::MIN..=ADOPTED_BELOW - 1,
-    }
-}
-
-/// The region of a chunk.
-pub(super) fn region(chunk: i64) -> Region {
-    let is_in = |region: &Region| numbers(*region).contains(&chunk);
-    [Region::Newest, Region::Oldest].into_iter().find(is_in).unwrap_or(Region::Adopted)
-}
-
 impl Accepted {
     /// `found` is how many ms ago chunks were accepted by the marks in the file.
     pub(super) fn new(opened: Instant, found: &[(i64, u64)]) -> Self {
@@ -61,8 +46,8 @@ impl Accepted {
 
     /// The mark that says it of a chunk.
     fn mark_of(&self, chunk: i64) -> Option<(i64, i64)> {
-        let region = region(chunk);
-        let (first, last) = numbers(region).into_inner();
+        let region = Region::of(chunk);
+        let (first, last) = region.chunks().into_inner();
         let mark = match region {
             // Each goes before all others.
             Region::Oldest => self.marks.range(chunk..=last).next(),
@@ -83,7 +68,7 @@ impl Accepted {
     }
 
     fn newest(&self, region: Region) -> Option<i64> {
-        let mut marks = self.marks.range(numbers(region));
+        let mut marks = self.marks.range(region.chunks());
         let newest = if region == Region::Oldest { marks.next() } else { marks.next_back() };
         newest.map(|(_, &at)| at)
     }
@@ -97,7 +82,7 @@ impl Accepted {
         if self.newest(region).is_some_and(|newest| at.saturating_sub(newest) < SHORTEST.max(longest / PART)) {
             return None;
         }
-        let (low, high) = numbers(region).into_inner();
+        let (low, high) = region.chunks().into_inner();
         let superfluous: Vec<i64> = match (region, covering) {
             (_, None) => self.marks.range(low..=high).map(|(&chunk, _)| chunk).collect(),
             // An older version has accepted the oldest.

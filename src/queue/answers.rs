@@ -11,7 +11,7 @@ use std::thread::ThreadId;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{errors::PushError, state::Region};
+use super::{errors::PushError, region::Region};
 
 /// Messages to be stored.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use rusqlite::Connection;
 use super::{
     Shared,
     errors::{Problem, StoreError},
-    file::{Opened, beside, reserve_log},
+    file::{Opened, reserve_log},
+    sibling::sibling,
 };
 use crate::failpoint::fail_point;
 
@@ -147,7 +148,7 @@ impl Checkpointer {
         fail_point!("queue.sync");
         let moved = if length >= self.long { self.empty(shared, files) } else { Ok(false) };
         if !matches!(moved, Ok(true)) {
-            files.log.sync_data().map_err(|why| StoreError::io("sync", &beside(&shared.path, "-wal"), &why))?;
+            files.log.sync_data().map_err(|why| StoreError::io("sync", &sibling(&shared.path, "-wal"), &why))?;
         }
         moved.map(drop)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::{Error, ErrorCode};
 
-use super::file::{beside, private};
+use super::sibling::{private, sibling};
 use crate::{limits, quote::quote};
 
 /// What a file must be able to grow by, or its disk counts as full: SQLite wants half as much beside it to open it.
@@ -117,7 +117,7 @@ impl StoreError {
             Some(ErrorCode::TooBig) => Failure::FileSizeLimit,
             // SQLite has no word for the limit on the size of a file.
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
-                if limits::keeps_small([path, &beside(path, "-wal"), &beside(path, "-shm")], ROOM as u64) =>
+                if limits::keeps_small([path, &sibling(path, "-wal"), &sibling(path, "-shm")], ROOM as u64) =>
             {
                 Failure::FileSizeLimit
             }
@@ -211,7 +211,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 fn is_disk_full(path: &Path) -> bool {
-    let path = beside(path, "-room");
+    let path = sibling(path, "-room");
     let written = private(&path).and_then(|mut file| io::Write::write_all(&mut file, &[0; ROOM]));
     drop(fs::remove_file(&path));
     written.is_err_and(|why| is_full(&why))

@@ -6,9 +6,9 @@
 //! log with every commit as well. (OFF would leave out the syncs round a checkpoint, and so risk the file.)
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,8 +20,10 @@ use super::{
     chunks::Chunks,
     errors::{Instead, Problem, StoreError, is_damage, misplaced, words},
     intervals::Part,
+    region::ADOPTED_BELOW,
     settings::Durability,
-    state::{ADOPTED_BELOW, Found},
+    sibling::{private, sibling},
+    state::Found,
 };
 use crate::limits;
 
@@ -87,7 +89,7 @@ impl Owned {
         }
         let path = real(path).map_err(|why| StoreError::io("open", path, &why))?;
         let exists = plain(&path)?;
-        let lock_path = beside(&path, "-lock");
+        let lock_path = sibling(&path, "-lock");
         let lock = match private(&lock_path) {
             Ok(lock) => lock,
             Err(why) => {
@@ -146,7 +148,7 @@ fn inode(file: &fs::Metadata) -> (u64, u64) {
 
 /// Whether another process has made the file its own. Nothing is made or changed.
 pub(crate) fn is_in_use(path: &Path) -> bool {
-    let lock = real(path).and_then(|path| File::open(beside(&path, "-lock")));
+    let lock = real(path).and_then(|path| File::open(sibling(&path, "-lock")));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
@@ -160,17 +162,6 @@ fn real(path: &Path) -> io::Result<PathBuf> {
         }
         found => found,
     }
-}
-
-pub(super) fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// A file whose name begins with that of another.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Whether there is something, and a plain file.

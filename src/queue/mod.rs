@@ -29,10 +29,12 @@ mod letters;
 mod packing;
 mod preallocation;
 mod reader;
+mod region;
 mod running;
 mod salvage;
 mod settings;
 mod settlement;
+mod sibling;
 mod space;
 mod state;
 mod stats;
@@ -47,9 +49,10 @@ pub(crate) use self::{
     file::is_in_use,
     letters::{Letter, Origin},
     reader::TakeLimit,
+    region::Region,
     salvage::salvage,
     settings::{Durability, Settings},
-    state::{LeaseEnd, Region},
+    state::LeaseEnd,
     stats::{Pending, Stats, Tally},
     store::Store,
 };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{answers::Push, body, state::Region};
+use super::{answers::Push, body, region::Region};
 
 /// A chunk is finished when it has as many bytes, and what is larger has one of its own: small enough to be read again for
 /// the next lease, large enough that a row costs nothing.

@@ -17,8 +17,8 @@ use super::{
     chunks::{Chunks, Next},
     errors::{Problem, StoreError, changed, is_damage, misplaced},
     intervals::{Offset, Part},
+    region::ADOPTED_BELOW,
     space::Pages,
-    state::ADOPTED_BELOW,
 };
 
 /// As much as one answer to a question for a range may have.

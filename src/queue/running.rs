@@ -25,6 +25,7 @@ use super::{
     preallocation::Preallocation,
     reader::{Question, Reader},
     settings::Settings,
+    sibling::sibling,
     space::SpaceAccounting,
     state::{Found, QueueState},
     work_queue::WorkQueue,
@@ -112,7 +113,7 @@ impl Running {
         let joined = |flags| file::join(&path, flags).map_err(|why| StoreError::sqlite("open the queue", &path, &why));
         let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let log_path = file::beside(&path, "-wal");
+        let log_path = sibling(&path, "-wal");
         let log_file = File::options().read(true).append(true).create(true).mode(0o600).open(&log_path);
         let log_file = log_file.map_err(|why| StoreError::io("open", &log_path, &why))?;
         let opened = Opened::new([(path.as_path(), &*owned.file), (log_path.as_path(), &log_file)]);

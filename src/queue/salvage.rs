@@ -15,8 +15,9 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::{
     chunks::{Chunks, Next},
     errors::{Problem, StoreError},
-    file::{self, Owned, beside, private},
+    file::{self, Owned},
     settings::Durability,
+    sibling::{private, sibling},
 };
 
 /// How many bytes of chunks are one commit: what the log of the new file may take.
@@ -45,7 +46,7 @@ struct Temporary(PathBuf);
 impl Drop for Temporary {
     fn drop(&mut self) {
         for suffix in ["", "-wal", "-shm", "-lock"] {
-            drop(fs::remove_file(beside(&self.0, suffix)));
+            drop(fs::remove_file(sibling(&self.0, suffix)));
         }
     }
 }
@@ -62,19 +63,19 @@ pub(crate) fn salvage(from: &Path, to: &Path) -> Result<Salvaged, StoreError> {
     file::lock_alone(&source, from, from)?;
     file::header(from)?;
     for suffix in ["", "-wal"] {
-        let there = beside(to, suffix);
+        let there = sibling(to, suffix);
         if fs::symlink_metadata(&there).is_ok() {
             return Err(StoreError::new(&there, Problem::Exists));
         }
     }
-    let copy = Temporary(beside(to, "-copy"));
-    let new = Temporary(beside(to, "-new"));
+    let copy = Temporary(sibling(to, "-copy"));
+    let new = Temporary(sibling(to, "-new"));
     for suffix in ["", "-wal", "-shm", "-lock"] {
-        drop((fs::remove_file(beside(&copy.0, suffix)), fs::remove_file(beside(&new.0, suffix))));
+        drop((fs::remove_file(sibling(&copy.0, suffix)), fs::remove_file(sibling(&new.0, suffix))));
     }
     for suffix in ["", "-wal"] {
-        let target = beside(&copy.0, suffix);
-        copy_file(&beside(from, suffix), &target).map_err(|why| StoreError::io("copy what is to be read to", &target, &why))?;
+        let target = sibling(&copy.0, suffix);
+        copy_file(&sibling(from, suffix), &target).map_err(|why| StoreError::io("copy what is to be read to", &target, &why))?;
     }
     let old = open_copy(&copy.0).map_err(|why| unreadable(from, &why))?;
     let owned = Owned::take(&new.0)?;

@@ -6,15 +6,11 @@ use std::{
 };
 
 use super::{
-    accepted::{self, Accepted, Mark},
+    accepted::{Accepted, Mark},
     intervals::{IntervalSet, Offset, Part},
+    region::{ADOPTED_BELOW, FIRST_ADOPTED, Region},
     stats::{Pending, Tally},
 };
-
-/// Chunks below this hold adopted messages: older than all others, and leased apart from them.
-pub(super) const ADOPTED_BELOW: i64 = -(1 << 62);
-/// The first of them.
-const FIRST_ADOPTED: i64 = i64::MIN + 1;
 
 /// What a file holds when it is opened.
 #[derive(Clone, Debug, Default)]
@@ -162,7 +158,7 @@ impl QueueState {
     /// The chunk of a region that has been here longest, of those of which something waits or is leased.
     fn longest_here(&self, region: Region) -> Option<i64> {
         let leased = self.leases.values().flat_map(|held| &held.parts).map(|part| part.chunk);
-        let leased = leased.filter(|chunk| accepted::region(*chunk) == region);
+        let leased = leased.filter(|chunk| Region::of(*chunk) == region);
         match region {
             Region::Newest => self.waiting.first_from(1).into_iter().chain(leased).min(),
             Region::Oldest => self.waiting.last_before(1).filter(|chunk| *chunk >= ADOPTED_BELOW).into_iter().chain(leased).max(),
@@ -435,17 +431,6 @@ impl QueueState {
     pub(super) fn uncleared(&mut self, intervals: &[(Offset, Offset)]) {
         intervals.iter().for_each(|&(from, to)| self.waiting.insert(from, to));
     }
-}
-
-/// Where messages go that are pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Region {
-    /// Behind all others.
-    Newest,
-    /// Before all others, each before the one that was pushed before it.
-    Oldest,
-    /// Before all others and to be leased apart from them: another agent has worked on them. The oldest comes first.
-    Adopted,
 }
 
 /// Merges ranges of a chunk with so many messages.

@@ -17,10 +17,11 @@ use super::{
     group_commit,
     letters::Letter,
     reader::{Question, TakeLimit, Taken},
+    region::Region,
     running::{Running, Shared},
     settings::{Durability, Settings},
     settlement::Settlement,
-    state::{GivenBack, LeaseEnd, Region},
+    state::{GivenBack, LeaseEnd},
     stats::{Pending, Stats, Tally},
     writer::{Import, Job},
 };

@@ -16,9 +16,9 @@ use super::{
     errors::{PushError, StoreError},
     file::PATIENCE,
     letters::{Letter, Letters},
+    region::Region,
     settlement::Settlement,
     space::SpaceAccounting,
-    state::Region,
     transaction::Transaction,
 };
 

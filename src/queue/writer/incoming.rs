@@ -20,8 +20,8 @@ use crate::{
         file::PAGE,
         letters::Letter,
         packing::{in_order, on_disk, packed},
+        region::Region,
         space::{SpaceAccounting, cover},
-        state::Region,
         transaction::Transaction,
     },
 };
