@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     escape,
-    lines::{Line, Lines, Place},
+    lines::{ENCODING, Line, Lines, Place, WINDOW},
 };
 use crate::{
     failpoint::fail_point,
@@ -21,10 +21,6 @@ use crate::{
 
 /// What InfluxDB puts between the tags and the field's key when it counts.
 const KEY_SEPARATOR: usize = 4;
-
-/// How large the body of a window grows before the next point waits for the next one, which it does as well when there are as
-/// many lines as one request takes. More than the lines of a usual batch.
-pub(super) const WINDOW: usize = 2 << 20;
 
 /// What a destination does not take as line protocol, and what its points are given.
 #[derive(Clone, Copy, Debug)]
@@ -303,7 +299,6 @@ fn last_of_each<'a, S: Iterator<Item = u8>>(
     alike.filter_map(|names| names.last()).map(|(index, _)| *index).collect()
 }
 
-pub(super) const ENCODING: &str = "writing it as line protocol";
 const NOT_FINITE: &str = "line protocol has no NaN and no infinity";
 const NOT_ONE_LINE: &str = " would not find the end of its line: a tag has a backslash before a space, comma or equals sign, \
                             and another a double quote";

@@ -4,9 +4,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{encoder::WINDOW, escape};
+use super::escape;
 use crate::{panics, publisher::Refused, quote::cut_name};
 
+/// How large the body of a window grows before the next point waits for the next one, which it does as well when there are as
+/// many lines as one request takes. More than the lines of a usual batch.
+pub(super) const WINDOW: usize = 2 << 20;
+/// What is done where a panic over a line is caught.
+pub(super) const ENCODING: &str = "writing it as line protocol";
 /// A body with more memory than this had a line that was large, and is not kept for the next window.
 const LARGEST_KEPT: usize = 2 * WINDOW;
 
@@ -76,8 +81,7 @@ impl Lines {
     pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
         let place = self.lines.get(line)?.place;
         // What that panics over loses its name, not its refusal.
-        let metric = panics::catch(super::encoder::ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1))))
-            .unwrap_or_default();
+        let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
         let metric = Some(cut_name(&metric));
         Some((place, Refused { message: place.message, metric, reason: reason.to_owned() }))
     }
