@@ -339,7 +339,7 @@ fn documented_keys(text: &str) -> Vec<(String, String)> {
     let mut section = "";
     let mut keys = Vec::new();
     for line in text.lines() {
-        if let Some(name) = line.strip_prefix('[') {
+        if let Some(name) = line.trim_start_matches("# ").strip_prefix('[').filter(|_| line.ends_with(']')) {
             section = name.trim_end_matches(']');
         } else if let Some((name, value)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = "))
             && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
@@ -375,7 +375,8 @@ fn the_documented_configuration_has_every_key_at_its_default() {
     let loaded = load_text(folder.path(), text, &[]).unwrap();
     assert_eq!(loaded.settings, defaults().settings, "as a file it changes something");
 
-    let has_default = |key: &&'static Key| matches!(key.default, Fallback::Is(_));
+    // What one of several has would be several publishers.
+    let has_default = |key: &&'static Key| matches!(key.default, Fallback::Is(_)) && key.section() != "publishers.NAME";
     let mut uncommented = String::new();
     for key in keys().filter(has_default) {
         let (_, value) = documented.iter().find(|(path, _)| path == key.path).unwrap();
@@ -541,4 +542,98 @@ fn each_example_loads_and_does_what_it_says() {
         }
     }
     assert_eq!(seen, 6);
+}
+
+const SEVERAL: &str = r#"
+[batch]
+max_messages = 50
+interval = "1s"
+[publishers.eu-1]
+type = "influxdb"
+max_backlog = 1000
+only = ["http_*", "host=web-*"]
+influxdb.url = "http://eu:8086"
+batch.interval = "5s"
+[publishers.shown]
+required = false
+except = "debug_*"
+sample = "12.5%"
+[publishers.third]
+"#;
+
+#[test]
+fn several_publishers_have_each_their_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [
+        ("KADABRA_PUBLISHERS__SHOWN__BATCH__MAX_BYTES", "2MiB"),
+        ("KADABRA_PUBLISHERS__EU-1__INFLUXDB__DATABASE", "metrics"),
+        ("KADABRA_BATCH__INTERVAL", "2s"),
+    ];
+    let loaded = load_text(folder.path(), SEVERAL, &environment).unwrap();
+    let [eu, shown, third] = loaded.settings.several.as_slice() else { panic!("{loaded:?}") };
+    assert_eq!([eu, shown, third].map(|it| it.name.as_deref()), [Some("eu-1"), Some("shown"), Some("third")]);
+    let kadabra::config::PublisherKind::Influxdb(influxdb) = &eu.publisher.kind else { panic!("{eu:?}") };
+    assert_eq!((influxdb.url.as_str(), influxdb.database.as_str()), ("http://eu:8086", "metrics"));
+    assert_eq!((eu.consumer.required, eu.consumer.max_backlog, eu.consumer.sampled_share()), (true, Some(1000), None));
+    assert_eq!(eu.consumer.only, ["http_*", "host=web-*"]);
+    assert_eq!((eu.batch.interval, shown.batch.interval), (Duration::from_secs(5), Duration::from_secs(2)));
+    assert_eq!((eu.batch.max_messages, shown.batch.max_bytes), (50, 2 << 20));
+    assert_eq!((shown.consumer.required, shown.consumer.sampled_share()), (false, Some(0.125)));
+    assert_eq!(shown.consumer.except, ["debug_*"]);
+    assert_eq!(third.publisher, shown.publisher, "debug is the default of each");
+
+    let effective = loaded.effective().to_string();
+    for line in [
+        "\n[publishers.eu-1]\ntype = \"influxdb\"  # from ",
+        "\n[publishers.eu-1.influxdb]\n",
+        "\nurl = \"http://eu:8086\"  # from ",
+        "\ndatabase = \"metrics\"  # from KADABRA_PUBLISHERS__EU-1__INFLUXDB__DATABASE\n",
+        "\n# [publishers.shown.influxdb] is not used, since publishers.shown.type = \"debug\"\n",
+        "\n[publishers.shown.batch]\ninterval = \"2s\"  # from KADABRA_BATCH__INTERVAL\n",
+        "\nonly = \"http_*, host=web-*\"  # from ",
+    ] {
+        assert!(effective.contains(line), "{line:?} in:\n{effective}");
+    }
+    assert!(!effective.contains("[publisher]"), "{effective}");
+    let again = load_text(folder.path(), &effective, &[]).unwrap();
+    assert_eq!(again.settings, loaded.settings, "what is shown can be used as a file: {effective}");
+}
+
+#[test]
+fn what_is_wrong_with_one_of_several_publishers_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, expected) in [
+        ("[publishers.Eu]\ntype = \"debug\"", "publishers.Eu: expected a publisher's name of 1 to 32 small letters"),
+        ("[publishers.a__b]\ntype = \"debug\"", "publishers.a__b: expected a publisher's name of 1 to 32 small letters"),
+        ("[publishers.eu]\ntype = \"influx\"", "publishers.eu.type = \"influx\": expected one of debug, influxdb"),
+        ("[publishers.eu]\nworker = 3", "publishers.eu.worker: unknown key; did you mean publishers.eu.workers?"),
+        ("[publishers.eu.influx]\nurl = \"\"", "[publishers.eu.influx]: unknown section; did you mean [publishers.eu.influxdb]?"),
+        ("[publishers]\neu = 3", "publishers.eu: expected a section, [publishers.eu] with keys such as type"),
+        ("publishers = 3", "publishers: expected sections, such as [publishers.main] with keys such as type"),
+        (
+            "[publisher]\ntype = \"debug\"\n[publishers.eu]\n",
+            "publisher.type = \"debug\": not together with [publishers.eu]; expected publishers.NAME.type with a name of its own",
+        ),
+        (
+            "[publishers.eu]\nbackoff_min = \"50s\"",
+            "publishers.eu.backoff_min = \"50s\": expected a duration no longer than publishers.eu.backoff_max = \"30s\" (by default)",
+        ),
+        (
+            "[publishers.eu]\ntype = \"influxdb\"\ninfluxdb.username = \"u\"",
+            "publishers.eu.influxdb.username = \"u\": a user without a password; expected publishers.eu.influxdb.password_file or \
+             publishers.eu.influxdb.password too",
+        ),
+        ("[publishers.eu]\nsample = \"0%\"", "publishers.eu.sample = \"0%\": expected a share in per cent"),
+        ("[publishers.eu]\nonly = [\"\"]", "publishers.eu.only = \"\": expected patterns such as"),
+        ("[publisher]\nrequired = true", "publisher.required: unknown key"),
+    ] {
+        let problems = load_text(folder.path(), text, &[]).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{text}\n{problems}");
+    }
+    for (name, expected) in
+        [("KADABRA_PUBLISHERS__EU__TYP", "unknown variable"), ("KADABRA_PUBLISHERS__eu__TYPE", "unknown variable")]
+    {
+        let problems = load_text(folder.path(), "", &[(name, "debug")]).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{name}: {problems}");
+    }
 }

@@ -36,19 +36,39 @@ use slog::Logger;
 
 use crate::config::{self, Settings};
 
-/// The channel that the configuration asks for, not connected yet. One that clients push to logs what they do to `log`.
+/// The channel that the configuration asks for, not connected yet, as each of its publishers uses it, in their order. One that
+/// clients push to logs what they do to `log`.
+///
+/// Each publisher is a *consumer*: every message is given to each of them, under leases that the others know nothing of, and is done
+/// when all have completed it. So each has a [`LeaseRegistry`] of its own, its own [`Tally`], backlog and dead letters, and nothing
+/// that one of them does or leaves undone delays another. Only the first has the [`Channel::intake`]. A consumer that is new gets
+/// what is accepted from then on. With one publisher there is one consumer, which is the channel itself.
 ///
 /// # Errors
 /// [`ChannelError::Unusable`] when it cannot be reached in principle, such as by a URL of something else.
-pub fn open(settings: &Settings, log: &Logger) -> Result<Arc<dyn Channel>, ChannelError> {
+pub fn open(settings: &Settings, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, ChannelError> {
     match &settings.channel {
         config::Channel::Redis(redis) => {
+            if !settings.several.is_empty() {
+                return Err(one_publisher_only("redis"));
+            }
             let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
-            Ok(Arc::new(channel))
+            Ok(vec![Arc::new(channel)])
         }
         config::Channel::Embedded(embedded) => {
+            if !settings.several.is_empty() {
+                return Err(one_publisher_only("embedded"));
+            }
             let channel = embedded::EmbeddedChannel::new(embedded, &settings.agent.name);
-            Ok(Arc::new(channel.with_intake(log)))
+            Ok(vec![Arc::new(channel.with_intake(log))])
         }
+    }
+}
+
+/// That a channel has no consumers yet.
+fn one_publisher_only(kind: &str) -> ChannelError {
+    ChannelError::Unusable {
+        what: format!("several publishers are not possible yet with channel.type = \"{kind}\""),
+        mend: "use one, [publisher]".to_owned(),
     }
 }

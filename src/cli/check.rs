@@ -11,7 +11,7 @@ use crate::{
         self, ChannelError, Patience, Pressure, Warning,
         embedded::{EmbeddedChannel, pressure},
     },
-    config::{self, Channel, Embedded, Settings},
+    config::{self, Channel, Embedded, Log, Pipeline, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
     publisher::{self, Caution, Outcome},
@@ -47,7 +47,9 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
     if arguments.online {
         actix_rt::System::new().block_on(async {
             well &= try_channel(&loaded.settings, &answers).await;
-            well &= try_publisher(&loaded.settings, &answers).await;
+            for pipeline in loaded.settings.pipelines() {
+                well &= try_publisher(&pipeline, loaded.settings.log, &answers).await;
+            }
         });
     }
     if arguments.show {
@@ -63,9 +65,12 @@ async fn try_channel(settings: &Settings, answers: &Answers) -> bool {
         return try_running_agent(settings, embedded, answers).await;
     }
     match tokio::time::timeout(PATIENCE, open(settings)).await {
-        Ok(Ok((reached, waiting, pressure))) => {
-            answers.say(format_args!("ok: channel: {reached}; {waiting}"));
-            warn(&pressure, answers);
+        Ok(Ok(consumers)) => {
+            for (name, reached, waiting, pressure) in consumers {
+                let of = name.map(|name| format!("for publisher {name}: ")).unwrap_or_default();
+                answers.say(format_args!("ok: channel: {of}{reached}; {waiting}"));
+                warn(&pressure, answers);
+            }
             true
         }
         Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None, answers),
@@ -103,18 +108,24 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
     }
 }
 
-async fn open(settings: &Settings) -> Result<(String, String, Pressure), ChannelError> {
-    let channel = channel::open(settings, &Logger::root(Discard, o!()))?;
-    let reached = channel.open().await?;
-    let depth = channel.depth().await?;
-    let waiting = format!(
-        "{}; {}, {}, {} in a Python agent's in-progress list",
-        depth.backlog(),
-        leases_are_open(depth.leases),
-        count(depth.dead, "dead letter"),
-        depth.inprogress
-    );
-    Ok((reached, waiting, channel.pressure(&Patience::from(&settings.nanny)).await?))
+/// Each publisher's name where there are several, what was reached for it, what waits for it, and what threatens that.
+async fn open(settings: &Settings) -> Result<Vec<(Option<String>, String, String, Pressure)>, ChannelError> {
+    let channels = channel::open(settings, &Logger::root(Discard, o!()))?;
+    let mut consumers = Vec::new();
+    for (channel, pipeline) in channels.iter().zip(settings.pipelines()) {
+        let reached = channel.open().await?;
+        let depth = channel.depth().await?;
+        let waiting = format!(
+            "{}; {}, {}, {} in a Python agent's in-progress list",
+            depth.backlog(),
+            leases_are_open(depth.leases),
+            count(depth.dead, "dead letter"),
+            depth.inprogress
+        );
+        let pressure = channel.pressure(&Patience::from(&settings.nanny)).await?;
+        consumers.push((pipeline.name, reached, waiting, pressure));
+    }
+    Ok(consumers)
 }
 
 /// What works, and may not for long.
@@ -124,21 +135,22 @@ fn warn(pressure: &Pressure, answers: &Answers) {
     }
 }
 
-async fn try_publisher(settings: &Settings, answers: &Answers) -> bool {
-    let publishers = publisher::configured(settings, || KeptLog::at_once(Logger::root(Discard, o!())));
+async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> bool {
+    let publishers = publisher::configured(&pipeline.publisher, written, || KeptLog::at_once(Logger::root(Discard, o!())));
     let mut publisher = publishers.make();
     let destination = publisher.destination();
+    let part = pipeline.name.as_ref().map_or_else(|| "publisher".to_owned(), |name| format!("publisher {name}"));
     if let Some(Caution { what, mend }) = &publishers.on_the_way {
         answers.say(format_args!("warning: {what}\n  to mend it: {mend}"));
     }
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {
-            answers.say(format_args!("ok: publisher: {destination}"));
+            answers.say(format_args!("ok: {part}: {destination}"));
             true
         }
-        Ok(Outcome::Retry { why, .. }) => wrong("publisher", &why, None, answers),
-        Ok(Outcome::Hold { what, mend }) => wrong("publisher", &what, Some(&mend), answers),
-        Err(_) => wrong("publisher", &format!("{destination} did not answer in time"), None, answers),
+        Ok(Outcome::Retry { why, .. }) => wrong(&part, &why, None, answers),
+        Ok(Outcome::Hold { what, mend }) => wrong(&part, &what, Some(&pipeline.said(&mend)), answers),
+        Err(_) => wrong(&part, &format!("{destination} did not answer in time"), None, answers),
     }
 }
 

@@ -58,8 +58,8 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
         error!(logger, "cannot handle signals: {}", error; "mend" => THREADS, "exit_code" => code::FAILED);
         return code::FAILED;
     }
-    let channel = match channel::open(settings, &logger) {
-        Ok(channel) => channel,
+    let channels = match channel::open(settings, &logger) {
+        Ok(channels) => channels,
         Err(error) => {
             error!(logger, "{}", error; "exit_code" => code::CONFIGURATION);
             return code::CONFIGURATION;
@@ -68,10 +68,12 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
     info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
         "config" => file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
     let kept = output.clone();
-    let publishers = publisher::configured(settings, move || kept.kept());
+    let publishers = publisher::configured(&settings.publisher, settings.log, move || kept.kept());
     if let Some(Caution { what, mend }) = &publishers.on_the_way {
         slog::warn!(logger, "{}", what; "mend" => mend);
     }
+    // A channel with several consumers is not opened yet.
+    let Some(channel) = channels.into_iter().next() else { return code::CONFIGURATION };
     let parts = Parts {
         channel,
         publishers,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     error::Problem,
-    schema::Key,
+    schema::{Key, said_of},
     setting::Setting,
     values::{Found, Values},
 };
@@ -32,7 +32,9 @@ impl<'a> CrossChecks<'a> {
 
     /// That something is wrong with what holds for a key.
     pub(super) fn report(&mut self, found: &Found, sentence: impl Into<String>) {
-        self.problems.push(found.problem(sentence));
+        let sentence = sentence.into();
+        let of_one = self.values.publisher().map(|publisher| said_of(publisher, &sentence));
+        self.problems.push(found.problem(of_one.unwrap_or(sentence)));
     }
 
     /// That one duration is no longer than another.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::load::DEFAULT_FILE;
 use super::schema::{Fallback, Key, SECTIONS, ValueType};
+use super::sections::Consumer;
 use super::value_type::quoted;
 
 const WIDTH: usize = 110;
@@ -34,7 +35,9 @@ pub fn documented() -> String {
     for section in SECTIONS {
         text.push_str("\n\n");
         wrapped(&mut text, section.doc);
-        let _ = writeln!(text, "[{}]", section.path);
+        // NAME is none that a publisher may have.
+        let example = if section.path == Consumer::SECTION.path { "# " } else { "" };
+        let _ = writeln!(text, "{example}[{}]", section.path);
         for key in section.keys {
             text.push('\n');
             entry(&mut text, key);

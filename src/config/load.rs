@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cross_checks::CrossChecks;
 use super::effective::Effective;
 use super::error::{ConfigErrors, Problem};
-use super::schema::{Key, SECTIONS, keys};
+use super::schema::{self, Key, SECTIONS, keys};
 use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
@@ -124,7 +124,7 @@ where
     let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state };
     let from_environment = source::environment(&environment, &folders, &mut problems);
     let merged = Values::merge(&host, &[from_file.as_deref().unwrap_or_default(), &from_environment]);
-    let values = match merged {
+    let mut values = match merged {
         Ok(values) => values,
         Err(error) => {
             problems.push(Problem::at("configuration", format!("cannot be merged: {error}")));
@@ -136,28 +136,39 @@ where
         problems.extend(nowhere_for_the_queue(&values, &environment));
     }
     let is_channel = |section: &str| section.split('.').next() == Some(ChannelSection::SECTION.path);
-    let concerns = |section: &str| values.uses(section) && (purpose == Purpose::Run || is_channel(section));
+    let concerns = |values: &Values, section: &str| values.uses(section) && (purpose == Purpose::Run || is_channel(section));
     // A file that cannot be read may have the values that would be right beside these.
     if from_file.is_some() {
-        for section in SECTIONS.iter().filter(|section| concerns(section.path)) {
-            (section.check)(&mut CrossChecks::new(&values, &mut problems));
+        problems.extend(one_and_several(&values));
+        for values in values.all() {
+            for section in SECTIONS.iter().filter(|section| concerns(values, section.path)) {
+                (section.check)(&mut CrossChecks::new(values, &mut problems));
+            }
         }
     }
-    let files = keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile) && concerns(key.section()));
-    let read = |key: &'static Key| Some((key.section(), password_file::read(&values, key, &mut problems)?));
-    let passwords = files.filter_map(read).collect();
-    let used = SECTIONS.iter().filter(|section| concerns(section.path));
-    let tls = used.filter_map(|section| Some((section.path, tls::read(&values, section, &mut problems)?))).collect();
-    if problems.is_empty() {
-        Ok((values.with_files(passwords, tls), path.map(Path::to_owned)))
-    } else {
-        Err(ConfigErrors::new(problems))
-    }
+    values.take_files(&mut |values| {
+        let files = keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile) && concerns(values, key.section()));
+        let read = |key: &'static Key| Some((key.section(), password_file::read(values, key, &mut problems)?));
+        let passwords = files.filter_map(read).collect();
+        let used = SECTIONS.iter().filter(|section| concerns(values, section.path));
+        let tls = used.filter_map(|section| Some((section.path, tls::read(values, section, &mut problems)?))).collect();
+        (passwords, tls)
+    });
+    if problems.is_empty() { Ok((values, path.map(Path::to_owned))) } else { Err(ConfigErrors::new(problems)) }
 }
 
 fn unfit() -> ConfigErrors {
     let sentence = "a key's value type does not fit its setting; this is a bug in kadabra";
     ConfigErrors::new(vec![Problem::at("configuration", sentence)])
+}
+
+/// That there is one publisher or several, and not one beside them.
+fn one_and_several(values: &Values) -> Option<Problem> {
+    let several = values.of_publishers().next()?.publisher()?;
+    let mut of_one = keys().filter(|key| key.path.starts_with("publisher.")).map(|key| values.found(key));
+    let of_one = of_one.find(|found| found.origin.is_some())?;
+    let instead = schema::said_of("NAME", of_one.key.path);
+    Some(of_one.problem(format!("not together with [publishers.{several}]; expected {instead} with a name of its own")))
 }
 
 /// The host's name is not the operator's to choose for our sake, but the agent's name is.

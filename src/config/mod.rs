@@ -9,6 +9,7 @@
 //! | a file's lines, the environment, names that do not exist | `source`, `syntax`, `nearest`, `python_agent`, `service_links` |
 //! | which value holds: defaults < file < environment | `values`, `origin` |
 //! | values that are each right and together wrong | `cross_checks`, and the sections' files |
+//! | several publishers: a key declared once, and found by two paths | `Key::path_of` and `declared` in [`schema`], `Values::merge` |
 //! | passwords, which never print and may be kept in files | `secret`, `password_file` |
 //! | certificates, keys and servers' names | `tls` |
 //! | files that are read again when they have changed | `reread` |
@@ -53,8 +54,8 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use password_file::password_in;
 pub use secret::Secret;
 pub use sections::{
-    Agent, Batch, Channel, Debug, DebugFormat, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher, PublisherKind,
-    Redis, Supervisor,
+    Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher,
+    PublisherKind, Redis, Supervisor,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;
@@ -84,6 +85,21 @@ pub struct Settings {
     pub supervisor: Supervisor,
     /// `[log]`
     pub log: Log,
+    /// `[publishers.<name>]`; empty where there is only one publisher.
+    pub several: Vec<Pipeline>,
+}
+
+/// One publisher of the configuration, and all that is its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Its name where there are several, unique among them.
+    pub name: Option<String>,
+    /// Where it publishes to, and how.
+    pub publisher: Publisher,
+    /// How much it publishes together.
+    pub batch: Batch,
+    /// What it is beside the others.
+    pub consumer: Consumer,
 }
 
 impl Settings {
@@ -97,6 +113,33 @@ impl Settings {
             nanny: Nanny::build(values)?,
             supervisor: Supervisor::build(values)?,
             log: Log::build(values)?,
+            several: values.of_publishers().map(Pipeline::build).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Every publisher: the one, or the several in the order of their names.
+    #[must_use]
+    pub fn pipelines(&self) -> Vec<Pipeline> {
+        if !self.several.is_empty() {
+            return self.several.clone();
+        }
+        let (publisher, batch) = (self.publisher.clone(), self.batch.clone());
+        vec![Pipeline { name: None, publisher, batch, consumer: Consumer::of_the_only_one() }]
+    }
+}
+
+impl Pipeline {
+    /// A sentence that names keys of the one publisher, said of this one.
+    pub(crate) fn said(&self, sentence: &str) -> String {
+        self.name.as_ref().map_or_else(|| sentence.to_owned(), |name| schema::said_of(name, sentence))
+    }
+
+    fn build(values: &Values) -> Option<Self> {
+        Some(Self {
+            name: values.publisher().map(ToOwned::to_owned),
+            publisher: Publisher::build(values)?,
+            batch: Batch::build(values)?,
+            consumer: Consumer::build(values)?,
         })
     }
 }

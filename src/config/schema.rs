@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::cross_checks::CrossChecks;
+use super::value_type::quoted;
 pub use super::{sections::SECTIONS, value_type::ValueType};
 
 /// A section of the configuration.
@@ -57,6 +58,14 @@ impl Key {
         self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
     }
 
+    /// Its path where it is said of one of several publishers: `publishers.eu.influxdb.url` for `publisher.influxdb.url`, and
+    /// `publishers.eu.batch.interval` for `batch.interval`.
+    #[must_use]
+    pub fn path_of(&self, publisher: &str) -> String {
+        let within = self.path.strip_prefix("publisher.").or_else(|| self.path.strip_prefix("publishers.NAME."));
+        format!("publishers.{publisher}.{}", within.unwrap_or(self.path))
+    }
+
     /// The environment variable that sets it: `KADABRA_CHANNEL__REDIS__URL`.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -82,6 +91,40 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     keys().find(|key| key.path == path)
 }
+
+/// Whether something at a path is said of one publisher, so that each of several has its own.
+pub(super) fn is_of_a_publisher(path: &str) -> bool {
+    matches!(path.split('.').next(), Some("publisher" | "publishers" | "batch"))
+}
+
+/// Where `publishers.eu.influxdb.url`, a key or a section, is declared, and of which publisher it is.
+///
+/// # Errors
+/// When it is said of one of several publishers and of none that can be: a sentence.
+pub(super) fn declared(path: &str) -> Result<(Option<&str>, String), String> {
+    let Some((name, rest)) = path.strip_prefix("publishers.").map(|rest| rest.split_once('.').unwrap_or((rest, ""))) else {
+        return Ok((None, path.to_owned()));
+    };
+    let fits = (1..=32).contains(&name.len()) && name.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    if !fits || name.contains("__") {
+        return Err(format!("{PUBLISHER_NAMES}, since it names keys and variables, not {}", quoted(name)));
+    }
+    let declared = |path: &String| find(path).is_some() || find_section(path).is_some();
+    let own = if rest.is_empty() { "publisher".to_owned() } else { format!("publisher.{rest}") };
+    let candidates = [own.clone(), format!("publishers.NAME.{rest}"), rest.to_owned()];
+    let path = candidates.into_iter().find(|path| is_of_a_publisher(path) && declared(path));
+    Ok((Some(name), path.unwrap_or(own)))
+}
+
+/// A sentence about the keys of the one publisher, said of one of several.
+pub(crate) fn said_of(publisher: &str, sentence: &str) -> String {
+    sentence
+        .replace("publisher.", &format!("publishers.{publisher}."))
+        .replace("[publisher]", &format!("[publishers.{publisher}]"))
+}
+
+/// What a publisher may be called.
+const PUBLISHER_NAMES: &str = "expected a publisher's name of 1 to 32 small letters, digits, single _ and -";
 
 /// The section at a path.
 pub(super) fn find_section(path: &str) -> Option<&'static Section> {

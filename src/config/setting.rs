@@ -46,7 +46,17 @@ macro_rules! optional {
     )+};
 }
 
-optional! { String, PathBuf }
+optional! { String, PathBuf, usize }
+
+/// None where it is unset.
+impl Setting for Vec<String> {
+    fn of(values: &Values, key: &'static Key) -> Option<Self> {
+        match values.checked(key) {
+            Some(Checked::Texts(texts)) => Some(texts),
+            _ => Some(Self::new()),
+        }
+    }
+}
 
 /// Without a limit where it is zero.
 impl Setting for Option<Duration> {

@@ -9,6 +9,7 @@ use super::error::Problem;
 use super::origin::Origin;
 use super::python_agent;
 use super::schema::{self, Fallback, Key, PREFIX, SECTIONS, keys};
+use super::sections::Consumer;
 use super::service_links::is_service_link;
 use super::value_type::{ValueType, quoted};
 use super::{nearest, path, path::Folders, syntax};
@@ -16,6 +17,8 @@ use super::{nearest, path, path::Folders, syntax};
 /// What one source has for a key.
 pub(super) struct SourceValue {
     pub(super) key: &'static Key,
+    /// Of which of several publishers it is said.
+    pub(super) publisher: Option<String>,
     pub(super) content: Content,
     pub(super) origin: Origin,
 }
@@ -77,21 +80,49 @@ impl Reading<'_> {
             let origin = Origin::in_file(self.path, self.text, name.span().start);
             let name = spelled(name.get_ref());
             let path = if section.is_empty() { name } else { format!("{section}.{name}") };
-            match (schema::find(&path), value.get_ref()) {
-                (Some(key), value) => self.value(key, value, origin),
-                (None, DeValue::Table(inner)) if is_section(&path) => self.table(&path, inner),
-                (None, DeValue::Table(_)) => self.problem(&origin, &format!("[{path}]"), unknown_section(&path)),
-                (None, _) if is_section(&path) => {
-                    let example =
-                        schema::find_section(&path).and_then(|section| section.keys.first()).map_or("", |key| key.name());
-                    self.problem(&origin, &path, format!("expected a section, [{path}] with keys such as {example}"));
+            match (path.as_str(), value.get_ref()) {
+                ("publishers", DeValue::Table(inner)) => self.table(&path, inner),
+                ("publishers", _) => {
+                    self.problem(
+                        &origin,
+                        &path,
+                        "expected sections, such as [publishers.main] with keys such as type".to_owned(),
+                    );
                 }
-                (None, _) => self.problem(&origin, &path, unknown_key(section, &path)),
+                _ => match schema::declared(&path) {
+                    Ok((publisher, declared)) => self.entry((&path, publisher), &declared, value.get_ref(), origin),
+                    Err(sentence) => self.problem(&origin, &path, sentence),
+                },
             }
         }
     }
 
-    fn value(&mut self, key: &'static Key, value: &DeValue<'_>, origin: Origin) {
+    fn entry(&mut self, (path, publisher): (&str, Option<&str>), declared: &str, value: &DeValue<'_>, origin: Origin) {
+        // What is wrong is told of the keys as they are declared.
+        let told =
+            |sentence: String| publisher.map_or_else(|| sentence.clone(), |publisher| schema::said_of(publisher, &sentence));
+        let section = declared.rsplit_once('.').map_or("", |(section, _)| section);
+        match (schema::find(declared), value) {
+            (Some(key), value) => self.value(key, publisher, value, origin),
+            (None, DeValue::Table(inner)) if is_section(declared) => {
+                if publisher.is_some() && path.split('.').count() == 2 {
+                    // It is a publisher though it sets nothing.
+                    let publisher = publisher.map(ToOwned::to_owned);
+                    self.values.push(SourceValue { key: Consumer::max_backlog, publisher, content: Content::Unset, origin });
+                }
+                self.table(path, inner);
+            }
+            (None, DeValue::Table(_)) => self.problem(&origin, &format!("[{path}]"), told(unknown_section(declared))),
+            (None, _) if is_section(declared) => {
+                let example =
+                    schema::find_section(declared).and_then(|section| section.keys.first()).map_or("", |key| key.name());
+                self.problem(&origin, path, format!("expected a section, [{path}] with keys such as {example}"));
+            }
+            (None, _) => self.problem(&origin, path, told(unknown_key(section, declared))),
+        }
+    }
+
+    fn value(&mut self, key: &'static Key, publisher: Option<&str>, value: &DeValue<'_>, origin: Origin) {
         let text = match value {
             DeValue::Table(_) => Err(format!("expected a value, not a section; {} takes {}", key.name(), key.value_type.takes())),
             value => key.value_type.text(value).and_then(|text| accepted(key, text, self.folders)),
@@ -99,13 +130,14 @@ impl Reading<'_> {
         let content = match text {
             Ok(text) => Content::Value(text),
             Err(sentence) => {
-                let problem = Problem::at(origin.to_string(), sentence).key(key.path);
+                let path = publisher.map_or_else(|| key.path.to_owned(), |publisher| key.path_of(publisher));
+                let problem = Problem::at(origin.to_string(), sentence).key(path);
                 let shown = !value.is_table();
                 self.problems.push(if shown { problem.value(key.value_type.shown_value(value)) } else { problem });
                 Content::Wrong
             }
         };
-        self.values.push(SourceValue { key, content, origin });
+        self.values.push(SourceValue { key, publisher: publisher.map(ToOwned::to_owned), content, origin });
     }
 
     fn problem(&mut self, origin: &Origin, key: &str, sentence: String) {
@@ -194,11 +226,12 @@ pub(super) fn absolute_path(name: &str, variables: &[(OsString, OsString)]) -> O
 }
 
 fn variable(name: &str, value: &OsString, folders: &Folders, problems: &mut Vec<Problem>) -> Option<SourceValue> {
-    let Some(key) = keys().find(|key| key.variable() == name) else {
+    let Some((key, publisher)) = set_by(name) else {
         problems.push(Problem::at(name.escape_debug().to_string(), format!("unknown variable; {}", instead_of_variable(name))));
         return None;
     };
-    let wrong = |sentence| Problem::at(name, sentence).key(key.path);
+    let path = publisher.as_deref().map_or_else(|| key.path.to_owned(), |publisher| key.path_of(publisher));
+    let wrong = |sentence| Problem::at(name, sentence).key(path.clone());
     let content = match value.to_str().map(|text| listed(key, text.to_owned())) {
         Some(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => Content::Unset,
         Some(text) => {
@@ -216,7 +249,22 @@ fn variable(name: &str, value: &OsString, folders: &Folders, problems: &mut Vec<
             Content::Wrong
         }
     };
-    Some(SourceValue { key, content, origin: Origin::variable(name) })
+    Some(SourceValue { key, publisher, content, origin: Origin::variable(name) })
+}
+
+/// The key that a variable sets, and of which of several publishers.
+fn set_by(name: &str) -> Option<(&'static Key, Option<String>)> {
+    let path = name.strip_prefix(PREFIX)?.replace("__", ".");
+    let (publisher, declared) = match path.split_once('.') {
+        Some(("PUBLISHERS", _)) => {
+            let path = path.to_lowercase();
+            let (publisher, declared) = schema::declared(&path).ok()?;
+            (Some(publisher?.to_owned()), declared)
+        }
+        _ => return Some((keys().find(|key| key.variable() == name && key.section() != Consumer::SECTION.path)?, None)),
+    };
+    // Only as it is written, in capitals.
+    Some((schema::find(&declared)?, publisher)).filter(|_| path == path.to_uppercase())
 }
 
 fn instead_of_variable(name: &str) -> String {
@@ -234,7 +282,7 @@ fn instead_of_variable(name: &str) -> String {
 
 /// What a file would have as a list, such as `[]`, as text of the same meaning. An address in brackets is no such list.
 fn listed(key: &Key, text: String) -> String {
-    if !matches!(key.value_type, ValueType::Addresses) || !text.starts_with('[') {
+    if !matches!(key.value_type, ValueType::Addresses | ValueType::List { .. }) || !text.starts_with('[') {
         return text;
     }
     DeValue::parse(&text).ok().and_then(|list| key.value_type.text(list.get_ref()).ok()).unwrap_or(text)

@@ -29,6 +29,13 @@ pub enum ValueType {
     Permissions,
     /// Addresses with ports, as a list or as one text with commas; none is right too.
     Addresses,
+    /// Texts, as a list or as one text with commas.
+    List {
+        /// What fits, in words.
+        expected: &'static str,
+        /// Whether one of the texts fits.
+        fits: fn(&str) -> bool,
+    },
     /// A secret; never shown.
     Password,
     /// Where Redis is; shown without its password.
@@ -73,6 +80,7 @@ pub(super) enum Checked {
     Text(String),
     Secret(Secret),
     Addresses(Vec<SocketAddr>),
+    Texts(Vec<String>),
     Duration(Duration),
     Number(u64),
     Flag(bool),
@@ -92,7 +100,7 @@ impl ValueType {
             }
             (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
             (_, DeValue::String(text)) => Ok(text.as_ref().to_owned()),
-            (Self::Addresses, DeValue::Array(_)) => list(value).ok_or_else(|| self.expected()),
+            (Self::Addresses | Self::List { .. }, DeValue::Array(_)) => list(value).ok_or_else(|| self.expected()),
             (Self::Text { .. } | Self::Path | Self::PasswordFile | Self::PemFile | Self::Permissions | Self::Password, _) => {
                 Err(format!("{}, in quotes", self.expected()))
             }
@@ -108,6 +116,10 @@ impl ValueType {
             Self::Path | Self::PasswordFile | Self::PemFile => path::absolute(text, None).map(Checked::Text),
             Self::Permissions => permissions(text).map(Checked::Number).ok_or_else(unexpected),
             Self::Addresses => addresses(text).map(Checked::Addresses).ok_or_else(unexpected),
+            Self::List { fits, .. } => {
+                let texts: Vec<_> = text.split(',').map(|text| text.trim().to_owned()).collect();
+                texts.iter().all(|text| fits(text)).then_some(Checked::Texts(texts)).ok_or_else(unexpected)
+            }
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
             Self::InfluxdbUrl => url::influxdb(text).map(Checked::Text),
@@ -146,7 +158,7 @@ impl ValueType {
     /// "expected …", for a value of which nothing can be made.
     fn expected(&self) -> String {
         match self {
-            Self::Text { expected, .. } => format!("expected {expected}"),
+            Self::Text { expected, .. } | Self::List { expected, .. } => format!("expected {expected}"),
             Self::Path | Self::PasswordFile | Self::PemFile => format!("expected {}", path::EXPECTED),
             Self::Permissions => format!("expected {PERMISSIONS}"),
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
@@ -167,6 +179,7 @@ impl ValueType {
     pub fn takes(&self) -> String {
         match self {
             Self::Text { expected, .. } => (*expected).to_owned(),
+            Self::List { expected, .. } => format!("{expected}; several as a list"),
             Self::Path => path::EXPECTED.to_owned(),
             Self::PasswordFile | Self::PemFile => path::EXPECTED_OF_A_SECRET.to_owned(),
             Self::Permissions => PERMISSIONS.to_owned(),
@@ -210,7 +223,9 @@ impl ValueType {
             (Self::Password | Self::RedisUrl | Self::InfluxdbUrl, value) if !value.is_str() => quoted("***"),
             (Self::Number { .. } | Self::Flag, DeValue::String(text)) => quoted(text),
             (_, DeValue::String(text)) => self.shown(text),
-            (Self::Addresses, DeValue::Array(_)) => list(value).map_or_else(|| "[…]".to_owned(), |text| quoted(&text)),
+            (Self::Addresses | Self::List { .. }, DeValue::Array(_)) => {
+                list(value).map_or_else(|| "[…]".to_owned(), |text| quoted(&text))
+            }
             (_, DeValue::Integer(number)) => number.to_string(),
             (_, DeValue::Float(number)) => number.as_str().to_owned(),
             (_, DeValue::Boolean(flag)) => flag.to_string(),

@@ -7,7 +7,8 @@ use config::{Config, ConfigError};
 
 use super::error::Problem;
 use super::origin::Origin;
-use super::schema::{self, Fallback, Key, keys};
+use super::schema::{self, Fallback, Key, is_of_a_publisher, keys};
+use super::sections::Consumer;
 use super::setting::Setting;
 use super::source::{Content, SourceValue};
 use super::value_type::Checked;
@@ -33,6 +34,9 @@ impl Host {
     }
 }
 
+/// What was read from files, by the section that names them.
+type Files = (BTreeMap<&'static str, Secret>, BTreeMap<&'static str, Tls>);
+
 /// The values that hold.
 #[derive(Clone)]
 pub(super) struct Values {
@@ -41,12 +45,18 @@ pub(super) struct Values {
     passwords: BTreeMap<&'static str, Secret>,
     /// By section, what it says of TLS.
     tls: BTreeMap<&'static str, Tls>,
+    /// Of which of several publishers they are.
+    publisher: Option<String>,
+    /// Those of each of several publishers, by its name.
+    of_publishers: BTreeMap<String, Values>,
 }
 
 /// The value that holds for one key.
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) key: &'static Key,
+    /// Of which of several publishers it is.
+    publisher: Option<String>,
     /// What its key accepts; absent for an optional key that no source sets.
     pub(super) text: Option<String>,
     /// Absent for a default.
@@ -61,17 +71,35 @@ impl Values {
     /// # Errors
     /// When the path of a key is none, which no source can cause.
     pub(super) fn merge(host: &Host, sources: &[&[SourceValue]]) -> Result<Self, ConfigError> {
+        let all = || sources.iter().copied().flatten();
+        let of_all = || all().filter(|value| value.publisher.is_none());
+        let mut values = Self::merge_into(host, None, of_all())?;
+        for name in all().filter_map(|value| value.publisher.as_deref()).collect::<BTreeSet<_>>() {
+            // What is said of one holds over what is said of all, whatever says it.
+            let common = of_all().filter(|value| !value.key.path.starts_with("publisher."));
+            let own = all().filter(|value| value.publisher.as_deref() == Some(name));
+            let its = Self::merge_into(host, Some(name), common.chain(own))?;
+            values.of_publishers.insert(name.to_owned(), its);
+        }
+        Ok(values)
+    }
+
+    fn merge_into<'a>(
+        host: &Host,
+        publisher: Option<&str>,
+        sources: impl Iterator<Item = &'a SourceValue>,
+    ) -> Result<Self, ConfigError> {
         let mut merged = Config::builder();
         for key in keys() {
             merged = merged.set_default(key.path, host.default(key))?;
         }
         let mut origins = BTreeMap::new();
         let mut wrong = BTreeSet::new();
-        for SourceValue { key, content, origin } in sources.iter().copied().flatten() {
+        for SourceValue { key, content, origin, publisher } in sources {
             match content {
                 Content::Value(text) => {
                     merged = merged.set_override(key.path, text.as_str())?;
-                    origins.insert(key.path, origin);
+                    origins.insert(key.path, (origin, publisher));
                 }
                 Content::Unset => {
                     merged = merged.set_override(key.path, host.default(key))?;
@@ -82,22 +110,28 @@ impl Values {
         }
         let merged = merged.build()?;
         let found = |key: &'static Key| {
-            let origin = origins.get(key.path).map(|origin| (*origin).clone());
             let text = merged.get::<Option<String>>(key.path)?;
-            Ok((key.path, Found { key, text, origin, wrong: wrong.contains(key.path) }))
+            let (origin, said_of) = match origins.get(key.path) {
+                Some((origin, said_of)) => (Some((*origin).clone()), (*said_of).clone()),
+                None => (None, publisher.filter(|_| key.path.starts_with("publisher")).map(ToOwned::to_owned)),
+            };
+            Ok((key.path, Found { key, publisher: said_of, text, origin, wrong: wrong.contains(key.path) }))
         };
         let found = keys().map(found).collect::<Result<_, _>>()?;
-        Ok(Self { found, passwords: BTreeMap::new(), tls: BTreeMap::new() })
+        let (passwords, tls, publisher) = (BTreeMap::new(), BTreeMap::new(), publisher.map(ToOwned::to_owned));
+        Ok(Self { found, passwords, tls, publisher, of_publishers: BTreeMap::new() })
     }
 
     /// What holds for a key.
     pub(super) fn found(&self, key: &'static Key) -> Found {
-        self.found.get(key.path).cloned().unwrap_or(Found { key, text: None, origin: None, wrong: false })
+        self.found.get(key.path).cloned().unwrap_or(Found { key, publisher: None, text: None, origin: None, wrong: false })
     }
 
     /// The variables of the environment that hold.
     pub(super) fn variables(&self) -> Vec<&str> {
-        self.found.values().filter_map(|found| found.origin.as_ref()?.as_variable()).collect()
+        let all = self.found.values().chain(self.of_publishers.values().flat_map(|values| values.found.values()));
+        let variables: BTreeSet<_> = all.filter_map(|found| found.origin.as_ref()?.as_variable()).collect();
+        variables.into_iter().collect()
     }
 
     /// The value of a key, unless it is unset or wrong.
@@ -116,14 +150,38 @@ impl Values {
         self.tls.get(section).cloned().unwrap_or_default()
     }
 
-    /// With what was read, by section, from the files that sections name.
-    pub(super) fn with_files(self, passwords: BTreeMap<&'static str, Secret>, tls: BTreeMap<&'static str, Tls>) -> Self {
-        Self { passwords, tls, ..self }
+    /// Takes in what is in files that sections name; `read` reads those of some values: passwords, and what is said of TLS.
+    pub(super) fn take_files(&mut self, read: &mut impl FnMut(&Self) -> Files) {
+        (self.passwords, self.tls) = read(self);
+        self.of_publishers.values_mut().for_each(|values| values.take_files(read));
+    }
+
+    /// These values, and where there are several publishers, those of each.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.of_publishers.values())
+    }
+
+    /// Of which of several publishers these are.
+    pub(super) fn publisher(&self) -> Option<&str> {
+        self.publisher.as_deref()
+    }
+
+    /// Those of each of several publishers.
+    pub(super) fn of_publishers(&self) -> impl Iterator<Item = &Self> {
+        self.of_publishers.values()
+    }
+
+    /// Whether a section is said here, be it in use or not: where there are several publishers, each has its own.
+    pub(super) fn has(&self, section: &str) -> bool {
+        match &self.publisher {
+            Some(_) => is_of_a_publisher(section),
+            None => section != Consumer::SECTION.path && (self.of_publishers.is_empty() || !section.starts_with("publisher")),
+        }
     }
 
     /// Whether a section is in use: `channel.redis` is when `channel.type` is `redis`.
     pub(super) fn uses(&self, section: &str) -> bool {
-        self.chooser(section).is_none_or(|(_, chosen)| chosen)
+        self.has(section) && self.chooser(section).is_none_or(|(_, chosen)| chosen)
     }
 
     /// The key that chooses between a section and others, and whether it chooses this one.
@@ -140,6 +198,11 @@ impl Found {
         self.text.is_none() && !self.wrong
     }
 
+    /// Its key's path, as it is said.
+    pub(super) fn path(&self) -> String {
+        self.publisher.as_deref().map_or_else(|| self.key.path.to_owned(), |publisher| self.key.path_of(publisher))
+    }
+
     /// The value as TOML, fit to be seen.
     pub(super) fn shown(&self) -> String {
         self.key.value_type.shown(self.text.as_deref().unwrap_or_default())
@@ -147,7 +210,7 @@ impl Found {
     /// That something is wrong with this value.
     pub(super) fn problem(&self, sentence: impl Into<String>) -> Problem {
         let origin = self.origin.as_ref().map_or_else(|| "built-in default".to_owned(), ToString::to_string);
-        Problem::at(origin, sentence).key(self.key.path).value(self.shown())
+        Problem::at(origin, sentence).key(self.path()).value(self.shown())
     }
 
     /// The value in a sentence about another, with its origin unless that is the same line.
@@ -156,6 +219,6 @@ impl Found {
             None => "by default".to_owned(),
             Some(origin) => origin.relative_to(other.origin.as_ref()),
         };
-        format!("{} = {} ({origin})", self.key, self.shown())
+        format!("{} = {} ({origin})", self.path(), self.shown())
     }
 }

@@ -29,15 +29,16 @@ pub use debug::{DebugPublisher, Form};
 pub use line::LinePublisher;
 
 use crate::{
-    config::{PublisherKind, Settings},
+    config::{self, Log, PublisherKind},
     observe::log::KeptLog,
 };
 
-/// The publishers that the configuration asks for. Each debug publisher logs to a `log` of its own.
+/// The publishers that one section of the configuration asks for. Each debug publisher logs to a `log` of its own, of which
+/// `written` says how it is written.
 #[must_use]
-pub fn configured(settings: &Settings, log: impl Fn() -> KeptLog + Send + Sync + 'static) -> Publishers {
-    match &settings.publisher.kind {
-        PublisherKind::Debug(debug) => debug::publishers(debug, settings.log, log),
+pub fn configured(settings: &config::Publisher, written: Log, log: impl Fn() -> KeptLog + Send + Sync + 'static) -> Publishers {
+    match &settings.kind {
+        PublisherKind::Debug(debug) => debug::publishers(debug, written, log),
         PublisherKind::Influxdb(influxdb) => influxdb::publishers(influxdb),
     }
 }

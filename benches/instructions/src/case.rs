@@ -124,7 +124,7 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
             channel: Arc::clone(&memory) as Arc<dyn Channel>,
             publishers: {
                 let log = log.clone();
-                publisher::configured(settings, move || KeptLog::at_once(log.clone()))
+                publisher::configured(&settings.publisher, settings.log, move || KeptLog::at_once(log.clone()))
             },
             notifier: Notifier::new(None, None, &log),
             log,

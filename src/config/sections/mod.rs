@@ -11,6 +11,7 @@ mod influxdb;
 mod log;
 mod nanny;
 mod publisher;
+mod publishers;
 mod redis;
 mod supervisor;
 
@@ -29,6 +30,7 @@ pub use self::{
     log::{Log, LogFormat},
     nanny::Nanny,
     publisher::{Publisher, PublisherKind},
+    publishers::Consumer,
     redis::Redis,
     supervisor::Supervisor,
 };
@@ -43,6 +45,7 @@ pub static SECTIONS: &[Section] = &[
     Publisher::SECTION,
     Debug::SECTION,
     Influxdb::SECTION,
+    Consumer::SECTION,
     Nanny::SECTION,
     Supervisor::SECTION,
     Log::SECTION,
