@@ -20,7 +20,7 @@ const ROOMS: &[&str] = &[
     "plural",
     "quote",
     "panics",
-    "sparingly",
+    "rate_limit",
     "failpoint", //
     "config",
     "wire",
