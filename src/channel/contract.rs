@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{duration::for_people, listener::Refused};
 
-/// How many more messages somebody downstream has asked for.
+/// How many more messages the batcher has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// At most this many messages; at least 1.
@@ -63,14 +63,14 @@ pub struct Recovered {
     pub expired: usize,
     /// Messages adopted from the Python agent's in-progress list.
     pub adopted: usize,
-    /// Messages in lists that belonged to no lease, now under one that nobody renews.
+    /// Messages in lists that belonged to no lease, now under one that is not renewed.
     pub orphaned: usize,
 }
 
 /// What a channel holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages that nobody has leased.
+    /// Messages under no lease.
     pub queued: u64,
     /// Messages under a lease, of all agents.
     pub leased: u64,
@@ -210,7 +210,7 @@ pub trait Channel: Send + Sync {
         self.registry().tally()
     }
 
-    /// What waits, without asking anybody: as it is now, or was when it was last counted. `None` while nobody knows.
+    /// What waits, without asking a server: as it is now, or was when it was last counted. `None` while unknown.
     fn backlog(&self) -> Option<Backlog> {
         None
     }
@@ -218,7 +218,7 @@ pub trait Channel: Send + Sync {
     /// How an operator sees the newest dead letters: a command, whole.
     fn look_at_dead_letters(&self) -> String;
 
-    /// What clients push to, where that is part of this process: somebody must serve them then.
+    /// What clients push to, where that is part of this process, which must serve them then.
     fn intake(&self) -> Option<Arc<dyn Intake>> {
         None
     }
@@ -233,7 +233,7 @@ pub trait Channel: Send + Sync {
 /// What clients push to, where the channel is part of this process. What it has taken is the channel's.
 #[async_trait(?Send)]
 pub trait Intake: Send + Sync {
-    /// Takes the addresses, unless it has them. Whoever connects waits for [`Intake::serve`].
+    /// Takes the addresses, unless it has them. A client that connects waits for [`Intake::serve`].
     ///
     /// # Errors
     /// When an address cannot be had, with who has it.
@@ -246,7 +246,7 @@ pub trait Intake: Send + Sync {
     /// answers what has arrived, and closes. At once done when there are none: they are to be taken again after each time.
     ///
     /// # Errors
-    /// When nobody can be served, for the time being.
+    /// When no client can be served, for the time being.
     async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError>;
 }
 

@@ -44,7 +44,7 @@ pub struct Accepted {
     pub found: u64,
     /// Neither published nor parked nor dropped: what is in hand, too.
     pub waiting: u64,
-    /// Deleted by somebody, as by `DEL`, before they were published.
+    /// Deleted, as by `DEL`, before they were published.
     pub dropped: u64,
 }
 
@@ -103,20 +103,20 @@ pub enum Settlement {
     Lost,
 }
 
-/// The open leases of one process and its [`Tally`]. Shared by a channel, its leases and whoever shows the ledger.
+/// The open leases of one process and its [`Tally`]. Shared by a channel, its leases and the ledger.
 #[derive(Debug, Default)]
 pub struct LeaseRegistry {
     entries: Mutex<Entries>,
     dropped: Notify,
 }
 
-/// An open lease: in somebody's hands, neither settled nor dropped.
+/// An open lease: held by an actor, neither settled nor dropped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     messages: usize,
     /// It has its messages, so the channel knows it and it must be renewed.
     filled: bool,
-    /// It was found to have expired and to be somebody else's; its holder does not know yet.
+    /// It was found to have expired and to be another agent's; its holder does not know yet.
     lost: bool,
     /// When it got its messages.
     since: Option<Instant>,
@@ -128,7 +128,7 @@ struct Entries {
     /// With how many messages.
     dropped: Vec<(LeaseId, usize)>,
     tally: Tally,
-    /// Messages that the channel has set aside by itself and nobody has said yet.
+    /// Messages that the channel has set aside by itself and no line of the log has told of yet.
     unreported: u64,
 }
 
@@ -163,7 +163,7 @@ impl Drop for Changing<'_> {
 }
 
 /// Messages taken from a channel and not yet settled. Dropping it unsettled gives the messages back:
-/// the registry remembers it and wakes whoever recovers.
+/// the registry remembers it and wakes the recovery.
 #[derive(Debug)]
 pub struct Lease {
     id: LeaseId,

@@ -110,7 +110,7 @@ where
                 conversation.transaction_since().map(|since| (since + request_timeout, Cause::OpenTransaction)),
                 progress.map(|(since, _)| (since + patience, Cause::TooSlow)),
                 idle_timeout.map(|idle| (heard + idle, Cause::Idle)),
-                // Whoever does not know the password has no reason to stay.
+                // A client that does not know the password has no reason to stay.
                 unauthenticated.map(|since| (since + request_timeout, Cause::NoPassword)),
             ];
             let next = deadlines.into_iter().flatten().min();

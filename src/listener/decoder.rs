@@ -158,7 +158,7 @@ impl Decoder {
 
     /// Reads an argument; whether it was there as a whole.
     fn argument(&mut self, limits: &Limits, authenticated: bool) -> Result<bool, Malformed> {
-        // Whoever has not said the password gets no memory that others could want.
+        // A client that has not said the password gets no memory that others could want.
         let request_bytes = if authenticated { limits.request_bytes } else { limits.request_bytes.min(OWN - 2 * MAX_HEADER) };
         if self.skip > 0 {
             let skipped = self.skip.min(self.buffer.len());
@@ -279,7 +279,7 @@ impl Decoder {
     }
 }
 
-/// Whoever has not said the password gets no memory that others could want.
+/// A client that has not said the password gets no memory that others could want.
 fn max_line(authenticated: bool) -> usize {
     if authenticated { MAX_LINE } else { OWN - MAX_HEADER }
 }

@@ -93,7 +93,7 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Listens on a socket in the file system. What is left of one that nobody listens on any more is replaced.
+/// Listens on a socket in the file system. A socket that its process has left behind is replaced.
 pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket), BindError> {
     let failed = |error: &io::Error| BindError {
         what: format!("cannot listen for clients on {}: {error}", path.display()),
@@ -115,7 +115,7 @@ pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(&error)),
     }
-    // Under a name that nobody knows until it has its permissions.
+    // Under another name until it has its permissions.
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(name);

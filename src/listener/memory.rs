@@ -2,7 +2,7 @@
 //!
 //! Commands cannot keep each other for ever from memory that both need, since:
 //!
-//! - A command whose size is known is admitted as a whole or not at all ([`Claim::whole`]), so whoever has memory that way
+//! - A command whose size is known is admitted as a whole or not at all ([`Claim::whole`]), so a connection that has memory that way
 //!   never waits for more.
 //! - A command or a transaction whose size is not known takes memory step by step, and only with the *turn*, of which there is
 //!   one ([`Claim::in_turn`]). What is free goes to its holder before all others.
@@ -85,7 +85,7 @@ impl Memory {
         (self.0.total - self.0.queues().free) * UNIT
     }
 
-    /// Whether somebody waits for what others have.
+    /// Whether a connection waits for memory that others have.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.waiting.load(Relaxed) > 0
     }
@@ -107,7 +107,7 @@ impl Pool {
         loop {
             let next = self.queues().next();
             let Some(Waiter { units, granted }) = next else { return };
-            // To whoever has gone it is not handed, and comes back at once.
+            // A waiter that has gone is not handed the grant, which comes back at once.
             drop(granted.send(Grant { pool: Arc::clone(self), units }));
         }
     }
@@ -192,7 +192,7 @@ impl Claim {
         if self.turn.is_some() {
             return self.in_turn(bytes, patience).await;
         }
-        // Whoever had some could be waited for by those for whom it would wait.
+        // A connection with some in hand could be waited for by those for which it would wait.
         if self.held.units > 0 || !self.may_have(bytes) {
             return false;
         }
@@ -261,7 +261,7 @@ fn units(bytes: usize) -> usize {
     bytes.saturating_sub(2 * OWN).div_ceil(UNIT)
 }
 
-/// Somebody who waits. What is free may be enough for the next when the first gives up.
+/// A connection that waits. What is free may be enough for the next when the first gives up.
 struct Waiting<'a>(&'a Arc<Pool>);
 
 impl<'a> Waiting<'a> {

@@ -3,7 +3,7 @@
 //! It knows no channel, no file and no lease. From the outside in:
 //!
 //! - [`server`] accepts clients on the sockets of [`listen`]; [`port_probe`] says which program has a port that is taken.
-//! - [`connection`] moves a client's bytes and keeps its deadlines: nobody waits for a slow or a silent client.
+//! - [`connection`] moves a client's bytes and keeps its deadlines: no other client waits for a slow or a silent one.
 //! - [`conversation`] is the same without a socket: the [`decoder`] reads [`request`]s, [`commands`] run them (its `table` says which
 //!   there are and which client sends each), [`replies`] are the answers.
 //! - [`session`] is what is known of a client between two commands, with the pushes and transactions that are [`pending`].

@@ -60,12 +60,12 @@ fn ask(address: SocketAddr) -> Owner {
     }
 }
 
-/// What it says to a PING, and to a command that nobody has, which an agent answers by saying what it is.
+/// The answers to a PING, and to a command that no Redis has, to which an agent answers that it is one.
 fn exchange(address: SocketAddr) -> Option<String> {
     let end = Instant::now() + PATIENCE;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    // Whoever has no place for another answers unasked and closes.
+    // A server without a place for another client answers unasked and closes, so that writing may fail.
     drop(stream.write_all(b"*1\r\n$4\r\nPING\r\n*1\r\n$6\r\nWHO-IS\r\n*1\r\n$4\r\nQUIT\r\n"));
     let mut answer = Vec::new();
     let mut part = [0; 1024];

@@ -235,7 +235,7 @@ impl Refusals {
         let sentence = self.sentence(cause);
         let values = Values { cause, count: count as u64, example: &noted.example, lasts: Some(noted.lasting.is_some()) };
         match &noted.why {
-            // Which somebody wanted.
+            // Wanted by a client.
             _ if cause.is_wanted() => info!(self.log, "{}", sentence; values),
             Some(why) => warn!(self.log, "{}", sentence; "why" => why, values),
             None => warn!(self.log, "{}", sentence; values),

@@ -46,7 +46,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "queue:{}\r\n", self.queue)?;
         if let Some(status) = &self.status {
-            // LLEN, as of a Redis, counts only what nobody has taken.
+            // LLEN, as of a Redis, counts only what is under no lease.
             for (field, number) in [
                 ("queue_length", status.waiting),
                 ("queue_in_hand", status.in_hand),

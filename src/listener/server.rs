@@ -32,7 +32,7 @@ const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// How long answers may take to be sent at the end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A listener that has its addresses but serves nobody yet.
+/// A listener that has its addresses but serves no client yet.
 pub(crate) struct Server {
     shared: Arc<Shared>,
     tcp: Vec<std::net::TcpListener>,
@@ -40,7 +40,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Takes the addresses. Whoever connects from now on waits for [`Server::serve`]. What is refused is noted in `refusals`,
+    /// Takes the addresses. A client that connects from now on waits for [`Server::serve`]. What is refused is noted in `refusals`,
     /// which outlive this.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Spare {
         Self(File::open("/dev/null").ok())
     }
 
-    /// Whether somebody was turned away. Nobody is when nothing was kept for that, or nobody waits any more.
+    /// Whether a client was turned away. None is when no descriptor was kept for that, or none waits any more.
     async fn turn_one_away(&mut self, listeners: &[Listener]) -> bool {
         let kept = self.0.take().is_some();
         let accepted = poll_fn(|context| match pin!(accept(listeners)).poll(context) {
@@ -161,7 +161,7 @@ impl Spare {
     }
 }
 
-/// Somebody who has connected.
+/// A client that has connected.
 enum Stream {
     Tcp(TcpStream, SocketAddr),
     /// With the path of the socket, as Redis tells it.
@@ -207,7 +207,7 @@ async fn accept(listeners: &[Listener]) -> io::Result<Stream> {
     .await
 }
 
-/// Serves somebody who has connected, if there is a place.
+/// Serves a client that has connected, if there is a place.
 fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, closed: &watch::Receiver<bool>) {
     shared.stats.connection();
     let (shared, mut closed) = (Arc::clone(shared), closed.clone());

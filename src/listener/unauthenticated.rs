@@ -30,14 +30,14 @@ const LONGEST: Duration = Duration::from_secs(4);
 /// How many passwords of an origin are remembered as wrong.
 const REMEMBERED: usize = 8;
 
-/// From where somebody connects.
+/// From where a client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     /// An address; of IPv6 the network, since who has one address of it has them all.
     Address(IpAddr),
     /// A user of this machine, by the socket in the file system.
     User(u32),
-    /// Nobody knows, or there are too many to tell them apart.
+    /// Unknown, or too many to be told apart.
     Others,
 }
 
@@ -129,7 +129,7 @@ impl UnauthenticatedClients {
         lock(&self.connected).remove(&id);
     }
 
-    /// Somebody says a password: when it is looked at.
+    /// A client says a password: when it is looked at.
     pub(super) fn says(&self, origin: Origin, login: (&[u8], &[u8])) -> Look {
         let now = Instant::now();
         let number = self.hasher.hash_one(login);
@@ -173,7 +173,7 @@ impl UnauthenticatedClients {
             guesser.wrong.pop_front();
         }
         guesser.wrong.push_back(number);
-        // Whoever waited for this look has made the next ones wait already.
+        // The clients that waited for this look have made the next ones wait already.
         guesser.next = guesser.next.max(now + self.pause);
     }
 }

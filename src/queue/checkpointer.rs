@@ -134,7 +134,7 @@ impl Checkpointer {
         let _ = rustix::process::nice(GIVES_WAY);
         drop(reserve_log(&mut files.log, shared.log_room));
         while let Some(length) = self.due() {
-            // A thread that ended would let pushes go on that nobody syncs.
+            // If this thread ended, pushes would go on without being synced.
             match catch_unwind(AssertUnwindSafe(|| files.opened.still_there().and(self.keep(shared, &files, length))))
                 .unwrap_or_else(|_| Err(StoreError::new(&shared.path, Problem::NeverSynced)))
             {
@@ -153,15 +153,15 @@ impl Checkpointer {
         moved.map(drop)
     }
 
-    /// Moves what is in the log into the file, and what comes meanwhile, until little is left. That is moved while nobody writes,
+    /// Moves what is in the log into the file, and what comes meanwhile, until little is left. That is moved while the writer waits,
     /// since the log begins anew only when nothing is left in it. Returns whether all that was in it before is synced thereby,
-    /// which somebody who reads the file can prevent.
+    /// which a program that reads the file can prevent.
     fn empty(&self, shared: &Shared, files: &Files) -> Result<bool, StoreError> {
         let before = shared.log.load(Ordering::Relaxed);
         if self.checkpoint(shared, &files.connection)? < before {
             return Ok(false);
         }
-        // SQLite does it too, but not before everything is moved, when nobody can write.
+        // SQLite does it too, but not before everything is moved, while no write is possible.
         files.queue.sync_data().map_err(|why| StoreError::io("sync", &shared.path, &why))?;
         for _ in 0..PASSES {
             let moved = self.checkpoint(shared, &files.connection)?;
@@ -192,7 +192,7 @@ impl Checkpointer {
     }
 }
 
-/// Moves what is in the log into the file. Returns how many of its pages are there now; `None` when somebody else was in the
+/// Moves what is in the log into the file. Returns how many of its pages are there now; `None` when another program was in the
 /// way of what `mode` asks for.
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Option<u64>> {
     let moved = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {

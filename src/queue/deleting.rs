@@ -54,7 +54,7 @@ fn runs(chunks: impl IntoIterator<Item = i64>) -> Vec<(i64, i64)> {
 /// # Errors
 /// When one is not where it should be, whether or not SQLite notices: it would be there again at the next start.
 fn delete_run(transaction: &Transaction<'_>, run: (i64, i64)) -> rusqlite::Result<()> {
-    // By the table itself: what a damaged index has lost would stay, and nobody would know.
+    // By the table itself: what a damaged index has lost would stay unnoticed.
     let mut delete = transaction.prepare_cached("DELETE FROM chunks NOT INDEXED WHERE id BETWEEN ?1 AND ?2")?;
     let all = run.1.abs_diff(run.0).saturating_add(1);
     if u64::try_from(delete.execute(run)?) != Ok(all) {

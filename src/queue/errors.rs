@@ -1,5 +1,5 @@
-//! Why something could not be done: typed reasons with their facts. How an operator mends each is said by whoever knows the
-//! configuration.
+//! Why something could not be done: typed reasons with their facts. How an operator mends each is said where the
+//! configuration is known.
 
 use std::{
     fmt, fs, io,

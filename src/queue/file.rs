@@ -42,7 +42,7 @@ pub(super) const LOG_BYTES: u64 = 16 << 20;
 /// agent's peak. As much as the completion of a usual lease touches, since what is changed, pushed out to the log and then freed
 /// was written for nothing.
 const CACHE_KIB: u64 = 2 << 10;
-/// How long somebody else's lock is waited for.
+/// How long the lock of another program is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is in it. The index answers how many messages there are without a look at them. `done` has the ranges of chunks of
@@ -73,7 +73,7 @@ pub(super) struct Owned {
     pub(super) path: PathBuf,
     /// Locked as a whole, which SQLite's own locks do not meet, since the file may have several names.
     pub(super) file: Arc<File>,
-    /// Locked as well, so that it can be told without touching the file whether somebody has it.
+    /// Locked as well, so that it can be told without touching the file whether a process has it.
     _lock: File,
 }
 
@@ -93,7 +93,7 @@ impl Owned {
         let lock = match private(&lock_path) {
             Ok(lock) => lock,
             Err(why) => {
-                // There is none, so nobody has the file, and what is no queue is not waited for.
+                // No lock, so no agent has the file, and what is no queue is not waited for.
                 if exists && !lock_path.exists() {
                     header(&path)?;
                 }

@@ -2,7 +2,7 @@
 //!
 //! A thread that sleeps would have to be woken for a push, and then wake who waits for the answer; both together take longer
 //! than a usual commit. So while it sleeps, the first who brings a push commits it on its own thread, with what others have
-//! brought by then. Everybody else on that thread waits meanwhile, so only what is quick is done there: little, without a
+//! brought by then. All other tasks on that thread wait meanwhile, so only what is quick is done there: little, without a
 //! sync, while the log has room, and when no other program is in the way. All else is left to the writer's thread.
 
 use std::{
@@ -39,7 +39,7 @@ impl GroupCommit {
         while let Some(jobs) = shared.writer.take() {
             let mut group_commit = self.writer();
             let Some(writer) = group_commit.as_mut() else { break };
-            // Whoever waits for an answer that a fault of ours has taken along is told by that; the transaction is undone.
+            // A panic drops the answers' senders, by which their receivers notice; the transaction is undone.
             drop(catch_unwind(AssertUnwindSafe(|| writer.work(jobs))));
             if shared.writer.is_empty() {
                 writer.shrink();
@@ -57,7 +57,7 @@ impl GroupCommit {
         }
     }
 
-    /// Keeps everybody from writing for as long as what it returns is kept; `None` while the writer has much to do.
+    /// Keeps all pushes from being written for as long as what it returns is kept; `None` while the writer has much to do.
     pub(super) fn keep_free(&self) -> Option<MutexGuard<'_, Option<Writer>>> {
         (0..TRIES).find_map(|_| {
             let writer = self.writer_now();
@@ -90,7 +90,7 @@ impl GroupCommit {
 /// Sees to it that a push is committed, together with what else comes on this thread.
 pub(super) async fn push(shared: &Shared, push: Push) {
     if let Some(leader) = shared.writer.gather(Job::Push(push)) {
-        // Everybody else comes first, with what has arrived for them.
+        // The other tasks of the thread run first, and may bring more pushes.
         tokio::task::yield_now().await;
         shared.group_commit.commit(shared, leader);
     }

@@ -118,7 +118,7 @@ impl Reader {
                     let missing = self.shared.state().missing();
                     self.shared.count_unreadable(missing);
                 }
-                // Nobody waits for it any more, so nobody would give it back.
+                // The caller has gone, so the lease would not be given back.
                 if let Err(Ok(Some(_))) = answer.send(taken) {
                     self.shared.state().give_back(&lease);
                     self.shared.arrived.notify_waiters();

@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) max_dead_letters: u64,
     pub(super) max_dead_bytes: u64,
     pub(super) state: Mutex<QueueState>,
-    /// Wakes whoever waits for messages.
+    /// Wakes takers that wait for messages.
     pub(super) arrived: Notify,
     /// Pages in the log.
     pub(super) log: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Leases on their way to being settled. From its beginning on nobody else can end them; if it comes to nothing, by a failed
+//! Leases on their way to being settled. From the beginning on nothing else can end them; if it comes to nothing, by a failed
 //! write or because it is dropped, they are held as before.
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -60,7 +60,7 @@ pub(super) enum GivenBack {
     Ended(LeaseEnd),
     /// The writer is at it.
     Settling,
-    /// Nobody knows it.
+    /// There is no such lease.
     Unknown,
 }
 
@@ -71,7 +71,7 @@ pub(super) enum Settling {
     Begun(Vec<Part>),
     /// It has ended before, like this.
     Ended(LeaseEnd),
-    /// Somebody is at it.
+    /// Another settlement of it has begun.
     Busy,
     /// It is not ours any more.
     Lost,
@@ -307,7 +307,7 @@ impl QueueState {
         for id in ids {
             match self.leases.get_mut(&id) {
                 Some(held) => held.expires = expires,
-                // Whoever settles it will know.
+                // How it ends is known when its settlement ends.
                 None if matches!(self.ended.get(&id), Some(LeaseEnd::Settled { .. })) => {}
                 None => gone.push(id),
             }
@@ -347,7 +347,7 @@ impl QueueState {
         held.messages
     }
 
-    /// Begins to settle a lease, so that nobody else ends it meanwhile.
+    /// Begins to settle a lease, so that nothing else ends it meanwhile.
     pub(super) fn begin_settling(&mut self, id: &str) -> Settling {
         if let Some(how) = self.ended.get(id) {
             return Settling::Ended(*how);

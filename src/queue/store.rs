@@ -30,7 +30,7 @@ use super::{
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A queue in a file, which is opened by [`Store::open`] and not before. Where its disk has no room for that, it is opened by
-/// whoever next wants something of it when there is some.
+/// the next call when there is some.
 #[derive(Debug)]
 pub(crate) struct Store {
     settings: Settings,
@@ -69,7 +69,7 @@ impl Store {
         let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.running.get().is_none() {
             match Running::start(&self.settings, &self.agent) {
-                // It was empty, and nobody else fills it.
+                // It was empty, and only this process fills it.
                 Ok(running) => drop(self.running.set(running)),
                 Err(error) => *held = Some(Held::new(error.for_want_of_room(&self.settings.path)?)),
             }
@@ -246,7 +246,7 @@ impl Store {
         self.running.get()?.shared.state().hear(lease)
     }
 
-    /// Gives a lease back, unless it has ended. Returns how it ended, `None` when nobody knows it, and how many messages wait
+    /// Gives a lease back, unless it has ended. Returns how it ended, `None` when it is unknown, and how many messages wait
     /// again.
     pub(crate) async fn give_back(&self, lease: &str) -> Result<(Option<LeaseEnd>, u64), StoreError> {
         // What could not be opened has leased nothing.

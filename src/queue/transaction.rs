@@ -11,7 +11,7 @@ use rusqlite::Connection;
 pub(super) struct Transaction<'a>(&'a Connection);
 
 impl<'a> Transaction<'a> {
-    /// Begins one, and waits for as long as the connection does for whoever else writes.
+    /// Begins one, and waits for as long as the connection does for another writer.
     pub(super) fn begin(connection: &'a mut Connection) -> rusqlite::Result<Self> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Self(connection))

@@ -1,7 +1,7 @@
 //! How work comes to a thread: everything that waits is taken at once.
 //!
 //! Waking a thread costs a system call here and a wait there, which may be more than the work. So work that can be done
-//! anywhere is gathered while the thread sleeps: whoever brings the first of it may do what has come until then.
+//! anywhere is gathered while the thread sleeps: the caller that brings the first of it may do all that has come until then.
 
 use std::{
     mem,
@@ -24,7 +24,7 @@ struct Waiting<T> {
     closed: bool,
     /// The thread waits, so it must be woken: a system call, which is spared as long as it is at work.
     idle: bool,
-    /// Somebody has a [`CommitLeader`].
+    /// A caller has the [`CommitLeader`].
     leader: bool,
 }
 

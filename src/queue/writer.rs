@@ -68,7 +68,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) letters: Letters,
     pub(super) space: SpaceAccounting,
-    /// When somebody reads what is in the log, it is of no use to try to empty it again at once.
+    /// While another program reads what is in the log, trying to empty it again at once is of no use.
     pub(super) no_checkpoint_before: Instant,
     /// Whether something was deleted since it was last looked whether the file can be made smaller.
     pub(super) freed: bool,
@@ -77,7 +77,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Settling goes first, since it makes room; what waits at the same time has no order.
     pub(super) fn work(&mut self, jobs: Vec<Job>) {
-        // It is less where nobody may be kept waiting. Should that fail, so does what follows.
+        // The wait for a lock is shorter on a task's thread than on the writer's. If setting it fails, the commit fails as well.
         drop(self.connection.busy_timeout(PATIENCE));
         let (mut pushes, mut settlements, mut flushes, mut rests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for job in jobs {

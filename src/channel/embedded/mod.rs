@@ -56,7 +56,7 @@ pub struct EmbeddedChannel {
 }
 
 impl EmbeddedChannel {
-    /// A channel whose file is not open yet, and which nobody can push to but by [`EmbeddedChannel::backend`]. `agent` goes
+    /// A channel whose file is not open yet, and which is pushed to only by [`EmbeddedChannel::backend`]. `agent` goes
     /// into the leases' names and the dead letters.
     #[must_use]
     pub fn new(settings: &config::Embedded, agent: &str) -> Self {
@@ -95,7 +95,7 @@ impl EmbeddedChannel {
         queue::is_in_use(&self.settings.path)
     }
 
-    /// The queue, for whoever speaks with clients.
+    /// The queue, for a listener.
     #[must_use]
     pub fn backend(&self) -> Arc<dyn Backend> {
         Arc::new(QueueBackend::new(Arc::clone(&self.store)))

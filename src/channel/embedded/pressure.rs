@@ -27,7 +27,7 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
 
 /// How the queue of a running agent stands, by what that tells of itself.
 pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, patience: &Patience) -> (QueueStatus, Pressure) {
-    // What an agent does not say threatens nobody.
+    // What an agent does not report is no threat.
     let unknown = || QueueStatus { max_bytes: u64::MAX, max_dead_letters: u64::MAX, ..QueueStatus::default() };
     let status = report.status.clone().unwrap_or_else(unknown);
     let facts = Facts { path: settings.path.clone(), status: status.clone(), letters_dropped: None };
@@ -45,7 +45,7 @@ pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, p
     (status, Pressure { warnings, refuses, ..Pressure::default() })
 }
 
-/// What an agent has refused so often since it started, for whoever looks later.
+/// What an agent has refused since it started, and how often.
 fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: Limits) -> Warning {
     let what = match (cause.is_of_the_queue(), lasts) {
         (true, true) => format!("the agent refuses what clients push ({cause})"),

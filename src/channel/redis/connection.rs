@@ -44,7 +44,7 @@ pub(super) struct Link {
     timeout: Duration,
     limit: Limit,
     shared: Mutex<Shared>,
-    /// Connections on which nobody waits now.
+    /// Connections on which no receive waits now.
     idle: Mutex<Vec<Connection>>,
     /// So that callers who find no connection make one, not one each.
     connecting: tokio::sync::Mutex<()>,
@@ -183,7 +183,7 @@ impl Link {
         let made = MultiplexedConnection::new_with_config(&login, guarded, config).await;
         let (client, driver) = made.map_err(|error| Failure::new(error, &traffic))?;
         let mut connection = Connection { client, traffic, _driver: Arc::new(Driver(tokio::spawn(driver))) };
-        // For whoever looks at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
+        // For operators who look at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
         let mut name = redis::cmd("CLIENT");
         drop(connection.ask(Request::Command(name.arg("SETNAME").arg("kadabra"))).await);
         Ok(connection)
@@ -252,7 +252,7 @@ impl Connection {
     }
 
     /// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over. `refused`
-    /// comes before it, and is answered. Nobody else may use the connection meanwhile.
+    /// comes before it, and is answered. Nothing else may use the connection meanwhile.
     async fn unanswered(&mut self, refused: &Cmd, command: &Cmd) -> Result<(), Failure> {
         let mut commands = redis::pipe();
         commands.add_command(refused.clone()).cmd("CLIENT").arg("REPLY").arg("SKIP");

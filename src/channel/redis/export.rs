@@ -254,7 +254,7 @@ fn letter(answer: Value) -> Option<StoredLetter> {
             b"refused" => letter.refused = text(value),
             b"agent" => letter.agent = text(value),
             b"time" => letter.time = text(value),
-            // Somebody else's field is not ours to keep.
+            // A field that no agent has written is not kept.
             _ => {}
         }
     }

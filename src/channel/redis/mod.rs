@@ -2,7 +2,7 @@
 //!
 //! Every step is one atomic script, so a message is at any instant in exactly one list: the queue, a lease, or
 //! (as a dead letter) the stream. The lists of leases are registered in a sorted set by expiry on Redis's clock;
-//! whatever is done with a lease is done only if it is still registered, so whoever slept past an expiry can
+//! whatever is done with a lease is done only if it is still registered, so an agent that slept past an expiry can
 //! neither settle nor give back what another agent has by now.
 
 mod adoption;

@@ -1,4 +1,4 @@
-//! What nobody holds any more waits again: dropped leases of ours, expired ones of anybody.
+//! Messages of leases that no agent holds any more wait again: dropped leases of this agent, expired ones of any.
 
 use std::collections::HashSet;
 

@@ -26,7 +26,7 @@ pub(super) struct Found {
 }
 
 /// Takes the next step through all keys. Returns how many messages were found; they are taken back once they have had the
-/// time of a lease: whoever still has them in hand can renew it.
+/// time of a lease: an agent that still has them in hand can renew it.
 pub(super) async fn step(channel: &RedisChannel) -> Result<usize, Error> {
     let cursor = channel.swept.0.load(Ordering::Relaxed);
     let found = look(channel, cursor, &channel.keys.lease_prefix()).await?;

@@ -19,12 +19,13 @@ const LARGE: u64 = (64 << 20) / PAGE;
 const NEARLY_NONE: u64 = (16 << 20) / PAGE;
 
 impl Writer {
-    /// Whoever reads the file meanwhile keeps the log; then nothing is lost but its emptiness.
+    /// A program that reads the file meanwhile keeps the log from being emptied, which does no harm.
     pub(super) fn rest(&self) -> rusqlite::Result<()> {
         self.checkpoint("TRUNCATE").map(drop)
     }
 
-    /// Moves the whole log into the file, and waits a little for whoever reads what is in it. Returns whether the log is empty now.
+    /// Moves the whole log into the file, and waits a little for a program that reads what is in it.
+    /// Returns whether the log is empty now.
     fn checkpoint(&self, mode: &str) -> rusqlite::Result<bool> {
         let _one_at_a_time = self.shared.checkpointer.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
@@ -49,7 +50,7 @@ impl Writer {
     }
 
     /// Empties a long log before more comes in, so that what is free of its room stays so for settling. That waits for the
-    /// disk, and a little for whoever reads what is in the log: while a program besides the agent does, it grows.
+    /// disk, and a little for a program that reads what is in the log: while a program besides the agent does, it grows.
     pub(super) fn keep_log_short(&mut self) -> Result<(), StoreError> {
         if !self.log_is_long() || self.no_checkpoint_before > Instant::now() {
             return Ok(());
