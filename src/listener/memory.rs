@@ -34,7 +34,7 @@ const UNIT: usize = 1 << 10;
 
 /// The memory that connections share.
 #[derive(Clone, Debug)]
-pub(super) struct Memory(Arc<Pool>);
+pub(super) struct MemoryPool(Arc<Pool>);
 
 #[derive(Debug)]
 struct Pool {
@@ -69,7 +69,7 @@ struct Grant {
     units: usize,
 }
 
-impl Memory {
+impl MemoryPool {
     pub(super) fn new(bytes: usize) -> Self {
         let total = (bytes / UNIT).max(1);
         Self(Arc::new(Pool {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 #[test]
 fn memory_is_claimed_beyond_what_is_ones_own_and_comes_back() {
-    let memory = Memory::new(100 << 10);
+    let memory = MemoryPool::new(100 << 10);
     let (mut one, mut other) = (memory.claim(), memory.claim());
     assert!(one.cover(2 * OWN) && memory.used() == 0 && !one.holds());
     assert!(one.cover(2 * OWN + (90 << 10)) && memory.used() == 90 << 10 && one.holds());
@@ -27,7 +27,7 @@ fn memory_is_claimed_beyond_what_is_ones_own_and_comes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_served_in_order_and_whoever_gives_up_holds_up_nobody() {
-    let memory = Memory::new(100 << 10);
+    let memory = MemoryPool::new(100 << 10);
     let mut first = memory.claim();
     assert!(first.cover(2 * OWN + (60 << 10)));
     let order = Rc::new(Cell::new(0));
@@ -62,7 +62,7 @@ async fn who_waits_is_served_in_order_and_whoever_gives_up_holds_up_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_holds_some_and_not_the_turn_is_refused_rather_than_waited_for() {
-    let memory = Memory::new(100 << 10);
+    let memory = MemoryPool::new(100 << 10);
     let (mut one, mut other) = (memory.claim(), memory.claim());
     assert!(one.cover(2 * OWN + (60 << 10)) && other.cover(2 * OWN + (40 << 10)));
     assert!(!one.whole(2 * OWN + (70 << 10), PATIENCE).await);
@@ -74,7 +74,7 @@ async fn whoever_holds_some_and_not_the_turn_is_refused_rather_than_waited_for()
 }
 
 /// What one client does, by chance: commands of a known size, others that grow, answers; some go in the middle of it.
-async fn client(memory: Memory, total: usize, mut random: fastrand::Rng) {
+async fn client(memory: MemoryPool, total: usize, mut random: fastrand::Rng) {
     for _ in 0..random.usize(1..8) {
         let mut claim = memory.claim();
         let size = 2 * OWN + random.usize(1..=total);
@@ -120,7 +120,7 @@ fn everybody_gets_what_their_command_takes_whatever_others_do() {
         local.block_on(&runtime, async {
             let mut random = fastrand::Rng::with_seed(seed);
             let total = random.usize(1..64) << 10;
-            let memory = Memory::new(total);
+            let memory = MemoryPool::new(total);
             let clients: Vec<_> = (0..random.usize(2..20))
                 .map(|_| {
                     let client = client(memory.clone(), total, random.fork());

@@ -7,7 +7,7 @@ use slog::Logger;
 use super::{
     backend::Backend,
     clients::{Clients, Stats},
-    memory::Memory,
+    memory::MemoryPool,
     refusals::Refusals,
     settings::Settings,
     unauthenticated::UnauthenticatedClients,
@@ -18,7 +18,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) log: Logger,
-    pub(super) memory: Memory,
+    pub(super) memory: MemoryPool,
     pub(super) clients: Arc<Clients>,
     pub(super) stats: Stats,
     pub(super) started: Instant,
@@ -30,7 +30,7 @@ impl Shared {
     pub(super) fn new(settings: Settings, backend: Arc<dyn Backend>, refusals: Arc<Refusals>, log: Logger) -> Self {
         refusals.set_places(settings.max_connections);
         Self {
-            memory: Memory::new(settings.max_waiting_bytes),
+            memory: MemoryPool::new(settings.max_waiting_bytes),
             unauthenticated: Arc::new(UnauthenticatedClients::new(&settings)),
             settings,
             backend,

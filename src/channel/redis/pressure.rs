@@ -25,7 +25,7 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
     let disk = known(text(channel, &info("persistence")).await, &mut unknown)?;
     let save_points = known(save_points(channel).await, &mut unknown)?.flatten();
     let facts = Facts {
-        memory: memory.as_deref().and_then(Memory::read),
+        memory: memory.as_deref().and_then(MemoryUse::read),
         disk: disk.as_deref().and_then(|info| Disk::read(info, save_points)),
         depth: channel.depth().await?,
         max_dead_letters: channel.max_dead_letters as u64,
@@ -66,14 +66,14 @@ async fn save_points(channel: &RedisChannel) -> Result<Option<bool>, Error> {
 
 /// What of it is known.
 struct Facts {
-    memory: Option<Memory>,
+    memory: Option<MemoryUse>,
     disk: Option<Disk>,
     depth: Depth,
     max_dead_letters: u64,
     letters_dropped: u64,
 }
 
-struct Memory {
+struct MemoryUse {
     used: u64,
     limit: u64,
     /// Whether the limit is its maxmemory and not its machine's memory.
@@ -96,7 +96,7 @@ struct Names<'a> {
     dead: &'a str,
 }
 
-impl Memory {
+impl MemoryUse {
     fn read(info: &str) -> Option<Self> {
         let number = |name| field(info, name)?.parse::<u64>().ok();
         let configured = number("maxmemory").filter(|bytes| *bytes > 0);
@@ -174,7 +174,7 @@ pub(super) fn look_at_dead_letters(dead: &str) -> String {
     format!("redis-cli XREVRANGE '{dead}' + - COUNT 10")
 }
 
-fn eviction(memory: &Memory, names: &Names<'_>) -> Warning {
+fn eviction(memory: &MemoryUse, names: &Names<'_>) -> Warning {
     Warning {
         threat: Threat::Eviction,
         what: format!("{} may delete queued messages when its memory is short", names.target),
@@ -205,7 +205,7 @@ fn persistence(disk: Disk, names: &Names<'_>) -> Option<Warning> {
     )
 }
 
-fn short_of_memory(memory: &Memory, names: &Names<'_>) -> Warning {
+fn short_of_memory(memory: &MemoryUse, names: &Names<'_>) -> Warning {
     let whose = if memory.configured { "its maxmemory" } else { "its machine's memory" };
     let then = if memory.evicts() {
         "it deletes queued messages"
@@ -246,7 +246,7 @@ mod tests {
         let memory = "used_memory:1000\r\ntotal_system_memory:100000\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n";
         let disk = "aof_enabled:1\r\naof_last_write_status:ok\r\nrdb_last_bgsave_status:err\r\n";
         Facts {
-            memory: Memory::read(memory),
+            memory: MemoryUse::read(memory),
             disk: Disk::read(disk, Some(false)),
             depth: depth(1000, Some(300), 9),
             max_dead_letters: 10,
@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn each_threat_is_told_of() {
-        let memory = |used, configured, policy: &str| Some(Memory { used, limit: 1000, configured, policy: policy.to_owned() });
+        let memory =
+            |used, configured, policy: &str| Some(MemoryUse { used, limit: 1000, configured, policy: policy.to_owned() });
         assert_eq!(threats(&Facts { memory: memory(799, true, "allkeys-lfu"), ..well() }), [Threat::Eviction]);
         assert_eq!(threats(&Facts { memory: memory(799, true, "volatile-lru"), ..well() }), []);
         assert_eq!(threats(&Facts { memory: memory(800, true, "noeviction"), ..well() }), [Threat::Memory]);

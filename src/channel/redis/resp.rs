@@ -35,7 +35,7 @@ pub(super) enum Excess {
 /// Where in a stream of values one is.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    at: Place,
+    at: Position,
     /// How many values are still to come, for each level that is open.
     levels: Vec<usize>,
     /// What the value on the outermost level costs so far.
@@ -43,7 +43,7 @@ pub(super) struct Scanner {
 }
 
 #[derive(Debug, Default)]
-enum Place {
+enum Position {
     /// Before a value.
     #[default]
     Between,
@@ -67,7 +67,7 @@ impl Scanner {
     pub(super) fn scan(&mut self, mut bytes: &[u8], limit: usize, mut begins: impl FnMut() -> bool) -> Result<(), Excess> {
         while let Some((&first, rest)) = bytes.split_first() {
             match &mut self.at {
-                Place::Between => {
+                Position::Between => {
                     if self.levels.is_empty() {
                         if !begins() {
                             return Err(Excess::Unasked);
@@ -76,13 +76,13 @@ impl Scanner {
                     }
                     self.charge(VALUE + 1, limit)?;
                     self.at = if b"+-:$*%~>|_,#!=(".contains(&first) {
-                        Place::Line { kind: first, digits: Digits::default(), after_cr: false }
+                        Position::Line { kind: first, digits: Digits::default(), after_cr: false }
                     } else {
-                        Place::Garbage
+                        Position::Garbage
                     };
                     bytes = rest;
                 }
-                Place::Line { kind, digits, after_cr } => {
+                Position::Line { kind, digits, after_cr } => {
                     let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
                     let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
                     let ended = line.ends_with(b"\r\n") || (*after_cr && line == b"\n");
@@ -97,7 +97,7 @@ impl Scanner {
                         Some(Announced::String(length)) => {
                             let length = length.saturating_add(2);
                             self.charge(length, limit)?;
-                            self.at = Place::String(length);
+                            self.at = Position::String(length);
                         }
                         Some(Announced::Values(0)) => self.ended(),
                         Some(Announced::Values(count)) => {
@@ -108,12 +108,12 @@ impl Scanner {
                                 return Err(Excess::Deep(DEEPEST));
                             }
                             self.levels.push(count);
-                            self.at = Place::Between;
+                            self.at = Position::Between;
                         }
-                        Some(Announced::Garbage) => self.at = Place::Garbage,
+                        Some(Announced::Garbage) => self.at = Position::Garbage,
                     }
                 }
-                Place::String(left) => {
+                Position::String(left) => {
                     let here = bytes.len().min(*left);
                     *left -= here;
                     let over = *left == 0;
@@ -122,7 +122,7 @@ impl Scanner {
                         self.ended();
                     }
                 }
-                Place::Garbage => return self.charge(bytes.len(), limit),
+                Position::Garbage => return self.charge(bytes.len(), limit),
             }
         }
         Ok(())
@@ -135,7 +135,7 @@ impl Scanner {
 
     /// A value has ended, and with it perhaps the ones around it.
     fn ended(&mut self) {
-        self.at = Place::Between;
+        self.at = Position::Between;
         while let Some(left) = self.levels.last_mut() {
             *left -= 1;
             if *left > 0 {
@@ -202,7 +202,7 @@ mod tests {
                 true
             })?;
         }
-        assert!(matches!(scanner.at, Place::Between) && scanner.levels.is_empty(), "{scanner:?}");
+        assert!(matches!(scanner.at, Position::Between) && scanner.levels.is_empty(), "{scanner:?}");
         Ok(begun)
     }
 

@@ -145,18 +145,18 @@ impl Writer {
         letters: Vec<Letter>,
     ) -> rusqlite::Result<Option<bool>> {
         let shared = Arc::clone(&self.shared);
-        let mut book = self.letters.clone();
+        let mut letters_after = self.letters.clone();
         let transaction = self.begin()?;
         if transaction.execute("INSERT OR IGNORE INTO imports (name) VALUES (?1)", [name])? == 0 {
             return Ok(Some(false));
         }
         let Written { chunks, mark, .. } = insert(&transaction, &shared, region, &messages.iter().collect::<Vec<_>>())?;
-        if !letters.is_empty() && book.keep(&transaction, &shared, &letters)? > 0 {
+        if !letters.is_empty() && letters_after.keep(&transaction, &shared, &letters)? > 0 {
             return Ok(None);
         }
         cover(&transaction, &shared)?;
         transaction.commit()?;
-        self.letters = book;
+        self.letters = letters_after;
         if chunks > 0 {
             shared.state().stored(region, chunks, messages.len() as u64, mark);
             shared.arrived.notify_waiters();

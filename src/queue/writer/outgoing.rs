@@ -58,14 +58,14 @@ impl Writer {
             Settlement::settled(std::mem::take(settlements), &shared, rests);
             return Ok(0);
         }
-        let mut book = self.letters.clone();
+        let mut letters_after = self.letters.clone();
         let transaction = self.begin()?;
         write_down(&transaction, &rests)?;
-        let dropped = if letters.is_empty() { 0 } else { book.keep(&transaction, &shared, letters)? };
+        let dropped = if letters.is_empty() { 0 } else { letters_after.keep(&transaction, &shared, letters)? };
         fail_point!("queue.settle");
         transaction.commit()?;
         Settlement::settled(std::mem::take(settlements), &shared, rests);
-        self.letters = book;
+        self.letters = letters_after;
         self.freed = true;
         fail_point!("queue.settled");
         Ok(dropped)
