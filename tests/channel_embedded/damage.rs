@@ -199,7 +199,7 @@ fn what_was_delivered_and_cannot_be_found_again_to_be_deleted_is_marked_as_done(
             // Before the damage is noticed, deletions take along what lies beside it.
             assert!(there.len() >= CHUNKS - 4 * cells.len(), "page {leaf}: only {} were delivered", there.len());
             let warning = warning(&channel).await.unwrap();
-            assert!(!warning.now.contains("publishes them again"), "page {leaf}: {warning:?}");
+            assert!(!warning.now.contains("again, since the file did not take the mark"), "page {leaf}: {warning:?}");
             drop(channel);
             let next = open(&settings(&path)).await;
             while let Some(lease) = receive(&next, 1, 10_000_000).await {
@@ -323,7 +323,7 @@ fn wherever_it_is_damaged_what_can_be_read_is_delivered_once_and_nothing_hangs()
             let missing = (CHUNKS - DONE) * EACH - once.len();
             assert!(missing == 0 || known.is_some(), "{what}: {missing} are missing, and nobody says so");
             unreadable += usize::from(missing > 0);
-            let unwritten = known.as_ref().is_some_and(|said| said.now.contains("publishes them again"));
+            let unwritten = known.as_ref().is_some_and(|said| said.now.contains("again, since the file did not take the mark"));
             match push_one(&channel).await {
                 Ok(_) => assert_eq!(drain(&channel, &mut rng, each).await, [CHUNKS * EACH], "{what}"),
                 Err(PushError::Failed { why, .. }) => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::errors::remedy;
 use crate::{
     listener::{Backend, BackendError, End, PushError, QueueStatus},
-    plural::count,
+    plural::{count, either},
     queue::{self, Pending, Problem, Region, Stats, Store, StoreError},
 };
 
@@ -99,8 +99,9 @@ fn unsafe_because(stats: &Stats) -> Option<(String, String)> {
     }
     if is_damaged(stats) && stats.unmarked > 0 {
         what += &format!(
-            "; of {} it could not be written down that it is published, so that the next start publishes it again",
-            count(stats.unmarked, "message")
+            "; the next start publishes {} again, since the file did not take the mark that {} done",
+            count(stats.unmarked, "message"),
+            either(stats.unmarked, "it is", "they are")
         );
     }
     Some((what, remedy(error)))
