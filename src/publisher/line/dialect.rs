@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::{Cause, Rules, Verdict};
+use super::{Cause, Encode, Verdict};
 use crate::publisher::{
     Caution,
     http::{Answer, To},
@@ -62,8 +62,8 @@ pub(in crate::publisher) trait Dialect {
     /// Where and how requests are sent.
     fn to(&self) -> To;
 
-    /// What it does not take as line protocol, and what points are given.
-    fn rules(&self) -> Rules;
+    /// What makes lines of messages for it.
+    fn encoder(&self) -> Box<dyn Encode>;
 
     /// The path of a write, with its query.
     fn write_path(&self) -> &str;
@@ -89,6 +89,16 @@ pub(in crate::publisher) trait Dialect {
     /// What an answer to that means: created, later, or that an operator must do it.
     fn creation_verdict(&self, _answer: &Answer, _hide: Hide<'_>) -> Verdict {
         Verdict::Complete
+    }
+
+    /// The path of a question about the server itself, where there is one that tells more than a write.
+    fn inspection(&self) -> Option<&str> {
+        None
+    }
+
+    /// What to know of the server, from its answer to that.
+    fn inspected(&self, _answer: &Answer) -> Vec<Caution> {
+        Vec::new()
     }
 
     /// What an operator is told, in the destination's own `words`, and what to do about it.

@@ -1,22 +1,12 @@
-//! From decoded messages to line protocol, in one buffer that is kept from batch to batch.
-//!
-//! A line repeats the dimensions of its message, so a message of 100 kB may become 50 MB of lines. Therefore a batch is
-//! encoded a [`WINDOW`] at a time, and memory does not depend on what a client puts into a message.
+//! A point as a line of InfluxDB's line protocol.
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-
-use super::{
-    escape,
-    lines::{ENCODING, Line, Lines, Place, WINDOW},
-};
+use super::{escape, lines::Place, window::Form};
 use crate::{
     failpoint::fail_point,
-    panics,
-    publisher::{Refused, isolate::MAX_LINES},
     quote::cut_name,
-    wire::{Field, Kind, MOST_REFUSALS, Message, MessageSet, Point, Scalar},
+    wire::{Field, Kind, Message, MessageSet, Point, Scalar},
 };
 
 /// What InfluxDB puts between the tags and the field's key when it counts.
@@ -35,7 +25,7 @@ pub(in crate::publisher) struct Rules {
 
 /// Encodes; keep one for its buffers.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(in crate::publisher) struct Encoder {
     /// `,key=value` for each tag of the message at hand.
     tags: Vec<u8>,
     /// Whether the tags alone are longer than a key may be; then not all of them are in `tags`.
@@ -46,17 +36,20 @@ pub(super) struct Encoder {
     rules: Rules,
     /// The digest of the message at hand, if its points get one.
     digest: Option<u32>,
+    /// Whether [`escape::reads_as_one_line`] must look at its lines.
+    look_closer: bool,
 }
 
+/// Writes numbers.
 #[derive(Default)]
-struct Number {
-    int: itoa::Buffer,
+pub(in crate::publisher) struct Number {
+    pub(in crate::publisher) int: itoa::Buffer,
     float: ryu::Buffer,
 }
 
 impl Number {
     /// Appends a finite float, the shortest text that reads back the same.
-    fn float(&mut self, line: &mut Vec<u8>, value: f64) {
+    pub(in crate::publisher) fn float(&mut self, line: &mut Vec<u8>, value: f64) {
         let whole = value as i64;
         // Counters mostly count whole things. Ryu would write the same, for several times the work; -0.0 has other bits.
         if whole.unsigned_abs() < WHOLE && (whole as f64).to_bits() == value.to_bits() {
@@ -89,69 +82,28 @@ fn offset(digest: u32, point: usize) -> i64 {
     ((u64::from(digest) + point as u64) % 1000).cast_signed()
 }
 
-impl Encoder {
-    pub(super) fn new(rules: Rules) -> Self {
-        let (tags, order, number) = (Vec::new(), Vec::new(), Number::default());
-        Self { tags, tags_too_long: false, order, number, rules, digest: None }
+impl Form for Encoder {
+    fn begin(&mut self, set: &MessageSet, message: &Message<'_>) {
+        self.look_closer = self.tags(set, message);
+        // A Python agent may have written adopted messages already, without an offset.
+        self.digest = (self.rules.unique_timestamps && !message.is_adopted()).then(|| message.digest());
     }
 
-    /// Encodes the points of a set from `from` on into `lines`, in its order, and forgets what was there. Returns the
-    /// point that the next window begins with, if not all are encoded.
-    pub(super) fn encode(&mut self, set: &MessageSet, from: Place, lines: &mut Lines) -> Option<Place> {
-        let mut body = lines.recycle();
-        let mut next = None;
-        'window: for (index, message) in set.messages().enumerate().skip(from.message) {
-            let tags = panics::catch(ENCODING, || self.tags(set, &message));
-            let look_closer = match tags {
-                Ok(look_closer) => look_closer,
-                Err(reason) => {
-                    let refused = Refused { message: index, metric: None, reason };
-                    lines.refused.push((Place { message: index, point: 0 }, refused));
-                    continue;
-                }
-            };
-            // A Python agent may have written adopted messages already, without an offset.
-            self.digest = (self.rules.unique_timestamps && !message.is_adopted()).then(|| message.digest());
-            let first = if index == from.message { from.point } else { 0 };
-            for (point_index, point) in message.points().iter().enumerate().skip(first) {
-                let place = Place { message: index, point: point_index };
-                if body.len() >= WINDOW || lines.len() >= MAX_LINES {
-                    next = Some(place);
-                    break 'window;
-                }
-                self.point(set, place, point, look_closer, &mut body, lines);
-            }
-        }
-        lines.body = Bytes::from(body);
-        next
-    }
-
-    /// Encodes one point as a line, or says why it is none.
-    fn point(&mut self, set: &MessageSet, place: Place, point: &Point, look_closer: bool, body: &mut Vec<u8>, lines: &mut Lines) {
+    fn line(&mut self, set: &MessageSet, place: Place, point: &Point, body: &mut Vec<u8>) -> Result<Option<String>, String> {
         let begin = body.len();
-        let offset = self.digest.map_or(0, |digest| offset(digest, place.point));
-        let line = panics::catch(ENCODING, || {
-            let note = self.line(set, point, offset, body)?;
-            let line = body.get(begin..).unwrap_or_default();
-            if look_closer && !escape::reads_as_one_line(line) { Err([self.rules.name, NOT_ONE_LINE].concat()) } else { Ok(note) }
-        });
-        let refusal = match line.flatten() {
-            Ok(note) => {
-                body.push(b'\n');
-                lines.lines.push(Line { end: body.len(), place });
-                note
-            }
-            Err(reason) => {
-                body.truncate(begin);
-                Some(reason)
-            }
-        };
-        if let Some(reason) = refusal
-            && may_be_told(&lines.refused, place.message)
-        {
-            let metric = Some(cut_name(set.text(point.name)));
-            lines.refused.push((place, Refused { message: place.message, metric, reason }));
+        let note = self.write(set, point, self.digest.map_or(0, |digest| offset(digest, place.point)), body)?;
+        let line = body.get(begin..).unwrap_or_default();
+        if self.look_closer && !escape::reads_as_one_line(line) {
+            return Err([self.rules.name, NOT_ONE_LINE].concat());
         }
+        Ok(note)
+    }
+}
+
+impl Encoder {
+    pub(in crate::publisher) fn new(rules: Rules) -> Self {
+        let (tags, order, number) = (Vec::new(), Vec::new(), Number::default());
+        Self { tags, tags_too_long: false, order, number, rules, digest: None, look_closer: false }
     }
 
     /// Encodes a message's tags: sorted by key, the last of a key wins, empty ones left out.
@@ -202,7 +154,7 @@ impl Encoder {
     }
 
     /// Appends one line without its newline. Returns what had to be left out of it, or why it cannot be one.
-    fn line(&mut self, set: &MessageSet, point: &Point, offset: i64, body: &mut Vec<u8>) -> Result<Option<String>, String> {
+    fn write(&mut self, set: &MessageSet, point: &Point, offset: i64, body: &mut Vec<u8>) -> Result<Option<String>, String> {
         let begin = body.len();
         let name = set.text(point.name);
         if escape::is_unreadable(name) {
@@ -282,13 +234,8 @@ impl Encoder {
     }
 }
 
-/// Whether one more point of a message that is no line is told of. Told of all, a large message would take many times its bytes.
-fn may_be_told(told: &[(Place, Refused)], message: usize) -> bool {
-    told.iter().rev().take_while(|(place, _)| place.message == message).take(MOST_REFUSALS + 1).count() <= MOST_REFUSALS
-}
-
 /// Of names that are stored alike, each time the last. Nothing of a name is copied, since one may be as large as its message.
-fn last_of_each<'a, S: Iterator<Item = u8>>(
+pub(in crate::publisher) fn last_of_each<'a, S: Iterator<Item = u8>>(
     names: impl Iterator<Item = &'a str>,
     stored: impl Fn(&'a str) -> S,
 ) -> BTreeSet<usize> {

@@ -1,9 +1,18 @@
 use proptest::prelude::*;
 
-use super::*;
-use crate::wire::{
-    Decoder,
-    build::{Metric, Value},
+use super::{
+    super::{
+        lines::{Lines, WINDOW},
+        window::Encode,
+    },
+    *,
+};
+use crate::{
+    publisher::Refused,
+    wire::{
+        Decoder,
+        build::{Metric, Value},
+    },
 };
 
 const RULES: Rules = Rules { name: "InfluxDB 1.x", max_key: 65_535, unique_timestamps: false };
@@ -265,7 +274,7 @@ fn of_the_points_of_a_message_that_are_refused_some_are_told() {
     assert_eq!(lines.len(), 1);
     let refused = lines.take_refused();
     let of = |message| refused.iter().filter(|(_, refused)| refused.message == message).count();
-    assert_eq!((of(0), of(1), of(2)), (MOST_REFUSALS + 1, 0, 1));
+    assert_eq!((of(0), of(1), of(2)), (crate::wire::MOST_REFUSALS + 1, 0, 1));
     assert!(refused.iter().all(|(_, refused)| refused.reason == Encoder::new(RULES).too_long() && refused.metric.as_ref().unwrap().len() < 1000));
     assert!(encoder.tags.capacity() < 4 * RULES.max_key);
 }

@@ -42,7 +42,7 @@ pub(super) fn has_another_form(key: &str) -> bool {
 }
 
 /// A field's key as it is stored.
-pub(super) fn stored_key(key: &str) -> impl Iterator<Item = u8> {
+pub(in crate::publisher) fn stored_key(key: &str) -> impl Iterator<Item = u8> {
     key.bytes().flat_map(|byte| if byte == b'\n' { [Some(b'\\'), Some(b'n')] } else { [Some(byte), None] }).flatten()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Encoder, Lines, Place, Rules,
+    Encode, Encoder, Lines, Place, Rules,
     reader::{self, Read},
 };
 use crate::wire::{

@@ -17,11 +17,11 @@ const LARGEST_KEPT: usize = 2 * WINDOW;
 
 /// Which point a line is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(in crate::publisher) struct Place {
     /// The message's index in the set.
-    pub(super) message: usize,
+    pub(in crate::publisher) message: usize,
     /// The point's index in the message.
-    pub(super) point: usize,
+    pub(in crate::publisher) point: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,8 @@ pub(super) struct Line {
 
 /// The lines of a window, and what could not become one.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
-    pub(super) body: Bytes,
+pub(in crate::publisher) struct Lines {
+    pub(in crate::publisher) body: Bytes,
     pub(super) lines: Vec<Line>,
     pub(super) refused: Vec<(Place, Refused)>,
 }
@@ -73,7 +73,7 @@ impl Lines {
     }
 
     /// What could not become a line, or not all of it, in the order of the set. Given once.
-    pub(super) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
+    pub(in crate::publisher) fn take_refused(&mut self) -> Vec<(Place, Refused)> {
         std::mem::take(&mut self.refused)
     }
 

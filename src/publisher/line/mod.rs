@@ -1,6 +1,6 @@
 //! What every destination of line protocol over HTTP shares.
 //!
-//! [`LinePublisher`] is the publisher: [`Encoder`] makes lines of messages a window at a time, [`http`](super::http) sends them, and
+//! [`LinePublisher`] is the publisher: [`window`] makes lines of messages, in the [`Form`] of the destination, [`http`](super::http) sends them, and
 //! [`isolate`](super::isolate) finds the lines that were refused. A destination is a [`Dialect`]: a table of its answers and its
 //! parameters. How text is escaped is in `escape`, and `reader` reads lines back in tests.
 
@@ -14,14 +14,15 @@ mod publisher;
 #[cfg(any(test, feature = "fuzzing"))]
 mod reader;
 mod verdict;
+mod window;
 
+pub(super) use self::lines::Lines;
 pub use self::publisher::LinePublisher;
 pub(super) use self::{
     dialect::{Dialect, Hide, Sent},
-    encoder::Rules,
+    encoder::{Encoder, Number, Rules, last_of_each},
+    escape::stored_key,
+    lines::Place,
     verdict::{Cause, Fault, Verdict},
-};
-use self::{
-    encoder::Encoder,
-    lines::{Lines, Place},
+    window::{Encode, Form},
 };

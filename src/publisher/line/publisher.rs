@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cause, Dialect, Encoder, Fault, Hide, Lines, Place, Sent, Verdict};
+use super::{Cause, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Verdict};
 use crate::{
     publisher::{
         Caution, Outcome, Publisher, Refused,
@@ -19,7 +19,7 @@ use crate::{
 pub struct LinePublisher {
     dialect: Box<dyn Dialect>,
     transport: Transport,
-    encoder: Encoder,
+    encoder: Box<dyn Encode>,
     /// What is not encoded yet: the batch, and the point that the next window begins with.
     rest: Option<(Arc<MessageSet>, Place)>,
     /// The window that is being written.
@@ -41,7 +41,7 @@ impl LinePublisher {
     pub(in crate::publisher) fn new(dialect: impl Dialect + 'static, evidence: Evidence) -> Self {
         Self {
             transport: Transport::new(dialect.to()),
-            encoder: Encoder::new(dialect.rules()),
+            encoder: dialect.encoder(),
             dialect: Box::new(dialect),
             rest: None,
             lines: Lines::default(),
@@ -291,12 +291,18 @@ impl Publisher for LinePublisher {
         self.try_probe().await.err().unwrap_or(Outcome::Written { refused: Vec::new() })
     }
 
+    async fn inspect(&mut self) -> Vec<Caution> {
+        let Some(path) = self.dialect.inspection() else { return Vec::new() };
+        let answer = self.transport.post(path, Bytes::new(), false).await;
+        answer.map(|answer| self.dialect.inspected(&answer)).unwrap_or_default()
+    }
+
     fn is_stuck(&self) -> bool {
         self.work.is_stuck()
     }
 
     fn shrink(&mut self) {
-        self.encoder = Encoder::new(self.dialect.rules());
+        self.encoder = self.dialect.encoder();
         self.rest = None;
         self.lines = Lines::default();
         self.work.load(0);

@@ -10,7 +10,7 @@ use url::form_urlencoded::byte_serialize;
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Cause, Dialect, Hide, Rules, Sent, Verdict},
+        line::{Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
     Caution, SERVICE,
 };
@@ -52,8 +52,9 @@ impl Dialect for InfluxdbV1 {
         To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }
     }
 
-    fn rules(&self) -> Rules {
-        Rules { name: "InfluxDB 1.x", max_key: MAX_KEY, unique_timestamps: self.config.unique_timestamps }
+    fn encoder(&self) -> Box<dyn Encode> {
+        let unique_timestamps = self.config.unique_timestamps;
+        Box::new(Encoder::new(Rules { name: "InfluxDB 1.x", max_key: MAX_KEY, unique_timestamps }))
     }
 
     fn write_path(&self) -> &str {
