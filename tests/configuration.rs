@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kadabra::config::schema::{Fallback, Key, PREFIX, SECTIONS, keys};
-use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, documented, load_channel, load_or};
+use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, TextMetadata, documented, load_channel, load_or};
 
 /// What every user's environment has.
 const HOME: [(&str, &str); 1] = [("HOME", "/home/user")];
@@ -501,7 +501,7 @@ fn each_example_loads_and_does_what_it_says() {
     let password = password.to_str().unwrap();
     let influxdb = |loaded: &Loaded| match &loaded.settings.publisher.kind {
         PublisherKind::Influxdb(influxdb) => influxdb.clone(),
-        PublisherKind::Debug(_) => panic!("{loaded:?}"),
+        _ => panic!("{loaded:?}"),
     };
     let mut seen = 0;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples")).unwrap() {
@@ -538,10 +538,15 @@ fn each_example_loads_and_does_what_it_says() {
             "several-agents.toml" => {
                 assert_eq!((loaded.settings.agent.name.as_str(), redis().lease), ("web-1-first", Duration::from_secs(30)));
             }
+            "victoriametrics.toml" => {
+                let kind = &loaded.settings.publisher.kind;
+                let PublisherKind::Victoriametrics(to) = kind else { panic!("{loaded:?}") };
+                assert_eq!((to.text_metadata, to.unique_timestamps), (TextMetadata::Label, true));
+            }
             other => panic!("no test knows what conf/examples/{other} is for"),
         }
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 7);
 }
 
 const SEVERAL: &str = r#"

@@ -7,7 +7,7 @@ use std::{
 };
 
 use kadabra::{
-    config::Influxdb,
+    config::{Influxdb, TextMetadata, Tls, Victoriametrics},
     observe::log::KeptLog,
     publisher::{DebugPublisher, Form, LinePublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
@@ -18,6 +18,7 @@ use slog::Drain;
 use crate::support::{
     influxd::Influxd,
     stand_in::{Reply, StandIn, answer},
+    victoriametrics::VictoriaMetrics,
 };
 
 /// What can be wrong with a destination.
@@ -456,6 +457,123 @@ impl Destination for InfluxdbStandIn {
     }
 }
 
+fn victoriametrics(url: String) -> Box<dyn Publisher> {
+    Box::new(LinePublisher::victoriametrics(&Victoriametrics {
+        url,
+        tenant: None,
+        username: None,
+        password: None,
+        token: None,
+        tls: Tls::default(),
+        extra_labels: None,
+        text_metadata: TextMetadata::Drop,
+        max_labels: 30,
+        unique_timestamps: true,
+        timeout: Duration::from_secs(5),
+        gzip: false,
+    }))
+}
+
+/// VictoriaMetrics, as it has to run to keep one of what is written twice.
+struct RealVictoriametrics(VictoriaMetrics);
+
+impl Destination for RealVictoriametrics {
+    fn new() -> Self {
+        Self(VictoriaMetrics::with(&["-retentionPeriod=100y", "-dedup.minScrapeInterval=1ms"]))
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        victoriametrics(self.0.url())
+    }
+
+    fn published(&self) -> BTreeSet<usize> {
+        let samples = self.0.samples("c_value");
+        let numbers: Vec<usize> =
+            samples.iter().map(|sample| sample["metric"]["number"].as_str().unwrap().parse().unwrap()).collect();
+        let unique = BTreeSet::from_iter(numbers.iter().copied());
+        assert_eq!(unique.len(), numbers.len(), "a sample is there twice");
+        unique
+    }
+
+    fn fail(&mut self, fault: Fault) -> bool {
+        if fault == Fault::Away {
+            self.0.terminate();
+        }
+        fault == Fault::Away
+    }
+
+    fn mend(&mut self) {
+        self.0.start_again();
+    }
+
+    fn has_types(&self) -> bool {
+        false
+    }
+}
+
+/// A server that answers as VictoriaMetrics 1.150.0 does, and has every fault.
+struct VictoriametricsStandIn {
+    server: StandIn,
+    state: Arc<Mutex<Stored>>,
+}
+
+impl Stored {
+    fn answer_as_victoriametrics(&mut self, request: &str) -> Reply {
+        let (_, body) = request.split_once("\r\n\r\n").unwrap();
+        match self.fault {
+            Some(Fault::Away) => return Reply::Last(Vec::new()),
+            Some(Fault::Throttled) => return answer("429 Too Many Requests", "Retry-After: 1\r\n", ""),
+            Some(Fault::Small) if body.len() > 20_000 => {
+                let big =
+                    "cannot process influx line protocol data: too big data size exceeding -influx.maxRequestSize=20000 bytes";
+                return answer("400 Bad Request", "", big);
+            }
+            Some(Fault::Wrong | Fault::Full) => {
+                let full = "cannot store metrics: the storage is in read-only mode; check -storage.minFreeDiskSpaceBytes";
+                return answer("503 Service Unavailable", "", full);
+            }
+            _ => {}
+        }
+        self.numbers.extend(body.lines().filter(|line| !line.is_empty()).map(|line| {
+            let (_, number) = line.split_once("number=").unwrap();
+            number.split(' ').next().unwrap().parse::<usize>().unwrap()
+        }));
+        Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())
+    }
+}
+
+impl Destination for VictoriametricsStandIn {
+    fn new() -> Self {
+        let state = Arc::new(Mutex::new(Stored::default()));
+        let answers = Arc::clone(&state);
+        let server = StandIn::answering(move |request| answers.lock().unwrap().answer_as_victoriametrics(request));
+        Self { server, state }
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        victoriametrics(self.server.url())
+    }
+
+    fn published(&self) -> BTreeSet<usize> {
+        self.state.lock().unwrap().numbers.clone()
+    }
+
+    fn fail(&mut self, fault: Fault) -> bool {
+        self.state.lock().unwrap().fault = Some(fault);
+        true
+    }
+
+    fn mend(&mut self) {
+        self.state.lock().unwrap().fault = None;
+    }
+
+    fn has_types(&self) -> bool {
+        false
+    }
+}
+
 keeps_the_contract!(debug, super::Log);
+keeps_the_contract!(victoriametrics, super::RealVictoriametrics);
+keeps_the_contract!(victoriametrics_stand_in, super::VictoriametricsStandIn);
 keeps_the_contract!(influxdb_1, super::RealInfluxdb);
 keeps_the_contract!(influxdb_1_stand_in, super::InfluxdbStandIn);

@@ -146,6 +146,9 @@ async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> 
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {
             answers.say(format_args!("ok: {part}: {destination}"));
+            for Caution { what, mend } in tokio::time::timeout(PATIENCE, publisher.inspect()).await.unwrap_or_default() {
+                answers.say(format_args!("warning: {part}: {what}\n  to mend it: {}", pipeline.said(&mend)));
+            }
             true
         }
         Ok(Outcome::Retry { why, .. }) => wrong(&part, &why, None, answers),

@@ -55,7 +55,7 @@ pub use password_file::password_in;
 pub use secret::Secret;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher,
-    PublisherKind, Redis, Supervisor,
+    PublisherKind, Redis, Supervisor, TextMetadata, Victoriametrics,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;

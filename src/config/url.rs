@@ -49,8 +49,8 @@ pub(super) fn redis(text: &str) -> Result<(), String> {
 }
 
 /// The URL without a slash at its end; the error is a sentence.
-pub(super) fn influxdb(text: &str) -> Result<String, String> {
-    let url = parse(text, "http://localhost:8086")?;
+pub(super) fn http(text: &str, example: &str) -> Result<String, String> {
+    let url = parse(text, example)?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("expected a URL that starts with http:// or https://".to_owned());
     }
@@ -58,7 +58,7 @@ pub(super) fn influxdb(text: &str) -> Result<String, String> {
         return Err("expected a URL without user and password; they go into username and password_file".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("expected a URL without ?query and #fragment; the database goes into database".to_owned());
+        return Err("expected a URL without ?query and #fragment; what is said there has keys of its own".to_owned());
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
@@ -115,6 +115,8 @@ pub(super) fn redis_login(text: &str) -> (bool, bool) {
 mod tests {
     use super::*;
 
+    const EXAMPLE: &str = "http://localhost:8086";
+
     #[test]
     fn takes_what_the_servers_take() {
         for good in [
@@ -127,8 +129,8 @@ mod tests {
         ] {
             assert_eq!(redis(good), Ok(()), "{good}");
         }
-        assert_eq!(influxdb("http://localhost:8086/").as_deref(), Ok("http://localhost:8086"));
-        assert_eq!(influxdb("https://example.com/influx/").as_deref(), Ok("https://example.com/influx"));
+        assert_eq!(http("http://localhost:8086/", EXAMPLE).as_deref(), Ok("http://localhost:8086"));
+        assert_eq!(http("https://example.com/influx/", EXAMPLE).as_deref(), Ok("https://example.com/influx"));
     }
 
     #[test]
@@ -156,7 +158,7 @@ mod tests {
             assert!(redis(bad).is_err(), "{bad}");
         }
         for bad in ["localhost:8086", "ftp://localhost", "http://", "http://u:p@h", "http://h?db=x", "http://h#x", ""] {
-            assert!(influxdb(bad).is_err(), "{bad}");
+            assert!(http(bad, EXAMPLE).is_err(), "{bad}");
         }
     }
 
@@ -175,7 +177,7 @@ mod tests {
             "http://localhost?u=root&p=hunter2",
         ] {
             assert!(!shown(text).contains("hunter2"), "{text} is shown as {}", shown(text));
-            for error in [redis(text).err(), influxdb(text).err()].into_iter().flatten() {
+            for error in [redis(text).err(), http(text, EXAMPLE).err()].into_iter().flatten() {
                 assert!(!error.contains("hunter2"), "{text}: {error}");
             }
         }

@@ -40,8 +40,11 @@ pub enum ValueType {
     Password,
     /// Where Redis is; shown without its password.
     RedisUrl,
-    /// Where InfluxDB is.
-    InfluxdbUrl,
+    /// Where a server of HTTP is.
+    HttpUrl {
+        /// What one might look like.
+        example: &'static str,
+    },
     /// A time with its unit, both ends included.
     Duration {
         /// The shortest.
@@ -122,7 +125,7 @@ impl ValueType {
             }
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
-            Self::InfluxdbUrl => url::influxdb(text).map(Checked::Text),
+            Self::HttpUrl { example } => url::http(text, example).map(Checked::Text),
             Self::Duration { min, max } => {
                 let beyond = || format!("expected a duration from {}", self.range());
                 let duration = match humantime::parse_duration(text) {
@@ -164,7 +167,7 @@ impl ValueType {
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
-            Self::InfluxdbUrl => "expected a URL such as http://localhost:8086".to_owned(),
+            Self::HttpUrl { example } => format!("expected a URL such as {example}"),
             Self::Duration { .. } => "expected a duration with a unit such as \"10s\"".to_owned(),
             Self::Size { .. } => "expected a size with a unit such as \"4MiB\"".to_owned(),
             Self::Number { .. } => format!("expected a whole number from {}", self.range()),
@@ -186,7 +189,7 @@ impl ValueType {
             Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),
             Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
-            Self::InfluxdbUrl => "http:// or https://".to_owned(),
+            Self::HttpUrl { .. } => "http:// or https://".to_owned(),
             Self::Duration { .. } => format!("a duration, {}", self.range()),
             Self::Size { .. } => format!("a size, {}", self.range()),
             Self::Number { .. } => format!("a number, {}", self.range()),
@@ -210,7 +213,7 @@ impl ValueType {
     pub(super) fn shown(&self, text: &str) -> String {
         match self {
             Self::Password => quoted("***"),
-            Self::RedisUrl | Self::InfluxdbUrl => quoted(&url::shown(text)),
+            Self::RedisUrl | Self::HttpUrl { .. } => quoted(&url::shown(text)),
             Self::Number { .. } if text.parse::<f64>().is_ok() => text.to_owned(),
             Self::Flag if text.parse::<bool>().is_ok() => text.to_owned(),
             _ => quoted(text),
@@ -220,7 +223,7 @@ impl ValueType {
     /// A value as it came from a file, of whatever type, fit to be seen.
     pub(super) fn shown_value(&self, value: &DeValue<'_>) -> String {
         match (self, value) {
-            (Self::Password | Self::RedisUrl | Self::InfluxdbUrl, value) if !value.is_str() => quoted("***"),
+            (Self::Password | Self::RedisUrl | Self::HttpUrl { .. }, value) if !value.is_str() => quoted("***"),
             (Self::Number { .. } | Self::Flag, DeValue::String(text)) => quoted(text),
             (_, DeValue::String(text)) => self.shown(text),
             (Self::Addresses | Self::List { .. }, DeValue::Array(_)) => {

@@ -65,6 +65,11 @@ pub trait Publisher {
     /// Whether a write could work now, without writing anything: `Written` with nothing refused when it could.
     async fn probe(&mut self) -> Outcome;
 
+    /// What to know of a destination that works, for `check --online`; nothing is written.
+    async fn inspect(&mut self) -> Vec<Caution> {
+        Vec::new()
+    }
+
     /// Whether more attempts with this batch alone would tell nothing new about what is wrong with it. Then its messages are better
     /// off in the channel, from where they come back among others.
     fn is_stuck(&self) -> bool {

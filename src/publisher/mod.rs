@@ -6,7 +6,8 @@
 //! | only the points that the destination cannot hold are refused | `isolate`: halving, and `isolate/suspects` for lines on which a server fails |
 //! | nothing is condemned on the word of a gateway | `isolate/evidence`, and the probe in `line/publisher` |
 //! | a point that is written again replaces itself alone | `line/encoder`, from [`Message::digest`](crate::wire::Message::digest) |
-//! | every text is stored as it was meant, or refused | `line/escape` |
+//! | no point is lost where a destination keeps one a series and millisecond | `victoriametrics/times` |
+//! | every text is stored as it was meant, or refused | `line/escape`, `victoriametrics/samples` |
 //! | a request is bounded in time and size, and no secret gets into a sentence | `http/transport`, `http/login` |
 //! | the log has a whole batch or nothing of it | `debug` |
 //!
@@ -20,6 +21,7 @@ mod http;
 mod influxdb;
 mod isolate;
 mod line;
+mod victoriametrics;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use {influxdb::fuzzing::answer as fuzz_answer, line::fuzzing::line as fuzz_line};
@@ -40,5 +42,6 @@ pub fn configured(settings: &config::Publisher, written: Log, log: impl Fn() -> 
     match &settings.kind {
         PublisherKind::Debug(debug) => debug::publishers(debug, written, log),
         PublisherKind::Influxdb(influxdb) => influxdb::publishers(influxdb),
+        PublisherKind::Victoriametrics(to) => victoriametrics::publishers(to),
     }
 }

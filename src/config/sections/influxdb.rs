@@ -27,7 +27,7 @@ section! {
     "publisher.influxdb" pub struct Influxdb {
         /// The server, and the path if a proxy puts it below one. Use https:// for TLS. User and password
         /// have keys of their own.
-        url: String = Is("http://localhost:8086"), ValueType::InfluxdbUrl;
+        url: String = Is("http://localhost:8086"), ValueType::HttpUrl { example: "http://localhost:8086" };
         /// The version of its interface.
         api = Is("v1"), ValueType::Choice { words: &["v1"], aliases: &[] };
         /// The database that points are written to.

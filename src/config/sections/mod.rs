@@ -14,6 +14,7 @@ mod publisher;
 mod publishers;
 mod redis;
 mod supervisor;
+mod victoriametrics;
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub use self::{
     publishers::Consumer,
     redis::Redis,
     supervisor::Supervisor,
+    victoriametrics::{TextMetadata, Victoriametrics},
 };
 
 /// Every section, in the order in which they are documented.
@@ -45,6 +47,7 @@ pub static SECTIONS: &[Section] = &[
     Publisher::SECTION,
     Debug::SECTION,
     Influxdb::SECTION,
+    Victoriametrics::SECTION,
     Consumer::SECTION,
     Nanny::SECTION,
     Supervisor::SECTION,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Debug, Influxdb, PAUSE_MAX, PAUSE_MIN};
+use super::{Debug, Influxdb, PAUSE_MAX, PAUSE_MIN, Victoriametrics};
 use crate::config::{cross_checks::CrossChecks, schema::Fallback::Is, value_type::ValueType};
 
 section! {
     /// Where points go.
     "publisher" pub struct Publisher {
-        /// debug logs what it would publish and takes it off the channel; influxdb writes it to InfluxDB.
+        /// debug logs what it would publish and takes it off the channel; influxdb writes it to InfluxDB, and
+        /// victoriametrics to VictoriaMetrics.
         kind as "type": PublisherKind = Is("debug"), PublisherKind::WORDS;
         /// How many batches may be in flight at once. How many are, up to this, is found out while messages queue up: as
         /// many as help, and half of that when the database answers late. Raise it for a database that is far away or
@@ -30,6 +31,8 @@ choice! {
         Debug(Debug) = "debug",
         /// `influxdb`
         Influxdb(Influxdb) = "influxdb",
+        /// `victoriametrics`
+        Victoriametrics(Victoriametrics) = "victoriametrics",
     }
 }
 

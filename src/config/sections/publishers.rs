@@ -13,8 +13,8 @@ const PATTERNS: ValueType = ValueType::List {
 
 section! {
     /// Several publishers, each with a name of its own in the place of NAME, instead of [publisher]: every message goes to
-    /// each of them. Beside the keys below, [publishers.NAME] has those of [publisher], and [publishers.NAME.influxdb] and
-    /// [publishers.NAME.debug] those of their kind; what [publishers.NAME.batch] does not set is as in [batch]. A name has 1 to
+    /// each of them. Beside the keys below, [publishers.NAME] has those of [publisher], and [publishers.NAME.influxdb],
+    /// [publishers.NAME.victoriametrics] and [publishers.NAME.debug] those of their kind; what [publishers.NAME.batch] does not set is as in [batch]. A name has 1 to
     /// 32 small letters, digits, _ and -.
     "publishers.NAME" pub struct Consumer derives Eq {
         /// Whether the agent ends when this publisher fails more often than supervisor.max_restarts allows, and whether

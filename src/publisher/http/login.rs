@@ -11,6 +11,8 @@ pub(in crate::publisher) enum Login {
     Anonymous,
     /// A user and a password, by HTTP's Basic authentication.
     Basic { username: String, password: Option<Secret> },
+    /// A token (RFC 6750).
+    Bearer { token: Secret },
 }
 
 impl Login {
@@ -35,12 +37,18 @@ impl Authorization {
 
     /// The header's value with the secret as it is now: it may have been mended since it was refused, or changed.
     pub(super) fn header(&mut self, client: &Client) -> Option<&str> {
-        let Login::Basic { username, password } = &self.login else { return None };
-        let password = password.as_ref().map(Secret::now).unwrap_or_default();
-        if self.sent.as_ref().is_none_or(|(sent, _)| *sent != password) {
-            let request = client.post("").basic_auth(username, password.as_ref());
+        let secret = match &self.login {
+            Login::Anonymous => return None,
+            Login::Basic { password, .. } => password.as_ref().map(Secret::now).unwrap_or_default(),
+            Login::Bearer { token } => token.now(),
+        };
+        if self.sent.as_ref().is_none_or(|(sent, _)| *sent != secret) {
+            let request = match &self.login {
+                Login::Basic { username, .. } => client.post("").basic_auth(username, secret.as_ref()),
+                _ => client.post("").bearer_auth(secret.as_ref()),
+            };
             let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-            self.sent = value.map(|value| (password.into_owned(), value.to_owned()));
+            self.sent = value.map(|value| (secret.into_owned(), value.to_owned()));
         }
         self.sent.as_ref().map(|(_, header)| header.as_str())
     }
@@ -48,7 +56,7 @@ impl Authorization {
     /// Takes the secret out of a text: a server may send back what it was sent.
     pub(super) fn hide(&self, mut text: String) -> String {
         let Some((secret, header)) = &self.sent else { return text };
-        for secret in [header.trim_start_matches("Basic "), secret.as_str()] {
+        for secret in [header.trim_start_matches("Basic ").trim_start_matches("Bearer "), secret.as_str()] {
             if !secret.is_empty() && text.contains(secret) {
                 text = text.replace(secret, "***");
             }

@@ -1,0 +1,133 @@
+//! VictoriaMetrics: how points become samples, what its answers mean, what an operator is told, and the parameters of its requests.
+//!
+//! It keeps one number a series and millisecond, keeps a repeated sample twice unless it deduplicates, and drops much of what it
+//! cannot store with a 204. So `samples` writes nothing that would be dropped, and `times` gives each point a millisecond of its own.
+
+mod answers;
+mod remedies;
+mod samples;
+mod times;
+
+use std::time::SystemTime;
+
+use url::form_urlencoded::byte_serialize;
+
+use self::{samples::Samples, times::Times};
+use super::{
+    Caution, LinePublisher, Publishers,
+    http::{Answer, Login, To},
+    isolate::Evidence,
+    line::{Cause, Dialect, Encode, Hide, Sent, Verdict},
+};
+use crate::{
+    config::Victoriametrics as Config,
+    connect::{self, Service},
+};
+
+/// VictoriaMetrics in the sentences about a connection.
+const SERVICE: Service = Service {
+    name: "VictoriaMetrics",
+    key: "publisher.victoriametrics.url",
+    place: "the host and port in publisher.victoriametrics.url",
+    plain: "http",
+};
+
+/// Publishers to one VictoriaMetrics, which share what they have seen it take, and which milliseconds are taken.
+pub(super) fn publishers(config: &Config) -> Publishers {
+    let (evidence, times, to) = (Evidence::default(), Times::default(), config.clone());
+    let ignored =
+        connect::ignored_proxy(&config.url, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
+    let on_the_way = ignored.map(|variable| Caution {
+        what: format!(
+            "{variable} is set, and the agent makes no use of it: it connects to publisher.victoriametrics.url without a proxy"
+        ),
+        mend: "let this machine reach it directly, and put its host into no_proxy".to_owned(),
+    });
+    let make = move || LinePublisher::new(Victoriametrics::new(&to, times.clone()), evidence.clone());
+    Publishers { on_the_way, receipt: Some(remedies::receipt()), ..Publishers::new(move || Box::new(make())) }
+}
+
+impl LinePublisher {
+    /// Publishes to VictoriaMetrics. Connects with the first write or probe; must be called, and used, inside a runtime.
+    #[must_use]
+    pub fn victoriametrics(config: &Config) -> Self {
+        Self::new(Victoriametrics::new(config, Times::default()), Evidence::default())
+    }
+}
+
+/// A VictoriaMetrics.
+struct Victoriametrics {
+    config: Config,
+    /// `/write?...`
+    write_path: String,
+    times: Times,
+}
+
+impl Victoriametrics {
+    fn new(config: &Config, times: Times) -> Self {
+        Self { config: config.clone(), write_path: write_path(config), times }
+    }
+}
+
+impl Dialect for Victoriametrics {
+    fn name(&self) -> &'static str {
+        "VictoriaMetrics"
+    }
+
+    fn place(&self) -> String {
+        ["victoriametrics at ", &self.config.url].concat()
+    }
+
+    fn destination(&self) -> String {
+        let of_tenant = self.config.tenant.as_ref().map(|tenant| [" tenant ", tenant].concat());
+        ["victoriametrics ", &self.config.url, of_tenant.as_deref().unwrap_or_default()].concat()
+    }
+
+    fn to(&self) -> To {
+        let Config { url, username, password, token, tls, timeout, gzip, .. } = &self.config;
+        let login = match (username, token) {
+            (None, Some(token)) => Login::Bearer { token: token.clone() },
+            _ => Login::basic(username.as_ref(), password.as_ref()),
+        };
+        To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }
+    }
+
+    fn encoder(&self) -> Box<dyn Encode> {
+        Box::new(Samples::new(&self.config, self.times.clone()))
+    }
+
+    fn write_path(&self) -> &str {
+        &self.write_path
+    }
+
+    fn verdict(&self, answer: &Answer, sent: Sent<'_>, now: SystemTime, hide: Hide<'_>) -> Verdict {
+        answers::verdict(answer, sent.body, now, hide)
+    }
+
+    fn inspection(&self) -> Option<&str> {
+        // Each program of a cluster tells its own flags, and vminsert stores nothing.
+        self.config.tenant.is_none().then_some("/flags")
+    }
+
+    fn inspected(&self, answer: &Answer) -> Vec<Caution> {
+        remedies::inspected(&self.config, answer)
+    }
+
+    fn remedy(&self, cause: Cause, words: &str) -> Caution {
+        remedies::remedy(&self.config, cause, words)
+    }
+}
+
+/// <https://docs.victoriametrics.com/victoriametrics/integrations/influxdb/>; of a cluster
+/// <https://docs.victoriametrics.com/victoriametrics/cluster-victoriametrics/#url-format>.
+fn write_path(config: &Config) -> String {
+    let mut path = match &config.tenant {
+        Some(tenant) => ["/insert/", tenant, "/influx/write?precision=ms"].concat(),
+        None => "/write?precision=ms".to_owned(),
+    };
+    for label in config.labels_of_all() {
+        path.push_str("&extra_label=");
+        path.extend(byte_serialize(label.as_bytes()));
+    }
+    path
+}
