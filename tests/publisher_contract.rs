@@ -7,7 +7,7 @@ use std::{
 };
 
 use kadabra::{
-    config::{Influxdb, TextMetadata, Tls, Victoriametrics},
+    config::{Influxdb, InfluxdbApi, InfluxdbV1, TextMetadata, Tls, Victoriametrics},
     observe::log::KeptLog,
     publisher::{DebugPublisher, Form, LinePublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
@@ -326,12 +326,8 @@ impl Destination for Log {
 fn influxdb(url: String) -> Box<dyn Publisher> {
     Box::new(LinePublisher::influxdb(&Influxdb {
         url,
-        database: "kadabra".to_owned(),
-        username: None,
-        password: None,
+        api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
         tls: kadabra::config::Tls::default(),
-        retention_policy: None,
-        create_database: false,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,
