@@ -52,7 +52,7 @@ pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, sent: Sent<'_>, n
     let retry = |fault| Verdict::Retry { after: answer.pause(now), words: words.clone(), fault };
     match answer.status {
         204 => Verdict::Complete,
-        400 if code == "invalid" => bad_request(&message, words.clone(), sent, hide).unwrap_or_else(|| Verdict::Hold {
+        400 if code == "invalid" => bad_request(&message, words.clone(), sent, hide).unwrap_or(Verdict::Hold {
             cause: Cause::Foreign,
             words,
             fault: Fault::Unknown,
