@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kadabra::{
-    config::{Influxdb, InfluxdbApi, InfluxdbV1},
+    config::Influxdb,
     publisher::{LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
@@ -55,8 +55,12 @@ fn encode(criterion: &mut Criterion) {
     for (name, points, set) in &cases {
         let mut publisher = LinePublisher::influxdb(&Influxdb {
             url: "http://localhost:8086".to_owned(),
-            api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
+            database: "kadabra".to_owned(),
+            username: None,
+            password: None,
             tls: kadabra::config::Tls::default(),
+            retention_policy: None,
+            create_database: false,
             timeout: Duration::from_secs(5),
             gzip: false,
             unique_timestamps: true,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use allocation_counter::measure;
 use kadabra::{
-    config::{Influxdb, InfluxdbApi, InfluxdbV1},
+    config::Influxdb,
     publisher::{LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
@@ -60,8 +60,12 @@ fn encoding_again(messages: &[String]) -> u64 {
     decode(&mut decoder, messages, &mut set);
     let mut publisher = LinePublisher::influxdb(&Influxdb {
         url: "http://localhost:8086".to_owned(),
-        api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
+        database: "kadabra".to_owned(),
+        username: None,
+        password: None,
         tls: kadabra::config::Tls::default(),
+        retention_policy: None,
+        create_database: false,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,

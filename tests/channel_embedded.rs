@@ -1,5 +1,7 @@
 //! The embedded channel: the queue in a file that outlives whatever happens to the agent.
 
+#[path = "channel_embedded/consumers.rs"]
+mod consumers;
 #[path = "channel_embedded/damage.rs"]
 mod damage;
 #[path = "channel_embedded/files.rs"]
@@ -113,13 +115,68 @@ impl Home for Queue {
     }
 
     fn dead(&self) -> Vec<Kept> {
-        let connection = Connection::open(self.folder.path().join("q.db")).unwrap();
-        let mut letters = connection.prepare("SELECT payload, reason, refused, agent, time FROM dead ORDER BY id").unwrap();
-        let kept = |row: &rusqlite::Row<'_>| {
-            Ok(Kept { payload: row.get(0)?, reason: row.get(1)?, refused: row.get(2)?, agent: row.get(3)?, time: row.get(4)? })
-        };
-        letters.query_map([], kept).unwrap().map(Result::unwrap).collect()
+        dead_letters(self.folder.path(), "")
     }
 }
 
+fn dead_letters(folder: &Path, of: &str) -> Vec<Kept> {
+    let connection = Connection::open(folder.join("q.db")).unwrap();
+    let select = format!("SELECT payload, reason, refused, agent, time FROM dead {of} ORDER BY id");
+    let mut letters = connection.prepare(&select).unwrap();
+    let kept = |row: &rusqlite::Row<'_>| {
+        Ok(Kept { payload: row.get(0)?, reason: row.get(1)?, refused: row.get(2)?, agent: row.get(3)?, time: row.get(4)? })
+    };
+    letters.query_map([], kept).unwrap().map(Result::unwrap).collect()
+}
+
 keeps_the_contract!(Queue);
+
+/// Each of three consumers keeps the contract as the only one does, whatever the others have done or left undone.
+mod one_of_several {
+    use super::*;
+    use crate::channel_contract::{ALL, NO_WAIT};
+
+    struct OneOfSeveral {
+        folder: TempDir,
+        consumers: Vec<EmbeddedChannel>,
+    }
+
+    impl Home for OneOfSeveral {
+        fn new(lease: Duration, max_dead_letters: usize) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = Embedded { lease, max_dead_letters, ..settings(&folder.path().join("q.db")) };
+            let consumers = EmbeddedChannel::several(&settings, "here", ["a", "b", "c"].map(consumers::consumer).into());
+            futures_util::FutureExt::now_or_never(consumers[0].open()).unwrap().unwrap();
+            Self { folder, consumers }
+        }
+
+        fn channel(&self) -> Arc<dyn Channel> {
+            Arc::new(self.consumers[1].beside("here"))
+        }
+
+        /// One of the others has it done at once, and the third not at all.
+        async fn push(&self, messages: Vec<Vec<u8>>) {
+            push(&self.consumers[0], messages).await;
+            while let Some(lease) = self.consumers[0].receive(ALL, NO_WAIT).await.unwrap() {
+                self.consumers[0].complete(&mut vec![lease], &[]).await.unwrap();
+            }
+        }
+
+        async fn waiting(&self) -> Vec<Vec<u8>> {
+            let channel = self.channel();
+            let mut leases = Vec::new();
+            while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
+                leases.push(lease);
+            }
+            let waiting = leases.iter().flat_map(|lease| lease.messages.clone()).rev().collect();
+            channel.release(&mut leases).await.unwrap();
+            waiting
+        }
+
+        fn dead(&self) -> Vec<Kept> {
+            dead_letters(self.folder.path(), "WHERE consumer = 'b'")
+        }
+    }
+
+    keeps_the_contract!(OneOfSeveral);
+}

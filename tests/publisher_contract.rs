@@ -7,7 +7,7 @@ use std::{
 };
 
 use kadabra::{
-    config::{Influxdb, InfluxdbApi, InfluxdbV1, TextMetadata, Tls, Victoriametrics},
+    config::{Influxdb, TextMetadata, Tls, Victoriametrics},
     observe::log::KeptLog,
     publisher::{DebugPublisher, Form, LinePublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
@@ -326,8 +326,12 @@ impl Destination for Log {
 fn influxdb(url: String) -> Box<dyn Publisher> {
     Box::new(LinePublisher::influxdb(&Influxdb {
         url,
-        api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
+        database: "kadabra".to_owned(),
+        username: None,
+        password: None,
         tls: kadabra::config::Tls::default(),
+        retention_policy: None,
+        create_database: false,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,

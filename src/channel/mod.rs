@@ -30,7 +30,7 @@ pub use pressure::{Patience, Pressure, Threat, Warning};
 
 pub use crate::listener::Refused;
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use slog::Logger;
 
@@ -56,12 +56,24 @@ pub fn open(settings: &Settings, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, 
             Ok(vec![Arc::new(channel)])
         }
         config::Channel::Embedded(embedded) => {
-            if !settings.several.is_empty() {
-                return Err(one_publisher_only("embedded"));
-            }
-            let channel = embedded::EmbeddedChannel::new(embedded, &settings.agent.name);
-            Ok(vec![Arc::new(channel.with_intake(log))])
+            let mut channels = if settings.several.is_empty() {
+                vec![embedded::EmbeddedChannel::new(embedded, &settings.agent.name)]
+            } else {
+                let consumers = settings.several.iter().map(consumer).collect();
+                embedded::EmbeddedChannel::several(embedded, &settings.agent.name, consumers)
+            };
+            let first = channels.remove(0).with_intake(log);
+            Ok(iter::once(first).chain(channels).map(|channel| Arc::new(channel) as Arc<dyn Channel>).collect())
         }
+    }
+}
+
+/// What the configuration says of one of several publishers to the queue.
+fn consumer(pipeline: &config::Pipeline) -> embedded::ConsumerSettings {
+    embedded::ConsumerSettings {
+        name: pipeline.name.clone().unwrap_or_default(),
+        required: pipeline.consumer.required,
+        max_backlog: pipeline.consumer.max_backlog.map(|most| most as u64),
     }
 }
 

@@ -18,6 +18,10 @@ pub enum Threat {
     Capacity,
     /// Too many messages wait, or the oldest waits for too long.
     Backlog,
+    /// As many messages wait for one of several publishers as may, or nearly.
+    MaxBacklog,
+    /// Messages wait for a publisher that is not configured any more.
+    RemovedPublisher,
     /// There are as many dead letters as may be kept.
     DeadLetters,
     /// Clients are refused something, turned away or cut off.
@@ -34,14 +38,25 @@ impl Threat {
             Self::Memory => "memory",
             Self::Capacity => "capacity",
             Self::Backlog => "backlog",
+            Self::MaxBacklog => "max backlog",
+            Self::RemovedPublisher => "removed publisher",
             Self::DeadLetters => "dead letters",
             Self::Refusals => "refusals",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Eviction, Self::Persistence, Self::Memory, Self::Capacity, Self::Backlog, Self::DeadLetters, Self::Refusals];
+    pub const ALL: [Self; 9] = [
+        Self::Eviction,
+        Self::Persistence,
+        Self::Memory,
+        Self::Capacity,
+        Self::Backlog,
+        Self::MaxBacklog,
+        Self::RemovedPublisher,
+        Self::DeadLetters,
+        Self::Refusals,
+    ];
 }
 
 impl fmt::Display for Threat {

@@ -8,7 +8,7 @@ use super::{Answers, or_complain, pusher::Pusher};
 use crate::{
     agent::code,
     channel::{
-        self, ChannelError, Patience, Pressure, Warning,
+        self, Backlog, ChannelError, Patience, Pressure, Warning,
         embedded::{EmbeddedChannel, pressure},
     },
     config::{self, Channel, Embedded, Log, Pipeline, Settings},
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Also try the channel (version, types of the keys, permissions, what threatens waiting messages) and the publisher
-    /// (login, database, right to write); nothing is changed by it, except that a missing queue file is made, and a missing
-    /// database when create_database says so
+    /// (login, database, right to write); nothing is changed by it, except that a missing queue file is made, that a queue file
+    /// knows the publishers of the configuration from then on, and that a missing database is made when create_database says so
     #[arg(long)]
     online: bool,
     /// Print the configuration that holds, as a file of configuration with where each value came from and secrets hidden
@@ -98,6 +98,10 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
                 pressure::backlog(&status),
                 count(status.dead, "dead letter")
             ));
+            for consumer in status.consumers.iter().filter(|consumer| !consumer.removed) {
+                let waiting = Backlog { waiting: consumer.waiting, in_hand: consumer.in_hand, age: consumer.age };
+                answers.say(format_args!("ok: channel: for publisher {}: {waiting}", consumer.name));
+            }
             warn(&pressure, answers);
             !pressure.refuses
         }

@@ -110,7 +110,8 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
     let mut moved = Moved::default();
     let done = actix_rt::System::new().block_on(async {
         // What is deleted there must be on the disk here, or a power cut would lose it.
-        let to = EmbeddedChannel::new(&config::Embedded { durability: config::Durability::Fsync, ..embedded.clone() }, agent);
+        let to =
+            EmbeddedChannel::to_bring_in(&config::Embedded { durability: config::Durability::Fsync, ..embedded.clone() }, agent);
         move_all(&from, &to, &mut moved, arguments, &answers).await
     });
     answers.say(format_args!("{} and {} were moved", count(moved.messages, "message"), count(moved.letters, "dead letter")));

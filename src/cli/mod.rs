@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::check(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
-        Some(Command::Queue(arguments)) => queue::queue(&arguments),
+        Some(Command::Queue(arguments)) => queue::queue(config, &arguments),
     };
     ExitCode::from(code)
 }

@@ -1,13 +1,14 @@
 //! `kadabra queue`: works on a queue's file while no agent has it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Answers, complain, path};
+use super::{Answers, complain, or_complain, path};
 use crate::{
     agent::code,
     channel::embedded::remedy,
+    config::{self, Channel},
     plural::{count, messages_wait},
-    queue::{self, Problem},
+    queue::{self, Forgotten, Problem},
 };
 
 pub(super) const EXAMPLE: &str = "\
@@ -27,6 +28,16 @@ enum Command {
     /// Take out what can be read of a damaged file, into a new one with which the agent can start
     #[command(after_help = EXAMPLE)]
     Salvage(Salvage),
+    /// Let go of what waits for a publisher that was taken out of the configuration
+    #[command(after_help = "Example, with the agent stopped:\n  kadabra queue forget staging")]
+    Forget(Forget),
+}
+
+#[derive(Debug, clap::Args)]
+struct Forget {
+    /// Its name, as it was in [publishers.NAME]
+    #[arg(value_name = "NAME")]
+    name: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,8 +50,41 @@ struct Salvage {
     to: PathBuf,
 }
 
-pub(super) fn queue(arguments: &Arguments) -> u8 {
-    let Command::Salvage(Salvage { file, to }) = &arguments.command;
+pub(super) fn queue(config: Option<&Path>, arguments: &Arguments) -> u8 {
+    match &arguments.command {
+        Command::Salvage(Salvage { file, to }) => salvage(file, to),
+        Command::Forget(Forget { name }) => forget(config, name),
+    }
+}
+
+/// Lets go of what waits for a publisher that is not configured any more.
+fn forget(config: Option<&Path>, name: &str) -> u8 {
+    let channel = match or_complain(config::load_channel(config, std::env::vars_os())) {
+        Ok(channel) => channel,
+        Err(code) => return code,
+    };
+    let Channel::Embedded(embedded) = channel else {
+        complain("channel.type is \"redis\", and only a queue in a file can forget a publisher");
+        return code::CONFIGURATION;
+    };
+    match queue::forget(&embedded.path, name) {
+        Ok(Forgotten { messages, others }) => {
+            let answers = Answers::default();
+            let what = count(messages, "message");
+            answers.say(format_args!("{name} is forgotten, and with it {what} that waited for it"));
+            let others = count(others, "other publisher");
+            answers.say(format_args!("what waits for {others} is as it was, and dead letters are kept"));
+            answers.code(0)
+        }
+        Err(error) => {
+            let mend = if error.problem == Problem::InUse { "stop that agent first".to_owned() } else { remedy(&error) };
+            complain(format_args!("nothing was forgotten: {error}; {mend}"));
+            code::UNAVAILABLE
+        }
+    }
+}
+
+fn salvage(file: &Path, to: &Path) -> u8 {
     let taken = match queue::salvage(file, to) {
         Ok(taken) => taken,
         Err(error) => {

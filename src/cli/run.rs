@@ -73,6 +73,11 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
         slog::warn!(logger, "{}", what; "mend" => mend);
     }
     // A channel with several consumers is not opened yet.
+    if !settings.several.is_empty() {
+        error!(logger, "several publishers are not possible yet"; "mend" => "use one, [publisher]",
+            "exit_code" => code::CONFIGURATION);
+        return code::CONFIGURATION;
+    }
     let Some(channel) = channels.into_iter().next() else { return code::CONFIGURATION };
     let parts = Parts {
         channel,

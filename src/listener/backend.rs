@@ -58,6 +58,30 @@ pub struct QueueStatus {
     pub unsafe_because: Option<(String, String)>,
     /// Whether that is since the file is damaged.
     pub broken: bool,
+    /// How it stands with each publisher, where there are several; the numbers above are of the one for which the most waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumers: Vec<ConsumerStatus>,
+}
+
+/// How it stands with one of several publishers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ConsumerStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it was taken out of the configuration: it gets nothing more, and what waits for it is kept.
+    pub removed: bool,
+    /// How many messages wait for it, under a lease or not.
+    pub waiting: u64,
+    /// Of those: under a lease.
+    pub in_hand: u64,
+    /// For how long the oldest waits.
+    pub age: Option<Duration>,
+    /// How many messages were dropped before it had published them.
+    pub dropped: u64,
+    /// How many may wait for it, where that is bounded.
+    pub max_backlog: Option<u64>,
+    /// Whether pushes are refused when so many wait, instead of its oldest being dropped.
+    pub required: bool,
 }
 
 /// The ends of the queue.

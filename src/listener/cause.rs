@@ -10,6 +10,8 @@ use crate::duration::for_people;
 pub enum Cause {
     /// `OOM`: the queue's file has reached `channel.embedded.max_bytes`.
     Full,
+    /// `MISCONF`: as many messages wait for a publisher as `publishers.NAME.max_backlog` allows.
+    Backlog,
     /// `MISCONF`: the disk is full.
     DiskFull,
     /// `MISCONF`: a file is as large as this process may make one (`ulimit -f`, `LimitFSIZE`).
@@ -81,8 +83,9 @@ impl From<&Settings> for Limits {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Full,
+        Self::Backlog,
         Self::DiskFull,
         Self::FileSizeLimit,
         Self::Damaged,
@@ -117,6 +120,7 @@ impl Cause {
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "queue_full",
+            Self::Backlog => "backlog_full",
             Self::DiskFull => "disk_full",
             Self::FileSizeLimit => "file_size_limit",
             Self::Damaged => "file_damaged",
@@ -170,6 +174,7 @@ impl Cause {
         let timeout = for_people(limits.timeout);
         match self {
             Self::Full
+            | Self::Backlog
             | Self::DiskFull
             | Self::FileSizeLimit
             | Self::Damaged

@@ -46,7 +46,7 @@ mod words;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::resp as fuzz_resp;
 
-pub use backend::{Backend, BackendError, End, PushError, QueueStatus};
+pub use backend::{Backend, BackendError, ConsumerStatus, End, PushError, QueueStatus};
 pub use cause::Cause;
 pub(crate) use cause::Limits;
 pub use error::BindError;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{backend::QueueStatus, cause::Cause};
+use super::{
+    backend::{ConsumerStatus, QueueStatus},
+    cause::Cause,
+};
 use crate::quote::quote;
 
 /// What an agent tells of itself.
@@ -63,6 +66,10 @@ impl fmt::Display for Report {
             }
             if let Some((what, remedy)) = &status.unsafe_because {
                 write!(f, "unsafe_because:{}\r\nunsafe_mend:{}\r\n", quote(what), quote(remedy))?;
+            }
+            for ConsumerStatus { name, removed, waiting, in_hand, dropped, .. } in &status.consumers {
+                let removed = u8::from(*removed);
+                write!(f, "publisher_{name}:waiting={waiting},in_hand={in_hand},dropped={dropped},removed={removed}\r\n")?;
             }
             if status.broken {
                 write!(f, "broken:1\r\n")?;

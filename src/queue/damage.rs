@@ -1,9 +1,12 @@
 //! One rule at damage. At its first sign pushes are refused, everything that can be read is delivered, no message is deleted any
 //! more, and what cannot be read is counted. The file remembers that, so that the next start with it does the same.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -18,11 +21,17 @@ use super::{
 pub(super) struct Damage {
     /// Its first sign.
     found: OnceLock<StoreError>,
-    /// Messages that cannot be read, and those of them that the channel has not counted yet.
-    unreadable: AtomicU64,
-    uncounted: AtomicU64,
+    /// By consumer.
+    unreadable: Mutex<BTreeMap<usize, Unreadable>>,
     /// Messages that are done, and could not be marked as such.
     unmarked: AtomicU64,
+}
+
+/// Messages that cannot be read, and those of them that the channel has not counted yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unreadable {
+    all: u64,
+    uncounted: u64,
 }
 
 impl Damage {
@@ -30,18 +39,32 @@ impl Damage {
         self.found.get().is_some()
     }
 
-    /// How many messages turned out to be unreadable since this was asked last.
-    pub(super) fn take_unreadable(&self) -> u64 {
-        self.uncounted.swap(0, Ordering::Relaxed)
+    fn unreadable(&self) -> MutexGuard<'_, BTreeMap<usize, Unreadable>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages turned out to be unreadable for a consumer since this was asked last.
+    pub(super) fn take_unreadable(&self, consumer: usize) -> u64 {
+        if !self.is_known() {
+            return 0;
+        }
+        self.unreadable().get_mut(&consumer).map(|of| std::mem::take(&mut of.uncounted)).unwrap_or_default()
     }
 
     pub(super) fn unmarked(&self, messages: u64) {
         self.unmarked.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// How many messages cannot be read, and how many are done and could not be marked as such.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.unreadable.load(Ordering::Relaxed), self.unmarked.load(Ordering::Relaxed))
+    /// As [`Damage::counts`], of the consumer that cannot read the most.
+    pub(super) fn most_counts(&self) -> (u64, u64) {
+        let unreadable = self.unreadable().values().map(|of| of.all).max().unwrap_or_default();
+        (unreadable, self.unmarked.load(Ordering::Relaxed))
+    }
+
+    /// How many messages a consumer cannot read, and how many are done and could not be marked as such.
+    pub(super) fn counts(&self, consumer: usize) -> (u64, u64) {
+        let unreadable = self.unreadable().get(&consumer).map(|of| of.all).unwrap_or_default();
+        (unreadable, self.unmarked.load(Ordering::Relaxed))
     }
 }
 
@@ -82,14 +105,16 @@ impl Shared {
         new
     }
 
-    /// These messages cannot be read.
-    pub(super) fn unreadable(&self, part: Part) {
-        let messages = self.state().unreadable(part);
-        self.count_unreadable(messages);
+    /// A consumer cannot read these messages.
+    pub(super) fn unreadable(&self, consumer: usize, part: Part) {
+        let messages = self.state().of_mut(consumer).unreadable(part);
+        self.count_unreadable(consumer, messages);
     }
 
-    pub(super) fn count_unreadable(&self, messages: u64) {
-        self.damage.unreadable.fetch_add(messages, Ordering::Relaxed);
-        self.damage.uncounted.fetch_add(messages, Ordering::Relaxed);
+    pub(super) fn count_unreadable(&self, consumer: usize, messages: u64) {
+        let mut unreadable = self.damage.unreadable();
+        let of = unreadable.entry(consumer).or_default();
+        of.all += messages;
+        of.uncounted += messages;
     }
 }

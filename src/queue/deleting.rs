@@ -2,18 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::{
     Shared,
     errors::misplaced,
     intervals::{Offset, Part},
-    state::Rest,
+    state::{Change, Changes, ConsumerChange, Rest},
     transaction::Transaction,
 };
 
-/// Deletes the chunks that are done, and writes down the ranges of those that are not or are kept.
-pub(super) fn write_down(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
+/// What one of several consumers has done, as an interval.
+pub(super) const INSERT_DONE: &str =
+    "INSERT INTO done_by (consumer, chunk, message, to_chunk, to_message) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+/// Deletes the chunks that are done, and writes down what is done of those that are not or are kept.
+pub(super) fn write_down(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    match change {
+        Change::OfTheOnly(rests) => write_rests(transaction, rests),
+        Change::OfSeveral(changes) => write_changes(transaction, changes),
+    }
+}
+
+fn write_changes(transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+    let mut remove = transaction.prepare_cached("DELETE FROM done_by WHERE consumer = ?1 AND chunk = ?2 AND message = ?3")?;
+    let mut insert = transaction.prepare_cached(INSERT_DONE)?;
+    for ConsumerChange { id, gone, now, .. } in &changes.consumers {
+        gone.iter().try_for_each(|begin| remove.execute((id, begin.chunk, begin.message)).map(drop))?;
+        for (from, to) in now.iter() {
+            insert.execute((id, from.chunk, from.message, to.chunk, to.message))?;
+        }
+    }
+    changes.deleted.iter().try_for_each(|&run| delete_run(transaction, run))
+}
+
+fn write_rests(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
     let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
     let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
     let whole = rests.iter().filter(|(_, rest)| **rest == Rest::Nothing).map(|(&chunk, _)| chunk);
@@ -53,7 +76,7 @@ fn runs(chunks: impl IntoIterator<Item = i64>) -> Vec<(i64, i64)> {
 ///
 /// # Errors
 /// When one is not where it should be, whether or not SQLite notices: it would be there again at the next start.
-fn delete_run(transaction: &Transaction<'_>, run: (i64, i64)) -> rusqlite::Result<()> {
+pub(super) fn delete_run(transaction: &Connection, run: (i64, i64)) -> rusqlite::Result<()> {
     // By the table itself: what a damaged index has lost would stay unnoticed.
     let mut delete = transaction.prepare_cached("DELETE FROM chunks NOT INDEXED WHERE id BETWEEN ?1 AND ?2")?;
     let all = run.1.abs_diff(run.0).saturating_add(1);
@@ -67,12 +90,26 @@ fn delete_run(transaction: &Transaction<'_>, run: (i64, i64)) -> rusqlite::Resul
     Ok(())
 }
 
-/// Deletes all in these intervals. Returns what remains of the chunks at their ends, and how many messages it were.
+/// How many messages are in these intervals.
+pub(super) fn count(connection: &Connection, intervals: impl IntoIterator<Item = (Offset, Offset)>) -> rusqlite::Result<u64> {
+    let mut sum = connection.prepare_cached("SELECT total(count) FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2")?;
+    let mut of = |from: i64, to: i64| sum.query_row((from, to), |row| row.get::<_, f64>(0)).map(|count| count as u64);
+    let mut messages = 0;
+    for (from, to) in intervals {
+        // Whole chunks, as if the first one were, and what there is of the last one.
+        messages += of(from.chunk, to.chunk)? + u64::from(to.message);
+        messages = messages.saturating_sub(u64::from(from.message));
+    }
+    Ok(messages)
+}
+
+/// Deletes all in these intervals of the only consumer's. Returns what remains of the chunks at their ends, and how many messages it
+/// were.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
     shared: &Shared,
     intervals: &[(Offset, Offset)],
-) -> rusqlite::Result<(BTreeMap<i64, Rest>, u64)> {
+) -> rusqlite::Result<(Change, u64)> {
     let (mut parts, mut messages) = (Vec::new(), 0);
     for &(from, to) in intervals {
         // Chunks that wait as a whole, and then those at the ends of which only a part does.
@@ -99,7 +136,7 @@ pub(super) fn delete(
             }
         }
     }
-    let rests = shared.state().rests(parts);
-    write_down(transaction, &rests)?;
-    Ok((rests, messages))
+    let change = shared.state().change(parts.into_iter().map(|part| (0, part)));
+    write_down(transaction, &change)?;
+    Ok((change, messages))
 }

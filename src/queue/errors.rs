@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Error, ErrorCode};
 
 use super::sibling::{private, sibling};
-use crate::{limits, quote::quote};
+use crate::{limits, plural::messages_wait, quote::quote};
 
 /// What a file must be able to grow by, or its disk counts as full: SQLite wants half as much beside it to open it.
 const ROOM: usize = 64 << 10;
@@ -19,6 +19,8 @@ const ROOM: usize = 64 << 10;
 pub(crate) enum PushError {
     /// The file has as many bytes as it may.
     Full,
+    /// As many messages wait for a required consumer as may.
+    Backlog { consumer: String, most: u64 },
     /// A message has more bytes than `limit`.
     TooLarge { limit: usize },
     /// What was queued before cannot be synced or moved out of the log, so that it is not safe.
@@ -67,6 +69,10 @@ pub(crate) enum Problem {
     Interrupted,
     /// A fault in the agent keeps it from being synced.
     NeverSynced,
+    /// Messages wait in it for consumers, with how many each, and it was to be opened by one without a name.
+    Consumers { waiting: Vec<(String, u64)> },
+    /// It knows no such consumer; those that it knows.
+    NoConsumer { name: String, known: Vec<String> },
     /// A range of messages has more than this many bytes.
     LargeRange { limit: usize },
 }
@@ -131,6 +137,14 @@ impl StoreError {
         Self::new(path, Problem::Failed { doing: format!("{doing} in"), words: quote(&words(error)), failure })
     }
 
+    /// What SQLite said when a file was opened. One that shows damage then cannot be.
+    pub(super) fn opening(path: &Path, error: &Error) -> Self {
+        if is_damage(error) {
+            return Self::new(path, Problem::Unreadable { found: error.to_string() });
+        }
+        Self::sqlite("open the queue", path, error)
+    }
+
     /// In these words, the file shows that it is damaged.
     pub(super) fn damaged(path: &Path, found: &str) -> Self {
         Self::new(path, Problem::Damaged { found: quote(found) })
@@ -187,6 +201,17 @@ impl fmt::Display for StoreError {
             Problem::NotOpen => write!(f, "the queue in {shown} is not open"),
             Problem::Interrupted => write!(f, "a fault in the agent itself interrupted the work on {shown}"),
             Problem::NeverSynced => write!(f, "a fault in the agent itself keeps {shown} from being synced"),
+            Problem::Consumers { waiting } => {
+                let waiting = waiting.iter().map(|(name, messages)| format!("{} for {name}", messages_wait(*messages)));
+                let waiting = waiting.collect::<Vec<_>>().join(", ");
+                write!(f, "{shown} is the queue of several publishers, which [publisher] is none of: {waiting}")
+            }
+            Problem::NoConsumer { name, known } if known.is_empty() => {
+                write!(f, "{shown} knows no publisher by the name of {name}, as it is the queue of one publisher")
+            }
+            Problem::NoConsumer { name, known } => {
+                write!(f, "{shown} knows no publisher by the name of {name}, but {}", known.join(", "))
+            }
             Problem::LargeRange { limit } => write!(f, "the messages in this range have more than {limit} bytes together"),
         }
     }

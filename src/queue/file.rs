@@ -18,19 +18,22 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::{
     chunks::Chunks,
+    consumers,
     errors::{Instead, Problem, StoreError, is_damage, misplaced, words},
+    found::Found,
     intervals::Part,
     region::ADOPTED_BELOW,
     settings::Durability,
     sibling::{private, sibling},
-    state::Found,
 };
 use crate::limits;
 
 /// What marks the file as a queue of Kadabra's: "Kdbr".
 const APPLICATION: i64 = 0x4b64_6272;
-/// The version of what is in it.
+/// The version of what is in it; it is [another](consumers::VERSION) once it has consumers.
 const VERSION: i64 = 1;
+/// The newest version that can be read.
+const NEWEST: i64 = consumers::VERSION;
 /// The first 16 bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Every commit writes whole pages, so a small one; what a chunk needs is many of them in either case.
@@ -202,22 +205,21 @@ pub(super) fn header(path: &Path) -> Result<(), StoreError> {
 }
 
 fn newer(path: &Path, version: i64) -> Result<(), StoreError> {
-    if version <= VERSION {
+    if version <= NEWEST {
         return Ok(());
     }
-    Err(StoreError::new(path, Problem::Newer { version, knows: VERSION }))
+    Err(StoreError::new(path, Problem::Newer { version, knows: NEWEST }))
 }
 
 /// Opens the file for the one connection that writes messages, makes what must be in it, and says what is.
 pub(super) fn open(owned: &Owned, durability: Durability) -> Result<(Connection, Found), StoreError> {
     let path = owned.path.as_path();
     let unreadable = |found: String| StoreError::new(path, Problem::Unreadable { found });
-    let failed = |error: rusqlite::Error| {
-        if is_damage(&error) { unreadable(error.to_string()) } else { StoreError::sqlite("open the queue", path, &error) }
-    };
+    let failed = |error: rusqlite::Error| StoreError::opening(path, &error);
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
-    let names = "SELECT count(*) FROM sqlite_schema WHERE sql = ?1";
+    // A table that a column was added to ends with that.
+    let names = "SELECT count(*) FROM sqlite_schema WHERE sql = ?1 OR sql = rtrim(?1, ')') || ', consumer TEXT)'";
     let has = |sql: &&str| connection.query_row(names, [sql], |row| row.get::<_, i64>(0)).map(|count| count > 0);
     let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
     match (number("application_id")?, number("user_version")?) {
@@ -316,6 +318,7 @@ fn find(connection: &Connection) -> rusqlite::Result<Found> {
         done,
         damage,
         accepted: Vec::new(),
+        consumers: Vec::new(),
     })
 }
 

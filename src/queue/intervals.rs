@@ -51,7 +51,7 @@ impl Part {
 pub(super) struct IntervalSet(BTreeMap<Offset, Offset>);
 
 impl IntervalSet {
-    /// Adds an interval of which nothing is in yet.
+    /// Adds an interval.
     pub(super) fn insert(&mut self, mut from: Offset, mut to: Offset) {
         if from >= to {
             return;
@@ -104,6 +104,39 @@ impl IntervalSet {
         Some(if end.message > 0 { end.chunk } else { end.chunk.saturating_sub(1) })
     }
 
+    /// Whether an interval is in as a whole.
+    pub(super) fn contains(&self, from: Offset, to: Offset) -> bool {
+        from >= to || self.0.range(..=from).next_back().is_some_and(|(_, &end)| end >= to)
+    }
+
+    /// What of an interval is in.
+    pub(super) fn within(&self, from: Offset, to: Offset) -> impl Iterator<Item = (Offset, Offset)> + '_ {
+        let over = self.0.range(..from).next_back().filter(move |(_, end)| **end > from);
+        let parts = over.into_iter().chain(self.0.range(from..to.max(from)));
+        parts.map(move |(&start, &end)| (start.max(from), end.min(to))).filter(|(start, end)| start < end)
+    }
+
+    /// What is in both.
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self::default();
+        other.iter().flat_map(|(from, to)| self.within(from, to)).for_each(|(from, to)| both.insert(from, to));
+        both
+    }
+
+    /// Another set with those intervals of this one that touch it, and where these begin.
+    pub(super) fn merged_into(&self, other: &Self) -> (Vec<Offset>, Self) {
+        let (mut begins, mut merged) = (Vec::new(), other.clone());
+        for (from, to) in other.iter() {
+            let before = self.0.range(..from).next_back().filter(|(_, end)| **end >= from);
+            for (&start, &end) in before.into_iter().chain(self.0.range(from..=to)) {
+                begins.push(start);
+                merged.insert(start, end);
+            }
+        }
+        begins.dedup();
+        (begins, merged)
+    }
+
     /// The intervals from the oldest on.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Offset, Offset)> + '_ {
         self.0.iter().map(|(&from, &to)| (from, to))
@@ -136,11 +169,38 @@ mod tests {
                 prop_assert!(intervals.iter().zip(intervals.iter().skip(1)).all(|(one, next)| one.1 < next.0));
                 prop_assert!(intervals.iter().all(|(from, to)| from < to));
                 let there: BTreeSet<i64> = intervals.iter().flat_map(|(from, to)| from.chunk..to.chunk + i64::from(to.message > 0)).collect();
+                for (low, high) in (0..38).flat_map(|low| [low, low + 3, 38].map(move |high| (low, high))) {
+                    let (from, to) = (Offset { chunk: 1, message: low }, Offset { chunk: 1, message: high });
+                    let within: Vec<u32> = intervals.within(from, to).flat_map(|(from, to)| from.message..to.message).collect();
+                    prop_assert_eq!(intervals.contains(from, to), within.len() == (high - low) as usize);
+                    prop_assert_eq!(within, set.range(low..high).copied().collect::<Vec<_>>());
+                }
                 for chunk in 0..4 {
                     prop_assert_eq!(intervals.first_from(chunk), there.range(chunk..).next().copied());
                     prop_assert_eq!(intervals.last_before(chunk), there.range(..chunk).next_back().copied());
                 }
             }
+        }
+
+        #[test]
+        fn what_touches_is_merged_and_nothing_else(
+            (one, other) in (prop::collection::vec((0..40u32, 1..6u32), 0..9), prop::collection::vec((0..40u32, 1..6u32), 0..9)),
+        ) {
+            let at = |message| Offset { chunk: 1, message };
+            let set = |parts: &[(u32, u32)]| {
+                let mut set = IntervalSet::default();
+                parts.iter().for_each(|(from, length)| set.insert(at(*from), at(from + length)));
+                set
+            };
+            let (one, other) = (set(&one), set(&other));
+            let (begins, merged) = one.merged_into(&other);
+            let mut all = one.clone();
+            other.iter().for_each(|(from, to)| all.insert(from, to));
+            let mut written = one;
+            assert!(begins.iter().all(|begin| written.0.remove(begin).is_some()));
+            prop_assert!(merged.iter().all(|(from, to)| written.within(from, to).next().is_none()));
+            merged.iter().for_each(|(from, to)| written.insert(from, to));
+            prop_assert_eq!(written, all);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Dead letters: kept beside the queue, only so many, and only so many bytes of them.
 
-use std::io::Write as _;
+use std::{collections::BTreeSet, io::Write as _, time::Instant};
 
 use rusqlite::{MAIN_DB, blob::ZeroBlob, params};
 
@@ -15,6 +15,8 @@ pub(crate) struct Letter {
     pub(crate) refused: String,
     /// When and by whom it was set aside, if not now and here.
     pub(crate) origin: Option<Origin>,
+    /// Which of several consumers could not do anything with it.
+    pub(crate) consumer: Option<String>,
 }
 
 /// When and by whom a message was set aside.
@@ -50,16 +52,31 @@ impl Letters {
         }
         let mut insert = transaction
             .prepare("INSERT INTO dead (bytes, time, agent, reason, refused, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut name = None;
         let time = jiff::Timestamp::now().to_string();
-        for Letter { payload, reason, refused, origin } in letters {
+        let mut consumers = BTreeSet::new();
+        for Letter { payload, reason, refused, origin, consumer } in letters {
             let bytes = payload.len() + reason.len() + refused.len();
             let (time, agent) = origin.as_ref().map_or((&time, &shared.agent), |origin| (&origin.time, &origin.agent));
             // Written into its row piece by piece: on the usual way it would be in memory two times more.
             insert.execute(params![bytes as i64, time, agent, reason, refused, ZeroBlob(payload.len() as u64)])?;
-            let mut blob = transaction.blob_open(MAIN_DB, "dead", "payload", transaction.last_insert_rowid(), false)?;
+            let id = transaction.last_insert_rowid();
+            let mut blob = transaction.blob_open(MAIN_DB, "dead", "payload", id, false)?;
             blob.write_all(payload).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+            drop(blob);
+            if let Some(consumer) = consumer {
+                let name = match &mut name {
+                    Some(name) => name,
+                    none => none.insert(transaction.prepare("UPDATE dead SET consumer = ?1 WHERE id = ?2")?),
+                };
+                name.execute((consumer, id))?;
+            }
+            consumers.insert(consumer.as_deref());
             self.count += 1;
             self.bytes += bytes as u64;
+        }
+        if shared.several && !shared.damage.is_known() {
+            return self.drop_oldest_of(transaction, shared, &consumers);
         }
         let mut oldest = transaction.prepare("DELETE FROM dead WHERE id = (SELECT min(id) FROM dead) RETURNING bytes")?;
         let mut dropped = 0;
@@ -72,6 +89,35 @@ impl Letters {
             self.count -= 1;
             self.bytes = self.bytes.saturating_sub(bytes.unsigned_abs());
             dropped += 1;
+        }
+        Ok(dropped)
+    }
+
+    /// Drops the oldest letters of those consumers that have too many: none must take another's room. Returns how many.
+    fn drop_oldest_of(
+        &mut self,
+        transaction: &Transaction<'_>,
+        shared: &Shared,
+        consumers: &BTreeSet<Option<&str>>,
+    ) -> rusqlite::Result<u64> {
+        let mut count =
+            transaction.prepare("SELECT count(*), total(bytes) FROM dead INDEXED BY letters_of WHERE consumer IS ?1")?;
+        let mut oldest = transaction.prepare(
+            "DELETE FROM dead WHERE id = (SELECT min(id) FROM dead INDEXED BY letters_of WHERE consumer IS ?1) RETURNING bytes",
+        )?;
+        let all = shared.state().consumers(Instant::now()).len() as u64;
+        let mut dropped = 0;
+        for consumer in consumers {
+            let (letters, bytes) = count.query_row([consumer], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?)))?;
+            let (mut letters, mut bytes) = (letters.unsigned_abs(), bytes as u64);
+            while letters > shared.max_dead_letters || (bytes > shared.max_dead_bytes / all.max(1) && letters > 1) {
+                let of_one: i64 = oldest.query_row([consumer], |row| row.get(0))?;
+                letters -= 1;
+                bytes = bytes.saturating_sub(of_one.unsigned_abs());
+                self.count = self.count.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(of_one.unsigned_abs());
+                dropped += 1;
+            }
         }
         Ok(dropped)
     }

@@ -19,10 +19,14 @@ mod answers;
 mod body;
 mod checkpointer;
 mod chunks;
+mod consumer;
+mod consumers;
 mod damage;
 mod deleting;
 mod errors;
 mod file;
+mod forget;
+mod found;
 mod group_commit;
 mod intervals;
 mod letters;
@@ -44,15 +48,18 @@ mod work_queue;
 mod writer;
 
 use self::running::Shared;
+pub use self::settings::ConsumerSettings;
 pub(crate) use self::{
+    consumer::Consumer,
     errors::{Failure, Problem, PushError, StoreError},
     file::is_in_use,
+    forget::{Forgotten, forget},
     letters::{Letter, Origin},
     reader::TakeLimit,
     region::Region,
     salvage::salvage,
-    settings::{Durability, Settings},
+    settings::{Consumers, Durability, Settings},
     state::LeaseEnd,
-    stats::{Pending, Stats, Tally},
+    stats::{ConsumerStats, Pending, Stats, Tally},
     store::Store,
 };

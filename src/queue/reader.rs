@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use tokio::sync::oneshot;
 
 use super::{
@@ -32,6 +32,7 @@ const INTERVALS: usize = 1000;
 #[derive(Debug)]
 pub(super) enum Question {
     Take {
+        consumer: usize,
         lease: String,
         limit: TakeLimit,
         answer: oneshot::Sender<Result<Option<Taken>, StoreError>>,
@@ -41,8 +42,11 @@ pub(super) enum Question {
         stop: i64,
         answer: oneshot::Sender<Result<Vec<Bytes>, StoreError>>,
     },
-    /// How many dead letters there are, and how many bytes are in use.
-    Stats(oneshot::Sender<Result<(u64, u64), StoreError>>),
+    /// How many dead letters there are, of all or of one consumer, and how many bytes are in use.
+    Stats {
+        of: Option<String>,
+        answer: oneshot::Sender<Result<(u64, u64), StoreError>>,
+    },
 }
 
 /// How many messages a lease gets at most.
@@ -65,12 +69,13 @@ pub(crate) struct Taken {
 pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
     pub(super) connection: Connection,
-    /// The chunk that the last lease has left a part of, with how many messages it has.
-    pub(super) kept: Option<(i64, u32, Vec<u8>)>,
+    /// By consumer, the chunk that the last lease has left a part of, with how many messages it has.
+    kept: Vec<Option<(i64, u32, Vec<u8>)>>,
 }
 
 /// A lease in the making.
 struct Taking {
+    consumer: usize,
     limit: TakeLimit,
     messages: Vec<Vec<u8>>,
     bytes: usize,
@@ -100,6 +105,16 @@ impl Taking {
 }
 
 impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection, consumers: usize) -> Self {
+        Self { shared, connection, kept: vec![None; consumers] }
+    }
+
+    fn keep(&mut self, consumer: usize, chunk: Option<(i64, u32, Vec<u8>)>) {
+        if let Some(kept) = self.kept.get_mut(consumer) {
+            *kept = chunk;
+        }
+    }
+
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         while let Some(questions) = shared.reader.take() {
@@ -112,21 +127,21 @@ impl Reader {
 
     fn answer(&mut self, question: Question) {
         match question {
-            Question::Take { lease, limit, answer } => {
-                let taken = self.take(&lease, limit);
+            Question::Take { consumer, lease, limit, answer } => {
+                let taken = self.take(consumer, &lease, limit);
                 if self.shared.damage.is_known() {
-                    let missing = self.shared.state().missing();
-                    self.shared.count_unreadable(missing);
+                    let missing = self.shared.state().of_mut(consumer).missing();
+                    self.shared.count_unreadable(consumer, missing);
                 }
                 // The caller has gone, so the lease would not be given back.
                 if let Err(Ok(Some(_))) = answer.send(taken) {
-                    self.shared.state().give_back(&lease);
+                    self.shared.state().of_mut(consumer).give_back(&lease);
                     self.shared.arrived.notify_waiters();
                 }
             }
             Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
-            Question::Stats(answer) => {
-                let stats = self.stats().or_else(|why| {
+            Question::Stats { of, answer } => {
+                let stats = self.stats(of.as_deref()).or_else(|why| {
                     let error = self.error("look at the queue", &why);
                     // What else there is to say must not wait for that.
                     if is_damage(&why) { Ok((0, 0)) } else { Err(error) }
@@ -136,34 +151,37 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, lease: &str, limit: TakeLimit) -> Result<Option<Taken>, StoreError> {
+    fn take(&mut self, consumer: usize, lease: &str, limit: TakeLimit) -> Result<Option<Taken>, StoreError> {
         loop {
-            let (intervals, mark) = self.shared.state().oldest(INTERVALS);
+            let (intervals, mark) = self.shared.state().of(consumer).oldest(INTERVALS);
             let Some(&(oldest, _)) = intervals.first() else { return Ok(None) };
             let adopted = oldest.chunk < ADOPTED_BELOW;
-            let mut taking = Taking { limit, messages: Vec::new(), bytes: 0, parts: Vec::new() };
+            let mut taking = Taking { consumer, limit, messages: Vec::new(), bytes: 0, parts: Vec::new() };
             for &(from, to) in intervals.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
                 match self.fill(&mut taking, from, to).map_err(|why| self.error("take messages", &why))? {
                     Filled::Full => break,
                     Filled::Room => {}
-                    Filled::Nothing => self.shared.state().vanished(from, to, mark),
+                    Filled::Nothing => self.shared.state().of_mut(consumer).vanished(from, to, mark),
                 }
             }
             if taking.messages.is_empty() {
                 continue;
             }
             let Taking { messages, parts, .. } = taking;
-            if self.shared.state().lease(lease.to_owned(), parts, Instant::now() + self.shared.lease, mark) {
+            let expires = Instant::now() + self.shared.lease;
+            if self.shared.state().of_mut(consumer).lease(lease.to_owned(), parts, expires, mark) {
                 return Ok(Some(Taken { messages, adopted }));
             }
-            self.kept = None;
+            self.keep(consumer, None);
         }
     }
 
     /// Takes what fits of an interval.
     fn fill(&mut self, taking: &mut Taking, mut from: Offset, to: Offset) -> rusqlite::Result<Filled> {
         let begun = taking.messages.len();
-        if let Some((chunk, of, body)) = self.kept.as_ref().filter(|(chunk, ..)| *chunk == from.chunk) {
+        if let Some((chunk, of, body)) =
+            self.kept.get(taking.consumer).and_then(Option::as_ref).filter(|(chunk, ..)| *chunk == from.chunk)
+        {
             let until = if *chunk == to.chunk { to.message } else { *of };
             // It was checked when it was kept.
             if let Ok(checked) = checked(body)
@@ -208,7 +226,10 @@ impl Reader {
             *from = Offset::start(chunk.saturating_add(1));
             if !taking.add(chunk, of, checked, places) {
                 let rest = taking.parts.last().is_none_or(|part| part.chunk != chunk || part.to < of);
-                self.kept = (rest && body.len() <= LARGEST_KEPT).then(|| (chunk, of, body.to_vec()));
+                let kept = (rest && body.len() <= LARGEST_KEPT).then(|| (chunk, of, body.to_vec()));
+                if let Some(place) = self.kept.get_mut(taking.consumer) {
+                    *place = kept;
+                }
                 return Ok(Read::Full);
             }
         }
@@ -228,7 +249,7 @@ impl Reader {
             let (id, count) = match chunks.next(from.chunk, behind(to))? {
                 Next::Chunk { id, count } => (id, count),
                 Next::Unknown { until } => {
-                    self.shared.state().skip(from, Offset::start(until));
+                    self.shared.state().of_mut(taking.consumer).skip(from, Offset::start(until));
                     from = Offset::start(until);
                     continue;
                 }
@@ -243,7 +264,7 @@ impl Reader {
                 }
             } else {
                 let of = count.unwrap_or_default();
-                self.shared.unreadable(Part { chunk: id, from: first, to: until(of).max(first), of });
+                self.shared.unreadable(taking.consumer, Part { chunk: id, from: first, to: until(of).max(first), of });
             }
         }
     }
@@ -300,11 +321,17 @@ impl Reader {
         Ok(answer)
     }
 
-    fn stats(&self) -> rusqlite::Result<(u64, u64)> {
-        let dead = "SELECT count(*) FROM dead INDEXED BY letters";
-        let dead = self.connection.query_row(dead, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+    fn stats(&self, of: Option<&str>) -> rusqlite::Result<(u64, u64)> {
+        let count = |row: &Row<'_>| row.get::<_, i64>(0);
+        let dead = match of {
+            None => self.connection.query_row("SELECT count(*) FROM dead INDEXED BY letters", [], count)?,
+            Some(of) => {
+                let dead = "SELECT count(*) FROM dead INDEXED BY letters_of WHERE consumer = ?1";
+                self.connection.query_row(dead, [of], count)?
+            }
+        };
         let used = Pages::of(&self.connection)?.used * super::file::PAGE;
-        Ok((dead, used))
+        Ok((dead.unsigned_abs(), used))
     }
 
     fn error(&self, doing: &str, why: &rusqlite::Error) -> StoreError {

@@ -17,9 +17,11 @@ use tokio::sync::Notify;
 
 use super::{
     checkpointer::{Checkpointer, Files},
+    consumers,
     damage::Damage,
     errors::StoreError,
     file::{self, Opened},
+    found::Found,
     group_commit::GroupCommit,
     letters::Letters,
     preallocation::Preallocation,
@@ -27,7 +29,7 @@ use super::{
     settings::Settings,
     sibling::sibling,
     space::SpaceAccounting,
-    state::{Found, QueueState},
+    state::QueueState,
     work_queue::WorkQueue,
     writer::{Job, Writer},
 };
@@ -43,6 +45,10 @@ pub(super) struct Shared {
     pub(super) max_bytes: u64,
     pub(super) max_dead_letters: u64,
     pub(super) max_dead_bytes: u64,
+    /// Whether consumers have names.
+    pub(super) several: bool,
+    /// Whether the backlog of any consumer is bounded.
+    pub(super) bounded: bool,
     pub(super) state: Mutex<QueueState>,
     /// Wakes takers that wait for messages.
     pub(super) arrived: Notify,
@@ -68,6 +74,11 @@ impl Shared {
             max_bytes: settings.max_bytes,
             max_dead_letters: settings.max_dead_letters,
             max_dead_bytes: settings.max_bytes / 4,
+            several: !found.consumers.is_empty(),
+            bounded: found
+                .consumers
+                .iter()
+                .any(|consumer| consumer.configured.as_ref().is_some_and(|of| of.max_backlog.is_some())),
             state: Mutex::new(QueueState::new(found)),
             arrived: Notify::new(),
             log,
@@ -109,7 +120,8 @@ impl Running {
     pub(super) fn start(settings: &Settings, agent: &str) -> Result<Self, StoreError> {
         let owned = file::Owned::take(&settings.path)?;
         let path = owned.path.clone();
-        let (mut connection, found) = file::open(&owned, settings.durability)?;
+        let (mut connection, mut found) = file::open(&owned, settings.durability)?;
+        consumers::open(&mut connection, &path, &mut found, &settings.consumers)?;
         let joined = |flags| file::join(&path, flags).map_err(|why| StoreError::sqlite("open the queue", &path, &why));
         let reading = joined(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let keeping = joined(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -139,7 +151,7 @@ impl Running {
             no_checkpoint_before: Instant::now(),
             freed: true,
         };
-        let read = Reader { shared: Arc::clone(&shared), connection: reading, kept: None };
+        let read = Reader::new(Arc::clone(&shared), reading, found.consumers.len().max(1));
         let files = Files { connection: keeping, queue, log: log_file, opened };
         let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);

@@ -3,6 +3,8 @@
 //! The file itself is never changed: what is read is a copy of it beside the new one, since SQLite may write to what it opens.
 //! The new file gets its name last, so that one that was cut off is not taken for a queue.
 
+mod consumers;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -12,6 +14,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 
+use self::consumers::Consumers;
 use super::{
     chunks::{Chunks, Next},
     errors::{Problem, StoreError},
@@ -156,16 +159,18 @@ fn take_out(old: &Connection, new: &Connection) -> rusqlite::Result<Salvaged> {
     for mark in accepted {
         new.execute::<(i64, i64)>("INSERT OR IGNORE INTO accepted (chunk, time) VALUES (?1, ?2)", mark)?;
     }
-    take_out_messages(old, new, &mut taken)?;
-    take_out_letters(old, new, &mut taken)?;
+    let (consumers, all) = Consumers::take_out(old, new)?;
+    taken.may_repeat = !all;
+    take_out_messages(old, new, &consumers, &mut taken)?;
+    take_out_letters(old, new, &consumers, &mut taken)?;
     new.execute_batch("COMMIT")?;
     Ok(taken)
 }
 
-fn take_out_messages(old: &Connection, new: &Connection, taken: &mut Salvaged) -> rusqlite::Result<()> {
+fn take_out_messages(old: &Connection, new: &Connection, consumers: &Consumers, taken: &mut Salvaged) -> rusqlite::Result<()> {
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let (done, all) = from_both_ends::<(i64, u32, u32)>(old, "SELECT chunk, first, behind FROM done", "chunk", row);
-    taken.may_repeat = !all;
+    taken.may_repeat |= !all;
     let chunks = Chunks(old);
     let (mut at, mut bytes) = (i64::MIN, 0);
     loop {
@@ -183,14 +188,15 @@ fn take_out_messages(old: &Connection, new: &Connection, taken: &mut Salvaged) -
             done.range((id, 0, 0)..(at, 0, 0)).map(|&(_, from, to)| (from, to)).filter(|(from, to)| from < to).collect();
         // Ranges of a chunk neither meet nor overlap.
         let is_done: u64 = done.iter().map(|(from, to)| u64::from(to - from)).sum();
+        let not_done = |of: u32| u64::from(of).saturating_sub(is_done).saturating_sub(consumers.done_of(id, of));
         let Some((of, checked)) = chunks.read(id)? else {
             match count {
-                Some(count) => taken.unreadable += u64::from(count).saturating_sub(is_done),
+                Some(count) => taken.unreadable += not_done(count),
                 None => taken.unknown += 1,
             }
             continue;
         };
-        let waiting = u64::from(of).saturating_sub(is_done);
+        let waiting = not_done(of);
         if waiting == 0 {
             continue;
         }
@@ -208,7 +214,7 @@ fn take_out_messages(old: &Connection, new: &Connection, taken: &mut Salvaged) -
     }
 }
 
-fn take_out_letters(old: &Connection, new: &Connection, taken: &mut Salvaged) -> rusqlite::Result<()> {
+fn take_out_letters(old: &Connection, new: &Connection, consumers: &Consumers, taken: &mut Salvaged) -> rusqlite::Result<()> {
     let (mut ids, all) = from_both_ends::<i64>(old, "SELECT id FROM dead NOT INDEXED", "id", |row| row.get(0));
     if !all {
         ids.append(&mut from_both_ends(old, "SELECT id FROM dead INDEXED BY letters", "id", |row| row.get(0)).0);
@@ -225,6 +231,7 @@ fn take_out_letters(old: &Connection, new: &Connection, taken: &mut Salvaged) ->
         };
         let insert = "INSERT INTO dead (id, bytes, time, agent, reason, refused, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         new.prepare_cached(insert)?.execute(params![id, bytes, time, agent, reason, refused, payload])?;
+        consumers.take_out_letter(old, new, id)?;
         taken.letters += 1;
     }
     Ok(())

@@ -17,6 +17,32 @@ pub(crate) struct Settings {
     pub(crate) max_dead_letters: u64,
     /// How large a message may be.
     pub(crate) max_message_bytes: usize,
+    /// Who gets every message.
+    pub(crate) consumers: Consumers,
+}
+
+/// Who gets every message. What is done is kept for each; a message is deleted when all have done it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Consumers {
+    /// One, which needs no name.
+    TheOnly,
+    /// These, the first of which is consumer 0. What waits in a file that has no names yet waits for each of them; one that is new to
+    /// a file with names gets what is accepted from then on.
+    Named(Vec<ConsumerSettings>),
+    /// Those that got them the last time.
+    AsFound,
+}
+
+/// One of several consumers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// By which the file knows it.
+    pub name: String,
+    /// What happens when `max_backlog` is reached: pushes are refused for one that is required, and its own oldest messages are
+    /// dropped for another.
+    pub required: bool,
+    /// How many messages may wait for it, leased or not.
+    pub max_backlog: Option<u64>,
 }
 
 /// What a push that was answered outlives.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::errors::PushError;
+use super::{errors::PushError, settings::ConsumerSettings};
 
 /// What was accepted and is not done, in messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,18 @@ pub(crate) struct Tally {
     pub(crate) pending: u64,
 }
 
-/// How the queue is.
+/// How it stands with one of several consumers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConsumerStats {
+    pub(crate) name: String,
+    /// As it is configured. One that is not any more gets nothing new, and what waits for it is kept.
+    pub(crate) settings: Option<ConsumerSettings>,
+    pub(crate) pending: Pending,
+    /// Messages that were deleted before it had settled them, since the file was opened.
+    pub(crate) dropped: u64,
+}
+
+/// How the queue is, for one consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stats {
     pub(crate) pending: Pending,

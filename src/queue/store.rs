@@ -16,13 +16,11 @@ use super::{
     errors::{Problem, PushError, StoreError},
     group_commit,
     letters::Letter,
-    reader::{Question, TakeLimit, Taken},
+    reader::Question,
     region::Region,
     running::{Running, Shared},
     settings::{Durability, Settings},
-    settlement::Settlement,
-    state::{GivenBack, LeaseEnd},
-    stats::{Pending, Stats, Tally},
+    stats::{ConsumerStats, Pending, Stats},
     writer::{Import, Job},
 };
 
@@ -35,7 +33,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Store {
     settings: Settings,
     agent: String,
-    running: OnceLock<Running>,
+    pub(super) running: OnceLock<Running>,
     opening: Mutex<Option<Held>>,
 }
 
@@ -107,7 +105,7 @@ impl Store {
         StoreError::new(&self.settings.path, problem)
     }
 
-    fn running(&self) -> Result<&Running, StoreError> {
+    pub(super) fn running(&self) -> Result<&Running, StoreError> {
         if let Some(running) = self.running.get() {
             return Ok(running);
         }
@@ -124,13 +122,19 @@ impl Store {
         answered.await.unwrap_or_else(|_| Err(self.problem(Problem::Interrupted).into()))
     }
 
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Question) -> Result<T, StoreError> {
+    pub(super) async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Question,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.running()?.shared.reader.put(question(answer));
         self.answer(answered).await
     }
 
-    async fn order<T, E: From<StoreError>>(&self, job: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Job) -> Result<T, E> {
+    pub(super) async fn order<T, E: From<StoreError>>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Job,
+    ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
         self.running()?.shared.writer.put(job(answer));
         self.answer(answered).await
@@ -185,127 +189,47 @@ impl Store {
         if self.running.get().is_some() { self.order(Job::Rest).await } else { Ok(()) }
     }
 
-    /// How many messages wait for a lease.
+    /// How many messages wait for a lease, of the consumer for which the most do.
     pub(crate) fn length(&self) -> Result<u64, StoreError> {
         Ok(self.shared()?.state().messages())
     }
 
-    /// The waiting messages between two places, both included: 0 is the newest, -1 the oldest.
+    /// That consumer's waiting messages between two places, both included: 0 is the newest, -1 the oldest.
     pub(crate) async fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, StoreError> {
         self.ask(|answer| Question::Range { start, stop, answer }).await
     }
 
-    /// Deletes what waits; what is leased and what was adopted stays. Returns whether there was anything.
+    /// Deletes what waits for any consumer; what is leased and what was adopted stays. Returns whether there was anything.
     pub(crate) async fn clear(&self) -> Result<bool, StoreError> {
         self.order(Job::Clear).await
     }
 
-    /// Leases the oldest messages, and waits up to `wait` for the first one; the lease is known under this name afterwards.
-    pub(crate) async fn take(&self, lease: &str, limit: TakeLimit, wait: Duration) -> Result<Option<Taken>, StoreError> {
-        let shared = self.shared()?;
-        let until = tokio::time::Instant::now() + wait;
-        loop {
-            // From here on no arrival is missed, whether it comes before or after the wait has begun.
-            let arrived = shared.arrived.notified();
-            if shared.state().is_waiting() {
-                let taken = self.ask(|answer| Question::Take { lease: lease.to_owned(), limit, answer }).await;
-                if let Some(taken) = taken? {
-                    return Ok(Some(taken));
-                }
-            }
-            if tokio::time::timeout_at(until, arrived).await.is_err() {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// How many messages turned out to be unreadable since this was asked last.
-    pub(crate) fn take_unreadable(&self) -> u64 {
-        self.running.get().map_or(0, |running| running.shared.damage.take_unreadable())
-    }
-
-    /// Settles leases; how each ended is to be heard with [`Store::hear`] then. Returns how many dead letters were dropped.
-    pub(crate) async fn settle(&self, leases: Vec<(String, Vec<Letter>)>) -> Result<u64, StoreError> {
-        let mut settlement = Settlement::new(&self.running()?.shared);
-        for (id, mut letters) in leases {
-            // An attempt that was given up is still under way.
-            while !settlement.begin(&id, &mut letters) {
-                self.flush().await?;
-            }
-        }
-        self.order(|answer| Job::Settle(settlement, answer)).await
-    }
-
     /// Waits for all that the writer was asked before.
-    async fn flush(&self) -> Result<(), StoreError> {
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
         self.order(Job::Flush).await
     }
 
-    /// How a lease ended; that is forgotten by this.
-    pub(crate) fn hear(&self, lease: &str) -> Option<LeaseEnd> {
-        self.running.get()?.shared.state().hear(lease)
+    /// How it stands with each consumer, where there are several.
+    pub(crate) fn consumers(&self) -> Vec<ConsumerStats> {
+        self.running.get().map(|running| running.shared.state().consumers(Instant::now())).unwrap_or_default()
     }
 
-    /// Gives a lease back, unless it has ended. Returns how it ended, `None` when it is unknown, and how many messages wait
-    /// again.
-    pub(crate) async fn give_back(&self, lease: &str) -> Result<(Option<LeaseEnd>, u64), StoreError> {
-        // What could not be opened has leased nothing.
-        let Some(running) = self.running.get() else { return Ok((None, 0)) };
-        loop {
-            let given_back = running.shared.state().give_back(lease);
-            match given_back {
-                GivenBack::Released(messages) => {
-                    running.shared.arrived.notify_waiters();
-                    return Ok((Some(LeaseEnd::Released), messages));
-                }
-                GivenBack::Ended(how) => return Ok((Some(how), 0)),
-                GivenBack::Unknown => return Ok((None, 0)),
-                GivenBack::Settling => self.flush().await?,
-            }
-        }
-    }
-
-    /// Renews leases. Returns those that have ended.
-    pub(crate) fn renew(&self, leases: Vec<String>) -> Result<Vec<String>, StoreError> {
-        Ok(self.shared()?.state().renew(leases, Instant::now() + self.settings.lease))
-    }
-
-    /// Takes back what has expired and is not among `live`. Returns how many messages.
-    pub(crate) fn expire(&self, live: &[String]) -> Result<u64, StoreError> {
-        let shared = self.shared()?;
-        let messages = shared.state().expire(live, Instant::now());
-        if messages > 0 {
-            shared.arrived.notify_waiters();
-        }
-        Ok(messages)
-    }
-
-    /// How many leases there are.
-    pub(crate) fn leases(&self) -> Result<u64, StoreError> {
-        Ok(self.shared()?.state().leases() as u64)
-    }
-
-    /// What waits, leased or not; `None` while the file is not open.
+    /// What waits, leased or not, for the consumer for which the most does; `None` while the file is not open.
     pub(crate) fn pending(&self) -> Option<Pending> {
-        Some(self.running.get()?.shared.state().pending(Instant::now()))
+        Some(self.running.get()?.shared.state().most_pending(Instant::now()))
     }
 
-    /// What has become of all that was accepted.
-    pub(crate) fn tally(&self) -> Tally {
-        self.running.get().map(|running| running.shared.state().tally()).unwrap_or_default()
+    /// How the queue is for that consumer, with the dead letters of all. This asks the file, unlike the other numbers.
+    pub(crate) async fn stats(&self) -> Result<Stats, StoreError> {
+        let (dead_letters, used_bytes) = self.ask(|answer| Question::Stats { of: None, answer }).await?;
+        let (unreadable, unmarked) = self.shared()?.damage.most_counts();
+        let pending = self.pending().unwrap_or_default();
+        Ok(Stats { pending, used_bytes, dead_letters, unreadable, unmarked, refusing: self.refusing() })
     }
 
     /// Why pushes are refused, unless it is for want of room.
     pub(crate) fn refusing(&self) -> Option<PushError> {
         self.running.get()?.shared.refusing()
-    }
-
-    /// How the queue is. This asks the file, unlike the other numbers.
-    pub(crate) async fn stats(&self) -> Result<Stats, StoreError> {
-        let (dead_letters, used_bytes) = self.ask(Question::Stats).await?;
-        let (unreadable, unmarked) = self.shared()?.damage.counts();
-        let pending = self.pending().unwrap_or_default();
-        Ok(Stats { pending, used_bytes, dead_letters, unreadable, unmarked, refusing: self.refusing() })
     }
 }
 
@@ -320,6 +244,7 @@ impl Store {
             lease: Duration::from_secs(60),
             max_dead_letters: 10_000,
             max_message_bytes: 4 << 20,
+            consumers: super::Consumers::TheOnly,
         };
         let store = Self::new(settings, "here");
         store.open().unwrap();

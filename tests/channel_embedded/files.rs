@@ -61,8 +61,8 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("q.db");
     run(async { push(&open(&settings(&path)).await, ["m"]).await });
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    refused_and_untouched(&path, "FILE was written by a newer Kadabra: its version is 2, this one knows 1; start that Kadabra");
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    refused_and_untouched(&path, "FILE was written by a newer Kadabra: its version is 3, this one knows 2; start that Kadabra");
 }
 
 #[test]

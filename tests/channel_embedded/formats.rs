@@ -50,13 +50,13 @@ fn a_file_of_this_version_is_made() {
 }
 
 /// What waits in it, the oldest first.
-fn expected() -> Vec<String> {
+pub(super) fn expected() -> Vec<String> {
     let messages = (DONE..PUSHES * EACH).map(message);
     ["adopted", "the next"].map(str::to_owned).into_iter().chain(messages).chain(["the newest".to_owned()]).collect()
 }
 
 /// A copy of a fixture.
-fn fixture(name: &str) -> (TempDir, std::path::PathBuf) {
+pub(super) fn fixture(name: &str) -> (TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("q.db");
     fs::copy(format!("{}/tests/data/queue/{name}", env!("CARGO_MANIFEST_DIR")), &path).unwrap();

@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::errors::remedy;
 use crate::{
-    listener::{Backend, BackendError, End, PushError, QueueStatus},
+    listener::{Backend, BackendError, ConsumerStatus, End, PushError, QueueStatus},
     plural::{count, either},
-    queue::{self, Pending, Problem, Region, Stats, Store, StoreError},
+    queue::{self, ConsumerSettings, ConsumerStats, Pending, Problem, Region, Stats, Store, StoreError},
 };
 
 /// For how long numbers hold that the file was asked for: clients that ask for them over and over must not keep its reader
@@ -56,9 +56,10 @@ impl Backend for QueueBackend {
         let Pending { messages, leased, oldest } = self.store.pending().unwrap_or_default();
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, status)) = recent.filter(|(when, _)| when.elapsed() < RECENT) {
-            return Ok(QueueStatus { waiting: messages, in_hand: leased, age: oldest, ..status });
+            let consumers = consumers(&self.store);
+            return Ok(QueueStatus { waiting: messages, in_hand: leased, age: oldest, consumers, ..status });
         }
-        let status = status(&self.store).await?;
+        let status = status(self.store.stats().await?, &self.store);
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), status.clone()));
         Ok(status)
     }
@@ -69,10 +70,9 @@ impl Backend for QueueBackend {
 }
 
 /// How a queue is now.
-pub(super) async fn status(store: &Store) -> Result<QueueStatus, StoreError> {
-    let stats = store.stats().await?;
+pub(super) fn status(stats: Stats, store: &Store) -> QueueStatus {
     let Pending { messages, leased, oldest } = stats.pending;
-    Ok(QueueStatus {
+    QueueStatus {
         waiting: messages,
         in_hand: leased,
         age: oldest,
@@ -83,7 +83,23 @@ pub(super) async fn status(store: &Store) -> Result<QueueStatus, StoreError> {
         damaged: stats.unreadable,
         unsafe_because: unsafe_because(&stats),
         broken: is_damaged(&stats),
-    })
+        consumers: consumers(store),
+    }
+}
+
+/// How it stands with each consumer now, where there are several.
+fn consumers(store: &Store) -> Vec<ConsumerStatus> {
+    let status = |ConsumerStats { name, settings, pending, dropped }| ConsumerStatus {
+        name,
+        removed: settings.is_none(),
+        waiting: pending.messages,
+        in_hand: pending.leased,
+        age: pending.oldest,
+        dropped,
+        max_backlog: settings.as_ref().and_then(|settings: &ConsumerSettings| settings.max_backlog),
+        required: settings.is_some_and(|settings| settings.required),
+    };
+    store.consumers().into_iter().map(status).collect()
 }
 
 fn is_damaged(stats: &Stats) -> bool {

@@ -7,6 +7,7 @@ use crate::{
     channel::ChannelError,
     limits,
     listener::{BackendError, Cause, PushError},
+    plural::messages_wait,
     queue::{self, Failure, Problem, StoreError},
 };
 
@@ -32,6 +33,12 @@ pub(crate) fn remedy(error: &StoreError) -> String {
         Problem::NotOpen => "see what the log says of it".to_owned(),
         Problem::Interrupted => "report what the log says before this, as it is a bug".to_owned(),
         Problem::NeverSynced => "report what the log says before this, as it is a bug; it is tried again by itself".to_owned(),
+        Problem::Consumers { .. } => {
+            "configure them again, each as [publishers.NAME], until what waits for them is published, or let \
+                                      go of it: kadabra queue forget NAME"
+                .to_owned()
+        }
+        Problem::NoConsumer { .. } => "name one of those that messages may wait for".to_owned(),
         Problem::LargeRange { .. } => "ask for fewer at once".to_owned(),
     }
 }
@@ -91,6 +98,14 @@ impl From<queue::PushError> for PushError {
     fn from(error: queue::PushError) -> Self {
         match error {
             queue::PushError::Full => Self::Full,
+            queue::PushError::Backlog { consumer, most } => Self::Failed {
+                cause: Cause::Backlog,
+                why: format!(
+                    "{} for publisher {consumer}, as many as publishers.{consumer}.max_backlog allows; see why it does not \
+                     publish them, raise that, or set publishers.{consumer}.required to false",
+                    messages_wait(most)
+                ),
+            },
             queue::PushError::TooLarge { limit } => Self::Failed {
                 cause: Cause::TooLarge,
                 why: format!("a message is larger than channel.embedded.max_message_bytes, {limit} bytes"),

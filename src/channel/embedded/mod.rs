@@ -18,6 +18,7 @@ pub(crate) use crate::listener::fuzz_resp;
 
 use std::{
     collections::HashMap,
+    iter,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -35,17 +36,18 @@ use super::{
     Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry,
     Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
-pub use crate::listener::{Backend, BackendError, BindError, Cause, End, PushError, QueueStatus};
+pub use crate::listener::{Backend, BackendError, BindError, Cause, ConsumerStatus, End, PushError, QueueStatus};
+pub use crate::queue::ConsumerSettings;
 use crate::{
     config,
     plural::messages_wait,
-    queue::{self, Durability, LeaseEnd, Letter, Origin, Pending, Region, Store, TakeLimit},
+    queue::{self, Consumer, Consumers, Durability, LeaseEnd, Letter, Origin, Pending, Region, Store, TakeLimit},
 };
 
 /// A queue in a file as a channel.
 #[derive(Debug)]
 pub struct EmbeddedChannel {
-    store: Arc<Store>,
+    consumer: Consumer,
     settings: config::Embedded,
     slot: Option<Arc<ListenerSlot>>,
     registry: Arc<LeaseRegistry>,
@@ -60,7 +62,32 @@ impl EmbeddedChannel {
     /// into the leases' names and the dead letters.
     #[must_use]
     pub fn new(settings: &config::Embedded, agent: &str) -> Self {
-        Self::of(Arc::new(Store::new(queue_settings(settings), agent)), settings, agent)
+        Self::of_the_first(Consumers::TheOnly, settings, agent)
+    }
+
+    /// The channel as each of several consumers uses it, in their order; all else is as in [`EmbeddedChannel::new`]. There must be
+    /// one at least.
+    #[must_use]
+    pub fn several(settings: &config::Embedded, agent: &str, consumers: Vec<ConsumerSettings>) -> Vec<Self> {
+        let others = 1..consumers.len();
+        let first = Self::of_the_first(Consumers::Named(consumers), settings, agent);
+        let others: Vec<_> = others.map(|place| first.of_another(place)).collect();
+        iter::once(first).chain(others).collect()
+    }
+
+    /// A channel to bring messages in by, for whichever consumers the file has.
+    #[must_use]
+    pub fn to_bring_in(settings: &config::Embedded, agent: &str) -> Self {
+        Self::of_the_first(Consumers::AsFound, settings, agent)
+    }
+
+    fn of_the_first(consumers: Consumers, settings: &config::Embedded, agent: &str) -> Self {
+        let store = Arc::new(Store::new(queue_settings(settings, consumers), agent));
+        Self::of(Consumer::new(&store, 0), settings, agent)
+    }
+
+    fn of_another(&self, place: usize) -> Self {
+        Self::of(Consumer::new(self.consumer.store(), place), &self.settings, &self.agent)
     }
 
     /// The channel with its [`Channel::intake`], where its settings name an address. What clients do is logged to `log`.
@@ -74,12 +101,12 @@ impl EmbeddedChannel {
     /// they have expired.
     #[must_use]
     pub fn beside(&self, agent: &str) -> Self {
-        Self::of(Arc::clone(&self.store), &self.settings, agent)
+        Self::of(self.consumer.clone(), &self.settings, agent)
     }
 
-    fn of(store: Arc<Store>, settings: &config::Embedded, agent: &str) -> Self {
+    fn of(consumer: Consumer, settings: &config::Embedded, agent: &str) -> Self {
         Self {
-            store,
+            consumer,
             settings: settings.clone(),
             slot: None,
             registry: Arc::default(),
@@ -98,7 +125,7 @@ impl EmbeddedChannel {
     /// The queue, for a listener.
     #[must_use]
     pub fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(QueueBackend::new(Arc::clone(&self.store)))
+        Arc::new(QueueBackend::new(Arc::clone(self.consumer.store())))
     }
 
     /// Queues messages that another agent has worked on before, to be leased before all others and as adopted ones. The
@@ -107,7 +134,7 @@ impl EmbeddedChannel {
     /// # Errors
     /// As [`Backend::push`].
     pub async fn adopt(&self, messages: Vec<Bytes>) -> Result<u64, PushError> {
-        Ok(self.store.push(Region::Adopted, messages).await?)
+        Ok(self.consumer.store().push(Region::Adopted, messages).await?)
     }
 
     /// What this queue is called by those who move messages into it, once it is open; no other has that name.
@@ -115,7 +142,7 @@ impl EmbeddedChannel {
     /// # Errors
     /// When it is not open.
     pub fn identity(&self) -> Result<&str, ChannelError> {
-        Ok(self.store.identity()?)
+        Ok(self.consumer.store().identity()?)
     }
 
     /// Queues messages that are known elsewhere under a name, once, however often they come: until
@@ -125,7 +152,7 @@ impl EmbeddedChannel {
     /// As [`Backend::push`].
     pub async fn import(&self, name: &str, adopted: bool, messages: Vec<Bytes>) -> Result<bool, PushError> {
         let region = if adopted { Region::Adopted } else { Region::Newest };
-        Ok(self.store.import(name, region, messages, Vec::new()).await?)
+        Ok(self.consumer.store().import(name, region, messages, Vec::new()).await?)
     }
 
     /// Keeps a dead letter that is known elsewhere under a name, once. Returns whether it is new.
@@ -134,8 +161,14 @@ impl EmbeddedChannel {
     /// As [`Backend::push`]; [`PushError::Full`] also when others would be dropped for it.
     pub async fn import_letter(&self, name: &str, letter: StoredLetter) -> Result<bool, PushError> {
         let StoredLetter { payload, reason, refused, agent, time, .. } = letter;
-        let letter = Letter { payload: payload.unwrap_or_default(), reason, refused, origin: Some(Origin { time, agent }) };
-        Ok(self.store.import(name, Region::Newest, Vec::new(), vec![letter]).await?)
+        let letter = Letter {
+            payload: payload.unwrap_or_default(),
+            reason,
+            refused,
+            origin: Some(Origin { time, agent }),
+            consumer: None,
+        };
+        Ok(self.consumer.store().import(name, Region::Newest, Vec::new(), vec![letter]).await?)
     }
 
     /// Forgets such names, once nothing is left elsewhere of what they mean. All others stay: an import from elsewhere, which
@@ -144,7 +177,7 @@ impl EmbeddedChannel {
     /// # Errors
     /// When the file cannot be written.
     pub async fn forget_imports(&self, names: Vec<String>) -> Result<(), ChannelError> {
-        Ok(self.store.forget_imports(names).await?)
+        Ok(self.consumer.store().forget_imports(names).await?)
     }
 
     fn new_lease(&self) -> LeaseId {
@@ -164,14 +197,14 @@ impl Channel for EmbeddedChannel {
     }
 
     fn look_at_dead_letters(&self) -> String {
-        pressure::look_at_dead_letters(&self.settings.path)
+        pressure::look_at_dead_letters(&self.settings.path, self.consumer.name())
     }
 
     async fn open(&self) -> Result<String, ChannelError> {
-        let (path, messages) = self.store.open().map_err(|error| unusable(&error))?;
+        let (path, messages) = self.consumer.store().open().map_err(|error| unusable(&error))?;
         let path = path.display();
         let queue = match messages {
-            Some(messages) => format!("the queue in {path}, where {}", messages_wait(messages)),
+            Some(_) => format!("the queue in {path}, where {}", messages_wait(self.consumer.length()?)),
             None => format!("the queue in {path}, once its disk has room to open it"),
         };
         let Some(slot) = &self.slot else { return Ok(queue) };
@@ -183,8 +216,8 @@ impl Channel for EmbeddedChannel {
         let mut lease = self.registry.enter(self.new_lease());
         let id = lease.id().clone();
         let limit = TakeLimit { messages: demand.messages, bytes: demand.bytes };
-        let taken = self.store.take(&id.0, limit, wait).await;
-        let unreadable = self.store.take_unreadable();
+        let taken = self.consumer.take(&id.0, limit, wait).await;
+        let unreadable = self.consumer.take_unreadable();
         if unreadable > 0 {
             self.registry.set_aside(unreadable);
             // They are not too large, as a Redis would have set aside; `pressure` tells of them.
@@ -212,11 +245,11 @@ impl Channel for EmbeddedChannel {
             (lease.id().0.clone(), letters.iter().map(|letter| stored(letter, &lease.messages)).collect())
         };
         let settlements = leases.iter().map(settlement).collect();
-        let letters_dropped = self.store.settle(settlements).await?;
+        let letters_dropped = self.consumer.settle(settlements).await?;
         self.registry.letters_dropped(letters_dropped);
         let mut completed = Completed { letters_dropped, ..Completed::default() };
         for lease in leases.drain(..) {
-            let how = self.store.hear(&lease.id().0).map_or(Settlement::Lost, Settlement::from);
+            let how = self.consumer.hear(&lease.id().0).map_or(Settlement::Lost, Settlement::from);
             match how {
                 Settlement::Completed { .. } => completed.messages += lease.messages.len(),
                 Settlement::Lost | Settlement::Released => completed.lost += lease.messages.len(),
@@ -228,7 +261,7 @@ impl Channel for EmbeddedChannel {
 
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
         while let Some(lease) = leases.last() {
-            let how = self.store.give_back(&lease.id().0).await?.0.map_or(Settlement::Lost, Settlement::from);
+            let how = self.consumer.give_back(&lease.id().0).await?.0.map_or(Settlement::Lost, Settlement::from);
             if let Some(lease) = leases.pop() {
                 lease.settle(how);
             }
@@ -239,7 +272,7 @@ impl Channel for EmbeddedChannel {
     async fn renew(&self) -> Result<(), ChannelError> {
         let live = self.registry.live();
         if !live.is_empty() {
-            let ended = self.store.renew(names(live))?;
+            let ended = self.consumer.renew(names(live))?;
             self.registry.mark_lost(&ended.into_iter().map(LeaseId).collect::<Vec<_>>());
         }
         Ok(())
@@ -249,7 +282,7 @@ impl Channel for EmbeddedChannel {
         let dropped = self.give_back().await?;
         // Late is not dead: what is in our hands is kept rather than published a second time.
         self.renew().await?;
-        let expired = self.store.expire(&names(self.registry.live()))?;
+        let expired = self.consumer.expire(&names(self.registry.live()))?;
         Ok(Recovered { dropped, expired: usize::try_from(expired).unwrap_or(usize::MAX), ..Recovered::default() })
     }
 
@@ -257,7 +290,7 @@ impl Channel for EmbeddedChannel {
         let mut messages = 0;
         // From the newest to the oldest, as the registry finds them quickest.
         for id in self.registry.dropped().into_iter().rev() {
-            let (how, count) = self.store.give_back(&id.0).await?;
+            let (how, count) = self.consumer.give_back(&id.0).await?;
             messages += usize::try_from(count).unwrap_or(usize::MAX);
             // What was never leased is as good as given back.
             self.registry.ended(&id, how.map_or(Settlement::Released, Settlement::from));
@@ -266,25 +299,25 @@ impl Channel for EmbeddedChannel {
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {
-        let stats = self.store.stats().await?;
-        let (queued, leases) = (self.store.length()?, self.store.leases()?);
-        let Pending { leased, oldest: age, .. } = self.store.pending().unwrap_or_default();
+        let stats = self.consumer.stats().await?;
+        let (queued, leases) = (self.consumer.length()?, self.consumer.leases()?);
+        let Pending { leased, oldest: age, .. } = self.consumer.pending().unwrap_or_default();
         Ok(Depth { queued, leased, leases, dead: stats.dead_letters, inprogress: 0, age })
     }
 
     fn tally(&self) -> Tally {
-        let queue::Tally { found, stored, published, parked, dropped, pending } = self.store.tally();
+        let queue::Tally { found, stored, published, parked, dropped, pending } = self.consumer.tally();
         let accepted = Accepted { all: found + stored, found, waiting: pending, dropped };
         Tally { published, parked, accepted: Some(accepted), ..self.registry.tally() }
     }
 
     fn backlog(&self) -> Option<Backlog> {
-        let Pending { messages, leased, oldest } = self.store.pending()?;
+        let Pending { messages, leased, oldest } = self.consumer.pending()?;
         Some(Backlog { waiting: messages, in_hand: leased, age: oldest })
     }
 
     async fn rest(&self) -> Result<(), ChannelError> {
-        Ok(self.store.rest().await?)
+        Ok(self.consumer.store().rest().await?)
     }
 
     fn intake(&self) -> Option<Arc<dyn Intake>> {
@@ -297,7 +330,7 @@ impl Channel for EmbeddedChannel {
 }
 
 /// What the configuration says to the queue.
-fn queue_settings(settings: &config::Embedded) -> queue::Settings {
+fn queue_settings(settings: &config::Embedded, consumers: Consumers) -> queue::Settings {
     queue::Settings {
         path: settings.path.clone(),
         durability: match settings.durability {
@@ -308,6 +341,7 @@ fn queue_settings(settings: &config::Embedded) -> queue::Settings {
         lease: settings.lease,
         max_dead_letters: settings.max_dead_letters as u64,
         max_message_bytes: settings.max_message_bytes,
+        consumers,
     }
 }
 
@@ -321,7 +355,7 @@ fn stored(about: &DeadLetter, messages: &[Vec<u8>]) -> Letter {
     // Names and reasons are text, which always has a JSON form.
     let refused = serde_json::to_string(&about.refused).unwrap_or_default();
     let payload = messages.get(about.message).cloned().unwrap_or_default();
-    Letter { payload, reason: about.reason.clone(), refused, origin: None }
+    Letter { payload, reason: about.reason.clone(), refused, origin: None, consumer: None }
 }
 
 impl From<LeaseEnd> for Settlement {

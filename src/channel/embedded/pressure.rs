@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-use super::{EmbeddedChannel, QueueStatus, backend::status, listener_slot::listener_settings};
+use super::{ConsumerStatus, EmbeddedChannel, QueueStatus, backend::status, listener_slot::listener_settings};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
     config,
     listener::{Cause, Limits, Report, Times},
-    plural::either,
+    plural::{either, messages_wait},
 };
 
 /// The share of the room in use from which on there is little left, in per cent.
@@ -19,7 +19,8 @@ const SHORT_OF_ROOM: u64 = 80;
 pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
     let facts = Facts {
         path: channel.settings.path.clone(),
-        status: status(&channel.store).await?,
+        status: status(channel.consumer.stats().await?, channel.consumer.store()),
+        consumer: channel.consumer.name().map(ToOwned::to_owned),
         letters_dropped: Some(channel.registry().tally().letters_dropped),
     };
     Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })
@@ -30,7 +31,7 @@ pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, p
     // What an agent does not report is no threat.
     let unknown = || QueueStatus { max_bytes: u64::MAX, max_dead_letters: u64::MAX, ..QueueStatus::default() };
     let status = report.status.clone().unwrap_or_else(unknown);
-    let facts = Facts { path: settings.path.clone(), status: status.clone(), letters_dropped: None };
+    let facts = Facts { path: settings.path.clone(), status: status.clone(), consumer: None, letters_dropped: None };
     let mut warnings = facts.warnings(patience);
     let limits = Limits::from(&listener_settings(settings));
     for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
@@ -63,9 +64,14 @@ fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: L
     }
 }
 
-/// The command that shows the newest.
-pub(super) fn look_at_dead_letters(path: &Path) -> String {
-    sqlite3(path, "SELECT time, reason, refused, payload FROM dead ORDER BY id DESC LIMIT 10")
+/// The command that shows the newest, of one consumer where it has a name.
+pub(super) fn look_at_dead_letters(path: &Path, consumer: Option<&str>) -> String {
+    let of = where_consumer(consumer);
+    sqlite3(path, &format!("SELECT time, reason, refused, payload FROM dead{of} ORDER BY id DESC LIMIT 10"))
+}
+
+fn where_consumer(consumer: Option<&str>) -> String {
+    consumer.map(|name| format!(" WHERE consumer = '{name}'")).unwrap_or_default()
 }
 
 fn sqlite3(path: &Path, statement: &str) -> String {
@@ -80,13 +86,25 @@ fn sqlite3(path: &Path, statement: &str) -> String {
 struct Facts {
     path: PathBuf,
     status: QueueStatus,
+    /// Whose it is, where there are several.
+    consumer: Option<String>,
     /// How many this agent has dropped, which only itself knows.
     letters_dropped: Option<u64>,
 }
 
 impl Facts {
     fn warnings(&self, patience: &Patience) -> Vec<Warning> {
-        [self.persistence(), self.room(), self.backlog(patience), self.dead_letters()].into_iter().flatten().collect()
+        [
+            self.persistence(),
+            self.room(),
+            self.backlog(patience),
+            self.max_backlog(),
+            self.removed_publisher(),
+            self.dead_letters(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn persistence(&self) -> Option<Warning> {
@@ -123,6 +141,47 @@ impl Facts {
         })
     }
 
+    /// Of one of several publishers only of itself, and of a running agent of the first that is concerned.
+    fn max_backlog(&self) -> Option<Warning> {
+        let concerns = |consumer: &&ConsumerStatus| self.consumer.as_ref().is_none_or(|name| *name == consumer.name);
+        let is_short = |consumer: &&ConsumerStatus| {
+            consumer.max_backlog.is_some_and(|most| consumer.waiting.saturating_mul(100) / most.max(1) >= SHORT_OF_ROOM)
+        };
+        let ConsumerStatus { name, waiting, dropped, max_backlog, required, .. } =
+            self.status.consumers.iter().filter(concerns).find(is_short)?;
+        let what = if *required {
+            format!("when as many messages wait for publisher {name} as may, what clients push is refused")
+        } else {
+            format!("when as many messages wait for publisher {name} as may, its oldest are dropped")
+        };
+        let mut now = format!("{} of {}", messages_wait(*waiting), max_backlog.unwrap_or_default());
+        if *dropped > 0 {
+            now += &format!(", {dropped} were dropped");
+        }
+        let mend = format!("see why they are not published, or raise publishers.{name}.max_backlog");
+        Some(Warning { threat: Threat::MaxBacklog, what, now, mend })
+    }
+
+    fn removed_publisher(&self) -> Option<Warning> {
+        let removed: Vec<_> = self.status.consumers.iter().filter(|consumer| consumer.removed).collect();
+        let first = removed.first()?;
+        // The first publisher speaks for all.
+        if self.consumer.as_ref().is_some_and(|name| self.status.consumers.first().is_some_and(|first| first.name != *name)) {
+            return None;
+        }
+        let waiting = removed.iter().map(|consumer| format!("{} for {}", messages_wait(consumer.waiting), consumer.name));
+        Some(Warning {
+            threat: Threat::RemovedPublisher,
+            what: format!("{} keeps what waits for publishers that are not configured any more", self.path.display()),
+            now: waiting.collect::<Vec<_>>().join(", "),
+            mend: format!(
+                "configure [publishers.{}] again until it is published, or let go of it, with the agent stopped: kadabra queue \
+                 forget {}",
+                first.name, first.name
+            ),
+        })
+    }
+
     fn dead_letters(&self) -> Option<Warning> {
         (self.status.dead >= self.status.max_dead_letters).then(|| Warning {
             threat: Threat::DeadLetters,
@@ -133,8 +192,8 @@ impl Facts {
             },
             mend: format!(
                 "look at them ({}), mend what they complain of, then delete them ({}), or raise channel.embedded.max_dead_letters",
-                look_at_dead_letters(&self.path),
-                sqlite3(&self.path, "DELETE FROM dead")
+                look_at_dead_letters(&self.path, self.consumer.as_deref()),
+                sqlite3(&self.path, &format!("DELETE FROM dead{}", where_consumer(self.consumer.as_deref())))
             ),
         })
     }
@@ -173,13 +232,14 @@ mod tests {
             damaged: 0,
             unsafe_because: None,
             broken: false,
+            consumers: Vec::new(),
         }
     }
 
     #[test]
     fn each_threat_is_told_of_and_nothing_else() {
         let threats = |status: QueueStatus| {
-            let facts = Facts { path: "/q.db".into(), status, letters_dropped: None };
+            let facts = Facts { path: "/q.db".into(), status, consumer: None, letters_dropped: None };
             facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(well()), []);
@@ -190,6 +250,31 @@ mod tests {
         assert_eq!(threats(QueueStatus { dead: 10, ..well() }), [Threat::DeadLetters]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
         assert_eq!(threats(QueueStatus { unsafe_because: failed, ..well() }), [Threat::Persistence]);
+    }
+
+    #[test]
+    fn a_publisher_near_its_bound_and_one_that_was_removed_are_told_of() {
+        let consumer = |name: &str, waiting, max_backlog| ConsumerStatus {
+            name: name.to_owned(),
+            waiting,
+            max_backlog,
+            removed: name == "c",
+            ..ConsumerStatus::default()
+        };
+        let status = QueueStatus {
+            consumers: vec![consumer("a", 79, Some(100)), consumer("b", 80, Some(100)), consumer("c", 7, None)],
+            ..well()
+        };
+        let of = |name: Option<&str>| {
+            let facts =
+                Facts { path: "/q.db".into(), status: status.clone(), consumer: name.map(str::to_owned), letters_dropped: None };
+            facts.warnings(&PATIENCE).into_iter().map(|warning| (warning.threat, warning.now)).collect::<Vec<_>>()
+        };
+        let bound = || (Threat::MaxBacklog, "80 messages wait of 100".to_owned());
+        let removed = || (Threat::RemovedPublisher, "7 messages wait for c".to_owned());
+        assert_eq!(of(Some("a")), [removed()]);
+        assert_eq!(of(Some("b")), [bound()]);
+        assert_eq!(of(None), [bound(), removed()]);
     }
 
     fn settings() -> config::Embedded {

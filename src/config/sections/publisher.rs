@@ -25,8 +25,6 @@ section! {
 
 choice! {
     /// `publisher.type`, with the section that it chooses.
-    // There is one of it.
-    #[expect(clippy::large_enum_variant)]
     #[derive(Clone, Debug, PartialEq)]
     pub enum PublisherKind {
         /// `debug`

@@ -1,6 +1,7 @@
 //! What becomes of messages and leases, without a file.
 
 use super::*;
+use crate::queue::Tally;
 
 #[test]
 fn a_chunk_is_done_when_all_its_parts_are_in_whatever_order() {
@@ -22,12 +23,13 @@ fn no_chunk_of_a_damaged_file_is_deleted() {
 fn what_was_read_before_a_clear_is_not_leased_after_it() {
     let mut state = QueueState::new(&Found::default());
     state.stored(Region::Newest, 1, 10, None);
-    let (_, mark) = state.oldest(1);
+    let (_, mark) = state.of_mut(0).oldest(1);
     let part = Part { chunk: 1, from: 0, to: 10, of: 10 };
-    let intervals = state.clear();
-    assert!(!state.lease("a".to_owned(), vec![part], Instant::now(), mark));
-    state.uncleared(&intervals);
-    assert_eq!(state.oldest(9).0, intervals);
+    let cleared = state.clear();
+    let [(0, intervals)] = cleared.as_slice() else { panic!("{cleared:?}") };
+    assert!(!state.of_mut(0).lease("a".to_owned(), vec![part], Instant::now(), mark));
+    state.of_mut(0).uncleared(intervals);
+    assert_eq!(state.of_mut(0).oldest(9).0, *intervals);
 }
 
 #[test]
@@ -39,27 +41,27 @@ fn what_waits_is_everything_that_is_not_done_and_as_old_as_its_oldest() {
         let mark = state.mark(region, 1, at(second));
         state.stored(region, 1, 10, mark);
     };
-    assert_eq!(state.pending(at(0)), Pending::default());
+    assert_eq!(state.pending(0, at(0)), Pending::default());
     push(&mut state, Region::Newest, 10);
     push(&mut state, Region::Newest, 20);
     push(&mut state, Region::Oldest, 30);
     let told = |state: &QueueState| {
-        let Pending { messages, leased, oldest } = state.pending(at(100));
+        let Pending { messages, leased, oldest } = state.pending(0, at(100));
         (messages, leased, oldest.map(|age| age.as_secs()))
     };
     assert_eq!(told(&state), (30, 0, Some(90)));
     let lease = |state: &mut QueueState, id: &str, chunk, to| {
-        assert!(state.lease(id.to_owned(), vec![Part { chunk, from: 0, to, of: 10 }], at(200), 0));
+        assert!(state.of_mut(0).lease(id.to_owned(), vec![Part { chunk, from: 0, to, of: 10 }], at(200), 0));
     };
     lease(&mut state, "a", 1, 10);
     lease(&mut state, "b", 2, 4);
     assert_eq!((told(&state), state.messages()), ((30, 14, Some(90)), 16));
-    state.settled("a", 3);
+    state.of_mut(0).settled("a", 3);
     assert_eq!(told(&state), (20, 4, Some(80)));
-    assert!(state.clear().len() == 2);
-    state.cleared(16);
+    assert!(state.clear()[0].1.len() == 2);
+    state.of_mut(0).cleared(16);
     assert_eq!(told(&state), (4, 4, Some(80)));
-    assert_eq!(state.tally(), Tally { found: 0, stored: 30, published: 7, parked: 3, dropped: 16, pending: 4 });
+    assert_eq!(state.of_mut(0).tally(), Tally { found: 0, stored: 30, published: 7, parked: 3, dropped: 16, pending: 4 });
 }
 
 #[test]
@@ -67,11 +69,11 @@ fn what_is_being_settled_is_neither_given_back_nor_taken_back() {
     let mut state = QueueState::new(&Found::default());
     let (id, now) = ("a".to_owned(), Instant::now());
     state.stored(Region::Newest, 1, 10, None);
-    assert!(state.lease(id.clone(), vec![Part { chunk: 1, from: 0, to: 4, of: 10 }], now, 0));
-    assert!(matches!(state.begin_settling(&id), Settling::Begun(_)));
-    assert_eq!((state.give_back(&id), state.expire(&[], now)), (GivenBack::Settling, 0));
-    state.not_settled(&id);
-    assert_eq!(state.expire(&[], now), 4);
-    assert_eq!(state.begin_settling(&id), Settling::Ended(LeaseEnd::Expired));
+    assert!(state.of_mut(0).lease(id.clone(), vec![Part { chunk: 1, from: 0, to: 4, of: 10 }], now, 0));
+    assert!(matches!(state.of_mut(0).begin_settling(&id), Settling::Begun(_)));
+    assert_eq!((state.of_mut(0).give_back(&id), state.of_mut(0).expire(&[], now)), (GivenBack::Settling, 0));
+    state.of_mut(0).not_settled(&id);
+    assert_eq!(state.of_mut(0).expire(&[], now), 4);
+    assert_eq!(state.of_mut(0).begin_settling(&id), Settling::Ended(LeaseEnd::Expired));
     assert_eq!(state.messages(), 10);
 }

@@ -47,6 +47,7 @@ impl Writer {
             Ok(stored) => answer(stored),
             Err((pushes, why)) => self.refuse(pushes, &why),
         }
+        self.drop_oldest();
     }
 
     /// Stores pushes as [`Writer::push`] does, unless another program is in the way: then it returns them. To be asked only of
@@ -61,6 +62,7 @@ impl Writer {
             Err((pushes, why)) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return pushes,
             Err((pushes, why)) => self.refuse(pushes, &why),
         }
+        self.drop_oldest();
         self.shared.checkpointer.committed(self.shared.log_bytes());
         Vec::new()
     }
@@ -72,6 +74,10 @@ impl Writer {
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
     fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, NotStored> {
         let shared = Arc::clone(&self.shared);
+        let pushes = if shared.bounded { within_backlogs(&shared, pushes) } else { pushes };
+        if pushes.is_empty() {
+            return Ok(Vec::new());
+        }
         let transaction = match Transaction::begin(&mut self.connection) {
             Ok(transaction) => transaction,
             Err(why) => return Err((pushes, why)),
@@ -123,6 +129,7 @@ impl Writer {
             Err(why) => Err(why.into()),
         };
         drop(answer.send(imported));
+        self.drop_oldest();
     }
 
     pub(super) fn forget_imports(&mut self, names: &[String]) -> rusqlite::Result<()> {
@@ -163,6 +170,22 @@ impl Writer {
         }
         Ok(Some(true))
     }
+}
+
+/// Refuses pushes by which too many messages would wait for a required consumer. Returns the others.
+fn within_backlogs(shared: &Shared, pushes: Vec<Push>) -> Vec<Push> {
+    let (mut fitting, mut coming) = (Vec::with_capacity(pushes.len()), 0);
+    for push in pushes {
+        let messages = coming + push.messages.len() as u64;
+        let full = shared.state().no_backlog_for(messages);
+        if let Some((consumer, most)) = full {
+            refuse(vec![push], &PushError::Backlog { consumer, most });
+        } else {
+            coming = messages;
+            fitting.push(push);
+        }
+    }
+    fitting
 }
 
 /// Messages that were written, but not committed.

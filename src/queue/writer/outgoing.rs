@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::Writer;
 use crate::{
     failpoint::fail_point,
     queue::{
-        deleting::{delete, write_down},
+        deleting::{count, delete, write_down},
         errors::{StoreError, is_damage},
-        intervals::Part,
+        intervals::{Offset, Part},
         settlement::Settlement,
+        state::Change,
     },
 };
+
+/// Of a consumer for which too many messages wait, this part of what may is dropped with what is too much.
+const DROPPED_AT_ONCE: u64 = 64;
+/// In so many intervals at most.
+const FRAGMENTS: usize = 1000;
 
 impl Writer {
     pub(super) fn settle(&mut self, settlements: Vec<(Settlement, oneshot::Sender<Result<u64, StoreError>>)>) {
@@ -51,20 +57,19 @@ impl Writer {
     /// as when what came in is written. Returns how many letters were dropped. When it fails, the leases are held as before.
     fn finish(&mut self, settlements: &mut Vec<Settlement>) -> rusqlite::Result<u64> {
         let shared = Arc::clone(&self.shared);
-        let parts: Vec<Part> = settlements.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
         let letters: Vec<_> = settlements.iter().flat_map(|settlement| &settlement.letters).collect();
-        let rests = shared.state().rests(parts);
-        if rests.is_empty() && letters.is_empty() {
-            Settlement::settled(std::mem::take(settlements), &shared, rests);
+        let change = shared.state().change(settlements.iter().flat_map(Settlement::done));
+        if change.is_empty() && letters.is_empty() {
+            Settlement::settled(std::mem::take(settlements), &shared, change);
             return Ok(0);
         }
         let mut letters_after = self.letters.clone();
         let transaction = self.begin()?;
-        write_down(&transaction, &rests)?;
+        write_down(&transaction, &change)?;
         let dropped = if letters.is_empty() { 0 } else { letters_after.keep(&transaction, &shared, letters)? };
         fail_point!("queue.settle");
         transaction.commit()?;
-        Settlement::settled(std::mem::take(settlements), &shared, rests);
+        Settlement::settled(std::mem::take(settlements), &shared, change);
         self.letters = letters_after;
         self.freed = true;
         fail_point!("queue.settled");
@@ -78,10 +83,10 @@ impl Writer {
         let mut settlement = vec![settlement];
         match self.finish(&mut settlement) {
             Err(why) if is_damage(&why) => {
-                let parts: Vec<Part> = settlement.iter().flat_map(|settlement| settlement.parts.iter().copied()).collect();
-                self.shared.damage.unmarked(parts.iter().map(Part::count).sum());
-                let rests = self.shared.state().rests(parts);
-                Settlement::settled(settlement, &self.shared, rests);
+                let parts: Vec<(usize, Part)> = settlement.iter().flat_map(Settlement::done).collect();
+                self.shared.damage.unmarked(parts.iter().map(|(_, part)| part.count()).sum());
+                let change = self.shared.state().change(parts);
+                Settlement::settled(settlement, &self.shared, change);
                 Ok(0)
             }
             finished => finished.map_err(|why| self.error("complete messages", &why)),
@@ -96,25 +101,72 @@ impl Writer {
         if intervals.is_empty() {
             return Ok(false);
         }
-        let shared = Arc::clone(&self.shared);
-        let deleted = self.begin().and_then(|transaction| {
-            let deleted = delete(&transaction, &shared, &intervals)?;
-            transaction.commit()?;
-            Ok(deleted)
-        });
+        match self.delete(&intervals) {
+            Ok(messages) => Ok(messages > 0),
+            Err(why) => Err(self.error("delete messages", &why)),
+        }
+    }
+
+    /// Deletes what was taken off what waits, of each consumer. Returns how many messages it were; when that fails, they wait again.
+    fn delete(&mut self, taken_off: &[(usize, Vec<(Offset, Offset)>)]) -> rusqlite::Result<u64> {
+        let deleted = self.write_deleted(taken_off);
+        let mut state = self.shared.state();
         match deleted {
-            Ok((rests, messages)) => {
-                let mut state = self.shared.state();
-                state.written(rests);
-                state.cleared(messages);
+            Ok((change, messages)) => {
+                state.written(change);
+                for (&(consumer, _), &messages) in taken_off.iter().zip(&messages) {
+                    state.of_mut(consumer).cleared(messages);
+                }
                 drop(state);
                 self.freed = true;
-                Ok(messages > 0)
+                Ok(messages.into_iter().sum())
             }
             Err(why) => {
-                self.shared.state().uncleared(&intervals);
+                taken_off.iter().for_each(|(consumer, intervals)| state.of_mut(*consumer).uncleared(intervals));
+                drop(state);
                 self.shared.arrived.notify_waiters();
-                Err(self.error("delete messages", &why))
+                Err(why)
+            }
+        }
+    }
+
+    /// In one transaction. Returns how many messages of each consumer it were.
+    fn write_deleted(&mut self, taken_off: &[(usize, Vec<(Offset, Offset)>)]) -> rusqlite::Result<(Change, Vec<u64>)> {
+        let shared = Arc::clone(&self.shared);
+        let transaction = self.begin()?;
+        let deleted = match taken_off {
+            [(_, intervals)] if !shared.several => {
+                let (change, messages) = delete(&transaction, &shared, intervals)?;
+                (change, vec![messages])
+            }
+            taken_off => {
+                let messages = taken_off.iter().map(|(_, intervals)| count(&transaction, intervals.iter().copied()));
+                let messages = messages.collect::<rusqlite::Result<Vec<_>>>()?;
+                let done = taken_off.iter().flat_map(|(consumer, of)| of.iter().map(|&(from, to)| (*consumer, from, to)));
+                let change = Change::OfSeveral(shared.state().changes(done));
+                write_down(&transaction, &change)?;
+                (change, messages)
+            }
+        };
+        transaction.commit()?;
+        Ok(deleted)
+    }
+
+    /// Drops the oldest messages of consumers that are not required and for which too many wait. Some more are dropped than are too
+    /// many, so that it is not with every push; what cannot be dropped now is after the next one.
+    pub(super) fn drop_oldest(&mut self) {
+        if !self.shared.bounded || self.shared.damage.is_known() {
+            return;
+        }
+        let too_long = self.shared.state().too_long();
+        for (consumer, over, most) in too_long {
+            let (waiting, mark) = self.shared.state().of(consumer).oldest(FRAGMENTS);
+            let dropped = first_messages(&self.connection, &waiting, over + most / DROPPED_AT_ONCE).and_then(|intervals| {
+                let begun = self.shared.state().of_mut(consumer).begin_dropping(&intervals, mark);
+                if begun { self.delete(&[(consumer, intervals)]).map(drop) } else { Ok(()) }
+            });
+            if let Err(why) = dropped {
+                drop(self.error("drop messages", &why));
             }
         }
     }
@@ -127,4 +179,44 @@ impl Writer {
         });
         drop(marked);
     }
+}
+
+/// Where the first so many messages of these intervals are.
+fn first_messages(
+    connection: &Connection,
+    intervals: &[(Offset, Offset)],
+    mut messages: u64,
+) -> rusqlite::Result<Vec<(Offset, Offset)>> {
+    let sql = "SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id <= ?2 ORDER BY id";
+    let mut chunks = connection.prepare_cached(sql)?;
+    let mut first = Vec::new();
+    for &(from, to) in intervals {
+        let mut end = from;
+        let mut rows = chunks.query((from.chunk, to.chunk))?;
+        while let Some(row) = rows.next()? {
+            let (chunk, count): (i64, u32) = (row.get(0)?, row.get(1)?);
+            let begin = if chunk == from.chunk { from.message } else { 0 };
+            let behind = if chunk == to.chunk { to.message } else { count };
+            let here = u64::from(behind.saturating_sub(begin));
+            end = if here > messages {
+                // Which is less than a chunk has.
+                Offset { chunk, message: begin + u32::try_from(messages).unwrap_or(u32::MAX) }
+            } else if behind == count {
+                Offset::start(chunk.saturating_add(1))
+            } else {
+                Offset { chunk, message: behind }
+            };
+            messages = messages.saturating_sub(here);
+            if messages == 0 {
+                break;
+            }
+        }
+        if end > from {
+            first.push((from, end));
+        }
+        if messages == 0 {
+            break;
+        }
+    }
+    Ok(first)
 }

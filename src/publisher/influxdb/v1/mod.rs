@@ -5,57 +5,56 @@ mod remedies;
 
 use std::time::SystemTime;
 
+use url::form_urlencoded::byte_serialize;
+
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
+        line::{Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, encoded, to,
+    Caution, SERVICE,
 };
-use crate::config::{Influxdb, InfluxdbV1};
+use crate::config::Influxdb;
 
 /// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but
 /// repeats all of the line before it says why.
 const MAX_KEY: usize = 65_535;
 
 /// An InfluxDB 1.x.
-pub(super) struct V1 {
-    server: Influxdb,
-    config: InfluxdbV1,
+pub(super) struct InfluxdbV1 {
+    config: Influxdb,
     /// `/write?...`
     write_path: String,
 }
 
-impl V1 {
-    pub(super) fn new(server: &Influxdb, config: &InfluxdbV1) -> Self {
-        Self { server: server.clone(), config: config.clone(), write_path: write_path(config) }
+impl InfluxdbV1 {
+    pub(super) fn new(config: &Influxdb) -> Self {
+        Self { config: config.clone(), write_path: write_path(config) }
     }
 }
 
-impl Dialect for V1 {
+impl Dialect for InfluxdbV1 {
     fn name(&self) -> &'static str {
         "InfluxDB"
     }
 
     fn place(&self) -> String {
-        ["influxdb at ", &self.server.url].concat()
+        ["influxdb at ", &self.config.url].concat()
     }
 
     fn destination(&self) -> String {
-        ["influxdb ", &self.server.url, " database ", &self.config.database].concat()
+        ["influxdb ", &self.config.url, " database ", &self.config.database].concat()
     }
 
     fn to(&self) -> To {
-        to(&self.server, Login::basic(self.config.username.as_ref(), self.config.password.as_ref()))
+        let Influxdb { url, username, password, tls, timeout, gzip, .. } = &self.config;
+        let login = Login::basic(username.as_ref(), password.as_ref());
+        To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }
     }
 
     fn encoder(&self) -> Box<dyn Encode> {
-        Box::new(Encoder::new(Rules {
-            name: "InfluxDB 1.x",
-            max_key: MAX_KEY,
-            unique_timestamps: self.server.unique_timestamps,
-            backslashes: Backslashes::Kept,
-        }))
+        let unique_timestamps = self.config.unique_timestamps;
+        Box::new(Encoder::new(Rules { name: "InfluxDB 1.x", max_key: MAX_KEY, unique_timestamps }))
     }
 
     fn write_path(&self) -> &str {
@@ -76,20 +75,20 @@ impl Dialect for V1 {
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {
-        remedies::remedy(&self.server.url, &self.config, cause, words)
+        remedies::remedy(&self.config, cause, words)
     }
 }
 
-fn write_path(config: &InfluxdbV1) -> String {
+fn write_path(config: &Influxdb) -> String {
     let mut path = ["/write?db=", &encoded(&config.database)].concat();
     if let Some(policy) = &config.retention_policy {
         path.push_str("&rp=");
         path.push_str(&encoded(policy));
     }
-    if let Some(consistency) = &config.consistency {
-        path.push_str("&consistency=");
-        path.push_str(consistency);
-    }
     path.push_str("&precision=ns");
     path
+}
+
+fn encoded(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect()
 }
