@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kadabra::{
-    config::Influxdb,
+    config::{Influxdb, InfluxdbApi, InfluxdbV1},
     publisher::{LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
@@ -55,12 +55,8 @@ fn encode(criterion: &mut Criterion) {
     for (name, points, set) in &cases {
         let mut publisher = LinePublisher::influxdb(&Influxdb {
             url: "http://localhost:8086".to_owned(),
-            database: "kadabra".to_owned(),
-            username: None,
-            password: None,
+            api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
             tls: kadabra::config::Tls::default(),
-            retention_policy: None,
-            create_database: false,
             timeout: Duration::from_secs(5),
             gzip: false,
             unique_timestamps: true,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use allocation_counter::measure;
 use kadabra::{
-    config::Influxdb,
+    config::{Influxdb, InfluxdbApi, InfluxdbV1},
     publisher::{LinePublisher, Publisher},
     wire::{Decoder, MessageSet},
 };
@@ -60,12 +60,8 @@ fn encoding_again(messages: &[String]) -> u64 {
     decode(&mut decoder, messages, &mut set);
     let mut publisher = LinePublisher::influxdb(&Influxdb {
         url: "http://localhost:8086".to_owned(),
-        database: "kadabra".to_owned(),
-        username: None,
-        password: None,
+        api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
         tls: kadabra::config::Tls::default(),
-        retention_policy: None,
-        create_database: false,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,

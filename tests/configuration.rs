@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kadabra::config::schema::{Fallback, Key, PREFIX, SECTIONS, keys};
-use kadabra::config::{Channel, ConfigErrors, Loaded, PublisherKind, TextMetadata, documented, load_channel, load_or};
+use kadabra::config::{
+    Channel, ConfigErrors, InfluxdbApi, Loaded, PublisherKind, TextMetadata, documented, load_channel, load_or,
+};
 
 /// What every user's environment has.
 const HOME: [(&str, &str); 1] = [("HOME", "/home/user")];
@@ -378,7 +380,9 @@ fn the_documented_configuration_has_every_key_at_its_default() {
     // What one of several has would be several publishers.
     let has_default = |key: &&'static Key| matches!(key.default, Fallback::Is(_)) && key.section() != "publishers.NAME";
     let mut uncommented = String::new();
-    for key in keys().filter(has_default) {
+    // With the interface that is the default there is no bucket.
+    let is_there = |key: &&'static Key| key.only.is_none_or(|only| only.words.contains(&"v1"));
+    for key in keys().filter(has_default).filter(is_there) {
         let (_, value) = documented.iter().find(|(path, _)| path == key.path).unwrap();
         uncommented.push_str(&format!("{} = {value}\n", key.path));
     }
@@ -509,6 +513,8 @@ fn each_example_loads_and_does_what_it_says() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let environment: &[_] = if name == "password-and-tls.toml" {
             &[("KADABRA_CHANNEL__REDIS__PASSWORD_FILE", password), ("KADABRA_PUBLISHER__INFLUXDB__PASSWORD_FILE", password)]
+        } else if name == "influxdb-2.toml" || name == "influxdb-3.toml" || name == "influxdb-cloud.toml" {
+            &[("KADABRA_PUBLISHER__INFLUXDB__TOKEN_FILE", password)]
         } else if name == "other-machines.toml" {
             &[("KADABRA_CHANNEL__EMBEDDED__PASSWORD_FILE", password)]
         } else {
@@ -521,7 +527,7 @@ fn each_example_loads_and_does_what_it_says() {
         };
         match name.as_str() {
             "influxdb.toml" => {
-                assert_eq!(influxdb(&loaded).database, "kadabra");
+                assert!(matches!(influxdb(&loaded).api, InfluxdbApi::V1(v1) if v1.database == "kadabra"));
                 assert!(matches!(loaded.settings.channel, Channel::Embedded(_)), "{loaded:?}");
             }
             "other-machines.toml" => {
@@ -529,10 +535,27 @@ fn each_example_loads_and_does_what_it_says() {
                 assert_eq!(embedded.password.as_ref().unwrap().expose(), "s3cret");
                 assert!(embedded.listen.iter().all(|address| address.ip().is_unspecified()) && !embedded.allow_remote);
             }
+            "influxdb-2.toml" | "influxdb-cloud.toml" => {
+                let InfluxdbApi::V2(v2) = influxdb(&loaded).api else { panic!("{loaded:?}") };
+                assert_eq!((v2.org.as_str(), v2.bucket.as_str(), v2.token.unwrap().expose()), ("example", "kadabra", "s3cret"));
+                // What is shown is a configuration again.
+                let shown = folder.path().join("shown.toml");
+                std::fs::write(&shown, loaded.effective().to_string()).unwrap();
+                assert!(matches!(
+                    influxdb(&load_or(Path::new("/nonexistent"), Some(&shown), HOME).unwrap()).api,
+                    InfluxdbApi::V2(_)
+                ));
+            }
+            "influxdb-3.toml" => {
+                let InfluxdbApi::V3(v3) = influxdb(&loaded).api else { panic!("{loaded:?}") };
+                assert_eq!((v3.database.as_str(), v3.token.unwrap().expose()), ("kadabra", "s3cret"));
+                assert!(v3.accept_partial && !v3.no_sync);
+            }
             "redis.toml" => assert_eq!(redis().queue_key, "kadabra_queue"),
             "batched.toml" => assert_eq!(loaded.settings.batch.interval, Duration::from_secs(60)),
             "password-and-tls.toml" => {
-                assert_eq!(influxdb(&loaded).password.unwrap().expose(), "s3cret");
+                let InfluxdbApi::V1(v1) = influxdb(&loaded).api else { panic!("{loaded:?}") };
+                assert_eq!(v1.password.unwrap().expose(), "s3cret");
                 assert_eq!(redis().password.unwrap().expose(), "s3cret");
             }
             "several-agents.toml" => {
@@ -546,7 +569,7 @@ fn each_example_loads_and_does_what_it_says() {
             other => panic!("no test knows what conf/examples/{other} is for"),
         }
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 10);
 }
 
 const SEVERAL: &str = r#"
@@ -578,7 +601,8 @@ fn several_publishers_have_each_their_own_settings() {
     let [eu, shown, third] = loaded.settings.several.as_slice() else { panic!("{loaded:?}") };
     assert_eq!([eu, shown, third].map(|it| it.name.as_deref()), [Some("eu-1"), Some("shown"), Some("third")]);
     let kadabra::config::PublisherKind::Influxdb(influxdb) = &eu.publisher.kind else { panic!("{eu:?}") };
-    assert_eq!((influxdb.url.as_str(), influxdb.database.as_str()), ("http://eu:8086", "metrics"));
+    assert_eq!(influxdb.url, "http://eu:8086");
+    assert!(matches!(&influxdb.api, InfluxdbApi::V1(v1) if v1.database == "metrics"), "{influxdb:?}");
     assert_eq!((eu.consumer.required, eu.consumer.max_backlog, eu.consumer.sampled_share()), (true, Some(1000), None));
     assert_eq!(eu.consumer.only, ["http_*", "host=web-*"]);
     assert_eq!((eu.batch.interval, shown.batch.interval), (Duration::from_secs(5), Duration::from_secs(2)));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::pipeline::{DATABASE, Left, PATIENCE, Pipeline};
 
-fn data(name: &str) -> Vec<String> {
+pub(crate) fn data(name: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect()
 }
@@ -24,13 +24,13 @@ fn comparable(point: &Value) -> String {
     json!([point["measurement"], tags, fields, point["time"]]).to_string()
 }
 
-fn sorted(points: &[Value]) -> Vec<String> {
+pub(crate) fn sorted(points: &[Value]) -> Vec<String> {
     let mut points: Vec<_> = points.iter().map(comparable).collect();
     points.sort();
     points
 }
 
-fn assert_same(ours: &[String], wanted: &[String]) {
+pub(crate) fn assert_same(ours: &[String], wanted: &[String]) {
     let missing: Vec<_> = wanted.iter().filter(|point| !ours.contains(point)).take(3).collect();
     let extra: Vec<_> = ours.iter().filter(|point| !wanted.contains(point)).take(3).collect();
     assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}, but there are {extra:#?}");

@@ -18,7 +18,7 @@ use std::{
 };
 
 use kadabra::{
-    config::Influxdb,
+    config::{Influxdb, InfluxdbApi, InfluxdbV1},
     publisher::{LinePublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
 };
@@ -31,16 +31,21 @@ const PASSWORD: &str = "p@ss w\"ord:1";
 fn config(url: &str) -> Influxdb {
     Influxdb {
         url: url.to_owned(),
-        database: "kadabra".to_owned(),
-        username: None,
-        password: None,
+        api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
         tls: kadabra::config::Tls::default(),
-        retention_policy: None,
-        create_database: false,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: false,
     }
+}
+
+/// The same with something else of what there is for InfluxDB 1.x.
+fn with(url: &str, change: impl FnOnce(&mut InfluxdbV1)) -> Influxdb {
+    let mut config = config(url);
+    if let InfluxdbApi::V1(v1) = &mut config.api {
+        change(v1);
+    }
+    config
 }
 
 /// An influxd with the database, and a publisher to it.

@@ -34,6 +34,8 @@ mod herd;
 mod import;
 #[path = "influxdb.rs"]
 mod influxdb;
+#[path = "influxdb23.rs"]
+mod influxdb23;
 #[path = "kill.rs"]
 mod kill;
 #[path = "lease_model.rs"]

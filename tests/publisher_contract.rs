@@ -7,7 +7,7 @@ use std::{
 };
 
 use kadabra::{
-    config::{Influxdb, TextMetadata, Tls, Victoriametrics},
+    config::{Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2, InfluxdbV3, Secret, TextMetadata, Tls, Victoriametrics},
     observe::log::KeptLog,
     publisher::{DebugPublisher, Form, LinePublisher, Outcome, Publisher, Refused},
     wire::{Decoder, MessageSet},
@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use slog::Drain;
 
 use crate::support::{
+    http_server::Fault as ServerFault,
     influxd::Influxd,
+    influxdb2::Influxdb2,
+    influxdb3::{Influxdb3, Limits, Right},
     stand_in::{Reply, StandIn, answer},
     victoriametrics::VictoriaMetrics,
 };
@@ -324,14 +327,14 @@ impl Destination for Log {
 }
 
 fn influxdb(url: String) -> Box<dyn Publisher> {
+    influxdb_with(url, InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }))
+}
+
+fn influxdb_with(url: String, api: InfluxdbApi) -> Box<dyn Publisher> {
     Box::new(LinePublisher::influxdb(&Influxdb {
         url,
-        database: "kadabra".to_owned(),
-        username: None,
-        password: None,
-        tls: kadabra::config::Tls::default(),
-        retention_policy: None,
-        create_database: false,
+        api,
+        tls: Tls::default(),
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,
@@ -572,8 +575,144 @@ impl Destination for VictoriametricsStandIn {
     }
 }
 
+/// InfluxDB 2, as a stand-in that answers as a real 2.9.1 did.
+struct Influxdb2Destination {
+    server: Influxdb2,
+    fault: Option<Fault>,
+}
+
+const TOKEN: &str = "token";
+
+impl Destination for Influxdb2Destination {
+    fn new() -> Self {
+        Self { server: Influxdb2::start("o1", "kadabra", TOKEN), fault: None }
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        let v2 = InfluxdbV2 { org: "o1".to_owned(), bucket: "kadabra".to_owned(), token: Some(Secret::new(TOKEN)) };
+        influxdb_with(self.server.url(), InfluxdbApi::V2(v2))
+    }
+
+    fn published(&self) -> BTreeSet<usize> {
+        numbers_of(&self.server.points("kadabra"))
+    }
+
+    fn fail(&mut self, fault: Fault) -> bool {
+        self.fault = Some(fault);
+        match fault {
+            Fault::Away => self.server.stop(),
+            Fault::Throttled => self.server.fault(Some(ServerFault::cloud_throttles(503, Some(1)))),
+            Fault::Full => self.server.fault(Some(ServerFault::v2_disk_is_full())),
+            Fault::Wrong => self.server.delete_bucket("kadabra"),
+            Fault::Small => self.fault = None,
+        }
+        self.fault.is_some()
+    }
+
+    fn mend(&mut self) {
+        match self.fault.take() {
+            Some(Fault::Away) => self.server.start_again(),
+            Some(Fault::Wrong) => self.server.create_bucket("kadabra", Duration::ZERO),
+            _ => self.server.fault(None),
+        }
+    }
+
+    fn has_types(&self) -> bool {
+        true
+    }
+}
+
+/// InfluxDB 3, as a stand-in that answers as a real Core 3.6.0 did.
+struct Influxdb3Destination {
+    server: Influxdb3,
+    fault: Option<Fault>,
+}
+
+impl Influxdb3Destination {
+    fn publisher_with(&self, accept_partial: bool) -> Box<dyn Publisher> {
+        let token = Some(Secret::new(TOKEN));
+        let v3 = InfluxdbV3 { database: "kadabra".to_owned(), token, accept_partial, no_sync: false };
+        influxdb_with(self.server.url(), InfluxdbApi::V3(v3))
+    }
+}
+
+impl Destination for Influxdb3Destination {
+    fn new() -> Self {
+        Self { server: Influxdb3::start(TOKEN), fault: None }
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        self.publisher_with(true)
+    }
+
+    fn published(&self) -> BTreeSet<usize> {
+        numbers_of(&self.server.points("kadabra"))
+    }
+
+    fn fail(&mut self, fault: Fault) -> bool {
+        self.fault = Some(fault);
+        match fault {
+            Fault::Away => self.server.stop(),
+            Fault::Throttled => self.server.fault(Some(ServerFault::cloud_throttles(503, Some(1)))),
+            Fault::Full => self.server.limits(Limits { databases: 0, tables: 2000, columns: 500, tags: 256 }),
+            Fault::Wrong => self.server.remove_token(TOKEN),
+            Fault::Small => self.fault = None,
+        }
+        self.fault.is_some()
+    }
+
+    fn mend(&mut self) {
+        match self.fault.take() {
+            Some(Fault::Away) => self.server.start_again(),
+            Some(Fault::Wrong) => self.server.token(TOKEN, Right::Everything),
+            Some(Fault::Full) => self.server.limits(Limits { databases: 5, tables: 2000, columns: 500, tags: 256 }),
+            _ => self.server.fault(None),
+        }
+    }
+
+    fn has_types(&self) -> bool {
+        true
+    }
+}
+
+/// The same where InfluxDB writes a request whole or not at all.
+struct Influxdb3Whole(Influxdb3Destination);
+
+impl Destination for Influxdb3Whole {
+    fn new() -> Self {
+        Self(Influxdb3Destination::new())
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        self.0.publisher_with(false)
+    }
+
+    fn published(&self) -> BTreeSet<usize> {
+        self.0.published()
+    }
+
+    fn fail(&mut self, fault: Fault) -> bool {
+        self.0.fail(fault)
+    }
+
+    fn mend(&mut self) {
+        self.0.mend();
+    }
+
+    fn has_types(&self) -> bool {
+        true
+    }
+}
+
+fn numbers_of(points: &[Value]) -> BTreeSet<usize> {
+    points.iter().map(|point| point["tags"]["number"].as_str().unwrap().parse().unwrap()).collect()
+}
+
 keeps_the_contract!(debug, super::Log);
 keeps_the_contract!(victoriametrics, super::RealVictoriametrics);
 keeps_the_contract!(victoriametrics_stand_in, super::VictoriametricsStandIn);
 keeps_the_contract!(influxdb_1, super::RealInfluxdb);
 keeps_the_contract!(influxdb_1_stand_in, super::InfluxdbStandIn);
+keeps_the_contract!(influxdb_2, super::Influxdb2Destination);
+keeps_the_contract!(influxdb_3, super::Influxdb3Destination);
+keeps_the_contract!(influxdb_3_whole, super::Influxdb3Whole);

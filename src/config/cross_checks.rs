@@ -30,6 +30,11 @@ impl<'a> CrossChecks<'a> {
         self.values.found(key)
     }
 
+    /// Whether there is such a key beside what other keys of its section are.
+    pub(super) fn has_key(&self, key: &Key) -> bool {
+        self.values.has_key(key)
+    }
+
     /// That something is wrong with what holds for a key.
     pub(super) fn report(&mut self, found: &Found, sentence: impl Into<String>) {
         let sentence = sentence.into();

@@ -2,7 +2,8 @@
 //! settings, the keys' names in code, the documented configuration and what `check` prints are all made of that.
 
 /// Declares a section: `"channel.redis" struct Redis { … }`, and in it each key as
-/// `name: Type = default, value type;` under the text that operators and rustdoc read.
+/// `name: Type = default, value type;` under the text that operators and rustdoc read. `where api = ["v2"]` behind the value type
+/// says for which values of another key of the section there is such a key.
 ///
 /// Made of it are the struct with a field a key, a constant a key under the key's own name (`Redis::timeout`, which displays as
 /// `channel.redis.timeout`), and `Redis::SECTION`. `as "type"` spells a key other than its field; a key without a type has no
@@ -13,7 +14,8 @@ macro_rules! section {
         $path:literal $vis:vis struct $Section:ident $(derives $($derive:ident),+)? {
             $(
                 $(#[doc = $text:literal])+
-                $name:ident $(as $spelled:literal)? $(: $type:ty)? = $default:expr, $takes:expr;
+                $name:ident $(as $spelled:literal)? $(: $type:ty)? = $default:expr, $takes:expr
+                $(, where $chooser:ident = $words:expr)?;
             )+
         }
         $(checks $check:path;)?
@@ -37,6 +39,14 @@ macro_rules! section {
                 $vis const $name: &'static $crate::config::schema::Key = &$crate::config::schema::Key {
                     path: concat!($path, ".", section!(@spelled $name $($spelled)?)),
                     value_type: $takes,
+                    only: {
+                        let only: Option<$crate::config::schema::Only> = None;
+                        $(
+                            let _ = only;
+                            let only = Some($crate::config::schema::Only { chooser: stringify!($chooser), words: &$words });
+                        )?
+                        only
+                    },
                     default: $default,
                     doc: concat!($($text),+),
                 };

@@ -59,7 +59,8 @@ fn entry(text: &mut String, key: &Key) {
         }
         Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example.to_owned()),
     };
-    wrapped(text, &format!("Takes: {}.{note}", key.value_type.takes()));
+    let only = key.only.map(|only| format!(" Only with {} = {}.", only.chooser, only.words.join(" or "))).unwrap_or_default();
+    wrapped(text, &format!("Takes: {}.{only}{note}", key.value_type.takes()));
     let value = if matches!(key.value_type, ValueType::Number { .. } | ValueType::Flag) { value } else { quoted(&value) };
     let _ = writeln!(text, "# {} = {value}", key.name());
 }

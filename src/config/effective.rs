@@ -53,7 +53,7 @@ fn section(f: &mut fmt::Formatter<'_>, values: &Values, section: &Section) -> fm
     let more = if of_several && section.path == Publisher::SECTION.path { Consumer::SECTION.keys } else { &[] };
     for key in section.keys.iter().chain(more) {
         let found = values.found(key);
-        if found.text.is_none() {
+        if found.text.is_none() || !values.has_key(key) {
             continue;
         }
         write!(f, "{} = {}", key.name(), found.shown())?;

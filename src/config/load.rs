@@ -147,7 +147,8 @@ where
         }
     }
     values.take_files(&mut |values| {
-        let files = keys().filter(|key| matches!(key.value_type, ValueType::PasswordFile) && concerns(values, key.section()));
+        let is_file = |key: &&'static Key| matches!(key.value_type, ValueType::PasswordFile) && values.has_key(key);
+        let files = keys().filter(is_file).filter(|key| concerns(values, key.section()));
         let read = |key: &'static Key| Some((key.section(), password_file::read(values, key, &mut problems)?));
         let passwords = files.filter_map(read).collect();
         let used = SECTIONS.iter().filter(|section| concerns(values, section.path));

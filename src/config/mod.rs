@@ -54,8 +54,8 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use password_file::password_in;
 pub use secret::Secret;
 pub use sections::{
-    Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Influxdb, Log, LogFormat, Nanny, Publisher,
-    PublisherKind, Redis, Supervisor, TextMetadata, Victoriametrics,
+    Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2,
+    InfluxdbV3, Log, LogFormat, Nanny, Publisher, PublisherKind, Redis, Supervisor, TextMetadata, Victoriametrics,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;

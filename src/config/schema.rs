@@ -26,10 +26,21 @@ pub struct Key {
     pub path: &'static str,
     /// What it takes.
     pub value_type: ValueType,
+    /// With what there is such a key, if not always.
+    pub only: Option<Only>,
     /// What it is when no source has it.
     pub default: Fallback,
     /// What it does, and when to change it: one paragraph for operators.
     pub doc: &'static str,
+}
+
+/// That there is a key only where another of its section is one of some words.
+#[derive(Clone, Copy, Debug)]
+pub struct Only {
+    /// The other key's name within the section.
+    pub chooser: &'static str,
+    /// The words.
+    pub words: &'static [&'static str],
 }
 
 /// What a key is when no source has it.

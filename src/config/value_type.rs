@@ -38,6 +38,8 @@ pub enum ValueType {
     },
     /// A secret; never shown.
     Password,
+    /// A secret that goes into a header of HTTP as it is; never shown.
+    Token,
     /// Where Redis is; shown without its password.
     RedisUrl,
     /// Where a server of HTTP is.
@@ -104,9 +106,16 @@ impl ValueType {
             (Self::Number { .. } | Self::Flag, _) => Err(self.expected()),
             (_, DeValue::String(text)) => Ok(text.as_ref().to_owned()),
             (Self::Addresses | Self::List { .. }, DeValue::Array(_)) => list(value).ok_or_else(|| self.expected()),
-            (Self::Text { .. } | Self::Path | Self::PasswordFile | Self::PemFile | Self::Permissions | Self::Password, _) => {
-                Err(format!("{}, in quotes", self.expected()))
-            }
+            (
+                Self::Text { .. }
+                | Self::Path
+                | Self::PasswordFile
+                | Self::PemFile
+                | Self::Permissions
+                | Self::Password
+                | Self::Token,
+                _,
+            ) => Err(format!("{}, in quotes", self.expected())),
             _ => Err(self.expected()),
         }
     }
@@ -124,6 +133,10 @@ impl ValueType {
                 texts.iter().all(|text| fits(text)).then_some(Checked::Texts(texts)).ok_or_else(unexpected)
             }
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
+            Self::Token => {
+                let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+                fits.then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected)
+            }
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
             Self::HttpUrl { example } => url::http(text, example).map(Checked::Text),
             Self::Duration { min, max } => {
@@ -166,6 +179,7 @@ impl ValueType {
             Self::Permissions => format!("expected {PERMISSIONS}"),
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
+            Self::Token => "expected a token, of ASCII characters without spaces".to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
             Self::HttpUrl { example } => format!("expected a URL such as {example}"),
             Self::Duration { .. } => "expected a duration with a unit such as \"10s\"".to_owned(),
@@ -188,6 +202,7 @@ impl ValueType {
             Self::Permissions => PERMISSIONS.to_owned(),
             Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),
+            Self::Token => "a token".to_owned(),
             Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
             Self::HttpUrl { .. } => "http:// or https://".to_owned(),
             Self::Duration { .. } => format!("a duration, {}", self.range()),
@@ -212,7 +227,7 @@ impl ValueType {
     /// A value from text as TOML, fit to be seen.
     pub(super) fn shown(&self, text: &str) -> String {
         match self {
-            Self::Password => quoted("***"),
+            Self::Password | Self::Token => quoted("***"),
             Self::RedisUrl | Self::HttpUrl { .. } => quoted(&url::shown(text)),
             Self::Number { .. } if text.parse::<f64>().is_ok() => text.to_owned(),
             Self::Flag if text.parse::<bool>().is_ok() => text.to_owned(),
@@ -223,7 +238,7 @@ impl ValueType {
     /// A value as it came from a file, of whatever type, fit to be seen.
     pub(super) fn shown_value(&self, value: &DeValue<'_>) -> String {
         match (self, value) {
-            (Self::Password | Self::RedisUrl | Self::HttpUrl { .. }, value) if !value.is_str() => quoted("***"),
+            (Self::Password | Self::Token | Self::RedisUrl | Self::HttpUrl { .. }, value) if !value.is_str() => quoted("***"),
             (Self::Number { .. } | Self::Flag, DeValue::String(text)) => quoted(text),
             (_, DeValue::String(text)) => self.shown(text),
             (Self::Addresses | Self::List { .. }, DeValue::Array(_)) => {

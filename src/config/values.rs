@@ -179,6 +179,15 @@ impl Values {
         }
     }
 
+    /// Whether there is such a key beside what other keys of its section are.
+    pub(super) fn has_key(&self, key: &Key) -> bool {
+        key.only.is_none_or(|only| {
+            let chooser = schema::find(&format!("{}.{}", key.section(), only.chooser));
+            let chosen = chooser.and_then(|chooser| String::of(self, chooser));
+            chosen.is_none_or(|chosen| only.words.contains(&chosen.as_str()))
+        })
+    }
+
     /// Whether a section is in use: `channel.redis` is when `channel.type` is `redis`.
     pub(super) fn uses(&self, section: &str) -> bool {
         self.has(section) && self.chooser(section).is_none_or(|(_, chosen)| chosen)

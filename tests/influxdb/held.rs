@@ -1,11 +1,11 @@
 //! What an operator can mend is held, and goes on when it is mended.
 
 use kadabra::{
-    config::{Influxdb, Secret},
+    config::Secret,
     publisher::{LinePublisher, Publisher},
 };
 
-use super::{PASSWORD, all_written, config, held, one, publish, ready, write_on};
+use super::{PASSWORD, all_written, config, held, one, publish, ready, with, write_on};
 use crate::support::{
     influxd::{Influxd, Options},
     stand_in::{Reply, StandIn},
@@ -37,11 +37,11 @@ async fn a_missing_database_is_created_when_we_may() {
     let influxd = Influxd::start();
     let name = "odd \"name\" ü";
     let mut publisher =
-        LinePublisher::influxdb(&Influxdb { create_database: true, database: name.to_owned(), ..config(&influxd.url()) });
+        LinePublisher::influxdb(&with(&influxd.url(), |v1| (v1.create_database, v1.database) = (true, name.to_owned())));
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     assert_eq!(influxd.count(name, "c"), 1);
     influxd.drop_database(name);
-    let invalid = Influxdb { create_database: true, database: "no\\way".to_owned(), ..config(&influxd.url()) };
+    let invalid = with(&influxd.url(), |v1| (v1.create_database, v1.database) = (true, "no\\way".to_owned()));
     let (what, _) = held(publish(&mut LinePublisher::influxdb(&invalid), &one()).await);
     assert!(what.ends_with("and creating it failed: 200 invalid name"), "{what}");
     assert_eq!(publisher.probe().await, all_written());
@@ -56,7 +56,7 @@ async fn a_database_that_is_missing_after_it_was_created_is_held() {
     let created = "HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"results\":[{\"statement_id\":0}]} ";
     let replies = [missing, created, missing].map(|reply| Reply::Bytes(reply.as_bytes().to_vec())).to_vec();
     let server = StandIn::start(replies);
-    let mut publisher = LinePublisher::influxdb(&Influxdb { create_database: true, ..config(&server.url()) });
+    let mut publisher = LinePublisher::influxdb(&with(&server.url(), |v1| v1.create_database = true));
     let (what, _) = held(publish(&mut publisher, &one()).await);
     assert!(what.contains("creating it failed"), "{what}");
     assert_eq!(server.requests().len(), 3);
@@ -65,8 +65,7 @@ async fn a_database_that_is_missing_after_it_was_created_is_held() {
 #[actix_rt::test]
 async fn a_missing_retention_policy_is_held_until_it_is_created() {
     let (influxd, _) = ready();
-    let mut publisher =
-        LinePublisher::influxdb(&Influxdb { retention_policy: Some("a year".to_owned()), ..config(&influxd.url()) });
+    let mut publisher = LinePublisher::influxdb(&with(&influxd.url(), |v1| v1.retention_policy = Some("a year".to_owned())));
     let (what, mend) = held(publish(&mut publisher, &one()).await);
     assert!(what.ends_with("500 retention policy not found: a year"), "{what}");
     assert!(mend.contains("CREATE RETENTION POLICY \"a year\" ON \"kadabra\""), "{mend}");
@@ -80,10 +79,14 @@ async fn a_missing_retention_policy_is_held_until_it_is_created() {
 async fn a_login_that_is_missing_wrong_or_without_rights_is_held_and_never_shown() {
     let influxd = Influxd::start_with(Options { admin: Some(("admin", "root")), ..Options::default() });
     influxd.create_database("kadabra");
-    let user = |name: &str, password: &str| Influxdb {
-        username: Some(name.to_owned()),
-        password: Some(Secret::new(password)),
-        ..config(&influxd.url())
+    let user = |name: &str, password: &str| {
+        with(&influxd.url(), |v1| (v1.username, v1.password) = (Some(name.to_owned()), Some(Secret::new(password))))
+    };
+    let creator = |name: &str, password: &str| {
+        LinePublisher::influxdb(&with(&influxd.url(), |v1| {
+            (v1.username, v1.password) = (Some(name.to_owned()), Some(Secret::new(password)));
+            (v1.create_database, v1.database) = (true, "new".to_owned());
+        }))
     };
     let mut nobody = LinePublisher::influxdb(&config(&influxd.url()));
     let (what, mend) = held(publish(&mut nobody, &one()).await);
@@ -108,11 +111,7 @@ async fn a_login_that_is_missing_wrong_or_without_rights_is_held_and_never_shown
     assert_eq!(publisher.probe().await, all_written());
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
 
-    let mut creator =
-        LinePublisher::influxdb(&Influxdb { create_database: true, database: "new".to_owned(), ..user("me", PASSWORD) });
-    let (what, _) = held(publish(&mut creator, &one()).await);
+    let (what, _) = held(publish(&mut creator("me", PASSWORD), &one()).await);
     assert!(what.contains("40"), "{what}");
-    let mut creator =
-        LinePublisher::influxdb(&Influxdb { create_database: true, database: "new".to_owned(), ..user("admin", "root") });
-    assert_eq!(publish(&mut creator, &one()).await, all_written());
+    assert_eq!(publish(&mut creator("admin", "root"), &one()).await, all_written());
 }

@@ -8,7 +8,7 @@ use kadabra::{
 };
 use serde_json::json;
 
-use super::{PASSWORD, all_written, config, held, many, one, publish, retried, wait_for_written, write_on};
+use super::{PASSWORD, all_written, config, held, many, one, publish, retried, wait_for_written, with, write_on};
 use crate::support::{
     influxd::{Influxd, Options},
     stand_in::{Reply, StandIn, answer},
@@ -153,18 +153,16 @@ async fn after_a_broken_connection_the_server_is_asked_before_the_body_is_sent()
 #[actix_rt::test]
 async fn the_request_is_what_influxdb_documents_and_the_password_is_in_its_header_only() {
     let server = StandIn::start(vec![Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]);
-    let mut publisher = LinePublisher::influxdb(&Influxdb {
-        username: Some("me".to_owned()),
-        password: Some(Secret::new("secret")),
-        database: "a b&c".to_owned(),
-        retention_policy: Some("r=1".to_owned()),
-        ..config(&server.url())
-    });
+    let mut publisher = LinePublisher::influxdb(&with(&server.url(), |v1| {
+        (v1.username, v1.password) = (Some("me".to_owned()), Some(Secret::new("secret")));
+        (v1.database, v1.retention_policy) = ("a b&c".to_owned(), Some("r=1".to_owned()));
+        v1.consistency = Some("quorum".to_owned());
+    }));
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     assert_eq!(publish(&mut publisher, &one()).await, all_written());
     let requests = server.requests();
     let request = requests[0].to_lowercase();
-    assert!(requests[0].starts_with("POST /write?db=a+b%26c&rp=r%3D1&precision=ns HTTP/1.1\r\n"), "{request}");
+    assert!(requests[0].starts_with("POST /write?db=a+b%26c&rp=r%3D1&consistency=quorum&precision=ns HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("\r\nauthorization: basic bwu6c2vjcmv0\r\n"), "{request}");
     assert!(request.contains(concat!("\r\nuser-agent: kadabra/", env!("CARGO_PKG_VERSION"), "\r\n")), "{request}");
     assert!(requests[0].ends_with("\r\n\r\nc value=1.0 1772366400000001000\n"), "{request}");
@@ -177,12 +175,10 @@ async fn a_server_that_sends_the_login_back_does_not_bring_it_into_a_sentence() 
     for body in [echo.clone(), json!({ "error": echo }).to_string()] {
         for status in ["400 Bad", "401 No", "403 No", "404 No", "500 No", "200 OK"] {
             let server = StandIn::start(vec![answer(status, "", &body)]);
-            let mut publisher = LinePublisher::influxdb(&Influxdb {
-                username: Some("me".to_owned()),
-                password: Some(Secret::new(PASSWORD)),
-                create_database: true,
-                ..config(&server.url())
-            });
+            let mut publisher = LinePublisher::influxdb(&with(&server.url(), |v1| {
+                (v1.username, v1.password) = (Some("me".to_owned()), Some(Secret::new(PASSWORD)));
+                v1.create_database = true;
+            }));
             let said = format!("{:?} {:?}", publish(&mut publisher, &one()).await, publisher.probe().await);
             assert!(said.contains("bad login me:***"), "{said}");
             assert!(!said.contains("p@ss") && !said.contains("bWU6cEBzcyB3Im9yZDox"), "{said}");
@@ -213,7 +209,7 @@ async fn what_cannot_be_reached_is_said_in_a_sentence() {
 async fn https_is_spoken_with_a_server_that_the_system_trusts_and_with_no_other() {
     const TRUSTED: &str = "KADABRA_TEST_TRUSTED_URL";
     if let Ok(url) = std::env::var(TRUSTED) {
-        let mut publisher = LinePublisher::influxdb(&Influxdb { create_database: true, ..config(&url) });
+        let mut publisher = LinePublisher::influxdb(&with(&url, |v1| v1.create_database = true));
         assert_eq!(publish(&mut publisher, &one()).await, all_written());
         return;
     }

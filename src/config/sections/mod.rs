@@ -27,7 +27,7 @@ pub use self::{
     channel::Channel,
     debug::{Debug, DebugFormat},
     embedded::{Durability, Embedded},
-    influxdb::Influxdb,
+    influxdb::{Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2, InfluxdbV3},
     log::{Log, LogFormat},
     nanny::Nanny,
     publisher::{Publisher, PublisherKind},

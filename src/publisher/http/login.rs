@@ -11,14 +11,19 @@ pub(in crate::publisher) enum Login {
     Anonymous,
     /// A user and a password, by HTTP's Basic authentication.
     Basic { username: String, password: Option<Secret> },
-    /// A token (RFC 6750).
-    Bearer { token: Secret },
+    /// A token behind this word, such as `Bearer` (RFC 6750).
+    Token { scheme: &'static str, token: Secret },
 }
 
 impl Login {
     /// That of a user, if there is one.
     pub(in crate::publisher) fn basic(username: Option<&String>, password: Option<&Secret>) -> Self {
         username.map_or(Self::Anonymous, |username| Self::Basic { username: username.clone(), password: password.cloned() })
+    }
+
+    /// That with a token, if there is one.
+    pub(in crate::publisher) fn token(scheme: &'static str, token: Option<&Secret>) -> Self {
+        token.map_or(Self::Anonymous, |token| Self::Token { scheme, token: token.clone() })
     }
 }
 
@@ -40,15 +45,19 @@ impl Authorization {
         let secret = match &self.login {
             Login::Anonymous => return None,
             Login::Basic { password, .. } => password.as_ref().map(Secret::now).unwrap_or_default(),
-            Login::Bearer { token } => token.now(),
+            Login::Token { token, .. } => token.now(),
         };
         if self.sent.as_ref().is_none_or(|(sent, _)| *sent != secret) {
-            let request = match &self.login {
-                Login::Basic { username, .. } => client.post("").basic_auth(username, secret.as_ref()),
-                _ => client.post("").bearer_auth(secret.as_ref()),
+            let value = match &self.login {
+                Login::Token { scheme, .. } => Some([scheme, " ", &secret].concat()),
+                Login::Basic { username, .. } => {
+                    let request = client.post("").basic_auth(username, secret.as_ref());
+                    let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+                    value.map(str::to_owned)
+                }
+                Login::Anonymous => None,
             };
-            let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-            self.sent = value.map(|value| (secret.into_owned(), value.to_owned()));
+            self.sent = value.map(|value| (secret.into_owned(), value));
         }
         self.sent.as_ref().map(|(_, header)| header.as_str())
     }
@@ -56,7 +65,8 @@ impl Authorization {
     /// Takes the secret out of a text: a server may send back what it was sent.
     pub(super) fn hide(&self, mut text: String) -> String {
         let Some((secret, header)) = &self.sent else { return text };
-        for secret in [header.trim_start_matches("Basic ").trim_start_matches("Bearer "), secret.as_str()] {
+        let encoded = header.split_once(' ').map_or("", |(_, encoded)| encoded);
+        for secret in [encoded, secret.as_str()] {
             if !secret.is_empty() && text.contains(secret) {
                 text = text.replace(secret, "***");
             }

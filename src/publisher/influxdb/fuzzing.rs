@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::v1::answers;
 use crate::{
-    config::{Influxdb, Secret},
+    config::{Influxdb, InfluxdbApi, InfluxdbV1, Secret},
     publisher::{
         LinePublisher, Outcome,
         http::{Answer, MAX_RETRY_AFTER},
@@ -100,7 +100,7 @@ fn settles(verdict: &Verdict) {
                 work.named(refused.clone(), *others_are_written);
                 continue;
             }
-            (_, Verdict::Limited { refused, .. }) => work.limited(failure.clone(), *refused),
+            (_, Verdict::Limited { refused, named, .. }) => work.limited(failure.clone(), *refused, named),
             (_, Verdict::Split { .. }) => work.split(failure.clone(), LINES),
             (_, Verdict::Retry { .. } | Verdict::Hold { .. }) => work.failed(failure.clone()),
         };
@@ -120,12 +120,13 @@ fn settles(verdict: &Verdict) {
 fn config() -> Influxdb {
     Influxdb {
         url: "http://localhost:8086".to_owned(),
-        database: "kadabra".to_owned(),
-        username: Some("agent".to_owned()),
-        password: Some(Secret::new(SECRET)),
+        api: InfluxdbApi::V1(InfluxdbV1 {
+            database: "kadabra".to_owned(),
+            username: Some("agent".to_owned()),
+            password: Some(Secret::new(SECRET)),
+            ..InfluxdbV1::default()
+        }),
         tls: crate::config::Tls::default(),
-        retention_policy: None,
-        create_database: false,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,

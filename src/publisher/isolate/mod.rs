@@ -231,8 +231,19 @@ impl Work {
         }
     }
 
-    /// InfluxDB takes some of it only when an operator has mended something: all of it where that many were `refused`.
-    pub(super) fn limited(&mut self, failure: Failure, refused: Option<usize>) -> Option<Outcome> {
+    /// InfluxDB takes some of it only when an operator has mended something: all of it where that many were `refused`; where the places
+    /// of lines in the request are `named`, those, and the others were written.
+    pub(super) fn limited(&mut self, failure: Failure, refused: Option<usize>, named: &[usize]) -> Option<Outcome> {
+        if !named.is_empty()
+            && let Some(range) = self.pending.pop_if(|range| range.len() > 1)
+        {
+            self.tries = 0;
+            let sent: Vec<usize> = self.left(&range).collect();
+            let named: Vec<usize> = named.iter().filter_map(|at| sent.get(*at).copied()).collect();
+            self.written += sent.len() - named.len();
+            named.into_iter().for_each(|line| self.suspects.push(line, failure.clone()));
+            return None;
+        }
         if self.sent().is_some_and(|lines| lines == 1 || refused == Some(lines)) {
             self.tries = 0;
             let range = self.pending.pop().unwrap_or_default();

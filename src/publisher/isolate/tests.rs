@@ -72,7 +72,15 @@ impl Server {
             return work.split(failure("413", true), size(range)).is_some();
         }
         if limited > 0 {
-            return work.limited(failure("limit", false), self.counts.then_some(limited)).is_some();
+            return {
+                let named = sent.iter().enumerate().filter(|(_, line)| self.limited.contains(line) && self.names == Some(true));
+                let named: Vec<usize> = named.map(|(at, _)| at).collect();
+                if !named.is_empty() && bad == 0 {
+                    self.written.extend(good);
+                }
+                let named = if bad == 0 { named } else { Vec::new() };
+                work.limited(failure("limit", false), self.counts.then_some(limited), &named).is_some()
+            };
         }
         if let (Some(others_are_written), 1..) = (self.names, bad) {
             // One answer is only so long, where it must be sent again anyway.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::{Cause, Encode, Verdict};
+use super::{Backslashes, Cause, Encode, Verdict};
 use crate::publisher::{
     Caution,
     http::{Answer, To},
@@ -30,7 +30,6 @@ impl<'a> Sent<'a> {
     }
 
     /// Each line without its newline.
-    #[expect(dead_code, reason = "the dialects that name lines come next")]
     pub(in crate::publisher) fn lines(&self) -> Vec<&'a [u8]> {
         let (mut ends, body) = ((self.ends)(), self.body);
         if ends.is_empty() {
@@ -64,6 +63,11 @@ pub(in crate::publisher) trait Dialect {
 
     /// What makes lines of messages for it.
     fn encoder(&self) -> Box<dyn Encode>;
+
+    /// What it stores of backslashes in names.
+    fn backslashes(&self) -> Backslashes {
+        Backslashes::Kept
+    }
 
     /// The path of a write, with its query.
     fn write_path(&self) -> &str;

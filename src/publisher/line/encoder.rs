@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{escape, lines::Place, window::Form};
+use super::{
+    escape::{self, Backslashes},
+    lines::Place,
+    window::Form,
+};
 use crate::{
     failpoint::fail_point,
     quote::cut_name,
@@ -21,6 +25,8 @@ pub(in crate::publisher) struct Rules {
     pub(in crate::publisher) max_key: usize,
     /// Whether points of one series and one microsecond are kept apart by an [`offset`].
     pub(in crate::publisher) unique_timestamps: bool,
+    /// What it stores of backslashes in names and tags.
+    pub(in crate::publisher) backslashes: Backslashes,
 }
 
 /// Encodes; keep one for its buffers.
@@ -146,9 +152,9 @@ impl Encoder {
                 continue;
             }
             self.tags.push(b',');
-            look_closer |= escape::tag(&mut self.tags, key);
+            look_closer |= escape::tag(&mut self.tags, key, self.rules.backslashes);
             self.tags.push(b'=');
-            look_closer |= escape::tag(&mut self.tags, value);
+            look_closer |= escape::tag(&mut self.tags, value, self.rules.backslashes);
         }
         (look_closer, may_be_equal)
     }
@@ -157,14 +163,14 @@ impl Encoder {
     fn write(&mut self, set: &MessageSet, point: &Point, offset: i64, body: &mut Vec<u8>) -> Result<Option<String>, String> {
         let begin = body.len();
         let name = set.text(point.name);
-        if escape::is_unreadable(name) {
+        if escape::is_unreadable(name, self.rules.backslashes) {
             return Err([self.rules.name, UNREADABLE_NAME].concat());
         }
         // Before anything is copied that may be as large as the message.
         if self.tags_too_long || name.len() + self.tags.len() > self.rules.max_key {
             return Err(self.too_long());
         }
-        escape::measurement(body, name);
+        escape::measurement(body, name, self.rules.backslashes);
         fail_point!("encoder.line", name);
         body.extend_from_slice(&self.tags);
         let room = (self.rules.max_key - KEY_SEPARATOR).saturating_sub(body.len() - begin);
@@ -214,11 +220,11 @@ impl Encoder {
     }
 
     fn field(&mut self, set: &MessageSet, key: &str, field: &Field, body: &mut Vec<u8>) -> Result<(), String> {
-        if escape::is_unreadable(key) {
+        if escape::is_unreadable(key, self.rules.backslashes) {
             return Err([self.rules.name, UNREADABLE_KEY, &cut_name(key)].concat());
         }
         body.push(b',');
-        escape::key(body, key);
+        escape::key(body, key, self.rules.backslashes);
         body.push(b'=');
         match field.value {
             Scalar::Text(text) => escape::string(body, set.text(text)),

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-const RULES: Rules = Rules { name: "InfluxDB 1.x", max_key: 65_535, unique_timestamps: false };
+const RULES: Rules = Rules { name: "InfluxDB 1.x", max_key: 65_535, unique_timestamps: false, backslashes: Backslashes::Kept };
 const UNIQUE: Rules = Rules { unique_timestamps: true, ..RULES };
 
 fn counter(name: &str) -> Metric {
@@ -132,7 +132,7 @@ fn ranges_of_lines_are_slices_of_the_body() {
         assert_eq!(lines.size(&range), expected.len());
         assert!(slice.is_empty() || body.as_ptr_range().contains(&slice.as_ptr()));
     }
-    let (place, refusal) = lines.refusal(2, "because").unwrap();
+    let (place, refusal) = lines.refusal(2, "because", Backslashes::Kept).unwrap();
     assert_eq!(place, Place { message: 2, point: 0 });
     assert_eq!(refusal, Refused { message: 2, metric: Some("c".to_owned()), reason: "because".to_owned() });
 }

@@ -1,4 +1,4 @@
-//! Names, tags and strings as InfluxDB 1.x reads them back; each rule was seen on 1.6.7.
+//! Names, tags and strings as InfluxDB reads them back; each rule was seen on 1.6.7, 2.9.1 and 3.6.0.
 //!
 //! What line protocol cannot express is stored in another form:
 //! - a newline in a metric's name, a tag or a key as the two characters `\n`, as influxdb-python stores it;
@@ -7,26 +7,41 @@
 //!
 //! What has no form that can be queried is not written, see [`is_unreadable`].
 
+/// What a destination stores of a backslash in a metric's name, a tag or a field's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::publisher) enum Backslashes {
+    /// It is stored as it stands there, before another one, too: InfluxDB 1.x and 2.
+    Kept,
+    /// Two are stored as one: InfluxDB 3.
+    Doubled,
+}
+
 /// Appends a metric's name.
-pub(super) fn measurement(line: &mut Vec<u8>, name: &str) {
+pub(super) fn measurement(line: &mut Vec<u8>, name: &str, backslashes: Backslashes) {
     if name.starts_with(['#', '\t', '\0']) {
         line.push(b'\\');
     }
-    escaped(line, name, *b", \n");
+    match backslashes {
+        Backslashes::Kept => escaped(line, name, *b", \n"),
+        Backslashes::Doubled => escaped(line, name, *b", \n\\"),
+    }
 }
 
 /// Appends a tag's key or value. Returns whether [`reads_as_one_line`] must look at the line.
-pub(super) fn tag(line: &mut Vec<u8>, text: &str) -> bool {
-    key(line, text);
+pub(super) fn tag(line: &mut Vec<u8>, text: &str, backslashes: Backslashes) -> bool {
+    key(line, text, backslashes);
     if text.ends_with('\\') {
         line.extend_from_slice(b"\\ ");
     }
-    has_backslash_before(text, b", =")
+    backslashes == Backslashes::Kept && has_backslash_before(text, b", =")
 }
 
 /// Appends a field's key.
-pub(super) fn key(line: &mut Vec<u8>, name: &str) {
-    escaped(line, name, *b", =\n");
+pub(super) fn key(line: &mut Vec<u8>, name: &str, backslashes: Backslashes) {
+    match backslashes {
+        Backslashes::Kept => escaped(line, name, *b", =\n"),
+        Backslashes::Doubled => escaped(line, name, *b", =\n\\"),
+    }
 }
 
 /// Appends a string field's value with its quotes. Newlines stay as they are.
@@ -53,12 +68,15 @@ pub(super) fn stored_tag_key(key: &str) -> impl Iterator<Item = u8> {
 
 /// Whether a metric's name or a field's key cannot be written: InfluxDB reads the backslash as an escape, and
 /// stores the name so that no query finds it, or refuses the line.
-pub(super) fn is_unreadable(name: &str) -> bool {
-    has_backslash_before(name, b", =\"")
+pub(super) fn is_unreadable(name: &str, backslashes: Backslashes) -> bool {
+    match backslashes {
+        Backslashes::Kept => has_backslash_before(name, b", =\""),
+        Backslashes::Doubled => name.ends_with('\\'),
+    }
 }
 
 /// What the name of a line's metric was.
-pub(super) fn read_measurement(line: &[u8]) -> String {
+pub(super) fn read_measurement(line: &[u8], backslashes: Backslashes) -> String {
     let mut name = Vec::new();
     let mut bytes = line.iter().copied().peekable();
     if let [b'\\', b'#' | b'\t' | b'\0', ..] = line {
@@ -66,7 +84,10 @@ pub(super) fn read_measurement(line: &[u8]) -> String {
     }
     while let Some(byte) = bytes.next() {
         match byte {
-            b'\\' => name.push(bytes.next_if(|next| matches!(next, b',' | b' ')).unwrap_or(byte)),
+            b'\\' => {
+                let is_escaped = |next: &u8| matches!(next, b',' | b' ') || *next == b'\\' && backslashes == Backslashes::Doubled;
+                name.push(bytes.next_if(is_escaped).unwrap_or(byte));
+            }
             b',' | b' ' => break,
             _ => name.push(byte),
         }
@@ -192,25 +213,36 @@ mod tests {
             ("", "", "", "", r#""""#),
             ("東京 🎉", r"東京\ 🎉", r"東京\ 🎉", r"東京\ 🎉", r#""東京 🎉""#),
         ] {
-            assert_eq!(with(|line| measurement(line, text)), as_measurement);
-            assert_eq!(with(|line| _ = tag(line, text)), as_tag);
-            assert_eq!(with(|line| key(line, text)), as_key);
+            assert_eq!(with(|line| measurement(line, text, Backslashes::Kept)), as_measurement);
+            assert_eq!(with(|line| _ = tag(line, text, Backslashes::Kept)), as_tag);
+            assert_eq!(with(|line| key(line, text, Backslashes::Kept)), as_key);
             assert_eq!(with(|line| string(line, text)), as_string);
         }
     }
 
     #[test]
     fn a_tag_that_ends_with_a_backslash_gets_a_space() {
-        assert_eq!(with(|line| _ = tag(line, r"C:\")), r"C:\\ ");
+        assert_eq!(with(|line| _ = tag(line, r"C:\", Backslashes::Kept)), r"C:\\ ");
+        assert_eq!(with(|line| _ = tag(line, r"C:\", Backslashes::Doubled)), r"C:\\\ ");
+    }
+
+    #[test]
+    fn backslashes_are_doubled_in_names_where_two_are_stored_as_one_and_in_strings_everywhere() {
+        let name = r"a\b\c d";
+        assert_eq!(with(|line| measurement(line, name, Backslashes::Doubled)), r"a\\b\\c\ d");
+        assert_eq!(with(|line| assert!(!tag(line, r"a\ b", Backslashes::Doubled))), r"a\\\ b");
+        assert_eq!(with(|line| key(line, "k\\=\n", Backslashes::Doubled)), r"k\\\=\n");
+        assert_eq!(with(|line| string(line, name)), r#""a\\b\\c d""#);
+        assert!(is_unreadable(r"a\", Backslashes::Doubled) && !is_unreadable(r"a\ b", Backslashes::Doubled));
     }
 
     #[test]
     fn names_that_no_query_would_find_are_known() {
         for name in [r"a\", r"a\ b", r"a\,b", r"a\=b", "a\\\"b", r"a\\ b", r"\"] {
-            assert!(is_unreadable(name), "{name}");
+            assert!(is_unreadable(name, Backslashes::Kept), "{name}");
         }
         for name in ["a", "", r"a\b", r"\\a", "a b", "a\\\nb", "a\\#"] {
-            assert!(!is_unreadable(name), "{name}");
+            assert!(!is_unreadable(name, Backslashes::Kept), "{name}");
         }
     }
 
@@ -227,11 +259,13 @@ mod tests {
     #[test]
     fn a_metric_is_known_by_its_line() {
         for name in ["a", "a b,c", "#hash", r"a\b", "a=b", "\tx", "東京"] {
-            let line = with(|line| {
-                measurement(line, name);
-                line.extend_from_slice(b",d=e\\ f value=1 1");
-            });
-            assert_eq!(read_measurement(line.as_bytes()), name);
+            for backslashes in [Backslashes::Kept, Backslashes::Doubled] {
+                let line = with(|line| {
+                    measurement(line, name, backslashes);
+                    line.extend_from_slice(b",d=e\\ f value=1 1");
+                });
+                assert_eq!(read_measurement(line.as_bytes(), backslashes), name);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Encode, Encoder, Lines, Place, Rules,
+    Backslashes, Encode, Encoder, Lines, Place, Rules,
     reader::{self, Read},
 };
 use crate::wire::{
@@ -14,7 +14,7 @@ use crate::wire::{
 /// Where a set begins.
 const FIRST: Place = Place { message: 0, point: 0 };
 
-const RULES: Rules = Rules { name: "InfluxDB 1.x", max_key: 65_535, unique_timestamps: false };
+const RULES: Rules = Rules { name: "InfluxDB 1.x", max_key: 65_535, unique_timestamps: false, backslashes: Backslashes::Kept };
 
 pub(crate) fn line(bytes: &[u8]) {
     let mut source = Source(bytes);
@@ -60,7 +60,7 @@ pub(crate) fn line(bytes: &[u8]) {
     let alone: Vec<_> = (0..lines.len()).map(|line| lines.slice(&(line..line + 1))).collect();
     assert_eq!(alone.concat(), body);
     for (line, name) in names.into_iter().enumerate() {
-        let refusal = lines.refusal(line, "why").and_then(|(_, refusal)| refusal.metric);
+        let refusal = lines.refusal(line, "why", Backslashes::Kept).and_then(|(_, refusal)| refusal.metric);
         // A name that begins as another one is stored is told as that one.
         let stored = name.replace('\n', "\\n");
         let begins_stored = ["\\#", "\\\t", "\\\0"].iter().any(|start| stored.starts_with(start));

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::escape;
+use super::escape::{self, Backslashes};
 use crate::{panics, publisher::Refused, quote::cut_name};
 
 /// How large the body of a window grows before the next point waits for the next one, which it does as well when there are as
@@ -78,10 +78,11 @@ impl Lines {
     }
 
     /// The refusal of a line that the server did not take.
-    pub(super) fn refusal(&self, line: usize, reason: &str) -> Option<(Place, Refused)> {
+    pub(super) fn refusal(&self, line: usize, reason: &str, backslashes: Backslashes) -> Option<(Place, Refused)> {
         let place = self.lines.get(line)?.place;
         // What that panics over loses its name, not its refusal.
-        let metric = panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)))).unwrap_or_default();
+        let metric =
+            panics::catch(ENCODING, || escape::read_measurement(&self.slice(&(line..line + 1)), backslashes)).unwrap_or_default();
         let metric = Some(cut_name(&metric));
         Some((place, Refused { message: place.message, metric, reason: reason.to_owned() }))
     }

@@ -21,7 +21,7 @@ pub use self::publisher::LinePublisher;
 pub(super) use self::{
     dialect::{Dialect, Hide, Sent},
     encoder::{Encoder, Number, Rules, last_of_each},
-    escape::stored_key,
+    escape::{Backslashes, stored_key},
     lines::Place,
     verdict::{Cause, Fault, Verdict},
     window::{Encode, Form},

@@ -128,7 +128,10 @@ impl LinePublisher {
             Verdict::Hold { cause: Cause::NoDatabase, words, .. } if self.dialect.creation().is_some() => {
                 self.create_database(&words).await.err()
             }
-            Verdict::Limited { refused, .. } => self.work.limited(self.failure(verdict, size), refused),
+            Verdict::Limited { refused, ref named, .. } => {
+                let named = named.clone();
+                self.work.limited(self.failure(verdict, size), refused, &named)
+            }
             Verdict::Split { .. } => self.work.split(self.failure(verdict, size), size),
             Verdict::Retry { fault: Fault::Busy, .. } => Some(self.failure(verdict, size).outcome),
             verdict => self.work.failed(self.failure(verdict, size)),
@@ -243,7 +246,7 @@ impl LinePublisher {
     fn note_refused(&mut self) {
         let mut refused = self.lines.take_refused();
         for RefusedLine { line, reason } in self.work.take_refused() {
-            refused.extend(self.lines.refusal(line, &reason));
+            refused.extend(self.lines.refusal(line, &reason, self.dialect.backslashes()));
         }
         refused.sort_by_key(|(place, _)| *place);
         self.refused.extend(refused.into_iter().map(|(_, refused)| refused));

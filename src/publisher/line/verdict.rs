@@ -14,7 +14,6 @@ pub(in crate::publisher) enum Verdict {
         refused: Option<usize>,
     },
     /// Some lines were refused, and the answer says which.
-    #[expect(dead_code, reason = "the dialects that name lines come next")]
     Named {
         /// The place of each among those that were sent, in their order, and why it was refused. Not empty.
         refused: Vec<(usize, String)>,
@@ -26,6 +25,8 @@ pub(in crate::publisher) enum Verdict {
         words: String,
         /// How many points were refused, at least.
         refused: Option<usize>,
+        /// The place of each among those that were sent, where the answer says so; then the others are written. Else empty.
+        named: Vec<usize>,
     },
     /// Too much at once.
     Split { words: String },
@@ -71,6 +72,8 @@ pub(in crate::publisher) enum Cause {
     Unauthenticated,
     Forbidden,
     Limit,
+    /// The destination's disk is full or fails.
+    Disk,
     /// One point of `size` bytes is refused as too large.
     TooLarge {
         size: usize,

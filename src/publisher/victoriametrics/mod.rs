@@ -86,7 +86,7 @@ impl Dialect for Victoriametrics {
     fn to(&self) -> To {
         let Config { url, username, password, token, tls, timeout, gzip, .. } = &self.config;
         let login = match (username, token) {
-            (None, Some(token)) => Login::Bearer { token: token.clone() },
+            (None, Some(token)) => Login::token("Bearer", Some(token)),
             _ => Login::basic(username.as_ref(), password.as_ref()),
         };
         To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }

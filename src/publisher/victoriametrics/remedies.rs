@@ -31,7 +31,7 @@ pub(super) fn remedy(config: &Config, cause: Cause, words: &str) -> Caution {
             "correct publisher.victoriametrics.username, and password_file or password".to_owned(),
         ),
         Cause::Forbidden => (format!("victoriametrics at {url} does not let us write: {words}"), login.to_owned()),
-        Cause::Limit => (
+        Cause::Limit | Cause::Disk => (
             format!("victoriametrics at {url} takes no samples: {words}"),
             "give its disk more room, or lower -storage.minFreeDiskSpaceBytes; until then messages wait in the channel".to_owned(),
         ),

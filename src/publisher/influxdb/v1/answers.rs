@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use crate::publisher::{
     http::Answer,
+    influxdb::cut_text,
     line::{Cause, Fault, Hide, Verdict},
 };
 
@@ -19,7 +20,7 @@ pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, body: &[u8], now:
         204 => Verdict::Complete,
         400 => match said.as_deref() {
             Some(said) if is_about_the_request(said) => retry(Fault::Unknown),
-            Some(said) if is_a_limit(said) => Verdict::Limited { refused: dropped(said), words },
+            Some(said) if is_a_limit(said) => Verdict::Limited { refused: dropped(said), words, named: Vec::new() },
             Some(said) if is_about_points(said, body) => Verdict::Isolate { refused: trusted_count(said), words },
             // Of something in between. Isolating on its word would park everything.
             _ => hold(Cause::Foreign, Fault::Unknown),
@@ -66,11 +67,7 @@ fn error(body: &str) -> Option<String> {
 /// The same of a text whose end is missing: InfluxDB repeats lines that it could not parse, however long, and only the beginning of an
 /// answer is read.
 fn beginning_of_error(body: &str) -> Option<String> {
-    /// The longest escape of JSON, a pair of surrogates.
-    const LONGEST_ESCAPE: usize = 12;
-    let text = body.strip_prefix("{\"error\":\"")?;
-    let ends = (0..=LONGEST_ESCAPE).filter_map(|missing| text.get(..text.len().checked_sub(missing)?));
-    ends.filter_map(|text| serde_json::from_str(&["\"", text, "\""].concat()).ok()).next()
+    cut_text(body.strip_prefix("{\"error\":\"")?)
 }
 
 /// What an answer to `CREATE DATABASE` means: InfluxDB answers 200 and puts an error of the statement among its results.
@@ -181,7 +178,7 @@ mod tests {
     }
 
     fn limited(words: &str, refused: Option<usize>) -> Verdict {
-        Verdict::Limited { words: words.to_owned(), refused }
+        Verdict::Limited { words: words.to_owned(), refused, named: Vec::new() }
     }
 
     fn isolate(words: &str, refused: Option<usize>) -> Verdict {

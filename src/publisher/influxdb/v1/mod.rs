@@ -5,56 +5,57 @@ mod remedies;
 
 use std::time::SystemTime;
 
-use url::form_urlencoded::byte_serialize;
-
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
+        line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, SERVICE,
+    Caution, encoded, to,
 };
-use crate::config::Influxdb;
+use crate::config::{Influxdb, InfluxdbV1};
 
 /// The longest name with its tags and one field's key, in bytes as they are written. InfluxDB refuses more, but
 /// repeats all of the line before it says why.
 const MAX_KEY: usize = 65_535;
 
 /// An InfluxDB 1.x.
-pub(super) struct InfluxdbV1 {
-    config: Influxdb,
+pub(super) struct V1 {
+    server: Influxdb,
+    config: InfluxdbV1,
     /// `/write?...`
     write_path: String,
 }
 
-impl InfluxdbV1 {
-    pub(super) fn new(config: &Influxdb) -> Self {
-        Self { config: config.clone(), write_path: write_path(config) }
+impl V1 {
+    pub(super) fn new(server: &Influxdb, config: &InfluxdbV1) -> Self {
+        Self { server: server.clone(), config: config.clone(), write_path: write_path(config) }
     }
 }
 
-impl Dialect for InfluxdbV1 {
+impl Dialect for V1 {
     fn name(&self) -> &'static str {
         "InfluxDB"
     }
 
     fn place(&self) -> String {
-        ["influxdb at ", &self.config.url].concat()
+        ["influxdb at ", &self.server.url].concat()
     }
 
     fn destination(&self) -> String {
-        ["influxdb ", &self.config.url, " database ", &self.config.database].concat()
+        ["influxdb ", &self.server.url, " database ", &self.config.database].concat()
     }
 
     fn to(&self) -> To {
-        let Influxdb { url, username, password, tls, timeout, gzip, .. } = &self.config;
-        let login = Login::basic(username.as_ref(), password.as_ref());
-        To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }
+        to(&self.server, Login::basic(self.config.username.as_ref(), self.config.password.as_ref()))
     }
 
     fn encoder(&self) -> Box<dyn Encode> {
-        let unique_timestamps = self.config.unique_timestamps;
-        Box::new(Encoder::new(Rules { name: "InfluxDB 1.x", max_key: MAX_KEY, unique_timestamps }))
+        Box::new(Encoder::new(Rules {
+            name: "InfluxDB 1.x",
+            max_key: MAX_KEY,
+            unique_timestamps: self.server.unique_timestamps,
+            backslashes: Backslashes::Kept,
+        }))
     }
 
     fn write_path(&self) -> &str {
@@ -75,20 +76,20 @@ impl Dialect for InfluxdbV1 {
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {
-        remedies::remedy(&self.config, cause, words)
+        remedies::remedy(&self.server.url, &self.config, cause, words)
     }
 }
 
-fn write_path(config: &Influxdb) -> String {
+fn write_path(config: &InfluxdbV1) -> String {
     let mut path = ["/write?db=", &encoded(&config.database)].concat();
     if let Some(policy) = &config.retention_policy {
         path.push_str("&rp=");
         path.push_str(&encoded(policy));
     }
+    if let Some(consistency) = &config.consistency {
+        path.push_str("&consistency=");
+        path.push_str(consistency);
+    }
     path.push_str("&precision=ns");
     path
-}
-
-fn encoded(text: &str) -> String {
-    byte_serialize(text.as_bytes()).collect()
 }

@@ -3,16 +3,16 @@
 use url::Url;
 
 use crate::{
-    config::Influxdb,
+    config::InfluxdbV1,
     publisher::{Caution, line::Cause},
 };
 
 /// What is wrong, in InfluxDB's `words`, and what to do about it.
-pub(super) fn remedy(config: &Influxdb, cause: Cause, words: &str) -> Caution {
-    let (url, database) = (&config.url, quoted(&config.database));
+pub(super) fn remedy(url: &str, config: &InfluxdbV1, cause: Cause, words: &str) -> Caution {
+    let database = quoted(&config.database);
     let policy = quoted(config.retention_policy.as_deref().unwrap_or_default());
     let user = quoted(config.username.as_deref().unwrap_or_default());
-    let influx = |statement: String| influx(config, &statement);
+    let influx = |statement: String| influx(url, config, &statement);
     let (what, mend) = match cause {
         Cause::NoDatabase => (
             format!("influxdb at {url} has no database {database}: {words}"),
@@ -59,6 +59,10 @@ pub(super) fn remedy(config: &Influxdb, cause: Cause, words: &str) -> Caution {
             "raise max-body-size in the section [http] of InfluxDB's configuration, or the same of the proxy that answers there"
                 .to_owned(),
         ),
+        Cause::Disk => (
+            format!("influxdb at {url} cannot store points on its disk: {words}"),
+            "free space on the disk of InfluxDB, and restart it if it stays like this".to_owned(),
+        ),
         Cause::Foreign => (
             format!("what answers at {url} is not the write API of InfluxDB 1.x: {words}"),
             "correct publisher.influxdb.url, or the proxy that answers there".to_owned(),
@@ -69,12 +73,12 @@ pub(super) fn remedy(config: &Influxdb, cause: Cause, words: &str) -> Caution {
 
 /// The command for a shell that executes a statement at the server of the configuration. Where a login is wanted the statement wants
 /// an administrator's, whom only the operator knows; `influx` asks for the password.
-fn influx(config: &Influxdb, statement: &str) -> String {
-    let url = Url::parse(&config.url).ok();
+fn influx(url: &str, config: &InfluxdbV1, statement: &str) -> String {
+    let ssl = if url.starts_with("https:") { " -ssl" } else { "" };
+    let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(Url::host_str).unwrap_or("localhost");
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or(8086);
-    let ssl = if config.url.starts_with("https:") { " -ssl" } else { "" };
     let login = if config.username.is_some() { " -username ADMINISTRATOR -password ''" } else { "" };
     format!("influx{ssl} -host {host} -port {port}{login} -execute '{}'", statement.replace('\'', r"'\''"))
 }
@@ -101,28 +105,18 @@ mod tests {
 
     #[test]
     fn a_remedy_reaches_the_server_of_the_configuration() {
-        let config = |url: &str, username: Option<&str>| Influxdb {
-            url: url.to_owned(),
-            database: "it's".to_owned(),
-            username: username.map(str::to_owned),
-            password: None,
-            tls: crate::config::Tls::default(),
-            retention_policy: None,
-            create_database: false,
-            timeout: std::time::Duration::from_secs(5),
-            gzip: false,
-            unique_timestamps: true,
-        };
-        let mend = |config: &Influxdb| {
-            let Caution { mend, .. } = remedy(config, Cause::NotCreated, "");
+        let mend = |url: &str, username: Option<&str>| {
+            let config =
+                InfluxdbV1 { database: "it's".to_owned(), username: username.map(str::to_owned), ..InfluxdbV1::default() };
+            let Caution { mend, .. } = remedy(url, &config, Cause::NotCreated, "");
             mend
         };
         assert_eq!(
-            mend(&config("http://db:18086", None)),
+            mend("http://db:18086", None),
             r#"create it with: influx -host db -port 18086 -execute 'CREATE DATABASE "it'\''s"'"#
         );
         assert_eq!(
-            mend(&config("https://[::1]/influx", Some("me"))),
+            mend("https://[::1]/influx", Some("me")),
             r#"create it with: influx -ssl -host ::1 -port 443 -username ADMINISTRATOR -password '' -execute 'CREATE DATABASE "it'\''s"'"#
         );
     }
