@@ -9,6 +9,8 @@
 //!
 //! Where the promises are kept:
 //! - an answered push outlives the process, or a power cut: [`group_commit`], [`file`], [`checkpointer`];
+//! - each of several consumers gets every message, and none delays another: [`consumer`], [`state`]; in the file: [`consumers`], and
+//!   what a consumer has done that is not configured any more: [`forget()`];
 //! - nothing is lost or doubled when a lease is settled, given back or expires: [`settlement`], [`state`];
 //! - the file is bounded, and a full disk refuses pushes without stopping what settles: [`space`], [`preallocation`], [`letters`];
 //! - a damaged file delivers what can be read and takes no more: [`damage`], [`chunks`], and for the operator [`salvage()`];

@@ -9,7 +9,7 @@ use std::{
 };
 
 use kadabra::channel::{
-    Demand, Lease,
+    Demand, Lease, Patience, Threat,
     embedded::{ConsumerSettings, PushError},
 };
 use proptest::prelude::*;
@@ -450,6 +450,53 @@ fn what_is_salvaged_waits_for_whom_it_waited() {
         assert_eq!(drain(&channels[0]).await, numbered(15..40));
         assert_eq!(drain(&channels[1]).await, numbered(23..40));
         assert_eq!(channels[0].depth().await.unwrap().dead, 1);
+    });
+}
+
+#[test]
+fn what_is_brought_in_waits_for_all_that_are_configured() {
+    let folder = quick_folder();
+    let path = folder.path().join("q.db");
+    run(async {
+        push(&several(&path, &["a", "b", "gone"]).await[0], ["0"]).await;
+        drop(several(&path, &["a", "b"]).await);
+        let to = EmbeddedChannel::to_bring_in(&settings(&path), "here");
+        to.open().await.unwrap();
+        assert!(to.import("portion", false, vec![Bytes::from_static(b"1")]).await.unwrap());
+        drop(to);
+        let channels = several(&path, &["a", "b", "gone"]).await;
+        for (channel, expected) in channels.iter().zip([2, 2, 1]) {
+            assert_eq!(drain(channel).await, numbered(0..expected));
+        }
+        assert!(!channels[0].import("portion", false, vec![Bytes::from_static(b"1")]).await.unwrap());
+    });
+}
+
+#[test]
+fn a_slow_one_fills_the_file_for_all_and_is_named() {
+    let folder = quick_folder();
+    let path = folder.path().join("q.db");
+    run(async {
+        let settings = Embedded { max_bytes: 1 << 20, ..settings(&path) };
+        let channels = EmbeddedChannel::several(&settings, "here", vec![consumer("quick"), consumer("slow")]);
+        channels[0].open().await.unwrap();
+        let backend = channels[0].backend();
+        let message = || vec![Bytes::from(vec![b'm'; 10_000])];
+        let mut stored = 0;
+        let refused = loop {
+            match backend.push(End::Newest, message()).await {
+                Ok(_) => stored += 1,
+                Err(refused) => break refused,
+            }
+            drain(&channels[0]).await;
+        };
+        assert!(refused == PushError::Full && stored > 50, "{stored}: {refused:?}");
+        let patience = Patience { age: Duration::from_secs(60), messages: 1000 };
+        let pressure = channels[0].pressure(&patience).await.unwrap();
+        let room = pressure.warnings.iter().find(|warning| warning.threat == Threat::Capacity).unwrap();
+        assert!(room.now.contains(&format!("{stored} messages wait for publisher slow")), "{room:?}");
+        assert_eq!(drain(&channels[1]).await.len(), stored);
+        backend.push(End::Newest, message()).await.unwrap();
     });
 }
 

@@ -49,6 +49,61 @@ fn a_file_of_this_version_is_made() {
     });
 }
 
+/// Of the second of several consumers, so many are done.
+const DONE_BY_THE_OTHER: usize = 35;
+
+#[test]
+#[ignore = "writes KADABRA_TEST_FIXTURE"]
+fn a_file_of_this_version_of_several_consumers_is_made() {
+    let path = std::env::var_os("KADABRA_TEST_FIXTURE").unwrap();
+    run(async {
+        let channels = several(Path::new(&path)).await;
+        for chunk in 0..PUSHES {
+            push(&channels[0], (chunk * EACH..(chunk + 1) * EACH).map(message)).await;
+        }
+        for (channel, done) in channels.iter().zip([DONE, DONE_BY_THE_OTHER]) {
+            let lease = receive(channel, done, 10_000_000).await.unwrap();
+            let letters = [letter(&lease, 0)];
+            channel.complete(&mut vec![lease], &letters).await.unwrap();
+        }
+        channels[0].backend().push(End::Oldest, vec![Bytes::from_static(b"the next")]).await.unwrap();
+        channels[0].adopt(vec![Bytes::from_static(b"adopted")]).await.unwrap();
+        channels[0].import("portion", false, vec![Bytes::from_static(b"the newest")]).await.unwrap();
+    });
+}
+
+async fn several(path: &Path) -> Vec<EmbeddedChannel> {
+    let channels = EmbeddedChannel::several(&settings(path), "here", ["a", "b"].map(super::consumers::consumer).into());
+    channels[0].open().await.unwrap();
+    channels
+}
+
+#[test]
+fn what_waits_in_a_file_of_several_consumers_is_delivered_to_each() {
+    for (name, unreadable) in [("2.db", 0..0), ("2-damaged.db", 4 * EACH..5 * EACH)] {
+        let (_folder, path) = fixture(name);
+        run(async {
+            let channels = several(&path).await;
+            let without = |done: std::ops::Range<usize>| {
+                let done: Vec<_> = done.map(message).collect();
+                expected().into_iter().filter(move |text| !done.contains(text)).collect::<Vec<_>>()
+            };
+            let of_the_other = || {
+                without(0..DONE_BY_THE_OTHER)
+                    .into_iter()
+                    .filter(|text| !unreadable.clone().map(message).any(|lost| lost == *text))
+            };
+            assert_eq!(drain(&channels[0]).await, without(unreadable.clone()), "{name}");
+            assert!(drain(&channels[1]).await.into_iter().eq(of_the_other()), "{name}");
+            drop(channels);
+            for channel in several(&path).await {
+                assert!(drain(&channel).await.is_empty(), "{name}");
+                assert_eq!(channel.depth().await.unwrap().dead, 1, "{name}");
+            }
+        });
+    }
+}
+
 /// What waits in it, the oldest first.
 pub(super) fn expected() -> Vec<String> {
     let messages = (DONE..PUSHES * EACH).map(message);

@@ -123,10 +123,21 @@ impl Facts {
         (percent >= SHORT_OF_ROOM).then(|| Warning {
             threat: Threat::Capacity,
             what: format!("{} has little room left, and when there is none what clients push is refused", self.path.display()),
-            now: format!("{} of channel.embedded.max_bytes, {}, are in use, {percent} %", size(used), size(max_bytes)),
+            now: format!(
+                "{} of channel.embedded.max_bytes, {}, are in use, {percent} %{}",
+                size(used),
+                size(max_bytes),
+                self.most_waits_for()
+            ),
             mend: "see why messages are not published if many wait, delete dead letters, or raise channel.embedded.max_bytes"
                 .to_owned(),
         })
+    }
+
+    /// The one of several publishers for which the most waits.
+    fn most_waits_for(&self) -> String {
+        let most = self.status.consumers.iter().max_by_key(|consumer| consumer.waiting);
+        most.map(|most| format!("; {} for publisher {}", messages_wait(most.waiting), most.name)).unwrap_or_default()
     }
 
     fn backlog(&self, patience: &Patience) -> Option<Warning> {

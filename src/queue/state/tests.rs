@@ -1,7 +1,7 @@
 //! What becomes of messages and leases, without a file.
 
 use super::*;
-use crate::queue::Tally;
+use crate::queue::{ConsumerSettings, Tally, found::FoundConsumer};
 
 #[test]
 fn a_chunk_is_done_when_all_its_parts_are_in_whatever_order() {
@@ -76,4 +76,63 @@ fn what_is_being_settled_is_neither_given_back_nor_taken_back() {
     assert_eq!(state.of_mut(0).expire(&[], now), 4);
     assert_eq!(state.of_mut(0).begin_settling(&id), Settling::Ended(LeaseEnd::Expired));
     assert_eq!(state.messages(), 10);
+}
+
+fn several(settings: &[ConsumerSettings]) -> QueueState {
+    let consumers = settings.iter().zip(1..).map(|(settings, id)| {
+        let configured = Some(settings.clone());
+        FoundConsumer { id, name: settings.name.clone(), configured, ..FoundConsumer::default() }
+    });
+    QueueState::new(&Found { consumers: consumers.collect(), ..Found::default() })
+}
+
+fn consumer(name: &str, required: bool, max_backlog: Option<u64>) -> ConsumerSettings {
+    ConsumerSettings { name: name.to_owned(), required, max_backlog }
+}
+
+#[test]
+fn a_chunk_is_deleted_by_the_last_to_have_done_it_and_none_of_a_damaged_file() {
+    let mut state = several(&["a", "b", "c"].map(|name| consumer(name, true, None)));
+    state.stored(Region::Newest, 3, 30, None);
+    let part = |chunk, from, to| Part { chunk, from, to, of: 10 };
+    let done = |state: &mut QueueState, parts: Vec<(usize, Part)>| {
+        let Change::OfSeveral(changes) = state.change(parts) else { panic!("not of several") };
+        let deleted = changes.deleted.clone();
+        state.written(Change::OfSeveral(changes));
+        deleted
+    };
+    assert_eq!(done(&mut state, vec![(0, part(1, 0, 10)), (0, part(2, 0, 10)), (1, part(2, 0, 10))]), []);
+    assert_eq!(done(&mut state, vec![(2, part(1, 0, 10)), (2, part(2, 0, 9))]), []);
+    assert_eq!(done(&mut state, vec![(2, part(2, 9, 10)), (1, part(1, 0, 4))]), [(2, 2)]);
+    assert_eq!(
+        done(&mut state, vec![(1, part(1, 4, 10)), (0, part(3, 0, 10)), (1, part(3, 0, 10)), (2, part(3, 0, 10))]),
+        [(1, 1), (3, 3)]
+    );
+    state.stored(Region::Newest, 1, 10, None);
+    state.keep_all();
+    assert_eq!(done(&mut state, vec![(0, part(4, 0, 10)), (1, part(4, 0, 10)), (2, part(4, 0, 10))]), []);
+}
+
+#[test]
+fn backlogs_are_bounded_each_as_its_consumer_is() {
+    let mut state = several(&[consumer("main", true, Some(10)), consumer("side", false, Some(5)), consumer("free", true, None)]);
+    state.stored(Region::Newest, 1, 8, None);
+    assert_eq!((state.no_backlog_for(2), state.no_backlog_for(3)), (None, Some(("main".to_owned(), 10))));
+    assert_eq!(state.too_long(), [(1, 3, 5)]);
+}
+
+#[test]
+fn what_is_dropped_was_not_leased_meanwhile_nor_is_leased_after() {
+    let mut state = several(&[consumer("side", false, Some(5))]);
+    state.stored(Region::Newest, 1, 10, None);
+    let side = state.of_mut(0);
+    let (found, mark) = side.oldest(1);
+    let part = |from, to| Part { chunk: 1, from, to, of: 10 };
+    assert!(side.lease("a".to_owned(), vec![part(0, 2)], Instant::now(), mark));
+    assert!(!side.begin_dropping(&found, mark), "some of it is in hand");
+    let (from, to) = (part(2, 4).start(), part(2, 4).end());
+    assert!(side.begin_dropping(&[(from, to)], mark));
+    assert!(!side.lease("b".to_owned(), vec![part(2, 5)], Instant::now(), mark), "it was read before it was dropped");
+    side.cleared(2);
+    assert_eq!((side.messages(), side.tally().dropped), (6, 2));
 }
