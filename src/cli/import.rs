@@ -14,9 +14,10 @@ use crate::{
     channel::{
         Channel, ChannelError,
         embedded::{EmbeddedChannel, PushError},
-        redis::{PortionName, RedisChannel, StoredLetter},
+        redis::{Names, PortionName, RedisChannel, StoredLetter},
     },
     config::{self, Secret},
+    connect::Service,
     plural::{count, either, leases_are_open},
 };
 
@@ -75,7 +76,7 @@ enum Failure {
 
 impl From<ChannelError> for Failure {
     fn from(error: ChannelError) -> Self {
-        Self::Unusable(in_options(&error.to_string()))
+        Self::Unusable(error.to_string())
     }
 }
 
@@ -100,9 +101,9 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
     let agent = &loaded.settings.agent.name;
     // Nobody was seen at the in-progress list for so long: whoever imports has stopped the agents.
     let from = match RedisChannel::new(&redis, agent, Duration::ZERO) {
-        Ok(from) => from.exporting(),
+        Ok(from) => from.calling(OPTIONS).exporting(),
         Err(error) => {
-            complain(in_options(&error.to_string()));
+            complain(error);
             return code::CONFIGURATION;
         }
     };
@@ -137,17 +138,13 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
     answers.code(code)
 }
 
-/// An error of the Redis, with the options of this command in place of the keys of a configuration that it knows nothing of.
-fn in_options(sentence: &str) -> String {
-    [
-        ("channel.redis.url", "--from"),
-        ("channel.redis.password_file", "--password-file"),
-        ("channel.redis.queue_key", "--queue-key"),
-        ("channel.redis.inprogress_key", "--inprogress-key"),
-    ]
-    .into_iter()
-    .fold(sentence.to_owned(), |sentence, (key, option)| sentence.replace(key, option))
-}
+/// The options of this command, in place of the keys of a configuration that knows nothing of this Redis.
+const OPTIONS: &Names = &Names {
+    service: Service { name: "Redis", key: "--from", place: "the address in --from", plain: "redis" },
+    password_file: "--password-file",
+    queue_key: "--queue-key",
+    is_agent: false,
+};
 
 /// The Redis to take from, with the limits of the queue that it goes into.
 fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::Redis, String> {

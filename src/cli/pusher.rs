@@ -7,8 +7,12 @@ use std::{
 };
 
 use crate::{
-    channel::{ChannelError, redis::RedisChannel},
+    channel::{
+        ChannelError,
+        redis::{Names, RedisChannel},
+    },
     config::{self, Secret},
+    connect::Service,
     listener::Report,
     wire::{MessageError, OutgoingMessage},
 };
@@ -59,24 +63,33 @@ fn as_redis(embedded: &config::Embedded) -> config::Redis {
     }
 }
 
+/// The keys of an agent that listens itself.
+const AT_ADDRESS: &Names = &Names {
+    service: Service {
+        name: "the agent",
+        key: config::Embedded::listen.path,
+        place: "the address in channel.embedded.listen (kadabra run, or systemctl start kadabra, starts one)",
+        plain: "redis",
+    },
+    password_file: "channel.embedded.password_file",
+    queue_key: config::Embedded::queue_key.path,
+    is_agent: true,
+};
+const AT_SOCKET: &Names =
+    &Names { service: Service { key: config::Embedded::unix_socket.path, ..AT_ADDRESS.service }, ..*AT_ADDRESS };
+
 impl Pusher {
     /// Not connected yet.
     ///
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
     pub(super) fn new(channel: &config::Channel) -> Result<Self, ChannelError> {
-        let (redis, agent_at) = match channel {
-            config::Channel::Redis(redis) => (redis.clone(), None),
-            config::Channel::Embedded(embedded) if embedded.listen.is_empty() => {
-                (as_redis(embedded), Some(config::Embedded::unix_socket.path))
-            }
-            config::Channel::Embedded(embedded) => (as_redis(embedded), Some(config::Embedded::listen.path)),
-        };
         // A name and a threshold are for agents, which lease and adopt.
-        let channel = RedisChannel::new(&redis, "", Duration::ZERO)?;
-        let channel = match agent_at {
-            Some(key) => channel.of_an_agent(key),
-            None => channel,
+        let of = |redis: &config::Redis| RedisChannel::new(redis, "", Duration::ZERO);
+        let channel = match channel {
+            config::Channel::Redis(redis) => of(redis)?,
+            config::Channel::Embedded(embedded) if embedded.listen.is_empty() => of(&as_redis(embedded))?.calling(AT_SOCKET),
+            config::Channel::Embedded(embedded) => of(&as_redis(embedded))?.calling(AT_ADDRESS),
         };
         Ok(Self { channel })
     }

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    errors::{self, Error, Server},
+    errors::{self, Error, Names, Server},
     failure::Failure,
     guard::{Guarded, Limit, Traffic},
     stream::Way,
@@ -64,7 +64,7 @@ impl Link {
             way: Way::new(&info, &settings.tls)?,
             info,
             password: settings.password.clone(),
-            server: Server { url, pattern, agent_at: None },
+            server: Server { url, pattern, names: errors::KEYS },
             timeout: settings.timeout,
             limit: Limit::new(),
             shared: Mutex::default(),
@@ -73,10 +73,10 @@ impl Link {
         })
     }
 
-    /// That an agent listens there, and which key says where.
-    pub(super) fn leads_to_an_agent(&mut self, key: &'static str) {
-        self.server.agent_at = Some(key);
-        self.way.leads_to_an_agent();
+    /// Has errors speak of what an operator sets by other names than the keys of `[channel.redis]`.
+    pub(super) fn call(&mut self, names: &'static Names) {
+        self.server.names = names;
+        self.way.call(&names.service);
     }
 
     /// Says that the answer to what is asked next may have so many values, with so many bytes in all. What has at most a

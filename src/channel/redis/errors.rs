@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use redis::{ErrorKind, RedisError};
 
 use super::resp::Excess;
-use crate::{channel::ChannelError, listener::WRONG_QUEUE, quote::quote};
+use crate::{channel::ChannelError, connect::Service, listener::WRONG_QUEUE, quote::quote};
 
 /// Commands and scripts that a Redis ACL must allow.
 const COMMANDS: &str =
@@ -22,8 +22,8 @@ pub(super) struct Server {
     pub(super) url: String,
     /// The key pattern that a Redis ACL must allow.
     pub(super) pattern: String,
-    /// Where it is no Redis but an agent that listens itself: the key of the configuration that says where.
-    pub(super) agent_at: Option<&'static str>,
+    /// What an operator calls what can be set of it.
+    pub(super) names: &'static Names,
 }
 
 impl fmt::Display for Server {
@@ -33,21 +33,45 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    /// The key of the configuration that says where it is.
+    /// The name of what says where it is.
     fn key(&self) -> &'static str {
-        self.agent_at.unwrap_or("channel.redis.url")
+        self.names.service.key
     }
 
     /// What to check when nothing answers there.
     pub(super) fn check_that_it_runs(&self) -> String {
-        match self.agent_at {
-            Some(key) => format!(
+        let key = self.key();
+        if self.names.is_agent {
+            format!(
                 "check that the agent is running there (start it with kadabra run, or systemctl start kadabra), and the address in {key}"
-            ),
-            None => "check that Redis is running there, and the address in channel.redis.url".to_owned(),
+            )
+        } else {
+            format!("check that Redis is running there, and the address in {key}")
         }
     }
 }
+
+/// What an operator sets for a Redis, by name: keys of the configuration, or options of a command. Sentences about errors are made
+/// with these names.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// The server, and where it is.
+    pub(crate) service: Service,
+    /// The file with its password.
+    pub(crate) password_file: &'static str,
+    /// The list that clients push to.
+    pub(crate) queue_key: &'static str,
+    /// Whether it is an agent that listens itself, and so is a Redis to its clients.
+    pub(crate) is_agent: bool,
+}
+
+/// The keys of `[channel.redis]`.
+pub(super) const KEYS: &Names = &Names {
+    service: Service { name: "Redis", key: "channel.redis.url", place: "the address in channel.redis.url", plain: "redis" },
+    password_file: "channel.redis.password_file",
+    queue_key: "channel.redis.queue_key",
+    is_agent: false,
+};
 
 /// Why Redis did not do what it was asked, while it may still be found out more precisely.
 #[derive(Debug)]
@@ -118,7 +142,7 @@ fn unanswered(doing: &str, server: &Server, words: &str, error: &RedisError) -> 
         None if error.is_io_error() => ChannelError::Unreachable { what, why: words },
         None => ChannelError::Refused {
             what: format!("{what}: {words}"),
-            mend: format!("look into the log of that {}", if server.agent_at.is_some() { "agent" } else { "Redis" }),
+            mend: format!("look into the log of that {}", if server.names.is_agent { "agent" } else { "Redis" }),
         },
     }
 }
@@ -145,7 +169,7 @@ pub(super) fn excess(doing: &str, server: &Server, excess: Excess) -> ChannelErr
 }
 
 fn no_redis(doing: &str, server: &Server, what: &str) -> ChannelError {
-    let program = if server.agent_at.is_some() { "the agent and not of" } else { "a Redis and not of a proxy or" };
+    let program = if server.names.is_agent { "the agent and not of" } else { "a Redis and not of a proxy or" };
     ChannelError::Refused {
         what: format!("cannot {doing}: {server} {what}"),
         mend: format!("check that {} is the address of {program} another service", server.key()),
@@ -185,20 +209,21 @@ fn has_code(words: &str, code: &str) -> bool {
 
 /// What the server answered, and an operator must mend.
 fn answered(words: &str, server: &Server) -> Option<(String, String)> {
-    if server.agent_at.is_some()
-        && let Some(answer) = answered_by_an_agent(words, &server.url)
+    if server.names.is_agent
+        && let Some(answer) = answered_by_an_agent(words, server)
     {
         return Some(answer);
     }
-    let (target, pattern) = (&server.url, &server.pattern);
+    let Server { url: target, pattern, names } = server;
+    let Names { service: Service { key: url, .. }, password_file, queue_key, .. } = names;
     let code = |code: &str| has_code(words, code);
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
         (
             format!("{target} does not accept the user and password (WRONGPASS)"),
-            "correct channel.redis.password_file, or the user and password in channel.redis.url".to_owned(),
+            format!("correct {password_file}, or the user and password in {url}"),
         )
     } else if code("NOAUTH") || words.contains("Authentication required") {
-        (format!("{target} wants a password"), "write it to a file and name the file in channel.redis.password_file".to_owned())
+        (format!("{target} wants a password"), format!("write it to a file and name the file in {password_file}"))
     } else if code("NOPERM")
         || ["ACL failure", "user executing the script can't", "No permissions", "no permissions"]
             .iter()
@@ -208,12 +233,12 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
     } else if code("WRONGTYPE") {
         (
             format!("a key at {target} holds another type than a channel needs"),
-            "rename or delete that key, or choose another channel.redis.queue_key".to_owned(),
+            format!("rename or delete that key, or choose another {queue_key}"),
         )
     } else if code("READONLY") {
         (
             format!("{target} is a read-only replica"),
-            "set channel.redis.url to the primary, since taking a message off a channel is a write".to_owned(),
+            format!("set {url} to the primary, since taking a message off a channel is a write"),
         )
     } else if code("OOM") {
         (
@@ -230,12 +255,12 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
     } else if code("MOVED") || code("ASK") || code("CROSSSLOT") {
         (
             format!("{target} is a node of a cluster that does not hold the queue"),
-            "set channel.redis.url to the node that holds the slot of channel.redis.queue_key, \
-             and give queue_key and inprogress_key the same hash tag"
-                .to_owned(),
+            format!(
+                "set {url} to the node that holds the slot of {queue_key}, and give the queue and the in-progress list the same hash tag"
+            ),
         )
     } else if words.contains("refused to switch database") || words.contains("DB index is out of range") {
-        (format!("{target} has no database of that number"), "correct the number at the end of channel.redis.url".to_owned())
+        (format!("{target} has no database of that number"), format!("correct the number at the end of {url}"))
     } else if words.contains("max number of clients") {
         (format!("{target} has as many clients as it allows"), "raise its maxclients, or end some clients".to_owned())
     } else if words.contains("unknown command") || words.contains("Unknown Redis command") {
@@ -250,28 +275,30 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
 }
 
 /// What an agent that listens itself answers otherwise than a Redis, or an operator mends elsewhere.
-fn answered_by_an_agent(words: &str, target: &str) -> Option<(String, String)> {
+fn answered_by_an_agent(words: &str, server: &Server) -> Option<(String, String)> {
+    let Server { url: target, names: Names { password_file, queue_key, .. }, .. } = server;
     let code = |code: &str| has_code(words, code);
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
-        ("does not accept the user and password (WRONGPASS)", "correct channel.embedded.password_file")
+        ("does not accept the user and password (WRONGPASS)", format!("correct {password_file}"))
     } else if code("NOAUTH") || words.contains("Authentication required") {
-        ("wants a password", "write it to a file and name the file in channel.embedded.password_file")
+        ("wants a password", format!("write it to a file and name the file in {password_file}"))
     } else if code(WRONG_QUEUE) {
-        ("has another queue", "set channel.embedded.queue_key to that agent's")
+        ("has another queue", format!("set {queue_key} to that agent's"))
     } else if code("OOM") {
         (
             "has no room left: its file is as large as channel.embedded.max_bytes allows",
             "see in its log, or by kadabra check --online, why messages are not published if many wait, delete dead letters, or \
-             raise channel.embedded.max_bytes",
+             raise channel.embedded.max_bytes"
+                .to_owned(),
         )
     } else if code("MISCONF") {
-        ("does not accept writes", "mend what it says: it cannot write to its disk")
+        ("does not accept writes", "mend what it says: it cannot write to its disk".to_owned())
     } else if words.contains("max number of clients") {
-        ("has as many clients as it allows", "raise channel.embedded.max_connections, or end some clients")
+        ("has as many clients as it allows", "raise channel.embedded.max_connections, or end some clients".to_owned())
     } else {
         return None;
     };
-    Some((format!("{target} {what}"), mend.to_owned()))
+    Some((format!("{target} {what}"), mend))
 }
 
 /// What passes by itself or is on the way there, and what to look at when it does not.
@@ -305,7 +332,7 @@ mod tests {
     use super::*;
 
     fn server() -> Server {
-        Server { url: "redis://host:6379/0".to_owned(), pattern: "~q ~{q}:* ~p".to_owned(), agent_at: None }
+        Server { url: "redis://host:6379/0".to_owned(), pattern: "~q ~{q}:* ~p".to_owned(), names: KEYS }
     }
 
     fn said(text: &str) -> ChannelError {

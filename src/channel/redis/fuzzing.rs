@@ -93,7 +93,7 @@ fn version(info: &str) {
 
 /// An error becomes a sentence that fits into a log.
 fn explained(error: &RedisError) {
-    let server = errors::Server { url: TARGET.to_owned(), pattern: "~q".to_owned(), agent_at: None };
+    let server = errors::Server { url: TARGET.to_owned(), pattern: "~q".to_owned(), names: errors::KEYS };
     let _ = errors::wants_new_connection(error);
     for doing in ["connect", "take messages"] {
         let said = ChannelError::from(errors::explain(doing, &server, error));

@@ -32,6 +32,7 @@ mod target;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::redis as fuzz_redis;
 
+pub(crate) use errors::Names;
 pub use export::{PortionName, StoredLetter};
 
 use std::{
@@ -97,10 +98,9 @@ impl RedisChannel {
         })
     }
 
-    /// The same for an agent that listens itself, and so is a Redis to its clients; the key of the configuration says where. Errors
-    /// are told in that agent's words.
-    pub(crate) fn of_an_agent(mut self, key: &'static str) -> Self {
-        self.link.leads_to_an_agent(key);
+    /// The same, with errors that speak of what an operator sets by other names than the keys of `[channel.redis]`.
+    pub(crate) fn calling(mut self, names: &'static Names) -> Self {
+        self.link.call(names);
         self
     }
 

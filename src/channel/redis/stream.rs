@@ -5,23 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use redis::{ConnectionAddr, ConnectionInfo, aio::AsyncStream};
 use tokio::net::UnixStream;
 
-use super::failure::Failure;
+use super::{errors::KEYS, failure::Failure};
 use crate::{
     channel::ChannelError,
     config,
     connect::{Security, Server, Service},
-};
-
-/// Redis in the sentences about a connection.
-const SERVICE: Service =
-    Service { name: "Redis", key: "channel.redis.url", place: "the address in channel.redis.url", plain: "redis" };
-
-/// An agent that listens itself in the same place.
-const AGENT: Service = Service {
-    name: "the agent",
-    key: "channel.embedded.listen",
-    place: "the address in channel.embedded.listen (kadabra run, or systemctl start kadabra, starts one)",
-    plain: "redis",
 };
 
 /// A stream of any of these kinds.
@@ -50,13 +38,13 @@ impl Way {
                 });
             }
         };
-        Ok(Self::Tcp(Server::new(&SERVICE, host, port, security)))
+        Ok(Self::Tcp(Server::new(&KEYS.service, host, port, security)))
     }
 
-    /// That an agent listens there, and no Redis.
-    pub(super) fn leads_to_an_agent(&mut self) {
+    /// Has errors speak of the server by these names.
+    pub(super) fn call(&mut self, service: &'static Service) {
         if let Self::Tcp(server) = self {
-            server.service = &AGENT;
+            server.service = service;
         }
     }
 
