@@ -4,7 +4,7 @@
 //! waits for each of these. From then on
 //! - a consumer that is added has done all that is there, so that it gets what is accepted from then on;
 //! - one that was removed from the configuration gets nothing more, since it has done all that comes, and keeps what waits for it
-//!   until it is configured again or [forgotten](super::forget); one for which nothing waits is forgotten at once.
+//!   until it is configured again or [forgotten](fn@super::forget); one for which nothing waits is forgotten at once.
 
 use std::path::Path;
 

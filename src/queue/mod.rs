@@ -2,13 +2,13 @@
 //! puts it behind the channel's contract and serves it to clients.
 //!
 //! [`Store`] is what callers have. A push is committed together with all that wait, as one row, a *chunk*: [`body`] is its bytes,
-//! [`packing`] what goes into which. SQLite keeps chunks, which of their messages are done, and dead letters: see [`file`]. What
+//! [`packing`] what goes into which. SQLite keeps chunks, which of their messages are done, and dead letters: see [`mod@file`]. What
 //! waits and what is leased is in memory, in the [`state`], as few [`intervals`]; everything that is not done waits again when
 //! the file is opened anew. Three threads are [`running`], each with a connection of its own: the [`writer`], the [`reader`], and
 //! the [`checkpointer`], which syncs the log and empties it.
 //!
 //! Where the promises are kept:
-//! - an answered push outlives the process, or a power cut: [`group_commit`], [`file`], [`checkpointer`];
+//! - an answered push outlives the process, or a power cut: [`group_commit`], [`mod@file`], [`checkpointer`];
 //! - each of several consumers gets every message, and none delays another: [`consumer`], [`state`]; in the file: [`consumers`], and
 //!   what a consumer has done that is not configured any more: [`forget()`];
 //! - nothing is lost or doubled when a lease is settled, given back or expires: [`settlement`], [`state`];

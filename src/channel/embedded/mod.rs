@@ -1,6 +1,6 @@
 //! The channel that needs no server: the agent keeps the queue itself, in a file, and clients push to the agent.
 //!
-//! It keeps the contract of [`Channel`] over a [`queue`](crate::queue). A message is in the file from the answer to its push until it
+//! It keeps the contract of [`Channel`] over a [`queue`]. A message is in the file from the answer to its push until it
 //! is completed or a dead letter. A lease is a note in memory, so that taking and giving back cost nothing; the file belongs to this
 //! process alone, and when that dies everything that it had not completed waits again for the next. The
 //! [`listener`](crate::listener) serves the queue to clients, through [`Backend`]; `listener_slot` keeps its address bound.
