@@ -62,6 +62,7 @@ fn encoding_again(messages: &[String]) -> u64 {
         url: "http://localhost:8086".to_owned(),
         api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
         tls: kadabra::config::Tls::default(),
+        proxy: None,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,

@@ -22,6 +22,8 @@ mod addresses;
 mod certificates;
 #[path = "connections/passwords.rs"]
 mod passwords;
+#[path = "connections/proxies.rs"]
+mod proxies;
 #[path = "connections/stops.rs"]
 mod stops;
 #[path = "connections/tls.rs"]

@@ -33,6 +33,7 @@ fn config(url: &str) -> Influxdb {
         url: url.to_owned(),
         api: InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }),
         tls: kadabra::config::Tls::default(),
+        proxy: None,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: false,

@@ -144,9 +144,6 @@ async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> 
     let mut publisher = publishers.make();
     let destination = publisher.destination();
     let part = pipeline.name.as_ref().map_or_else(|| "publisher".to_owned(), |name| format!("publisher {name}"));
-    if let Some(Caution { what, mend }) = &publishers.on_the_way {
-        answers.say(format_args!("warning: {what}\n  to mend it: {mend}"));
-    }
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {
             answers.say(format_args!("ok: {part}: {destination}"));

@@ -13,7 +13,7 @@ use crate::{
     descriptors,
     limits::THREADS,
     observe::{log, systemd::Notifier},
-    publisher::{self, Caution},
+    publisher,
 };
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
@@ -69,9 +69,6 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
         "config" => file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
     let kept = output.clone();
     let publishers = publisher::configured(&settings.publisher, settings.log, move || kept.kept());
-    if let Some(Caution { what, mend }) = &publishers.on_the_way {
-        slog::warn!(logger, "{}", what; "mend" => mend);
-    }
     // A channel with several consumers is not opened yet.
     if !settings.several.is_empty() {
         error!(logger, "several publishers are not possible yet"; "mend" => "use one, [publisher]",

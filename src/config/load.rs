@@ -10,7 +10,7 @@ use super::schema::{self, Key, SECTIONS, keys};
 use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Agent, Channel, Embedded, Settings, password_file, path::Folders, source, tls};
+use super::{Agent, Channel, Embedded, Settings, password_file, path::Folders, proxy, source, tls};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -132,6 +132,7 @@ where
         }
     };
     if purpose == Purpose::Run {
+        values.for_each(&mut |values| proxy::choose(values, &environment, &mut problems));
         problems.extend(unusable_host_name(&values));
         problems.extend(nowhere_for_the_queue(&values, &environment));
     }

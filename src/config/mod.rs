@@ -12,6 +12,7 @@
 //! | several publishers: a key declared once, and found by two paths | `Key::path_of` and `declared` in [`schema`], `Values::merge` |
 //! | passwords, which never print and may be kept in files | `secret`, `password_file` |
 //! | certificates, keys and servers' names | `tls` |
+//! | proxies, and the variables by which the environment names them | `proxy` |
 //! | files that are read again when they have changed | `reread` |
 //! | `conf/kadabra.toml`, and what `check --show` prints | `documented`, `effective` |
 //!
@@ -33,6 +34,7 @@ mod nearest;
 mod origin;
 mod password_file;
 pub(crate) mod path;
+mod proxy;
 mod python_agent;
 mod reread;
 pub mod schema;
@@ -52,6 +54,7 @@ pub use effective::Effective;
 pub use error::{ConfigErrors, Problem};
 pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use password_file::password_in;
+pub use proxy::Proxy;
 pub use secret::Secret;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Secret, Tls, schema::Key, value_type::Checked, values::Values};
+use super::{Proxy, Secret, Tls, schema::Key, value_type::Checked, values::Values};
 
 /// The type of a field in a section's struct.
 pub(super) trait Setting: Sized {
@@ -69,6 +69,14 @@ impl Setting for Option<Duration> {
 impl Setting for Tls {
     fn of(values: &Values, key: &'static Key) -> Option<Self> {
         Some(values.tls_of(key.section()))
+    }
+}
+
+/// None where that is said, or where nothing is said.
+impl Setting for Option<Proxy> {
+    fn of(values: &Values, key: &'static Key) -> Option<Self> {
+        let Some(Checked::Secret(url)) = values.checked(key) else { return Some(None) };
+        Some(Proxy::of(url.expose(), key, values.found(key).origin.as_ref()))
     }
 }
 

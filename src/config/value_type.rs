@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::{Secret, nearest, path, url};
+use super::{Secret, nearest, path, proxy, url};
 
 /// The type and range of a key's value.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,8 @@ pub enum ValueType {
         /// What one might look like.
         example: &'static str,
     },
+    /// Where a proxy over HTTP is, or nothing; shown without its password.
+    Proxy,
     /// A time with its unit, both ends included.
     Duration {
         /// The shortest.
@@ -139,6 +141,8 @@ impl ValueType {
             }
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
             Self::HttpUrl { example } => url::http(text, example).map(Checked::Text),
+            Self::Proxy if text.is_empty() => Ok(Checked::Text(String::new())),
+            Self::Proxy => proxy::parse(text).map(|_| Checked::Secret(Secret::new(text))),
             Self::Duration { min, max } => {
                 let beyond = || format!("expected a duration from {}", self.range());
                 let duration = match humantime::parse_duration(text) {
@@ -182,6 +186,7 @@ impl ValueType {
             Self::Token => "expected a token, of ASCII characters without spaces".to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
             Self::HttpUrl { example } => format!("expected a URL such as {example}"),
+            Self::Proxy => "expected a URL such as http://proxy.example.com:3128".to_owned(),
             Self::Duration { .. } => "expected a duration with a unit such as \"10s\"".to_owned(),
             Self::Size { .. } => "expected a size with a unit such as \"4MiB\"".to_owned(),
             Self::Number { .. } => format!("expected a whole number from {}", self.range()),
@@ -205,6 +210,7 @@ impl ValueType {
             Self::Token => "a token".to_owned(),
             Self::RedisUrl => "redis://, rediss:// (TLS) or unix://".to_owned(),
             Self::HttpUrl { .. } => "http:// or https://".to_owned(),
+            Self::Proxy => "http:// or https://, or \"\" for none".to_owned(),
             Self::Duration { .. } => format!("a duration, {}", self.range()),
             Self::Size { .. } => format!("a size, {}", self.range()),
             Self::Number { .. } => format!("a number, {}", self.range()),
@@ -229,6 +235,7 @@ impl ValueType {
         match self {
             Self::Password | Self::Token => quoted("***"),
             Self::RedisUrl | Self::HttpUrl { .. } => quoted(&url::shown(text)),
+            Self::Proxy => quoted(&proxy::shown(text)),
             Self::Number { .. } if text.parse::<f64>().is_ok() => text.to_owned(),
             Self::Flag if text.parse::<bool>().is_ok() => text.to_owned(),
             _ => quoted(text),
@@ -238,7 +245,9 @@ impl ValueType {
     /// A value as it came from a file, of whatever type, fit to be seen.
     pub(super) fn shown_value(&self, value: &DeValue<'_>) -> String {
         match (self, value) {
-            (Self::Password | Self::Token | Self::RedisUrl | Self::HttpUrl { .. }, value) if !value.is_str() => quoted("***"),
+            (Self::Password | Self::Token | Self::RedisUrl | Self::HttpUrl { .. } | Self::Proxy, value) if !value.is_str() => {
+                quoted("***")
+            }
             (Self::Number { .. } | Self::Flag, DeValue::String(text)) => quoted(text),
             (_, DeValue::String(text)) => self.shown(text),
             (Self::Addresses | Self::List { .. }, DeValue::Array(_)) => {

@@ -127,6 +127,17 @@ impl Values {
         self.found.get(key.path).cloned().unwrap_or(Found { key, publisher: None, text: None, origin: None, wrong: false })
     }
 
+    /// Has a value hold for a key.
+    pub(super) fn set(&mut self, key: &'static Key, text: String, origin: Origin) {
+        self.found.insert(key.path, Found { text: Some(text), origin: Some(origin), ..self.found(key) });
+    }
+
+    /// Changes these values, and where there are several publishers, those of each.
+    pub(super) fn for_each(&mut self, change: &mut impl FnMut(&mut Self)) {
+        change(self);
+        self.of_publishers.values_mut().for_each(|values| values.for_each(change));
+    }
+
     /// The variables of the environment that hold.
     pub(super) fn variables(&self) -> Vec<&str> {
         let all = self.found.values().chain(self.of_publishers.values().flat_map(|values| values.found.values()));

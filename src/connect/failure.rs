@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
 
-use super::{Server, Service, tls};
+use super::{Server, Service, proxy::Refusal, tls};
 use crate::{config, duration::for_people, quote::quote};
 
 /// Why an address was not connected to.
@@ -29,14 +29,17 @@ pub(super) enum Unreached {
     Unsafe(String),
     /// Of each address why.
     Addresses(Vec<(SocketAddr, Why)>),
-    /// The connection was made, and ended by the server.
-    Afterwards(Why),
+    /// There was a connection, and no more than that.
+    Behind(Why),
+    /// A proxy does not lead to it.
+    Refused(Refusal),
 }
 
 /// Why a server was not reached. Prints what happened; [`Failure::remedy`] says what to do.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    service: &'static Service,
+    service: Service,
+    called: Option<String>,
     host: String,
     /// What the certificate must be for.
     name: String,
@@ -51,9 +54,17 @@ impl std::error::Error for Failure {}
 impl Failure {
     /// `within`: the time that all of it had.
     pub(super) fn new(server: &Server, within: Duration, unreached: Unreached) -> Self {
-        let Server { service, host, encryption, .. } = server;
+        let Server { service, called, host, encryption, .. } = server;
         let tls = encryption.as_ref().map(|encryption| encryption.files().clone());
-        Self { service, host: host.clone(), name: server.name().to_owned(), tls, within, unreached }
+        Self {
+            service: *service,
+            called: called.clone(),
+            host: host.clone(),
+            name: server.name().to_owned(),
+            tls,
+            within,
+            unreached,
+        }
     }
 
     /// Whether a certificate was refused.
@@ -64,12 +75,17 @@ impl Failure {
 
     /// What to look at.
     pub(crate) fn remedy(&self) -> String {
-        let Service { name, key, place, plain } = self.service;
+        let Service { name, key, place, plain } = &self.service;
+        let place = if self.called.is_some() { format!("the host and port in {key}") } else { (*place).to_owned() };
         match &self.unreached {
             Unreached::Name(_) | Unreached::NameLate => format!("check the host name in {key} and this machine's DNS"),
             // It says itself what to do.
             Unreached::Unsafe(_) => format!("{plain}:// in {key} connects without TLS"),
-            Unreached::Afterwards(why) => self.remedy_of_tls(why.rustls()),
+            Unreached::Refused(refusal) => refusal.remedy(),
+            Unreached::Behind(Why::Late) => {
+                "check that neither it nor the proxy is stalled, and that this port speaks TLS".to_owned()
+            }
+            Unreached::Behind(why) => self.remedy_of_tls(why.rustls()),
             Unreached::Addresses(attempts) => {
                 // What got furthest says most.
                 let furthest = attempts.iter().map(|(_, why)| why).max_by_key(|why| why.furthest());
@@ -89,7 +105,7 @@ impl Failure {
     }
 
     fn remedy_of_tls(&self, error: Option<&rustls::Error>) -> String {
-        let Service { key, plain, .. } = self.service;
+        let Service { key, plain, .. } = &self.service;
         let named = self.tls.as_ref().and_then(config::Tls::server_name);
         match error {
             Some(rustls::Error::InvalidCertificate(why)) => match why {
@@ -133,7 +149,8 @@ impl Failure {
 
     /// `what`: which certificate.
     fn trust_it(&self, what: &str) -> String {
-        let key = self.sibling("ca_file");
+        let key =
+            if self.called.is_some() { "the environment variable SSL_CERT_FILE".to_owned() } else { self.sibling("ca_file") };
         match self.tls.as_ref().and_then(config::Tls::ca_file) {
             Some(file) => format!("put {what} into {file}, which {key} names"),
             None => format!(
@@ -181,13 +198,17 @@ fn make_one(host: &str) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(called) = &self.called {
+            write!(f, "{called}: ")?;
+        }
         match &self.unreached {
             Unreached::Name(why) => write!(f, "cannot find the host {}: {why}", self.host),
             Unreached::NameLate => {
                 write!(f, "cannot find the host {}: no answer of the resolver within {}", self.host, for_people(self.within))
             }
             Unreached::Unsafe(why) => write!(f, "TLS: {why}"),
-            Unreached::Afterwards(why) => write!(f, "{}", Said(why, self)),
+            Unreached::Behind(why) => write!(f, "{}", Said(why, self)),
+            Unreached::Refused(refusal) => write!(f, "{refusal}"),
             Unreached::Addresses(attempts) => {
                 let is_an_address = self.host.parse::<std::net::IpAddr>().is_ok();
                 for (index, (address, why)) in attempts.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! How connections are made: a name to its addresses, each address its share of the time, TLS. Used for every server that
+//! How connections are made: a name to its addresses, each address its share of the time, a proxy on the way, TLS. Used for every server that
 //! is reached by TCP. Knows nothing of what is spoken over a connection.
 
 mod failure;
@@ -17,9 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-pub(crate) use self::{
-    failure::Failure, proxy::ignored as ignored_proxy, stream::Stream, tls::read_anew as read_certificates_anew,
-};
+pub(crate) use self::{failure::Failure, proxy::Proxy, stream::Stream, tls::read_anew as read_certificates_anew};
 use self::{
     failure::{Unreached, Why},
     tls::Encryption,
@@ -56,39 +54,48 @@ pub(crate) enum Security {
 /// Where to connect to.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    pub(crate) service: &'static Service,
+    pub(crate) service: Service,
+    /// How a sentence begins that is not about the server of the configuration, but about one on the way to it.
+    called: Option<String>,
     /// A name or an address, without the brackets that a URL has round an IPv6 address.
     host: String,
     port: u16,
     encryption: Option<Arc<Encryption>>,
+    /// What leads to it.
+    proxy: Option<Arc<Proxy>>,
 }
 
 impl Server {
     /// `host` may have the brackets of a URL.
-    pub(crate) fn new(service: &'static Service, host: &str, port: u16, security: Security) -> Self {
+    pub(crate) fn new(service: &Service, host: &str, port: u16, security: Security) -> Self {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let encryption = match security {
             Security::Plain => None,
             Security::Tls { files, protocol } => Some(Arc::new(Encryption::new(files, protocol))),
         };
-        Self { service, host: bare.to_owned(), port, encryption }
+        Self { service: *service, called: None, host: bare.to_owned(), port, encryption, proxy: None }
+    }
+
+    /// The same, by a tunnel through a proxy, which looks its name up.
+    pub(crate) fn through(self, proxy: Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy)), ..self }
     }
 
     /// Connects to whichever of the host's addresses is the first to do so, TLS included.
     ///
     /// # Errors
     /// When none did `within` the time, looking up the name included. It names each address and why.
-    pub(crate) async fn connect(&self, within: Duration) -> Result<Stream, Failure> {
-        let failed = |unreached| Failure::new(self, within, unreached);
+    pub(crate) async fn connect(&self, within: Duration) -> Result<Stream, Box<Failure>> {
+        let failed = |unreached| Box::new(Failure::new(self, within, unreached));
         let deadline = Instant::now() + within;
+        if let Some(proxy) = &self.proxy {
+            return Box::pin(self.connect_through(proxy, deadline, within)).await;
+        }
         let found = match timeout_at(deadline, resolve::addresses(&self.host, self.port)).await {
             Ok(found) => found.map_err(|why| failed(Unreached::Name(why)))?,
             Err(_) => return Err(failed(Unreached::NameLate)),
         };
-        let tls = match &self.encryption {
-            None => None,
-            Some(encryption) => Some(self.tls(encryption).map_err(|why| failed(Unreached::Unsafe(why)))?),
-        };
+        let tls = self.tls().map_err(|why| failed(Unreached::Unsafe(why)))?;
         let tls = tls.as_ref();
         let connected = race::first(found, deadline, |address| attempt(address, tls)).await;
         connected.map_err(|attempts| {
@@ -101,12 +108,25 @@ impl Server {
         })
     }
 
+    async fn connect_through(&self, proxy: &Proxy, deadline: Instant, within: Duration) -> Result<Stream, Box<Failure>> {
+        let failed = |unreached| Box::new(Failure::new(self, within, unreached));
+        let tls = self.tls().map_err(|why| failed(Unreached::Unsafe(why)))?;
+        let mut stream = proxy.server.connect(within).await?;
+        let bracketed = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let led = async {
+            proxy.lead(&mut stream, &format!("{bracketed}:{}", self.port)).await.map_err(Unreached::Refused)?;
+            encrypted(stream, tls.as_ref()).await.map_err(Unreached::Behind)
+        };
+        let led = timeout_at(deadline, led).await.unwrap_or(Err(Unreached::Behind(Why::Late)));
+        led.map_err(failed)
+    }
+
     /// Why a server has ended a connection that was made, when it said so in TLS: with TLS 1.3 it judges a client's certificate after
     /// the client takes the connection for made.
     pub(crate) fn alert(&self, error: &io::Error) -> Option<Failure> {
         let why = error.get_ref()?.downcast_ref::<rustls::Error>()?;
         let said = matches!(why, rustls::Error::AlertReceived(_));
-        said.then(|| Failure::new(self, Duration::ZERO, Unreached::Afterwards(Why::Tls(io::Error::other(why.clone())))))
+        said.then(|| Failure::new(self, Duration::ZERO, Unreached::Behind(Why::Tls(io::Error::other(why.clone())))))
     }
 
     /// What the server's certificate must be for.
@@ -114,17 +134,22 @@ impl Server {
         self.encryption.as_ref().and_then(|encryption| encryption.files().server_name()).unwrap_or(&self.host)
     }
 
-    fn tls(&self, encryption: &Encryption) -> Result<(TlsConnector, ServerName<'static>), String> {
+    fn tls(&self) -> Result<Option<(TlsConnector, ServerName<'static>)>, String> {
+        let Some(encryption) = &self.encryption else { return Ok(None) };
         let name = ServerName::try_from(self.name().to_owned());
         let name = name.map_err(|_| "its host is not a name that a certificate can have")?;
-        Ok((TlsConnector::from(encryption.config()?), name))
+        Ok(Some((TlsConnector::from(encryption.config()?), name)))
     }
 }
 
 async fn attempt(address: SocketAddr, tls: Option<&(TlsConnector, ServerName<'static>)>) -> Result<Stream, Why> {
     let stream = TcpStream::connect(address).await.map_err(Why::Tcp)?;
+    encrypted(Stream::Plain(stream), tls).await
+}
+
+async fn encrypted(stream: Stream, tls: Option<&(TlsConnector, ServerName<'static>)>) -> Result<Stream, Why> {
     match tls {
-        None => Ok(Stream::Plain(stream)),
+        None => Ok(stream),
         Some((connector, name)) => {
             let stream = connector.connect(name.clone(), stream).await.map_err(Why::Tls)?;
             Ok(Stream::Tls(Box::new(stream)))

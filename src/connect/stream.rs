@@ -19,7 +19,7 @@ pub(crate) enum Stream {
     /// As it is.
     Plain(TcpStream),
     /// Encrypted.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Stream>>),
 }
 
 /// Calls a method of whichever stream it is.
@@ -67,7 +67,7 @@ impl Stream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
         }
     }
 }

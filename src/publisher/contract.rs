@@ -96,8 +96,6 @@ pub struct Publishers {
     pub(super) make: Arc<dyn Fn() -> Box<dyn Publisher> + Send + Sync>,
     /// How many bytes of messages a batch may have at most, whatever is configured.
     pub max_batch_bytes: usize,
-    /// What is in the way to the destination; told before anything is sent.
-    pub on_the_way: Option<Caution>,
     /// What a written point is not worth; told when publishing begins.
     pub receipt: Option<Caution>,
 }
@@ -106,7 +104,7 @@ impl Publishers {
     /// Publishers of which there is nothing to know. `make` is called on the thread that will use the publisher.
     #[must_use]
     pub fn new(make: impl Fn() -> Box<dyn Publisher> + Send + Sync + 'static) -> Self {
-        Self { make: Arc::new(make), max_batch_bytes: usize::MAX, on_the_way: None, receipt: None }
+        Self { make: Arc::new(make), max_batch_bytes: usize::MAX, receipt: None }
     }
 
     /// Makes a publisher for the thread that this is called on.

@@ -1,4 +1,4 @@
-//! Passwords that change, or are mended, while the agent runs; and proxies, of which no use is made.
+//! Passwords that change, or are mended, while the agent runs.
 
 use std::time::Duration;
 
@@ -129,24 +129,4 @@ fn clients_log_in_with_the_password_that_its_file_has_now() {
     assert!(connect(RIGHT).is_ok(), "the last one counts while there is none");
     assert_no_secret(&agent);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
-}
-
-#[test]
-fn a_proxy_that_no_use_is_made_of_is_warned_of_where_others_would_use_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let redis = RedisServer::start();
-    let hosts = hosts(&folder, "db.test", &["127.0.0.1"]);
-    let file = folder.path().join("kadabra.toml");
-    let config = config(&redis.url(), &format!("http://db.test:{}", free_port()));
-    fs::write(&file, &config).unwrap();
-    for (variable, warned) in [("http_proxy", true), ("https_proxy", false)] {
-        let mut check = kadabra_with_hosts(&hosts);
-        check.env(variable, "http://me:hunter2@127.0.0.1:1").args(["check", "--online", "--config"]).arg(&file);
-        let (_, checked) = said(check);
-        let warning = format!("warning: {variable} is set, and the agent makes no use of it");
-        assert_eq!(checked.contains(&warning), warned, "{checked}");
-        assert!(!checked.contains("hunter2"), "{checked}");
-    }
-    let agent = Agent::with(&config).with_hosts(&hosts).env("http_proxy", "http://127.0.0.1:1").start();
-    agent.wait_log("http_proxy is set, and the agent makes no use of it");
 }

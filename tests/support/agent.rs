@@ -13,7 +13,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{self, Process, wait_for};
+use super::{
+    names::with_hosts,
+    process::{self, Process, wait_for},
+};
 
 /// How long a line of the log may take to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -212,10 +215,7 @@ pub(crate) fn kadabra_with_files_of(bytes: u64) -> Command {
 
 /// The same, where this file, or named pipe, is /etc/hosts, in a mount namespace of its own.
 pub(crate) fn kadabra_with_hosts(hosts: &Path) -> Command {
-    let mut command = process::command("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    command.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"").arg(hosts).arg(env!("CARGO_BIN_EXE_kadabra"));
-    unconfigured(command)
+    unconfigured(with_hosts(hosts, env!("CARGO_BIN_EXE_kadabra")))
 }
 
 /// The same, with a limit on how many file descriptors it has.

@@ -3,12 +3,14 @@
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use socket2::{Domain, Socket, Type};
+
+use super::process;
 
 /// An /etc/hosts in which `host` has these addresses, in this order.
 pub(crate) fn hosts(folder: &tempfile::TempDir, host: &str, addresses: &[&str]) -> PathBuf {
@@ -16,6 +18,14 @@ pub(crate) fn hosts(folder: &tempfile::TempDir, host: &str, addresses: &[&str]) 
     let lines: String = addresses.iter().map(|address| format!("{address} {host}\n")).collect();
     fs::write(&path, lines).unwrap();
     path
+}
+
+/// A program where this file, or named pipe, is /etc/hosts, in a mount namespace of its own.
+pub(crate) fn with_hosts(hosts: &Path, program: &str) -> Command {
+    let mut command = process::command("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    command.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"").arg(hosts).arg(program);
+    command
 }
 
 /// An /etc/hosts that is never read to its end, so that no lookup ends.

@@ -10,7 +10,7 @@ pub(super) enum Failure {
     /// In the words of the client or of Redis.
     Redis(RedisError),
     /// There was no connection.
-    Unreached(connect::Failure),
+    Unreached(Box<connect::Failure>),
     /// More came than was asked for.
     Cut(Excess),
 }

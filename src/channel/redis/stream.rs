@@ -44,7 +44,7 @@ impl Way {
     /// Has errors speak of the server by these names.
     pub(super) fn call(&mut self, service: &'static Service) {
         if let Self::Tcp(server) = self {
-            server.service = service;
+            server.service = *service;
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Supervisor, TIMEOUT};
 use crate::config::{
-    Secret, Tls,
+    Proxy, Secret, Tls,
     cross_checks::CrossChecks,
     schema::{
         Fallback::{Is, Unset},
@@ -81,6 +81,10 @@ section! {
         client_key = Unset("/etc/kadabra/influxdb-client.key"), ValueType::PemFile;
         /// What the server's certificate must be for, when that is not the host in url; an address or another name.
         server_name = Unset("influxdb.example.com"), tls::SERVER_NAME;
+        /// The proxy over HTTP to reach the server through, with user:password@ before its host if it wants a login. Where
+        /// this is unset, https_proxy or http_proxy, all_proxy and no_proxy in the environment say so, but not for a
+        /// server on this machine. "" is none.
+        proxy: Option<Proxy> = Unset("http://proxy.example.com:3128"), ValueType::Proxy;
         /// Whether InfluxDB writes the good points of a request when there are bad ones among them. With false it writes
         /// nothing of such a request and names one bad point at a time: the same is written in the end, with more requests.
         accept_partial = Is("true"), ValueType::Flag, where api = ["v3"];

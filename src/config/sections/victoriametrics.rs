@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Supervisor, TIMEOUT};
 use crate::config::{
-    Secret, Tls,
+    Proxy, Secret, Tls,
     cross_checks::CrossChecks,
     schema::Fallback::{Is, Unset},
     tls, url,
@@ -48,6 +48,8 @@ section! {
         client_key = Unset("/etc/kadabra/victoriametrics-client.key"), ValueType::PemFile;
         /// What the server's certificate must be for, when that is not the host in url; an address or another name.
         server_name = Unset("victoriametrics.example.com"), tls::SERVER_NAME;
+        /// The proxy over HTTP to reach the server through, as publisher.influxdb.proxy.
+        proxy: Option<Proxy> = Unset("http://proxy.example.com:3128"), ValueType::Proxy;
         /// Labels for every series that this agent writes, with commas between them. Several agents with a queue of their own each
         /// and the same series need one that tells them apart, or one overwrites what another wrote in the same millisecond.
         extra_labels: Option<String> = Unset("instance=web-1, region=eu"), ValueType::Text {

@@ -16,7 +16,10 @@ use awc::{
     Client, ClientRequest, Connector,
     body::SizedStream,
     error::{ConnectError, SendRequestError},
-    http::{Uri, header},
+    http::{
+        StatusCode, Uri,
+        header::{self, HeaderMap},
+    },
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -31,7 +34,7 @@ use super::{
 };
 use crate::{
     config,
-    connect::{self, Security, Server, Service},
+    connect::{self, Proxy, Security, Server, Service},
     duration::for_people,
 };
 
@@ -40,6 +43,9 @@ const MAX_ANSWER: usize = 64 << 10;
 
 /// How much of a request's body is handed to the connection at once. It copies what it is given.
 const CHUNK: usize = 64 << 10;
+
+/// Which headers the servers have in each answer: InfluxDB, of whatever version, and VictoriaMetrics.
+const HEADERS_OF_SERVERS: [&str; 2] = ["x-influxdb-version", "x-server-hostname"];
 
 /// No answer: a sentence, and what it says about the next attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +75,8 @@ pub(in crate::publisher) struct To {
     pub(in crate::publisher) login: Login,
     /// What the configuration says of TLS.
     pub(in crate::publisher) tls: config::Tls,
+    /// The proxy to go through.
+    pub(in crate::publisher) proxy: Option<config::Proxy>,
     /// How long a request with its answer may take, connecting included.
     pub(in crate::publisher) timeout: Duration,
     /// Whether bodies are compressed.
@@ -77,7 +85,7 @@ pub(in crate::publisher) struct To {
 
 /// A server, spoken to with one connection that is kept.
 pub(in crate::publisher) struct Transport {
-    server: Server,
+    way: Way,
     /// The URL as the HTTP client is told it: with http, since the connection is encrypted beneath it, and with a port.
     url: String,
     authorization: Authorization,
@@ -88,20 +96,36 @@ pub(in crate::publisher) struct Transport {
     client: Client,
 }
 
+/// The way to the server.
+struct Way {
+    /// What a connection is made to: the server itself, by a tunnel where it is spoken to by TLS through a proxy, or else that proxy.
+    server: Server,
+    /// The proxy that is asked to hand each request on, and the host and port that it is for.
+    forward: Option<(Proxy, String)>,
+}
+
 impl Transport {
     /// Connects with the first request.
     pub(in crate::publisher) fn new(to: To) -> Self {
-        let To { service, url, login, tls, timeout, gzip } = to;
-        let (server, url) = server(service, &url, tls);
+        let To { service, url, login, tls, proxy, timeout, gzip } = to;
+        let (way, url) = way(service, &url, tls, proxy.as_ref());
         let asked = Arc::new(AtomicBool::new(false));
-        let client = client(timeout, &server, &asked);
-        Self { server, url, authorization: Authorization::new(login), timeout, gzip, asked, client }
+        let client = client(timeout, &way.server, &asked);
+        Self { way, url, authorization: Authorization::new(login), timeout, gzip, asked, client }
     }
 
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
     /// that it would read it, so that its answer is not lost when it does not.
     pub(in crate::publisher) async fn post(&mut self, path: &str, body: Bytes, ask_first: bool) -> Result<Answer, NoAnswer> {
-        let mut request = self.client.post([self.url.as_str(), path].concat()).content_type("text/plain; charset=utf-8");
+        let url = [self.url.as_str(), path].concat();
+        let mut request = match self.way.forward.as_ref().and_then(|_| absolute(&url)) {
+            Some(uri) => self.client.post(uri),
+            None => self.client.post(url),
+        };
+        request = request.content_type("text/plain; charset=utf-8");
+        if let Some(login) = self.way.forward.as_ref().and_then(|(proxy, _)| proxy.authorization()) {
+            request = request.insert_header((header::PROXY_AUTHORIZATION, login));
+        }
         if let Some(authorization) = self.authorization.header(&self.client) {
             request = request.insert_header((header::AUTHORIZATION, authorization));
         }
@@ -117,10 +141,10 @@ impl Transport {
         } else {
             body
         };
-        let answer = exchange(request, body, &self.server, self.timeout).await?;
+        let answer = exchange(request, body, &self.way, self.timeout).await?;
         if answer.status < 200 {
             // Another protocol, which nobody has asked for, is spoken on this connection from now on.
-            self.client = client(self.timeout, &self.server, &self.asked);
+            self.client = client(self.timeout, &self.way.server, &self.asked);
         }
         Ok(answer)
     }
@@ -131,7 +155,7 @@ impl Transport {
     }
 }
 
-async fn exchange(request: ClientRequest, body: Bytes, server: &Server, within: Duration) -> Result<Answer, NoAnswer> {
+async fn exchange(request: ClientRequest, body: Bytes, way: &Way, within: Duration) -> Result<Answer, NoAnswer> {
     let deadline = Instant::now() + within;
     let chunks = stream::iter((0..body.len()).step_by(CHUNK).map({
         let body = body.clone();
@@ -142,7 +166,10 @@ async fn exchange(request: ClientRequest, body: Bytes, server: &Server, within: 
         let why = ["no answer within ", &for_people(within)].concat();
         return Err(NoAnswer { why, how: How::Late });
     };
-    let mut response = response.map_err(|error| no_answer(error, server))?;
+    let mut response = response.map_err(|error| no_answer(error, &way.server))?;
+    if let Some(why) = way.refusal(response.status(), response.headers()) {
+        return Err(NoAnswer { why, how: How::Unreachable });
+    }
     let text_of = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let mut answer = Answer {
         status: response.status().as_u16(),
@@ -212,14 +239,47 @@ fn gzip(body: &[u8]) -> Bytes {
 }
 
 /// Where a URL that was checked leads, and the URL for the HTTP client.
-fn server(service: &'static Service, url: &str, tls: config::Tls) -> (Server, String) {
+fn way(service: &Service, url: &str, tls: config::Tls, proxy: Option<&config::Proxy>) -> (Way, String) {
     let parsed = Url::parse(url).ok();
     let host = parsed.as_ref().and_then(Url::host_str).unwrap_or_default();
     let port = parsed.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
     let path = parsed.as_ref().map_or("", Url::path).trim_end_matches('/');
     let encrypted = Security::Tls { files: tls, protocol: Some("http/1.1") };
     let security = if url.starts_with("https:") { encrypted } else { Security::Plain };
-    (Server::new(service, host, port, security), format!("http://{host}:{port}{path}"))
+    let (server, url_of_client) = (Server::new(service, host, port, security), format!("http://{host}:{port}{path}"));
+    let way = match proxy.map(Proxy::new) {
+        None => Way { server, forward: None },
+        Some(proxy) if url.starts_with("https:") => Way { server: server.through(proxy), forward: None },
+        // Not by a tunnel, which proxies lead to ports of TLS alone by default.
+        Some(proxy) => Way { server: proxy.server.clone(), forward: Some((proxy, format!("{host}:{port}"))) },
+    };
+    (way, url_of_client)
+}
+
+impl Way {
+    /// Why a proxy has not handed a request on, if this is what its answer means. What it says for the server would look the same, but
+    /// that this has headers of its own.
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap) -> Option<String> {
+        let (proxy, to) = self.forward.as_ref()?;
+        let of_server = HEADERS_OF_SERVERS.iter().any(|header| headers.contains_key(*header));
+        let is_own = match status.as_u16() {
+            407 => true,
+            // tinyproxy says so of a wrong login, and 407 of a missing one.
+            401 => proxy.has_login() && !of_server,
+            403 | 405 | 500 | 502..=504 => !of_server,
+            _ => false,
+        };
+        let words = status.canonical_reason().unwrap_or_default();
+        is_own.then(|| proxy.answered(to, status.as_u16(), words)).map(|refusal| format!("{refusal}; {}", refusal.remedy()))
+    }
+}
+
+/// A URL that is said whole to a proxy (RFC 9112, section 3.2.2). The HTTP client writes as the target of a request what it takes for the
+/// path.
+fn absolute(url: &str) -> Option<Uri> {
+    let mut parts = url.parse::<Uri>().ok()?.into_parts();
+    parts.path_and_query = Some(url.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 fn client(timeout: Duration, server: &Server, asked: &Arc<AtomicBool>) -> Client {
@@ -231,7 +291,7 @@ fn client(timeout: Duration, server: &Server, asked: &Arc<AtomicBool>) -> Client
         async move {
             match server.connect(within).await {
                 Ok(stream) => Ok(Connection::new(request.request().clone(), Final::new(stream, asked))),
-                Err(failure) => Err(actix_tls::connect::ConnectError::Io(io::Error::other(failure))),
+                Err(failure) => Err(actix_tls::connect::ConnectError::Io(io::Error::other(*failure))),
             }
         }
     };

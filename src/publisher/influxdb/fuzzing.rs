@@ -127,6 +127,7 @@ fn config() -> Influxdb {
             ..InfluxdbV1::default()
         }),
         tls: crate::config::Tls::default(),
+        proxy: None,
         timeout: Duration::from_secs(5),
         gzip: false,
         unique_timestamps: true,

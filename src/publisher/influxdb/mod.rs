@@ -25,11 +25,11 @@ use super::{
 };
 use crate::{
     config::{Influxdb, InfluxdbApi},
-    connect::{self, Service},
+    connect::Service,
 };
 
 /// InfluxDB in the sentences about a connection.
-const SERVICE: Service = Service {
+static SERVICE: Service = Service {
     name: "InfluxDB",
     key: "publisher.influxdb.url",
     place: "the host and port in publisher.influxdb.url",
@@ -39,16 +39,8 @@ const SERVICE: Service = Service {
 /// Publishers to one InfluxDB, which share what they have seen it take.
 pub(super) fn publishers(config: &Influxdb) -> Publishers {
     let (evidence, to) = (Evidence::default(), config.clone());
-    let ignored =
-        connect::ignored_proxy(&config.url, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
-    let on_the_way = ignored.map(|variable| Caution {
-        what: format!(
-            "{variable} is set, and the agent makes no use of it: it connects to publisher.influxdb.url without a proxy"
-        ),
-        mend: "let this machine reach it directly, and put its host into no_proxy".to_owned(),
-    });
     let make = move || publisher(&to, evidence.clone());
-    Publishers { on_the_way, receipt: receipt(config), ..Publishers::new(move || Box::new(make())) }
+    Publishers { receipt: receipt(config), ..Publishers::new(move || Box::new(make())) }
 }
 
 fn publisher(config: &Influxdb, evidence: Evidence) -> LinePublisher {
@@ -87,7 +79,15 @@ fn receipt(config: &Influxdb) -> Option<Caution> {
 
 /// Where requests go, and how.
 fn to(config: &Influxdb, login: Login) -> To {
-    To { service: &SERVICE, url: config.url.clone(), login, tls: config.tls.clone(), timeout: config.timeout, gzip: config.gzip }
+    To {
+        service: &SERVICE,
+        url: config.url.clone(),
+        login,
+        tls: config.tls.clone(),
+        proxy: config.proxy.clone(),
+        timeout: config.timeout,
+        gzip: config.gzip,
+    }
 }
 
 /// A text as the value of a parameter.

@@ -256,7 +256,11 @@ impl LinePublisher {
 #[async_trait(?Send)]
 impl Publisher for LinePublisher {
     fn destination(&self) -> String {
-        self.dialect.destination()
+        let destination = self.dialect.destination();
+        match self.dialect.to().proxy {
+            Some(proxy) => format!("{destination} through the proxy {proxy}"),
+            None => destination,
+        }
     }
 
     fn load(&mut self, batch: Arc<MessageSet>) {

@@ -19,13 +19,10 @@ use super::{
     isolate::Evidence,
     line::{Cause, Dialect, Encode, Hide, Sent, Verdict},
 };
-use crate::{
-    config::Victoriametrics as Config,
-    connect::{self, Service},
-};
+use crate::{config::Victoriametrics as Config, connect::Service};
 
 /// VictoriaMetrics in the sentences about a connection.
-const SERVICE: Service = Service {
+static SERVICE: Service = Service {
     name: "VictoriaMetrics",
     key: "publisher.victoriametrics.url",
     place: "the host and port in publisher.victoriametrics.url",
@@ -35,16 +32,8 @@ const SERVICE: Service = Service {
 /// Publishers to one VictoriaMetrics, which share what they have seen it take, and which milliseconds are taken.
 pub(super) fn publishers(config: &Config) -> Publishers {
     let (evidence, times, to) = (Evidence::default(), Times::default(), config.clone());
-    let ignored =
-        connect::ignored_proxy(&config.url, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()));
-    let on_the_way = ignored.map(|variable| Caution {
-        what: format!(
-            "{variable} is set, and the agent makes no use of it: it connects to publisher.victoriametrics.url without a proxy"
-        ),
-        mend: "let this machine reach it directly, and put its host into no_proxy".to_owned(),
-    });
     let make = move || LinePublisher::new(Victoriametrics::new(&to, times.clone()), evidence.clone());
-    Publishers { on_the_way, receipt: Some(remedies::receipt()), ..Publishers::new(move || Box::new(make())) }
+    Publishers { receipt: Some(remedies::receipt()), ..Publishers::new(move || Box::new(make())) }
 }
 
 impl LinePublisher {
@@ -84,12 +73,12 @@ impl Dialect for Victoriametrics {
     }
 
     fn to(&self) -> To {
-        let Config { url, username, password, token, tls, timeout, gzip, .. } = &self.config;
+        let Config { url, username, password, token, tls, proxy, timeout, gzip, .. } = &self.config;
         let login = match (username, token) {
             (None, Some(token)) => Login::token("Bearer", Some(token)),
             _ => Login::basic(username.as_ref(), password.as_ref()),
         };
-        To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), timeout: *timeout, gzip: *gzip }
+        To { service: &SERVICE, url: url.clone(), login, tls: tls.clone(), proxy: proxy.clone(), timeout: *timeout, gzip: *gzip }
     }
 
     fn encoder(&self) -> Box<dyn Encode> {

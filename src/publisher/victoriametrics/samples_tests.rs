@@ -15,6 +15,7 @@ fn config() -> Config {
         password: None,
         token: None::<Secret>,
         tls: crate::config::Tls::default(),
+        proxy: None,
         extra_labels: None,
         text_metadata: TextMetadata::Park,
         max_labels: 5,
