@@ -13,7 +13,7 @@ pub(crate) fn data(name: &str) -> Vec<String> {
 }
 
 /// A point so that two are equal when InfluxDB stores the same: it writes the float 1 as `1`.
-fn comparable(point: &Value) -> String {
+pub(crate) fn comparable(point: &Value) -> String {
     let fields: BTreeMap<&String, Value> = point["fields"]
         .as_object()
         .unwrap()

@@ -2,7 +2,7 @@
 //!
 //! | promise | kept by |
 //! |---|---|
-//! | what is not written is tried again, or held with what to do about it | [`Outcome`] in `contract`; each answer's meaning in `influxdb/v1/answers`, each remedy in `influxdb/v1/remedies` |
+//! | what is not written is tried again, or held with what to do about it | [`Outcome`] in `contract`; each answer's meaning in `answers` of a destination, as `influxdb/v2/answers`, each remedy beside it in `remedies` |
 //! | only the points that the destination cannot hold are refused | `isolate`: halving, and `isolate/suspects` for lines on which a server fails |
 //! | nothing is condemned on the word of a gateway | `isolate/evidence`, and the probe in `line/publisher` |
 //! | a point that is written again replaces itself alone | `line/encoder`, from [`Message::digest`](crate::wire::Message::digest) |
