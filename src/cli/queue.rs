@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use super::{Answers, complain, or_complain, path};
 use crate::{
     agent::code,
-    channel::embedded::remedy,
-    config::{self, Channel},
+    channel::{self, embedded::remedy},
+    config,
     plural::{count, messages_wait},
-    queue::{self, Forgotten, Problem},
+    queue::{self, Problem},
 };
 
 pub(super) const EXAMPLE: &str = "\
@@ -16,6 +16,8 @@ Example, with the agent stopped:
   mv queue.db queue.db.damaged
   mv queue.db-wal queue.db.damaged-wal    # if there is one
   kadabra queue salvage queue.db.damaged --to queue.db";
+
+const FORGET_EXAMPLE: &str = "Example, with the agent stopped:\n  kadabra queue forget old --config /etc/kadabra/kadabra.toml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -28,14 +30,14 @@ enum Command {
     /// Take out what can be read of a damaged file, into a new one with which the agent can start
     #[command(after_help = EXAMPLE)]
     Salvage(Salvage),
-    /// Let go of what waits for a publisher that was taken out of the configuration
-    #[command(after_help = "Example, with the agent stopped:\n  kadabra queue forget staging")]
+    /// Let a publisher go that is not configured any more, with all messages and dead letters that wait for it
+    #[command(after_help = FORGET_EXAMPLE)]
     Forget(Forget),
 }
 
 #[derive(Debug, clap::Args)]
 struct Forget {
-    /// Its name, as it was in [publishers.NAME]
+    /// The publisher's name
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -57,28 +59,27 @@ pub(super) fn queue(config: Option<&Path>, arguments: &Arguments) -> u8 {
     }
 }
 
-/// Lets go of what waits for a publisher that is not configured any more.
-fn forget(config: Option<&Path>, name: &str) -> u8 {
-    let channel = match or_complain(config::load_channel(config, std::env::vars_os())) {
+fn forget(file: Option<&Path>, name: &str) -> u8 {
+    let channel = match or_complain(config::load_channel(file, std::env::vars_os())) {
         Ok(channel) => channel,
         Err(code) => return code,
     };
-    let Channel::Embedded(embedded) = channel else {
-        complain("channel.type is \"redis\", and only a queue in a file can forget a publisher");
-        return code::CONFIGURATION;
+    let forgotten = match channel {
+        config::Channel::Redis(_) => {
+            complain("channel.type is \"redis\", and only a queue in a file can forget a publisher");
+            return code::CONFIGURATION;
+        }
+        config::Channel::Embedded(embedded) => channel::embedded::forget_consumer(&embedded, name),
     };
-    match queue::forget(&embedded.path, name) {
-        Ok(Forgotten { messages, others }) => {
+    match forgotten {
+        Ok((messages, letters)) => {
             let answers = Answers::default();
-            let what = count(messages, "message");
-            answers.say(format_args!("{name} is forgotten, and with it {what} that waited for it"));
-            let others = count(others, "other publisher");
-            answers.say(format_args!("what waits for {others} is as it was, and dead letters are kept"));
+            let (messages, letters) = (count(messages, "message"), count(letters, "dead letter"));
+            answers.say(format_args!("{messages} and {letters} of {name} are gone"));
             answers.code(0)
         }
         Err(error) => {
-            let mend = if error.problem == Problem::InUse { "stop that agent first".to_owned() } else { remedy(&error) };
-            complain(format_args!("nothing was forgotten: {error}; {mend}"));
+            complain(error);
             code::UNAVAILABLE
         }
     }

@@ -18,12 +18,12 @@ use super::{
 pub(crate) struct Forgotten {
     /// Messages that waited for it.
     pub(crate) messages: u64,
-    /// How many consumers there are besides.
-    pub(crate) others: usize,
+    /// Its dead letters.
+    pub(crate) letters: u64,
 }
 
 /// Lets go of what waits in a file for one of several consumers, and of the consumer itself: the messages that wait for no other are
-/// deleted, its dead letters stay.
+/// deleted, and its dead letters.
 ///
 /// # Errors
 /// When the file is not there, is another process's, is damaged, so that nothing of it may be deleted, or knows no such consumer.
@@ -58,7 +58,8 @@ fn let_go(transaction: &Transaction<'_>, found: &Found, consumer: &Known, others
     let Known { id, name, done } = consumer;
     let FoundConsumer { messages, .. } = find(transaction, *id, name.clone(), &there, done.clone())?;
     remove(transaction, *id)?;
+    let letters = transaction.execute("DELETE FROM dead WHERE consumer = ?1", [name])? as u64;
     let runs = done_by_all(there, others.iter().map(|other| vec![&other.done]));
     runs.into_iter().try_for_each(|run| delete_run(transaction, run))?;
-    Ok(Forgotten { messages, others: others.len() })
+    Ok(Forgotten { messages, letters })
 }

@@ -334,9 +334,14 @@ fn one_publisher_does_not_take_what_waits_for_several_and_says_so_and_what_is_fo
     let path = folder.path().join("q.db");
     run(async {
         let channels = several(&path, &["a", "b"]).await;
-        push(&channels[0], numbered(0..10)).await;
-        let lease = take(&channels[0], 4).await.unwrap();
+        push(&channels[0], numbered(0..11)).await;
+        let lease = take(&channels[0], 5).await.unwrap();
         channels[0].complete(&mut vec![lease], &[]).await.unwrap();
+        let lease = take(&channels[1], 1).await.unwrap();
+        let letters = [letter(&lease, 0)];
+        channels[1].complete(&mut vec![lease], &letters).await.unwrap();
+        let output = kadabra(&["queue", "forget", "b"], &path);
+        assert!(said(&output).contains("is another agent's that is running; stop that agent first"), "{}", said(&output));
     });
     let open_alone =
         || run(async { EmbeddedChannel::new(&settings(&path), "here").open().await.map_err(|error| error.to_string()) });
@@ -348,9 +353,13 @@ fn one_publisher_does_not_take_what_waits_for_several_and_says_so_and_what_is_fo
     let output = kadabra(&["queue", "forget", "c"], &path);
     assert!(output.status.code() == Some(69) && said(&output).contains("but a, b"), "{}", said(&output));
     let output = kadabra(&["queue", "forget", "b"], &path);
-    assert!(output.status.success() && said(&output).contains("10 messages"), "{}", said(&output));
-    assert_eq!(count(&path, "chunks"), 1, "what waits for a");
-    run(async { assert_eq!(drain(&several(&path, &["a"]).await[0]).await, numbered(4..10)) });
+    assert!(
+        output.status.success() && said(&output).contains("10 messages and 1 dead letter of b are gone"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!((count(&path, "chunks"), count(&path, "dead")), (1, 0), "what waits for a");
+    run(async { assert_eq!(drain(&several(&path, &["a"]).await[0]).await, numbered(5..11)) });
     // Nothing waits for anybody now.
     open_alone().unwrap();
     assert_eq!((count(&path, "consumers"), count(&path, "done_by")), (0, 0));

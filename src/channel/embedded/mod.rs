@@ -41,7 +41,9 @@ pub use crate::queue::ConsumerSettings;
 use crate::{
     config,
     plural::messages_wait,
-    queue::{self, Consumer, Consumers, Durability, LeaseEnd, Letter, Origin, Pending, Region, Store, TakeLimit},
+    queue::{
+        self, Consumer, Consumers, Durability, Forgotten, LeaseEnd, Letter, Origin, Pending, Problem, Region, Store, TakeLimit,
+    },
 };
 
 /// A queue in a file as a channel.
@@ -326,6 +328,20 @@ impl Channel for EmbeddedChannel {
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
         pressure::pressure(self, patience).await
+    }
+}
+
+/// Lets a consumer go that is not configured any more, with all that waits for it: how many messages, and how many dead letters.
+///
+/// # Errors
+/// When there is no such consumer, or the file is a running agent's, is damaged or cannot be written.
+pub fn forget_consumer(settings: &config::Embedded, name: &str) -> Result<(u64, u64), ChannelError> {
+    match queue::forget(&settings.path, name) {
+        Ok(Forgotten { messages, letters }) => Ok((messages, letters)),
+        Err(error) if error.problem == Problem::InUse => {
+            Err(ChannelError::Refused { what: error.to_string(), mend: "stop that agent first".to_owned() })
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
