@@ -28,6 +28,8 @@ mod corpus;
 mod documentation;
 #[path = "gateways.rs"]
 mod gateways;
+#[path = "guards.rs"]
+mod guards;
 #[path = "herd.rs"]
 mod herd;
 #[path = "import.rs"]
@@ -77,3 +79,5 @@ mod tidy;
 mod unread_log;
 #[path = "unwritable_log.rs"]
 mod unwritable_log;
+#[path = "victoriametrics.rs"]
+mod victoriametrics;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     batch::Batch,
     batching::{Batching, Limits},
+    guards::Guards,
     limiter::permits::{Permit, Permits},
     receiver::{Leased, Wanted},
 };
@@ -45,6 +46,8 @@ pub(super) struct Params {
     pub(super) limits: Limits,
     /// How much of all that may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
+    /// What is looked at before points are published, if anything is.
+    pub(super) guards: Option<Arc<Guards>>,
 }
 
 /// The actor.
@@ -145,7 +148,7 @@ impl Handler<Leased> for Batcher {
         {
             let _work = self.life.progress.begin("decoding");
             self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
-            self.filling.take_in(lease, &mut self.decoder);
+            self.filling.take_in(lease, &mut self.decoder, self.params.guards.as_deref());
         }
         self.advance(ctx);
     }

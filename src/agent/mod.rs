@@ -22,7 +22,7 @@
 //! that it works with; it knows the actors beside it only by [recipients](crate::supervision::Neighbour) of the messages that it
 //! sends. A message is declared beside the actor that handles it, and its answer with it. What an actor decides is in a file without
 //! actors: when a batch is due in [`batching`], how many are in flight, and how little is tried after an outage, in the [`limiter`],
-//! when memory is given back in [`idle`].
+//! when memory is given back in [`idle`], and what is parked for its time or its series in [`guards`].
 //!
 //! Nothing is sent that was not asked for, so a mailbox never holds more than was demanded and a slow database leaves
 //! the backlog in the channel. Whatever happens to an actor, a message that it held is on the [`LeaseRegistry`] and still
@@ -36,6 +36,7 @@ mod batching;
 mod channel_health;
 mod ending;
 mod exit;
+mod guards;
 mod idle;
 mod limiter;
 mod listener;
@@ -65,6 +66,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use self::{
     batcher::{Batcher, Free},
     channel_health::ChannelHealth,
+    guards::Guards,
     limiter::permits::Permits,
     listener::Listener,
     nanny::Nanny,
@@ -198,6 +200,7 @@ fn wire(settings: &Settings, Shared { channel, conditions, health, closing, log 
     let params = Arc::new(batcher::Params {
         limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
         permits: Arc::clone(&permits),
+        guards: Guards::of(&settings.guards, conditions),
     });
     let batcher = children.add("batcher", intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
     children.introduce::<Wanted, _, _>(&batcher, &receiver);

@@ -57,8 +57,9 @@ pub use password_file::password_in;
 pub use proxy::Proxy;
 pub use secret::Secret;
 pub use sections::{
-    Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2,
-    InfluxdbV3, Log, LogFormat, Nanny, Publisher, PublisherKind, Redis, Supervisor, TextMetadata, Victoriametrics,
+    Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi, InfluxdbV1,
+    InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Supervisor, TextMetadata,
+    Victoriametrics,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub channel: Channel,
     /// `[batch]`
     pub batch: Batch,
+    /// `[guards]`
+    pub guards: Guards,
     /// `[publisher]`
     pub publisher: Publisher,
     /// `[nanny]`
@@ -101,6 +104,8 @@ pub struct Pipeline {
     pub publisher: Publisher,
     /// How much it publishes together.
     pub batch: Batch,
+    /// What is looked at before that.
+    pub guards: Guards,
     /// What it is beside the others.
     pub consumer: Consumer,
 }
@@ -112,6 +117,7 @@ impl Settings {
             agent: Agent::build(values)?,
             channel: ChannelSection::build(values)?.kind,
             batch: Batch::build(values)?,
+            guards: Guards::build(values)?,
             publisher: Publisher::build(values)?,
             nanny: Nanny::build(values)?,
             supervisor: Supervisor::build(values)?,
@@ -126,8 +132,8 @@ impl Settings {
         if !self.several.is_empty() {
             return self.several.clone();
         }
-        let (publisher, batch) = (self.publisher.clone(), self.batch.clone());
-        vec![Pipeline { name: None, publisher, batch, consumer: Consumer::of_the_only_one() }]
+        let (publisher, batch, guards) = (self.publisher.clone(), self.batch.clone(), self.guards.clone());
+        vec![Pipeline { name: None, publisher, batch, guards, consumer: Consumer::of_the_only_one() }]
     }
 }
 
@@ -142,6 +148,7 @@ impl Pipeline {
             name: values.publisher().map(ToOwned::to_owned),
             publisher: Publisher::build(values)?,
             batch: Batch::build(values)?,
+            guards: Guards::build(values)?,
             consumer: Consumer::build(values)?,
         })
     }

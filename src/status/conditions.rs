@@ -26,6 +26,10 @@ pub enum Condition {
     Channel,
     /// The publisher: nothing can be written.
     Publisher,
+    /// Points whose time is beyond what the guards allow: the agent goes on.
+    Times,
+    /// A metric with too many new series: the agent goes on.
+    NewSeries,
     /// A threat to messages that wait: the agent goes on.
     Threat(Threat),
 }
@@ -37,6 +41,8 @@ impl Condition {
         match self {
             Self::Channel => "channel",
             Self::Publisher => "publisher",
+            Self::Times => "times",
+            Self::NewSeries => "new series",
             Self::Threat(threat) => threat.name(),
         }
     }
@@ -44,7 +50,7 @@ impl Condition {
     /// Whether it only warns.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::Threat(_))
+        matches!(self, Self::Times | Self::NewSeries | Self::Threat(_))
     }
 }
 

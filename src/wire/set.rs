@@ -193,6 +193,24 @@ impl MessageSet {
         }
     }
 
+    /// Takes every point that is not to be kept out of the messages from the index `first` on. `keep` is given the set for its texts.
+    pub fn retain_points(&mut self, first: usize, mut keep: impl FnMut(&Self, &Message<'_>, &Point) -> bool) {
+        let (mut points, mut entries) = (std::mem::take(&mut self.points), std::mem::take(&mut self.entries));
+        let with_points = |entries: &[Entry]| entries.iter().skip(first).find(|entry| !entry.points.is_empty()).cloned();
+        if let Some(from) = with_points(&entries).map(|entry| entry.points.start) {
+            let tail = points.split_off((from as usize).min(points.len()));
+            // There are no more of them than before, whose number fitted.
+            let index = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+            for entry in entries.iter_mut().skip(first).filter(|entry| !entry.points.is_empty()) {
+                let (range, start) = (entry.points.start - from..entry.points.end - from, points.len());
+                let message = Message { set: self, entry };
+                points.extend(slice(&tail, &range).iter().filter(|point| keep(self, &message, point)).cloned());
+                entry.points = index(start)..index(points.len());
+            }
+        }
+        (self.points, self.entries) = (points, entries);
+    }
+
     /// Appends a piece of text. `None` when the set's text would pass 4 GiB.
     pub(super) fn push_text(&mut self, text: &str) -> Option<Text> {
         let start = u32::try_from(self.text.len()).ok()?;

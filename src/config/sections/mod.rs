@@ -7,6 +7,7 @@ mod batch;
 mod channel;
 mod debug;
 mod embedded;
+mod guards;
 mod influxdb;
 mod log;
 mod nanny;
@@ -27,6 +28,7 @@ pub use self::{
     channel::Channel,
     debug::{Debug, DebugFormat},
     embedded::{Durability, Embedded},
+    guards::{Guards, OnGuard},
     influxdb::{Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2, InfluxdbV3},
     log::{Log, LogFormat},
     nanny::Nanny,
@@ -44,6 +46,7 @@ pub static SECTIONS: &[Section] = &[
     Embedded::SECTION,
     Redis::SECTION,
     Batch::SECTION,
+    Guards::SECTION,
     Publisher::SECTION,
     Debug::SECTION,
     Influxdb::SECTION,
