@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::v1::answers;
+use super::{v1::answers, v2, v3};
 use crate::{
     config::{Influxdb, InfluxdbApi, InfluxdbV1, Secret},
     publisher::{
         LinePublisher, Outcome,
         http::{Answer, MAX_RETRY_AFTER},
         isolate::{Evidence, Next},
-        line::{Cause, Verdict},
+        line::{Cause, Sent, Verdict},
     },
 };
 
@@ -35,6 +35,22 @@ pub(crate) fn answer(bytes: &[u8]) {
     printable(&answers::words(&answer, hide));
     allowed(&answer, &verdict);
     settles(&verdict);
+    let sent = Sent::new(SENT, &|| vec![12, SENT.len()]);
+    for verdict in [v2::answers::verdict(&answer, sent, now, hide), v3::answers::verdict(&answer, sent, now, hide)] {
+        names_lines_that_were_sent(&answer, &verdict);
+    }
+}
+
+/// What may follow where an answer can name lines. Only JSON, or its beginning, condemns any.
+fn names_lines_that_were_sent(answer: &Answer, verdict: &Verdict) {
+    printable(verdict.words());
+    assert_eq!(answer.status == 204, *verdict == Verdict::Complete);
+    let condemns = matches!(verdict, Verdict::Isolate { .. } | Verdict::Named { .. } | Verdict::Limited { .. });
+    assert!(!condemns || matches!(answer.status, 400 | 422) && answer.body.trim_start().starts_with('{'), "{verdict:?}");
+    if let Verdict::Named { refused, .. } = verdict {
+        assert!(!refused.is_empty() && refused.iter().all(|(at, _)| *at < 2), "{verdict:?}");
+        refused.iter().for_each(|(_, reason)| printable(reason));
+    }
 }
 
 /// What was sent when that was the answer.

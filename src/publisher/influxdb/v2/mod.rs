@@ -1,6 +1,6 @@
 //! InfluxDB 2 and Cloud: the parameters of a request to `/api/v2/write`.
 
-mod answers;
+pub(super) mod answers;
 mod remedies;
 
 use std::time::SystemTime;

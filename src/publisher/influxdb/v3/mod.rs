@@ -1,6 +1,6 @@
 //! InfluxDB 3 Core and Enterprise: the parameters of a request to `/api/v3/write_lp`.
 
-mod answers;
+pub(super) mod answers;
 mod remedies;
 
 use std::time::SystemTime;
