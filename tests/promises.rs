@@ -61,6 +61,8 @@ mod publisher_contract;
 mod python_client;
 #[path = "rust_client.rs"]
 mod rust_client;
+#[path = "several.rs"]
+mod several;
 #[path = "shutdown.rs"]
 mod shutdown;
 #[path = "signals.rs"]

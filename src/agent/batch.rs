@@ -1,6 +1,6 @@
 //! A batch: the unit that moves between actors and is settled as one.
 
-use super::guards::Guards;
+use super::{filter::Filter, guards::Guards};
 use crate::{
     channel::{DeadLetter, Lease, RefusedPoint},
     panics,
@@ -21,13 +21,16 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Decodes a lease's messages and takes it in, without what the guards park.
-    pub(super) fn take_in(&mut self, lease: Lease, decoder: &mut Decoder, guards: Option<&Guards>) {
+    /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park.
+    pub(super) fn take_in(&mut self, lease: Lease, decoder: &mut Decoder, (filter, guards): (Option<&Filter>, Option<&Guards>)) {
         let first = self.set.len();
         for payload in &lease.messages {
             let index = self.set.len();
             let refused = decoder.decode(payload, &mut self.set);
             self.refusals.extend(refused.into_iter().map(|refusal| (index, refusal)));
+        }
+        if let Some(filter) = filter {
+            filter.apply(&mut self.set, first);
         }
         if let Some(guards) = guards {
             guards.apply(&mut self.set, first, &mut self.refusals);

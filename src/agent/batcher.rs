@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     batch::Batch,
     batching::{Batching, Limits},
+    filter::Filter,
     guards::Guards,
     limiter::permits::{Permit, Permits},
     receiver::{Leased, Wanted},
@@ -46,6 +47,8 @@ pub(super) struct Params {
     pub(super) limits: Limits,
     /// How much of all that may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
+    /// What of the messages is published, if not everything.
+    pub(super) filter: Option<Filter>,
     /// What is looked at before points are published, if anything is.
     pub(super) guards: Option<Arc<Guards>>,
 }
@@ -148,7 +151,8 @@ impl Handler<Leased> for Batcher {
         {
             let _work = self.life.progress.begin("decoding");
             self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
-            self.filling.take_in(lease, &mut self.decoder, self.params.guards.as_deref());
+            let params = &self.params;
+            self.filling.take_in(lease, &mut self.decoder, (params.filter.as_ref(), params.guards.as_deref()));
         }
         self.advance(ctx);
     }

@@ -6,16 +6,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use slog::{Logger, error, info, warn};
 
 use super::exit::{Exit, code};
 use crate::{
-    backoff::Backoff,
-    channel::{Channel, Tally},
-    failpoint::failing,
-    observe::log::INDENTED_LINES,
-    status::ledger::Ledger,
-    supervision,
+    backoff::Backoff, channel::Channel, failpoint::failing, observe::log::INDENTED_LINES, status::ledger::Ledger, supervision,
 };
 
 /// How long giving back what is left may take at the end, beyond the shutdown time-out.
@@ -27,11 +23,24 @@ const COUNT_WITHIN: Duration = Duration::from_millis(500);
 /// How long the channel may take to tidy up.
 const REST_WITHIN: Duration = Duration::from_secs(2);
 
-/// Gives back every lease that is still open, and says how the books stand. `joined` when every thread has ended.
-pub(super) async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger) -> Exit {
-    let registry = channel.registry();
+/// Gives back every lease that is still open, of every publisher at once, and says how the books stand. `joined` when every thread
+/// has ended.
+pub(super) async fn give_back(of: &[Consumer], exit: Exit, joined: bool, log: &Logger) -> Exit {
     if !joined {
         warn!(log, "a thread did not end; what it holds is given back under it");
+    }
+    let exits = join_all(of.iter().map(|(channel, log)| give_back_of(channel.as_ref(), exit.clone(), joined, log))).await;
+    let exit = exits.into_iter().find(|other| *other != exit).unwrap_or(exit);
+    say_end(&exit, of.iter().all(|(channel, _)| channel.tally().balances()), log);
+    exit
+}
+
+/// A publisher's channel, and the log that names it.
+pub(super) type Consumer = (Arc<dyn Channel>, Logger);
+
+async fn give_back_of(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger) -> Exit {
+    let registry = channel.registry();
+    if !joined {
         // Should it serve the connection, a call would find out after its whole time-out, and there is no more time than that.
         channel.reconnect();
     }
@@ -60,9 +69,7 @@ pub(super) async fn give_back(channel: &dyn Channel, exit: Exit, joined: bool, l
     if joined && let Ok(Err(why)) = tokio::time::timeout(REST_WITHIN, channel.rest()).await {
         warn!(log, "the channel could not be tidied up"; "why" => %why);
     }
-    let tally = channel.tally();
-    Ledger(tally, backlog).say(log);
-    say_end(&exit, &tally, log);
+    Ledger(channel.tally(), backlog).say(log);
     exit
 }
 
@@ -88,24 +95,24 @@ fn not_given_back(why: &str, exit: Exit, log: &Logger) -> Exit {
     if exit == Exit::Clean { Exit::NotGivenBack } else { exit }
 }
 
-pub(super) fn say_end(exit: &Exit, tally: &Tally, log: &Logger) {
+pub(super) fn say_end(exit: &Exit, balanced: bool, log: &Logger) {
     match exit {
         Exit::Clean => info!(log, "stopped"; "exit_code" => exit.code()),
         // Why may be with lines to copy into the configuration.
         other => error!(
-            log, #INDENTED_LINES, "stopped"; "exit_code" => other.code(), "balanced" => tally.balances(), "why" => %other
+            log, #INDENTED_LINES, "stopped"; "exit_code" => other.code(), "balanced" => balanced, "why" => %other
         ),
     }
 }
 
 /// The end while the supervisor's thread hangs: gives back what can be given back without it, and says so. Returns the exit code.
-pub(super) fn without_the_supervisor(channel: Arc<dyn Channel>, log: Logger) -> u8 {
+pub(super) fn without_the_supervisor(of: Vec<Consumer>, log: Logger) -> u8 {
     let (ended, end) = mpsc::channel();
     // What the thread hangs at may be the log, and then this hangs there, too.
     let gives_back = thread::Builder::new().spawn(move || {
         let Ok(runtime) = actix_rt::Runtime::new() else { return };
         let exit = Exit::GivenUp(supervision::Error::ThreadHung { child: "supervisor".to_owned() });
-        let exit = runtime.block_on(give_back(channel.as_ref(), exit, false, &log));
+        let exit = runtime.block_on(give_back(&of, exit, false, &log));
         let _ = ended.send(exit.code());
     });
     if gives_back.is_err() {

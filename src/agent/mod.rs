@@ -1,11 +1,12 @@
 //! The actors, their messages, and the one function that wires them.
 //!
 //! ```text
-//! Supervisor ─┬─ Receiver       leases messages from the channel, as many as were demanded
-//!             ├─ Batcher        isolates what cannot be decoded, groups the rest; a batch is due by count, bytes or age
-//!             ├─ Publisher(s)   write one batch at a time, settle its leases
-//!             ├─ Nanny          renews our leases; takes back leases that nobody holds; adopts Kadabra's in-progress list;
-//!             │                 watches what threatens the messages that wait
+//! Supervisor ─┬─ Receiver       leases messages from the channel, as many as were demanded   ┐ a pipeline, one a
+//!             ├─ Batcher        isolates what cannot be decoded, filters and groups the rest; │ publisher: a group
+//!             │                 a batch is due by count, bytes or age                         │ that is held by itself
+//!             ├─ Publisher(s)   write one batch at a time, settle its leases                  ┘ if it is not required
+//!             ├─ Nanny          one a pipeline: renews our leases; takes back leases that nobody holds; adopts Kadabra's
+//!             │                 in-progress list; watches what threatens the messages that wait
 //!             └─ Listener       serves the clients that push to this process, where the channel is part of it
 //!
 //!             Wanted                    Free
@@ -36,12 +37,14 @@ mod batching;
 mod channel_health;
 mod ending;
 mod exit;
+mod filter;
 mod guards;
 mod idle;
 mod limiter;
 mod listener;
 mod nanny;
 mod orders;
+mod pipeline;
 mod publisher;
 mod receiver;
 mod status;
@@ -63,32 +66,19 @@ use std::sync::Arc;
 use slog::{Logger, info, warn};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use self::{
-    batcher::{Batcher, Free},
-    channel_health::ChannelHealth,
-    guards::Guards,
-    limiter::permits::Permits,
-    listener::Listener,
-    nanny::Nanny,
-    publisher::Publisher,
-    receiver::{Receiver, Wanted},
-    status::Status,
-};
+use self::{listener::Listener, nanny::Nanny, pipeline::Wired, status::Status};
 use crate::{
     channel::{Channel, Patience},
     config::Settings,
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
-    status::{conditions::Conditions, dead_letters::DeadLetterSayings},
     supervision::{Children, Closing, Rules, Stop, Supervision, Thread},
 };
 
 /// What the agent is made of.
 pub struct Parts {
-    /// Where messages come from.
-    pub channel: Arc<dyn Channel>,
-    /// Makes publishers.
-    pub publishers: Publishers,
+    /// Each publisher's, in the order of [`Settings::pipelines`].
+    pub pipelines: Vec<Pipeline>,
     /// The log.
     pub log: Logger,
     /// What writes the log, where it can be asked whether it does.
@@ -97,6 +87,14 @@ pub struct Parts {
     pub notifier: Notifier,
     /// What the agent is told to do.
     pub orders: UnboundedReceiver<Order>,
+}
+
+/// What one publisher is made of.
+pub struct Pipeline {
+    /// Where its messages come from. The first has the intake, if there is one.
+    pub channel: Arc<dyn Channel>,
+    /// Makes publishers.
+    pub publishers: Publishers,
 }
 
 /// Runs the agent until it is told to stop, or until it cannot go on. Needs the thread for itself.
@@ -111,26 +109,23 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 
 /// The life of an agent, from top to bottom. A test may `arrange` the children anew.
 async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Children)) -> Exit {
-    let Parts { channel, publishers, log, output, notifier, mut orders } = parts;
-    let (notifier, conditions) = (Arc::new(notifier), Arc::new(Conditions::new(&log)));
-    let health = Arc::new(ChannelHealth::new(Arc::clone(&conditions)));
-    let exit = orders::open(channel.as_ref(), &health, &notifier, &log, &mut orders).await;
-    if let Some(exit) = exit {
-        ending::say_end(&exit, &channel.tally(), &log);
-        return exit;
+    let Parts { pipelines, log, output, notifier, mut orders } = parts;
+    let (notifier, closing) = (Arc::new(notifier), Closing::default());
+    let wired = |(pipeline, settings)| Wired::new(pipeline, settings, closing.clone(), &log);
+    let pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
+    for pipeline in &pipelines {
+        let Wired { channel, health, log, .. } = pipeline;
+        let exit = orders::open(channel.as_ref(), health, &notifier, log, &mut orders).await;
+        if let Some(exit) = exit {
+            ending::say_end(&exit, true, log);
+            return exit;
+        }
     }
 
-    let (destination, closing) = (publishers.make().destination(), Closing::default());
-    let shared = Shared { channel: Arc::clone(&channel), conditions, health, closing: closing.clone(), log: log.clone() };
-    let status = Status::new(
-        Arc::clone(&notifier),
-        Arc::clone(&shared.conditions),
-        Arc::clone(&channel),
-        destination.clone(),
-        output.clone(),
-    );
-    let receipt = publishers.receipt.clone();
-    let mut children = wire(settings, &shared, publishers);
+    let told: Vec<_> = pipelines.iter().map(Wired::told).collect();
+    let destinations: Vec<_> = told.iter().map(|told| told.destination.clone()).collect();
+    let status = Status::new(Arc::clone(&notifier), told, output.clone());
+    let mut children = wire(settings, &pipelines);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor.clone(),
@@ -139,18 +134,22 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         closing: closing.clone(),
         log: log.clone(),
     };
+    let consumers: Vec<_> = pipelines.iter().map(|it| (Arc::clone(&it.channel), it.log.clone())).collect();
+    let (of_hung, said, begun) = (consumers.clone(), log.clone(), closing.clone());
     let supervision = Supervision::start(children, rules, move || {
-        shared.closing.begin();
-        let code = ending::without_the_supervisor(shared.channel, shared.log);
+        begun.begin();
+        let code = ending::without_the_supervisor(of_hung, said);
         // There is a worse reason to end with than a log that cannot be written.
         drop(output.map(|output| output.flush()));
         code
     });
-    info!(log, "publishing"; "to" => &destination);
-    if let Some(Caution { what, mend }) = receipt {
-        warn!(log, "{}", what; "mend" => mend);
+    for (pipeline, destination) in pipelines.iter().zip(&destinations) {
+        info!(pipeline.log, "publishing"; "to" => destination);
+        if let Some(Caution { what, mend }) = &pipeline.publishers.receipt {
+            warn!(pipeline.log, "{}", what; "mend" => pipeline.settings.said(mend));
+        }
     }
-    notifier.ready(&format!("publishing to {destination}"));
+    notifier.ready(&format!("publishing to {}", destinations.join(" and ")));
 
     let (stop, said) = (supervision.stop(), log.clone());
     actix_rt::spawn(async move {
@@ -165,77 +164,29 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         }
     });
     let (end, joined) = supervision.ended().await;
-    ending::give_back(channel.as_ref(), end.map_or_else(Exit::GivenUp, |()| Exit::Clean), joined, &log).await
+    ending::give_back(&consumers, end.map_or_else(Exit::GivenUp, |()| Exit::Clean), joined, &log).await
 }
 
-/// What several actors share.
-struct Shared {
-    channel: Arc<dyn Channel>,
-    conditions: Arc<Conditions>,
-    health: Arc<ChannelHealth>,
-    closing: Closing,
-    log: Logger,
-}
-
-/// Every actor, with all that it works with, in the order of this page's picture. A new one is one more entry.
-///
-/// The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets some.
-fn wire(settings: &Settings, Shared { channel, conditions, health, closing, log }: &Shared, publishers: Publishers) -> Children {
+/// Every actor, with all that it works with, in the order of this page's picture.
+fn wire(settings: &Settings, pipelines: &[Wired]) -> Children {
     let mut children = Children::default();
-    let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
-    let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
-    let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
-    // Receiving and decoding keep a thread busy.
-    let intake = Thread::Named("intake".to_owned());
-
-    let params = Arc::new(receiver::Params {
-        channel: Arc::clone(channel),
-        health: Arc::clone(health),
-        dead_letters: Arc::clone(&dead_letters),
-        closing: closing.clone(),
-        log: log.clone(),
-    });
-    let receiver = children.add("receiver", intake.clone(), 0, move |life| Receiver::new(Arc::clone(&params), life));
-
-    let params = Arc::new(batcher::Params {
-        limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
-        permits: Arc::clone(&permits),
-        guards: Guards::of(&settings.guards, conditions),
-    });
-    let batcher = children.add("batcher", intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
-    children.introduce::<Wanted, _, _>(&batcher, &receiver);
-
-    let params = Arc::new(publisher::Params {
-        destination: publishers,
-        channel: Arc::clone(channel),
-        health: Arc::clone(health),
-        conditions: Arc::clone(conditions),
-        dead_letters,
-        permits,
-        retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
-        closing: closing.clone(),
-        log: log.clone(),
-    });
-    for worker in 0..settings.publisher.workers {
-        let params = Arc::clone(&params);
-        let name = format!("publisher {}", worker + 1);
-        let make = move |life| Publisher::new(Arc::clone(&params), worker, life);
-        let publisher = children.add(name.clone(), Thread::Named(name), 2, make);
-        children.introduce::<Free, _, _>(&publisher, &batcher);
-        children.hands_on(&batcher, &publisher);
+    for pipeline in pipelines {
+        pipeline.add_to(&settings.guards, &mut children);
     }
-
-    let params = Arc::new(nanny::Params {
-        channel: Arc::clone(channel),
-        health: Arc::clone(health),
-        recover_every: settings.nanny.frequency,
-        patience: Patience::from(&settings.nanny),
-        log: log.clone(),
-    });
-    children.add("nanny", Thread::Supervisors, 3, move |life| Nanny::new(Arc::clone(&params), life));
-
-    if let Some(intake) = channel.intake() {
-        let params = Arc::new(listener::Params { intake, health: Arc::clone(health) });
+    for pipeline in pipelines {
+        let params = Arc::new(nanny::Params {
+            channel: Arc::clone(&pipeline.channel),
+            health: Arc::clone(&pipeline.health),
+            recover_every: settings.nanny.frequency,
+            patience: Patience::from(&settings.nanny),
+            log: pipeline.log.clone(),
+        });
+        let name = format!("nanny{}", pipeline.of());
+        children.add(name, Thread::Supervisors, 3, move |life| Nanny::new(Arc::clone(&params), life));
+    }
+    let listened = pipelines.iter().find_map(|pipeline| Some((pipeline.channel.intake()?, pipeline)));
+    if let Some((intake, pipeline)) = listened {
+        let params = Arc::new(listener::Params { intake, health: Arc::clone(&pipeline.health) });
         let thread = Thread::Named("listener".to_owned());
         children.add("listener", thread, 4, move |life| Listener::new(Arc::clone(&params), life));
     }

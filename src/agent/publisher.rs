@@ -19,6 +19,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     channel::{Channel, DeadLetter},
+    config,
     duration::for_people,
     failpoint::{fail_point, failing, stall_point},
     publisher::{Outcome, Publisher as Destination, Publishers, Refused},
@@ -43,6 +44,8 @@ pub(super) struct Params {
     /// The pauses between attempts.
     pub(super) retry: (Duration, Duration),
     pub(super) closing: Closing,
+    /// In whose words remedies name keys.
+    pub(super) settings: config::Pipeline,
     pub(super) log: Logger,
 }
 
@@ -195,7 +198,8 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 (Failure::Retry, after.unwrap_or_default() + backoff.next_pause())
             }
             Outcome::Hold { what, mend } => {
-                conditions.begin(Condition::Publisher, &what, Some(&mend));
+                let told = |sentence: &str| params.settings.said(sentence);
+                conditions.begin(Condition::Publisher, &told(&what), Some(&told(&mend)));
                 holding = true;
                 (Failure::Hold, backoff.next_pause())
             }

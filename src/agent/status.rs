@@ -12,37 +12,48 @@ use crate::{
 /// Speaks for the agent; feeds the watchdog while every child makes progress.
 pub(super) struct Status {
     notifier: Arc<Notifier>,
-    conditions: Arc<Conditions>,
-    channel: Arc<dyn Channel>,
-    destination: String,
+    pipelines: Vec<Told>,
     output: Option<Output>,
     stopping: bool,
 }
 
+/// One publisher, of which is told.
+pub(super) struct Told {
+    /// Its name where there are several.
+    pub(super) name: Option<String>,
+    pub(super) conditions: Arc<Conditions>,
+    pub(super) channel: Arc<dyn Channel>,
+    pub(super) destination: String,
+}
+
 impl Status {
-    pub(super) fn new(
-        notifier: Arc<Notifier>,
-        conditions: Arc<Conditions>,
-        channel: Arc<dyn Channel>,
-        destination: String,
-        output: Option<Output>,
-    ) -> Self {
-        Self { notifier, conditions, channel, destination, output, stopping: false }
+    pub(super) fn new(notifier: Arc<Notifier>, pipelines: Vec<Told>, output: Option<Output>) -> Self {
+        Self { notifier, pipelines, output, stopping: false }
     }
 
     fn sentence(&self) -> String {
+        // What the log cannot say is said first.
+        let log = self.output.as_ref().and_then(Output::refusal).map(|refusal| refusal.what);
+        let told = |pipeline: &Told| {
+            let name = pipeline.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            name + &pipeline.sentence(self.stopping, log.as_ref())
+        };
+        self.pipelines.iter().map(told).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Told {
+    fn sentence(&self, stopping: bool, log: Option<&String>) -> String {
         let tally = self.channel.tally();
         let accepted = tally.accepted.map(|accepted| format!("{} accepted, ", accepted.all)).unwrap_or_default();
         let waiting = self.channel.backlog().map(|backlog| format!(", {backlog}")).unwrap_or_default();
         let counts =
             format!("{accepted}{} published, {} parked, {} in flight{waiting}", tally.published, tally.parked, tally.in_flight);
-        if self.stopping {
+        if stopping {
             return format!("stopping; {counts}");
         }
         let (warnings, faults): (Vec<_>, Vec<_>) = self.conditions.active().into_iter().partition(|it| it.who.is_warning());
-        // What the log cannot say is said first.
-        let log = self.output.as_ref().and_then(Output::refusal).map(|refusal| refusal.what);
-        let warning = log.as_ref().or_else(|| warnings.first().map(|warning| &warning.what));
+        let warning = log.or_else(|| warnings.first().map(|warning| &warning.what));
         let warning = warning.map(|what| format!("; warning: {what}")).unwrap_or_default() + &self.refusals();
         match faults.first() {
             Some(condition) => format!("waiting: {}; {counts}{warning}", condition.what),

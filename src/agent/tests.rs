@@ -1,5 +1,6 @@
 //! The whole supervision tree over a channel in memory and a destination that does what the test says.
 
+mod several;
 mod start_stop;
 mod virtual_time;
 
@@ -17,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Exit, Order, Parts, run};
+use super::{Exit, Order, Parts, Pipeline, run};
 use crate::{
     channel::{
         Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry, Recovered, Settlement,
@@ -267,15 +268,17 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
     let end = thread::spawn(move || {
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let parts = Parts {
-            channel: parts_memory,
-            publishers: Publishers::new(move || {
-                Box::new(Scripted {
-                    script: Arc::clone(&script),
-                    attempts: Arc::clone(&attempts),
-                    batches: Arc::clone(&made),
-                    loaded: 0,
-                })
-            }),
+            pipelines: vec![Pipeline {
+                channel: parts_memory,
+                publishers: Publishers::new(move || {
+                    Box::new(Scripted {
+                        script: Arc::clone(&script),
+                        attempts: Arc::clone(&attempts),
+                        batches: Arc::clone(&made),
+                        loaded: 0,
+                    })
+                }),
+            }],
             notifier: Notifier::new(None, None, &log),
             log,
             output: None,

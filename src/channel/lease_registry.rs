@@ -31,6 +31,9 @@ pub struct Tally {
     /// Dead letters, of whichever agent, that this process dropped to make room for newer ones. They were parked
     /// before, so they are no part of the balance; a drop whose answer was lost is not in it.
     pub letters_dropped: u64,
+    /// Messages that waited for this one of several publishers and that this process dropped, the oldest first, since more waited than
+    /// may. They were never leased, so they are no part of the balance; a drop whose answer was lost is not in it.
+    pub backlog_dropped: u64,
     /// Where messages are pushed to this process, what has become of all that it has accepted.
     pub accepted: Option<Accepted>,
 }
@@ -274,6 +277,11 @@ impl LeaseRegistry {
     /// Counts dead letters that were dropped to make room.
     pub fn letters_dropped(&self, letters: u64) {
         self.entries().tally.letters_dropped += letters;
+    }
+
+    /// Counts messages that were dropped from what waits, since more did than may.
+    pub fn backlog_dropped(&self, messages: u64) {
+        self.entries().tally.backlog_dropped += messages;
     }
 
     /// Completes when a lease was dropped unsettled since the last call.

@@ -49,8 +49,13 @@ use crate::config::{self, Settings};
 pub fn open(settings: &Settings, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, ChannelError> {
     match &settings.channel {
         config::Channel::Redis(redis) => {
-            if !settings.several.is_empty() {
-                return Err(one_publisher_only("redis"));
+            let named = |pipeline: &'_ config::Pipeline| pipeline.name.clone().map(|name| (name, pipeline.consumer.clone()));
+            let several: Vec<_> = settings.several.iter().filter_map(named).collect();
+            if !several.is_empty() {
+                let consumers: Vec<_> = several.iter().map(|(name, consumer)| (name.as_str(), consumer)).collect();
+                let channels =
+                    redis::RedisChannel::of_consumers(redis, &settings.agent.name, settings.nanny.threshold, &consumers)?;
+                return Ok(channels.into_iter().map(|channel| Arc::new(channel) as Arc<dyn Channel>).collect());
             }
             let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
             Ok(vec![Arc::new(channel)])
@@ -74,13 +79,5 @@ fn consumer(pipeline: &config::Pipeline) -> embedded::ConsumerSettings {
         name: pipeline.name.clone().unwrap_or_default(),
         required: pipeline.consumer.required,
         max_backlog: pipeline.consumer.max_backlog.map(|most| most as u64),
-    }
-}
-
-/// That a channel has no consumers yet.
-fn one_publisher_only(kind: &str) -> ChannelError {
-    ChannelError::Unusable {
-        what: format!("several publishers are not possible yet with channel.type = \"{kind}\""),
-        mend: "use one, [publisher]".to_owned(),
     }
 }

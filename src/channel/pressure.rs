@@ -14,7 +14,7 @@ pub enum Threat {
     Persistence,
     /// The channel has little memory left.
     Memory,
-    /// The file that the channel is has little room left, or none.
+    /// The file that the channel is has little room left, or none, or as many wait for a publisher as may.
     Capacity,
     /// Too many messages wait, or the oldest waits for too long.
     Backlog,

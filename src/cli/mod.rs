@@ -68,7 +68,7 @@ enum Command {
     /// Move a queue out of a Redis into the agent's own file, each message exactly once
     #[command(after_help = import::EXAMPLE)]
     Import(import::Arguments),
-    /// Work on a queue's file while no agent has it
+    /// Work on what waits in a queue
     Queue(queue::Arguments),
 }
 

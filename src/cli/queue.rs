@@ -1,11 +1,14 @@
-//! `kadabra queue`: works on a queue's file while no agent has it.
+//! `kadabra queue`: works on what waits in a queue, beside the agent.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Answers, complain, or_complain, path};
 use crate::{
     agent::code,
-    channel::{self, embedded::remedy},
+    channel::{self, embedded::remedy, redis::RedisChannel},
     config,
     plural::{count, messages_wait},
     queue::{self, Problem},
@@ -65,10 +68,8 @@ fn forget(file: Option<&Path>, name: &str) -> u8 {
         Err(code) => return code,
     };
     let forgotten = match channel {
-        config::Channel::Redis(_) => {
-            complain("channel.type is \"redis\", and only a queue in a file can forget a publisher");
-            return code::CONFIGURATION;
-        }
+        config::Channel::Redis(redis) => actix_rt::System::new()
+            .block_on(async { RedisChannel::new(&redis, "forget", Duration::ZERO)?.forget_consumer(name).await }),
         config::Channel::Embedded(embedded) => channel::embedded::forget_consumer(&embedded, name),
     };
     match forgotten {

@@ -67,18 +67,14 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
     };
     info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
         "config" => file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
-    let kept = output.clone();
-    let publishers = publisher::configured(&settings.publisher, settings.log, move || kept.kept());
-    // A channel with several consumers is not opened yet.
-    if !settings.several.is_empty() {
-        error!(logger, "several publishers are not possible yet"; "mend" => "use one, [publisher]",
-            "exit_code" => code::CONFIGURATION);
-        return code::CONFIGURATION;
+    let mut pipelines = Vec::new();
+    for (channel, of) in channels.into_iter().zip(settings.pipelines()) {
+        let kept = output.clone();
+        let publishers = publisher::configured(&of.publisher, settings.log, move || kept.kept());
+        pipelines.push(agent::Pipeline { channel, publishers });
     }
-    let Some(channel) = channels.into_iter().next() else { return code::CONFIGURATION };
     let parts = Parts {
-        channel,
-        publishers,
+        pipelines,
         notifier: Notifier::from_environment(&logger),
         log: logger,
         output: Some(output.clone()),

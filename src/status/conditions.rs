@@ -30,6 +30,8 @@ pub enum Condition {
     Times,
     /// A metric with too many new series: the agent goes on.
     NewSeries,
+    /// The actors of one of several publishers, which the others go on without.
+    Pipeline,
     /// A threat to messages that wait: the agent goes on.
     Threat(Threat),
 }
@@ -43,6 +45,7 @@ impl Condition {
             Self::Publisher => "publisher",
             Self::Times => "times",
             Self::NewSeries => "new series",
+            Self::Pipeline => "pipeline",
             Self::Threat(threat) => threat.name(),
         }
     }

@@ -26,7 +26,7 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { leased, published, parked, given_back, lost, in_flight, letters_dropped, accepted } = self.0;
+        let Tally { leased, published, parked, given_back, lost, in_flight, letters_dropped, backlog_dropped, accepted } = self.0;
         match accepted {
             Some(Accepted { all, found, waiting, dropped }) => {
                 write!(f, "accepted {all}")?;
@@ -57,6 +57,9 @@ impl fmt::Display for Ledger {
                 either(letters_dropped, "was", "were")
             )?;
         }
+        if backlog_dropped > 0 {
+            write!(f, "; {} dropped at max_backlog before", count(backlog_dropped, "message"))?;
+        }
         if !self.0.balances() {
             write!(f, "; this does not balance: {} to be accounted for, {} are", self.0.due(), self.0.accounted_for())?;
         }
@@ -66,7 +69,7 @@ impl fmt::Display for Ledger {
 
 impl KV for Ledger {
     fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
-        let Tally { leased, published, parked, given_back, lost, in_flight, letters_dropped, accepted } = self.0;
+        let Tally { leased, published, parked, given_back, lost, in_flight, letters_dropped, backlog_dropped, accepted } = self.0;
         if let Some(Accepted { all, found, dropped, .. }) = accepted {
             serializer.emit_u64("accepted", all)?;
             serializer.emit_u64("found", found)?;
@@ -82,6 +85,7 @@ impl KV for Ledger {
         serializer.emit_u64("lost", lost)?;
         serializer.emit_u64("in_flight", in_flight)?;
         serializer.emit_u64("letters_dropped", letters_dropped)?;
+        serializer.emit_u64("backlog_dropped", backlog_dropped)?;
         serializer.emit_bool("balances", self.0.balances())
     }
 }
@@ -91,8 +95,17 @@ mod tests {
     use super::*;
     use crate::observe::log::{lines::Form, tests::written};
 
-    const BALANCED: Tally =
-        Tally { leased: 20, published: 10, parked: 3, given_back: 5, lost: 2, in_flight: 2, letters_dropped: 0, accepted: None };
+    const BALANCED: Tally = Tally {
+        leased: 20,
+        published: 10,
+        parked: 3,
+        given_back: 5,
+        lost: 2,
+        in_flight: 2,
+        letters_dropped: 0,
+        backlog_dropped: 0,
+        accepted: None,
+    };
     const QUEUE: Accepted = Accepted { all: 20, found: 4, waiting: 6, dropped: 1 };
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) struct Children {
     pub(super) introductions: Vec<Introduction>,
     /// Which child hands what it holds on to which, by their indices.
     pub(super) hands_on: Vec<(usize, usize)>,
+    pub(super) groups: Vec<Group>,
 }
 
 /// One child.
@@ -26,8 +27,21 @@ pub(super) struct Child {
     pub(super) thread: Thread,
     /// When it drains: those with the lowest first, and all with the same at once.
     pub(super) turn: u8,
+    /// The index of the group that it is of, if the others can do without that.
+    pub(super) group: Option<usize>,
     pub(super) start: Start,
 }
+
+/// Children that the others can do without. When one of them has used up its budget all of them are ended, and tried again later.
+pub(super) struct Group {
+    /// As the log names it.
+    pub(super) name: String,
+    /// Is told why it is ended, and nothing when it is tried again.
+    pub(super) held: Held,
+}
+
+/// Is told why a group is ended, and nothing when it is tried again.
+type Held = Box<dyn Fn(Option<&str>)>;
 
 /// Starts a life of a child on a thread.
 type Start = Box<dyn Fn(&ArbiterHandle, Life)>;
@@ -67,8 +81,21 @@ impl Children {
             let make = Arc::clone(&make);
             life::start(arbiter, life, move |life| make(life));
         });
-        self.entries.push(Child { name: name.into(), thread, turn, start });
+        self.entries.push(Child { name: name.into(), thread, turn, group: None, start });
         ChildOf { index: self.entries.len() - 1, actor: PhantomData }
+    }
+
+    /// Makes those children a group that were added since there were `from` of them: the others can do without it. `held` is told
+    /// why it is ended, and nothing when it is tried again.
+    pub(crate) fn group_since(&mut self, from: usize, name: impl Into<String>, held: impl Fn(Option<&str>) + 'static) {
+        let group = self.groups.len();
+        self.groups.push(Group { name: name.into(), held: Box::new(held) });
+        self.entries.iter_mut().skip(from).for_each(|child| child.group = Some(group));
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whenever one of the two has come up, `told` is told where to send messages of this kind to `of`.

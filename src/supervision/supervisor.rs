@@ -10,6 +10,7 @@ use super::{
     children::{Child, Children, Introduction},
     drain::Closing,
     error::Error,
+    groups::HeldGroup,
     heartbeat::Heartbeat,
     life::{Address, Cause, Event, Life, LifeId, Report},
     progress::{Progress, Stuck},
@@ -63,14 +64,15 @@ pub(super) type End = (Result<(), Error>, Threads);
 
 /// The actor.
 pub(super) struct Supervisor {
-    rules: Rules,
+    pub(super) rules: Rules,
     heartbeat: Heartbeat,
     threads: Threads,
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     introductions: Vec<Introduction>,
     /// Which child hands what it holds on to which.
     hands_on: Vec<(usize, usize)>,
-    ending: Option<Ending>,
+    pub(super) groups: Vec<HeldGroup>,
+    pub(super) ending: Option<Ending>,
     /// When the children were looked at last.
     looked: Instant,
     /// Takes the end.
@@ -78,21 +80,21 @@ pub(super) struct Supervisor {
 }
 
 /// A child, and what is known of it.
-struct Member {
-    child: Child,
+pub(super) struct Member {
+    pub(super) child: Child,
     /// What it says of its progress in this life.
     progress: Arc<Progress>,
     /// Its budget of restarts.
-    policy: RestartPolicy,
+    pub(super) policy: RestartPolicy,
     /// Which life it is in; reports of an earlier one are stale.
-    life: u64,
+    pub(super) life: u64,
     /// When this life began.
     since: Instant,
-    phase: Phase,
+    pub(super) phase: Phase,
 }
 
 /// Where a child is in its life.
-enum Phase {
+pub(super) enum Phase {
     /// Waiting for its restart.
     Waiting,
     /// Being started on its thread.
@@ -106,7 +108,7 @@ enum Phase {
 }
 
 /// The end that has begun.
-struct Ending {
+pub(super) struct Ending {
     /// Why, where it was not asked for.
     why: Result<(), Error>,
     /// The children whose turn it is to drain.
@@ -126,7 +128,7 @@ impl Member {
     }
 
     /// Ends it, so that whatever it holds is dropped.
-    fn abort(&self) {
+    pub(super) fn abort(&self) {
         if let Phase::Up { abort, .. } = &self.phase {
             abort.abort();
         }
@@ -140,11 +142,7 @@ impl Supervisor {
         let member = |child| Member {
             child,
             progress: Arc::new(Progress::new(restarts.hang_timeout)),
-            policy: RestartPolicy::new(
-                restarts.max_restarts,
-                restarts.window,
-                Backoff::new(restarts.backoff_min, restarts.backoff_max),
-            ),
+            policy: full_budget(restarts),
             life: 0,
             since: Instant::now(),
             phase: Phase::Waiting,
@@ -153,6 +151,7 @@ impl Supervisor {
             members: children.entries.into_iter().map(member).collect(),
             introductions: children.introductions,
             hands_on: children.hands_on,
+            groups: children.groups.into_iter().map(|group| HeldGroup::new(group, rules.restarts.backoff_max)).collect(),
             rules,
             heartbeat,
             threads: Threads::default(),
@@ -163,7 +162,7 @@ impl Supervisor {
     }
 
     /// Begins a child's next life.
-    fn start(&mut self, index: usize, ctx: &Context<Self>) {
+    pub(super) fn start(&mut self, index: usize, ctx: &Context<Self>) {
         let Some(member) = self.members.get_mut(index) else { return };
         member.life += 1;
         member.since = Instant::now();
@@ -251,6 +250,11 @@ impl Supervisor {
                 });
             }
             Decision::GiveUp => {
+                if let Some(group) = member.child.group {
+                    let why = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
+                    self.hold(group, &why, ctx);
+                    return;
+                }
                 slog::error!(log, "a child failed too often; the agent ends";
                     "child" => name, "cause" => cause.label(), "why" => %cause);
                 let error = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
@@ -383,6 +387,12 @@ impl Supervisor {
     }
 }
 
+/// The budget of a child that has not failed yet.
+pub(super) fn full_budget(restarts: &config::Supervisor) -> RestartPolicy {
+    let backoff = Backoff::new(restarts.backoff_min, restarts.backoff_max);
+    RestartPolicy::new(restarts.max_restarts, restarts.window, backoff)
+}
+
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
@@ -408,7 +418,10 @@ impl Handler<Report> for Supervisor {
 
     fn handle(&mut self, Report { id, event }: Report, ctx: &mut Self::Context) {
         if self.ended.is_none() || self.members.get(id.child).is_none_or(|member| member.life != id.number) {
-            // It is over, or a later life has begun.
+            // It is over, or a later life has begun, or it was given up before it was up.
+            if let Event::Up { abort, .. } = event {
+                abort.abort();
+            }
             return;
         }
         match event {

@@ -124,6 +124,23 @@ impl Pipeline {
 
     /// Checks that every number is in InfluxDB once, with its own value.
     pub(crate) fn assert_written(&self, numbers: Range<u64>) {
+        self.influxd.assert_written(numbers);
+    }
+
+    /// How many numbers are in InfluxDB.
+    pub(crate) fn written(&self) -> usize {
+        self.influxd.values("numbered").len()
+    }
+
+    /// How many points a measurement has.
+    pub(crate) fn count(&self, measurement: &str) -> usize {
+        self.influxd.values(measurement).len()
+    }
+}
+
+impl Influxd {
+    /// Checks that every number is in it once, with its own value.
+    pub(crate) fn assert_written(&self, numbers: Range<u64>) {
         for measurement in ["numbered", "took"] {
             let mut seen: HashMap<u64, usize> = HashMap::new();
             for value in self.values(measurement) {
@@ -137,18 +154,9 @@ impl Pipeline {
         }
     }
 
-    /// How many numbers are in InfluxDB.
-    pub(crate) fn written(&self) -> usize {
-        self.values("numbered").len()
-    }
-
-    /// How many points a measurement has.
-    pub(crate) fn count(&self, measurement: &str) -> usize {
-        self.values(measurement).len()
-    }
-
-    fn values(&self, measurement: &str) -> Vec<u64> {
-        let answer = self.influxd.query(DATABASE, &format!("SELECT value FROM {measurement}"));
+    /// The values of a measurement.
+    pub(crate) fn values(&self, measurement: &str) -> Vec<u64> {
+        let answer = self.query(DATABASE, &format!("SELECT value FROM {measurement}"));
         let rows = answer["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
         // A point that is being written may be shown without its value.
         rows.iter().filter_map(|row| row[1].as_f64()).map(|value| value as u64).collect()

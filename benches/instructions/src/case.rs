@@ -121,11 +121,13 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
     let exit = agent::run(
         settings,
         Parts {
-            channel: Arc::clone(&memory) as Arc<dyn Channel>,
-            publishers: {
-                let log = log.clone();
-                publisher::configured(&settings.publisher, settings.log, move || KeptLog::at_once(log.clone()))
-            },
+            pipelines: vec![agent::Pipeline {
+                channel: Arc::clone(&memory) as Arc<dyn Channel>,
+                publishers: {
+                    let log = log.clone();
+                    publisher::configured(&settings.publisher, settings.log, move || KeptLog::at_once(log.clone()))
+                },
+            }],
             notifier: Notifier::new(None, None, &log),
             log,
             output: None,

@@ -5,13 +5,11 @@ use std::{collections::BTreeSet, future::Future, pin::Pin};
 use tokio::task::yield_now;
 
 use super::{
-    super::{Shared, ending, wire},
+    super::{Wired, ending, wire},
     *,
 };
 use crate::{
-    agent::channel_health::ChannelHealth,
     channel::{Intake, Refused},
-    status::conditions::Conditions,
     supervision::{Children, Closing, Observer, Rules, Stop, Supervision},
 };
 
@@ -96,21 +94,27 @@ fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervisio
     settings.supervisor.backoff_min = Duration::from_millis(2);
     settings.supervisor.backoff_max = Duration::from_millis(20);
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    let conditions = Arc::new(Conditions::new(&log));
-    let shared = Shared {
-        channel: Arc::clone(memory) as Arc<dyn Channel>,
-        health: Arc::new(ChannelHealth::new(Arc::clone(&conditions))),
-        conditions,
-        closing: Closing::default(),
-        log: log.clone(),
-    };
-    let mut children = wire(&settings, &shared, Publishers::new(|| Box::new(Slow)));
+    let (channel, closing) = (Arc::clone(memory) as Arc<dyn Channel>, Closing::default());
+    let pipeline = Pipeline { channel, publishers: Publishers::new(|| Box::new(Slow)) };
+    let wired = settings
+        .pipelines()
+        .into_iter()
+        .map(|of| {
+            Wired::new(
+                Pipeline { channel: Arc::clone(&pipeline.channel), publishers: pipeline.publishers.clone() },
+                of,
+                closing.clone(),
+                &log,
+            )
+        })
+        .collect::<Vec<_>>();
+    let mut children = wire(&settings, &wired);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor,
         drain_within: settings.agent.shutdown_timeout,
         observer: Box::new(Nobody),
-        closing: shared.closing,
+        closing,
         log,
     };
     Supervision::start(children, rules, || 71)
@@ -128,7 +132,7 @@ async fn ends(supervision: Supervision, memory: Arc<Memory>, told: &str) -> usiz
     let (end, joined) = supervision.ended().await;
     assert_eq!((end, joined), (Ok(()), true), "{told}");
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    assert_eq!(ending::give_back(memory.as_ref(), Exit::Clean, joined, &log).await, Exit::Clean);
+    assert_eq!(ending::give_back(&[(Arc::clone(&memory) as _, log.clone())], Exit::Clean, joined, &log).await, Exit::Clean);
     let tally = memory.registry.tally();
     assert!(tally.balances() && tally.in_flight == 0, "{told}: {tally:?}");
     assert_eq!((memory.leased(), memory.done() + memory.waiting()), (0, MESSAGES), "{told}: {tally:?}");

@@ -37,7 +37,13 @@ pub(super) async fn depth(channel: &RedisChannel) -> Result<Depth, Error> {
     let mut depth = Depth { inprogress: left_by_python.listed, age: left_by_python.age, ..Depth::default() };
     let mut looked = 0;
     loop {
-        let page = page(channel, &[&keys.queue, &keys.adopted], Some(looked)).await?;
+        let mut lists = vec![&keys.queue, &keys.adopted];
+        if let Some(membership) = &channel.membership {
+            // What has not been given to every consumer yet waits for each of them.
+            let of_all = &membership.group.base.keys;
+            lists.extend([&of_all.queue, &of_all.adopted]);
+        }
+        let page = page(channel, &lists, Some(looked)).await?;
         if looked == 0 {
             // With as many leases as usual, all of it is of one instant.
             (depth.queued, depth.dead) = (page.listed, page.dead);

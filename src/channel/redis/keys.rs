@@ -18,6 +18,10 @@ pub(super) struct Keys {
     pub(super) adopted: String,
     /// The set of portions that are on their way to another channel.
     pub(super) portions: String,
+    /// The sorted set of agents with several consumers that are at work.
+    pub(super) agents: String,
+    /// The sorted set of consumers that the queue has had.
+    pub(super) consumers: String,
     prefix: String,
     pub(super) agent: String,
     process: u64,
@@ -35,6 +39,8 @@ impl Keys {
             dead: format!("{prefix}:dead"),
             adopted: format!("{prefix}:adopted"),
             portions: format!("{prefix}:moving"),
+            agents: format!("{prefix}:agents"),
+            consumers: format!("{prefix}:consumers"),
             prefix,
             agent: agent.to_owned(),
             process: fastrand::u64(..),
@@ -47,6 +53,11 @@ impl Keys {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let origin = if adopted { ADOPTED } else { "" };
         LeaseId(format!("{}:{:016x}-{number}{origin}", self.agent, self.process))
+    }
+
+    /// The list from which one of several consumers leases; it is a queue with derived names of its own.
+    pub(super) fn list_for(&self, consumer: &str) -> String {
+        format!("{}:for:{consumer}", self.prefix)
     }
 
     /// The list with a lease's messages.

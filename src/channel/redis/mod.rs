@@ -11,6 +11,7 @@ mod attempts;
 mod backlog;
 mod check;
 mod connection;
+mod consumers;
 mod errors;
 mod export;
 mod failure;
@@ -67,8 +68,10 @@ pub struct RedisChannel {
     /// Whether it is emptied into another channel, which takes more rights.
     exporting: bool,
     counted: Mutex<Option<backlog::Counted>>,
-    /// Wakes receives that wait, since adopted messages do not come by the queue.
-    adopted: Notify,
+    /// Wakes receives that wait, since some messages do not come by the list that they wait at.
+    adopted: Arc<Notify>,
+    /// Which one of several consumers it is.
+    membership: Option<consumers::Membership>,
 }
 
 impl RedisChannel {
@@ -94,7 +97,8 @@ impl RedisChannel {
             swept: sweep::Progress::default(),
             exporting: false,
             counted: Mutex::default(),
-            adopted: Notify::new(),
+            adopted: Arc::default(),
+            membership: None,
         })
     }
 
@@ -176,7 +180,13 @@ impl Channel for RedisChannel {
     }
 
     async fn open(&self) -> Result<String, ChannelError> {
-        check::open(self).await
+        if let Some(membership) = self.membership.as_ref().filter(|it| it.is_first()) {
+            // What older agents have left there is taken back.
+            check::open(&membership.group.base).await?;
+        }
+        let reached = check::open(self).await?;
+        self.named(self.agrees().await).await?;
+        Ok(reached)
     }
 
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
@@ -200,6 +210,9 @@ impl Channel for RedisChannel {
     }
 
     async fn renew(&self) -> Result<(), ChannelError> {
+        if let Some(membership) = self.membership.as_ref().filter(|it| it.is_first()) {
+            self.named(membership.group.join(true).await).await?;
+        }
         self.named(settle::renew(self).await).await
     }
 
@@ -209,6 +222,13 @@ impl Channel for RedisChannel {
 
     async fn give_back(&self) -> Result<usize, ChannelError> {
         self.named(recover::dropped(self).await).await
+    }
+
+    async fn rest(&self) -> Result<(), ChannelError> {
+        match self.membership.as_ref().filter(|it| it.is_first()) {
+            Some(membership) => Ok(membership.group.leave().await?),
+            None => Ok(()),
+        }
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {

@@ -32,7 +32,13 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
         letters_dropped: channel.registry.tally().letters_dropped,
     };
     let names = Names { target: &channel.link.server.url, queue: &channel.keys.queue, dead: &channel.keys.dead };
-    Ok(Pressure { warnings: facts.warnings(&names, patience), unknown, refuses: false })
+    let mut warnings = facts.warnings(&names, patience);
+    if channel.membership.as_ref().is_some_and(|membership| !membership.is_first()) {
+        // What is the server's is told once.
+        warnings.retain(|warning| matches!(warning.threat, Threat::Backlog | Threat::DeadLetters));
+    }
+    warnings.extend(known(channel.consumer_warnings().await, &mut unknown)?.unwrap_or_default());
+    Ok(Pressure { warnings, unknown, refuses: false })
 }
 
 /// What was answered, unless Redis would not tell.

@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::{RedisChannel, answers, errors::Error};
+use super::{RedisChannel, answers, consumers::Given, errors::Error};
 use crate::channel::{ChannelError, Demand, Lease, Settlement};
 
 /// The pauses between wake-ups for nothing.
@@ -15,6 +15,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 const TAKE: &str = "take messages";
 const WAIT: &str = "wait for messages";
+
+/// How long a consumer waits until it looks again whether another agent has given it messages.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 enum Taken {
     Lease(Lease),
@@ -43,13 +46,33 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
         if let Taken::Lease(lease) = taken {
             return Ok(Some(lease));
         }
-        let left = until.saturating_duration_since(Instant::now());
+        if let Taken::SetAside = taken {
+            if until <= Instant::now() {
+                return Ok(None);
+            }
+            continue;
+        }
+        let given = match &channel.membership {
+            Some(membership) => membership.ask_for_more().await?,
+            None => Given::Messages(0),
+        };
+        if let Given::Messages(1..) | Given::Already = given {
+            continue;
+        }
+        let mut left = until.saturating_duration_since(Instant::now());
         // Redis counts in milliseconds and takes 0 for ever.
         if left < Duration::from_millis(1) {
             return Ok(None);
         }
-        if let Taken::SetAside = taken {
-            continue;
+        let mut waits_at = channel;
+        if let Some(membership) = &channel.membership {
+            // Another agent may give this one's consumer messages while it waits at the queue.
+            (waits_at, left) = (&membership.group.base, left.min(LOOK_AGAIN));
+            if let Given::AtBound = given {
+                // The queue has messages, so waiting at it would be no wait.
+                drop(tokio::time::timeout(left, adopted).await);
+                continue;
+            }
         }
         // Woken for nothing: another agent was quicker, and the rest of the time is waited, but not in a busy loop.
         if woken_at_once {
@@ -57,7 +80,7 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         let begun = Instant::now();
-        if let Either::Left((waited, _)) = select(pin!(message(channel, left)), pin!(adopted)).await {
+        if let Either::Left((waited, _)) = select(pin!(message(waits_at, left)), pin!(adopted)).await {
             waited?;
         }
         woken_at_once = begun.elapsed() < pause;
@@ -156,8 +179,16 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
             messages.extend(slice);
         }
         let full = room == 0 || messages.len() >= demand.messages;
-        if count < most || full || small || Instant::now() > no_more_after {
+        if full || small || Instant::now() > no_more_after {
             break;
+        }
+        if count < most {
+            // The list of one of several consumers has only some of what waits.
+            let more = match channel.membership.as_ref().filter(|_| !adopted && !messages.is_empty()) {
+                Some(membership) => membership.ask_for_more().await?,
+                None => break,
+            };
+            let Given::Messages(1..) = more else { break };
         }
     }
     if messages.is_empty() {

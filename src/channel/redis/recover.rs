@@ -19,10 +19,27 @@ const LOOK: &str = "look for expired leases";
 
 /// See [`crate::channel::Channel::recover`].
 pub(super) async fn recover(channel: &RedisChannel) -> Result<Recovered, Error> {
+    let own = of_the_list(channel).await?;
+    let Some(membership) = &channel.membership else {
+        return Ok(Recovered { adopted: adoption::adopt(channel).await?, ..own });
+    };
+    if !membership.is_first() {
+        return Ok(own);
+    }
+    let group = &membership.group;
+    let left = of_the_list(&group.base).await?;
+    let adopted = adoption::adopt(&group.base).await?;
+    if left.expired > 0 || adopted > 0 {
+        group.wake();
+    }
+    Ok(Recovered { dropped: own.dropped, expired: own.expired + left.expired, adopted, orphaned: own.orphaned + left.orphaned })
+}
+
+async fn of_the_list(channel: &RedisChannel) -> Result<Recovered, Error> {
     Ok(Recovered {
         dropped: dropped(channel).await?,
         expired: expired(channel).await?,
-        adopted: adoption::adopt(channel).await?,
+        adopted: 0,
         orphaned: sweep::step(channel).await?,
     })
 }

@@ -20,6 +20,9 @@ pub(super) struct Scripts {
     pub(super) take_over: Script,
     pub(super) weigh_portion: Script,
     pub(super) next_letter: Script,
+    pub(super) fan_out: Script,
+    pub(super) join: Script,
+    pub(super) forget: Script,
 }
 
 impl Scripts {
@@ -40,6 +43,9 @@ impl Scripts {
             take_over: Script::new(include_str!("lua/take_over.lua")),
             weigh_portion: Script::new(include_str!("lua/weigh_portion.lua")),
             next_letter: Script::new(include_str!("lua/next_letter.lua")),
+            fan_out: Script::new(include_str!("lua/fan_out.lua")),
+            join: Script::new(include_str!("lua/join.lua")),
+            forget: Script::new(include_str!("lua/forget.lua")),
         }
     }
 }

@@ -215,18 +215,20 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         let (stop, stopped) = mpsc::unbounded_channel();
         let logger = slog::Logger::root(log.clone(), slog::o!());
         let parts = Parts {
-            channel: Arc::clone(&memory) as Arc<dyn Channel>,
-            publishers: Publishers::new(move || {
-                let worker = made.fetch_add(1, Ordering::SeqCst);
-                Box::new(Watched {
-                    inner: LinePublisher::influxdb(&to),
-                    worker,
-                    attempts: Arc::clone(&noted),
-                    loaded: Arc::clone(&sizes),
-                    shrunk: Arc::clone(&given_back),
-                    divisor: 1,
-                })
-            }),
+            pipelines: vec![Pipeline {
+                channel: Arc::clone(&memory) as Arc<dyn Channel>,
+                publishers: Publishers::new(move || {
+                    let worker = made.fetch_add(1, Ordering::SeqCst);
+                    Box::new(Watched {
+                        inner: LinePublisher::influxdb(&to),
+                        worker,
+                        attempts: Arc::clone(&noted),
+                        loaded: Arc::clone(&sizes),
+                        shrunk: Arc::clone(&given_back),
+                        divisor: 1,
+                    })
+                }),
+            }],
             notifier: Notifier::new(None, None, &logger),
             log: logger,
             output: None,

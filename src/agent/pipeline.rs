@@ -1,0 +1,124 @@
+//! A pipeline: the Receiver, the Batcher and the Publishers of one publisher, with a channel, a limiter and conditions of their own, so
+//! that none of several waits for another.
+
+use std::sync::Arc;
+
+use slog::{Logger, o};
+
+use super::{
+    Limits, Pipeline,
+    batcher::{self, Batcher, Free},
+    channel_health::ChannelHealth,
+    filter::Filter,
+    guards::Guards,
+    limiter::permits::Permits,
+    publisher::{self, Publisher},
+    receiver::{self, Receiver, Wanted},
+    status::Told,
+};
+use crate::{
+    channel::Channel,
+    config,
+    publisher::Publishers,
+    status::{
+        conditions::{Condition, Conditions},
+        dead_letters::DeadLetterSayings,
+    },
+    supervision::{Children, Closing, Thread},
+};
+
+/// What the actors of one pipeline share.
+pub(super) struct Wired {
+    pub(super) channel: Arc<dyn Channel>,
+    pub(super) publishers: Publishers,
+    pub(super) settings: config::Pipeline,
+    pub(super) health: Arc<ChannelHealth>,
+    /// Names the publisher where there are several.
+    pub(super) log: Logger,
+    conditions: Arc<Conditions>,
+    closing: Closing,
+}
+
+impl Wired {
+    pub(super) fn new(of: Pipeline, settings: config::Pipeline, closing: Closing, log: &Logger) -> Self {
+        let Pipeline { channel, publishers } = of;
+        let log = settings.name.as_ref().map_or_else(|| log.clone(), |name| log.new(o!("publisher" => name.clone())));
+        let conditions = Arc::new(Conditions::new(&log));
+        let health = Arc::new(ChannelHealth::new(Arc::clone(&conditions)));
+        Self { channel, publishers, settings, health, log, conditions, closing }
+    }
+
+    /// What is told of it.
+    pub(super) fn told(&self) -> Told {
+        Told {
+            name: self.settings.name.clone(),
+            conditions: Arc::clone(&self.conditions),
+            channel: Arc::clone(&self.channel),
+            destination: self.publishers.make().destination(),
+        }
+    }
+
+    /// What follows the name of an actor where there are several pipelines.
+    pub(super) fn of(&self) -> String {
+        self.settings.name.as_ref().map(|name| format!(" of {name}")).unwrap_or_default()
+    }
+
+    /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
+    /// some.
+    pub(super) fn add_to(&self, guards: &config::Guards, children: &mut Children) {
+        let Self { channel, publishers, settings, health, log, conditions, closing } = self;
+        let (of, first) = (self.of(), children.len());
+        let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
+        let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
+        let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
+        // Receiving and decoding keep a thread busy.
+        let intake = Thread::Named(format!("intake{of}"));
+
+        let params = Arc::new(receiver::Params {
+            channel: Arc::clone(channel),
+            health: Arc::clone(health),
+            dead_letters: Arc::clone(&dead_letters),
+            closing: closing.clone(),
+            log: log.clone(),
+        });
+        let make = move |life| Receiver::new(Arc::clone(&params), life);
+        let receiver = children.add(format!("receiver{of}"), intake.clone(), 0, make);
+
+        let params = Arc::new(batcher::Params {
+            limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
+            permits: Arc::clone(&permits),
+            filter: Filter::of(&settings.consumer),
+            guards: Guards::of(guards, conditions),
+        });
+        let batcher = children.add(format!("batcher{of}"), intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
+        children.introduce::<Wanted, _, _>(&batcher, &receiver);
+
+        let params = Arc::new(publisher::Params {
+            destination: publishers.clone(),
+            channel: Arc::clone(channel),
+            health: Arc::clone(health),
+            conditions: Arc::clone(conditions),
+            dead_letters,
+            permits,
+            retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
+            closing: closing.clone(),
+            settings: settings.clone(),
+            log: log.clone(),
+        });
+        for worker in 0..settings.publisher.workers {
+            let params = Arc::clone(&params);
+            let name = format!("publisher {}{of}", worker + 1);
+            let make = move |life| Publisher::new(Arc::clone(&params), worker, life);
+            let publisher = children.add(name.clone(), Thread::Named(name), 2, make);
+            children.introduce::<Free, _, _>(&publisher, &batcher);
+            children.hands_on(&batcher, &publisher);
+        }
+        if !settings.consumer.required {
+            let conditions = Arc::clone(conditions);
+            children.group_since(first, format!("publisher{of}"), move |why| match why {
+                Some(why) => conditions.begin(Condition::Pipeline, why, None),
+                None => conditions.end(Condition::Pipeline),
+            });
+        }
+    }
+}

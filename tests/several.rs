@@ -1,0 +1,6 @@
+//! Several publishers: each gets every message, once, and none waits for another.
+
+#[path = "several/consumers.rs"]
+mod consumers;
+#[path = "several/pipelines.rs"]
+mod pipelines;

@@ -1,0 +1,224 @@
+//! Whole agents with several publishers over Redis: real databases, one of which is away, slow, refuses everything or is killed.
+
+use std::time::Duration;
+
+use redis::Commands as _;
+
+use super::super::support::{
+    agent::{Agent, Builder, cli},
+    http_server::ask,
+    influxd::Influxd,
+    pipeline::{self, DATABASE, PATIENCE, numbered},
+    process::wait_for,
+    redis_server::RedisServer,
+    stand_in::{StandIn, answer},
+};
+
+/// A Redis, and an agent's configuration with these publishers.
+struct World {
+    redis: RedisServer,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { redis: RedisServer::start() }
+    }
+
+    fn agent(&self, publishers: &str) -> Builder {
+        Agent::with(&self.config(publishers))
+    }
+
+    fn config(&self, publishers: &str) -> String {
+        let config = pipeline::config(&self.redis.url(), "http://127.0.0.1:9");
+        let (before, rest) = config.split_once("[publisher]").unwrap();
+        let (_, after) = rest.split_once("[nanny]").unwrap();
+        format!("{before}{publishers}\n[nanny]{after}")
+    }
+
+    fn push(&self, numbers: std::ops::Range<u64>) {
+        let _: usize = self.redis.connection().lpush("kadabra_queue", numbers.map(numbered).collect::<Vec<_>>()).unwrap();
+    }
+
+    /// How many messages wait for a publisher, in hand or not.
+    fn waiting_for(&self, name: &str) -> usize {
+        let mut redis = self.redis.connection();
+        let lists: Vec<String> = redis.keys(format!("{{kadabra_queue}}:for:{name}:lease:*")).unwrap();
+        let lists = lists.into_iter().chain([format!("{{kadabra_queue}}:for:{name}"), "kadabra_queue".to_owned()]);
+        lists.map(|list| redis.llen::<_, usize>(list).unwrap_or(0)).sum()
+    }
+
+    fn wait_nothing_waits_for(&self, name: &str) {
+        wait_for(&format!("nothing to wait for {name}"), PATIENCE, || (self.waiting_for(name) == 0).then_some(()));
+    }
+}
+
+fn database() -> Influxd {
+    let influxd = Influxd::start();
+    influxd.create_database(DATABASE);
+    influxd
+}
+
+fn influxdb(name: &str, url: &str) -> String {
+    format!(
+        "[publishers.{name}]\ntype = \"influxdb\"\nbackoff_min = \"50ms\"\nbackoff_max = \"500ms\"\ninfluxdb.url = \"{url}\"\n"
+    )
+}
+
+#[test]
+fn two_databases_and_a_log_get_every_message_once_and_each_has_its_ledger() {
+    let (world, [one, two]) = (World::new(), [database(), database()]);
+    let publishers =
+        influxdb("one", &one.url()) + &influxdb("two", &two.url()) + "[publishers.shown]\ntype = \"debug\"\nrequired = false\n";
+    let mut agent = world.agent(&publishers).start();
+    world.push(0..3000);
+    for name in ["one", "two", "shown"] {
+        world.wait_nothing_waits_for(name);
+    }
+    one.assert_written(0..3000);
+    two.assert_written(0..3000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let ledgers = agent.logged("leased 3000, published 3000, parked 0");
+    let mut of: Vec<_> = ledgers.iter().map(|line| line["publisher"].as_str().unwrap()).collect();
+    of.sort_unstable();
+    assert_eq!(of, ["one", "shown", "two"]);
+    assert!(ledgers.iter().all(|line| line["balances"] == true));
+}
+
+#[test]
+fn one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back() {
+    let (world, [one, mut two]) = (World::new(), [database(), database()]);
+    two.stop();
+    let mut agent = world.agent(&(influxdb("one", &one.url()) + &influxdb("two", &two.url()))).start();
+    world.push(0..1000);
+    let down = agent.wait_condition("publisher");
+    assert_eq!(down["publisher"], "two");
+    for round in 1..5 {
+        world.push(round * 1000..(round + 1) * 1000);
+        world.wait_nothing_waits_for("one");
+    }
+    one.assert_written(0..5000);
+    assert_eq!(world.waiting_for("two"), 5000);
+    two.start_again();
+    world.wait_nothing_waits_for("two");
+    two.assert_written(0..5000);
+    let again = agent.wait_log("publisher works again");
+    assert_eq!(again["publisher"], "two");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn one_that_is_slow_delays_no_other() {
+    let (world, one) = (World::new(), database());
+    let slow = StandIn::answering(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        answer("204 No Content", "", "")
+    });
+    let publishers = influxdb("one", &one.url()) + &influxdb("slow", &slow.url()) + "batch.max_messages = 10\nworkers = 1\n";
+    let mut agent = world.agent(&publishers).start();
+    world.push(0..2000);
+    world.wait_nothing_waits_for("one");
+    one.assert_written(0..2000);
+    assert!(world.waiting_for("slow") > 500, "{}", world.waiting_for("slow"));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert!(world.waiting_for("slow") > 0, "what it was not given is given back");
+}
+
+#[test]
+fn one_that_refuses_all_points_has_dead_letters_of_its_own() {
+    let (world, [one, refusing]) = (World::new(), [database(), database()]);
+    // The type that each field has is another one there.
+    let lines = "numbered value=1i 1772366400000000000\ntook value=1i 1772366400000000000";
+    let written = ask(&refusing.url(), "POST", &format!("/write?db={DATABASE}"), &[], lines.as_bytes()).unwrap();
+    assert_eq!(written.status, 204);
+    let mut agent = world.agent(&(influxdb("one", &one.url()) + &influxdb("refusing", &refusing.url()))).start();
+    world.push(0..20);
+    world.wait_nothing_waits_for("one");
+    world.wait_nothing_waits_for("refusing");
+    one.assert_written(0..20);
+    let mut redis = world.redis.connection();
+    let dead: [usize; 2] = ["one", "refusing"].map(|name| redis.xlen(format!("{{kadabra_queue}}:for:{name}:dead")).unwrap());
+    assert_eq!(dead, [0, 20]);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// Killed again and again, at whatever each is at: between the settles of two, too.
+#[test]
+fn kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either() {
+    let (world, [one, two]) = (World::new(), [database(), database()]);
+    let publishers =
+        influxdb("one", &one.url()) + "batch.max_messages = 100\n" + &influxdb("two", &two.url()) + "batch.max_messages = 70\n";
+    world.push(0..4000);
+    // The second never comes to settle what it has written.
+    let mut agent = world.agent(&publishers).env("FAILPOINTS", "publisher.written=4*off->sleep(60000)").start();
+    wait_for("something to be written", PATIENCE, || (!one.values("numbered").is_empty()).then_some(()));
+    agent.kill9();
+    for round in 0..3 {
+        let mut agent = world.agent(&publishers).start();
+        wait_for("more to be settled", PATIENCE, || (world.waiting_for("one") < 3500 - round * 500).then_some(()));
+        agent.kill9();
+    }
+    let mut agent = world.agent(&publishers).start();
+    world.wait_nothing_waits_for("one");
+    world.wait_nothing_waits_for("two");
+    one.assert_written(0..4000);
+    two.assert_written(0..4000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_publisher_that_is_renamed_between_starts_leaves_what_waits_to_be_named() {
+    let (world, [one, two]) = (World::new(), [database(), database()]);
+    let down = "http://127.0.0.1:9";
+    let mut agent = world.agent(&(influxdb("one", &one.url()) + &influxdb("old", down))).start();
+    world.push(0..50);
+    world.wait_nothing_waits_for("one");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let renamed = influxdb("one", &one.url()) + &influxdb("new", &two.url());
+    let mut agent = world.agent(&renamed).start();
+    let said = agent.wait_condition("removed publisher");
+    assert_eq!(said["now"], "50 messages wait for old");
+    world.push(50..80);
+    world.wait_nothing_waits_for("new");
+    two.assert_written(50..80);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kadabra.toml");
+    std::fs::write(&file, world.config(&renamed)).unwrap();
+    let check = cli(["check", "--online", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(said.contains("ok: publisher new: ") && said.contains("ok: publisher one: "), "{said}");
+    assert!(said.contains("warning: removed publisher: ") && said.contains("50 messages wait for old"), "{said}");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn filtered_metrics_are_done_without_a_write_and_are_refused_by_nobody() {
+    let (world, [one, two]) = (World::new(), [database(), database()]);
+    let filtered = influxdb("two", &two.url()) + "only = [\"took\"]\nexcept = [\"host=web0\"]\n";
+    let mut agent = world.agent(&(influxdb("one", &one.url()) + &filtered)).start();
+    world.push(0..700);
+    world.wait_nothing_waits_for("one");
+    world.wait_nothing_waits_for("two");
+    one.assert_written(0..700);
+    let mut took = two.values("took");
+    took.sort_unstable();
+    assert_eq!(took, (0..700).filter(|number| number % 7 != 0).collect::<Vec<_>>());
+    assert!(two.values("numbered").is_empty());
+    let _: usize = world.redis.connection().lpush("kadabra_queue", numbered(7)).unwrap();
+    world.wait_nothing_waits_for("two");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let ledgers = agent.logged("published 701, parked 0");
+    assert_eq!(ledgers.len(), 2, "{ledgers:?}");
+}
+
+/// A remedy names the key as it is said of the publisher that is held.
+#[test]
+fn a_publisher_that_is_held_is_named_with_its_own_keys() {
+    let (world, one) = (World::new(), database());
+    let mut agent = world.agent(&(influxdb("one", &one.url()) + "influxdb.database = \"missing\"\n[publishers.shown]\n")).start();
+    world.push(0..1);
+    let held = agent.wait_condition("publisher");
+    let mend = held["mend"].as_str().unwrap();
+    assert!(held["publisher"] == "one" && mend.contains("publishers.one.influxdb."), "{held}");
+    world.wait_nothing_waits_for("shown");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
