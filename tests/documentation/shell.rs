@@ -141,6 +141,9 @@ impl Shell {
         fs::write(&file, &block.text).unwrap();
         let mut check = self.command(env!("CARGO_BIN_EXE_kadabra"));
         check.env_remove("KADABRA_CHANNEL__EMBEDDED__LISTEN").args(["check", "--config"]).arg(file);
+        if block.text.contains("[publishers.") {
+            check.env_remove("KADABRA_PUBLISHER__INFLUXDB__URL");
+        }
         self.finish(check, block);
     }
 
