@@ -81,6 +81,11 @@ fn check_online_says_what_is_well_and_what_to_mend() {
     let well = online();
     assert_eq!(well.status.code(), Some(0), "{}", err(&well));
     assert!(out(&well).contains("ok: channel: Redis ") && out(&well).contains("ok: publisher: influxdb http"), "{}", out(&well));
+    assert!(
+        out(&well).contains(" database kadabra; it says version 1.6.7") && out(&well).contains("precision ns\n"),
+        "{}",
+        out(&well)
+    );
     assert_eq!(pipeline.left(), Left::NOTHING, "it changes nothing");
 
     pipeline.influxd.drop_database("kadabra");

@@ -13,6 +13,7 @@ use super::{
         pipeline::{Left, PATIENCE, config, numbered},
         process::wait_for,
         redis_server::RedisServer,
+        stand_in::{Reply, StandIn, answer},
     },
 };
 
@@ -263,23 +264,64 @@ fn every_message_of_a_real_client_gives_the_same_points_in_influxdb_3_but_for_na
     assert_eq!(refused > 0, between.redis.left().dead > 0);
 }
 
+/// What `check --online` says with these keys of InfluxDB, and its exit code.
+fn check(redis: &RedisServer, keys: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut check = super::support::agent::kadabra();
+    check.args(["check", "--online"]).env("KADABRA_CHANNEL__TYPE", "redis").env("KADABRA_CHANNEL__REDIS__URL", redis.url());
+    for (name, value) in keys {
+        check.env(format!("KADABRA_PUBLISHER__INFLUXDB__{name}"), value);
+    }
+    let output = check.env("KADABRA_PUBLISHER__TYPE", "influxdb").output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn check_tells_the_version_of_a_2_and_takes_a_server_that_tells_none_or_nonsense() {
+    let between = Between::v2();
+    let Server::V2(server) = &between.server else { unreachable!() };
+    let of =
+        |url: &str| check(&between.redis, &[("API", "v2"), ("URL", url), ("ORG", "o1"), ("TOKEN", TOKEN), ("TIMEOUT", "1s")]);
+    let (code, said) = of(&server.url());
+    assert!(code == Some(0) && said.contains("; it says version v2.9.1; times are written with precision ns\n"), "{said}");
+
+    let untold = "it does not tell its version";
+    let ok = |headers: &str, body: &str| answer("200 OK", headers, body);
+    for (reply, wanted) in [
+        (answer("404 Not Found", "", "nothing here"), untold),
+        (ok("", "{\"version\": 3}"), untold),
+        (ok("X-Influxdb-Version:  \r\n", ""), untold),
+        (ok("", "{\"version\": \"3.6\\n0\"}"), "it says version 3.6"),
+        (ok(&format!("X-Influxdb-Version: {}{TOKEN}\r\n", "7".repeat(9)), ""), "it says version 777777777***"),
+        (ok(&format!("X-Influxdb-Version: {}\r\n", "7".repeat(9000)), ""), "it says version 777777777"),
+        (Reply::Hang, untold),
+        (Reply::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()), untold),
+        (Reply::Trickle(b"HTTP/1.1 200 OK\r\nX-Influxdb-".to_vec()), untold),
+    ] {
+        let to = format!("{reply:?}");
+        let server =
+            StandIn::answering(
+                move |request| {
+                    if request.starts_with("GET /ping ") { reply.clone() } else { answer("204 No Content", "", "") }
+                },
+            );
+        let (code, said) = of(&server.url());
+        assert!(
+            code == Some(0) && said.contains(wanted) && !said.contains(TOKEN) && said.len() < 1500,
+            "{to:.99}: {code:?} {said}"
+        );
+        assert_eq!(said.lines().count(), 3, "{said}");
+    }
+}
+
 #[test]
 fn check_tells_what_is_wrong_with_a_token_and_creates_no_database() {
     for token in [TOKEN, "wrong-token"] {
         let between = Between::v3();
         let Server::V3(server) = &between.server else { unreachable!() };
-        let mut check = super::support::agent::kadabra();
-        check
-            .args(["check", "--online"])
-            .env("KADABRA_CHANNEL__TYPE", "redis")
-            .env("KADABRA_CHANNEL__REDIS__URL", between.redis.url());
-        for (name, value) in [("API", "v3"), ("URL", &server.url()), ("TOKEN", token)] {
-            check.env(format!("KADABRA_PUBLISHER__INFLUXDB__{name}"), value);
-        }
-        let output = check.env("KADABRA_PUBLISHER__TYPE", "influxdb").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (code, said) = check(&between.redis, &[("API", "v3"), ("URL", &server.url()), ("TOKEN", token)]);
         let expected = if token == TOKEN { "ok: publisher: influxdb 3" } else { "does not accept the token: 401" };
         assert!(said.contains(expected) && !said.contains(token), "{said}");
-        assert_eq!((output.status.success(), server.databases()), (token == TOKEN, Vec::new()));
+        assert_eq!((code == Some(0), server.databases()), (token == TOKEN, Vec::new()));
+        assert_eq!(said.contains("; it says version 3.6.0; times are written with precision ns"), token == TOKEN, "{said}");
     }
 }

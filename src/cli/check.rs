@@ -14,7 +14,7 @@ use crate::{
     config::{self, Channel, Embedded, Log, Pipeline, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
-    publisher::{self, Caution, Outcome},
+    publisher::{self, Caution, Inspection, Outcome},
 };
 
 /// Longer than every time-out below it, which say more about what went wrong.
@@ -146,8 +146,10 @@ async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> 
     let part = pipeline.name.as_ref().map_or_else(|| "publisher".to_owned(), |name| format!("publisher {name}"));
     match tokio::time::timeout(PATIENCE, publisher.probe()).await {
         Ok(Outcome::Written { .. } | Outcome::Progressed) => {
-            answers.say(format_args!("ok: {part}: {destination}"));
-            for Caution { what, mend } in tokio::time::timeout(PATIENCE, publisher.inspect()).await.unwrap_or_default() {
+            let Inspection { facts, cautions } = tokio::time::timeout(PATIENCE, publisher.inspect()).await.unwrap_or_default();
+            let facts = facts.map(|facts| format!("; {facts}")).unwrap_or_default();
+            answers.say(format_args!("ok: {part}: {destination}{facts}"));
+            for Caution { what, mend } in cautions {
                 answers.say(format_args!("warning: {part}: {what}\n  to mend it: {}", pipeline.said(&mend)));
             }
             true

@@ -66,8 +66,8 @@ pub trait Publisher {
     async fn probe(&mut self) -> Outcome;
 
     /// What to know of a destination that works, for `check --online`; nothing is written.
-    async fn inspect(&mut self) -> Vec<Caution> {
-        Vec::new()
+    async fn inspect(&mut self) -> Inspection {
+        Inspection::default()
     }
 
     /// Whether more attempts with this batch alone would tell nothing new about what is wrong with it. Then its messages are better
@@ -79,6 +79,15 @@ pub trait Publisher {
     /// Forgets the batch that was written and gives back the memory that is kept for the next one, since none has come for
     /// a while. Where nothing is kept, nothing is to be done.
     fn shrink(&mut self) {}
+}
+
+/// What a destination that works says of itself, and what is said of how it is written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Facts that follow the destination in a sentence, such as its version.
+    pub facts: Option<String>,
+    /// What to know though nothing is wrong.
+    pub cautions: Vec<Caution>,
 }
 
 /// What an operator should know of a destination though nothing is wrong with it.

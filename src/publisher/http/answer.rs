@@ -17,6 +17,8 @@ pub(in crate::publisher) struct Answer {
     pub(in crate::publisher) retry_after: Option<String>,
     /// The `Location` header, as it was sent.
     pub(in crate::publisher) location: Option<String>,
+    /// The `X-Influxdb-Version` header of an answer to a GET, as it was sent.
+    pub(in crate::publisher) version: Option<String>,
     /// The body, or its beginning.
     pub(in crate::publisher) body: String,
 }

@@ -1,4 +1,4 @@
-//! One POST and its answer, whatever the server does: bounded in time and size, no redirects, no secrets in errors.
+//! One request and its answer, whatever the server does: bounded in time and size, no redirects, no secrets in errors.
 
 use std::{
     error::Error as _,
@@ -17,8 +17,8 @@ use awc::{
     body::SizedStream,
     error::{ConnectError, SendRequestError},
     http::{
-        StatusCode, Uri,
-        header::{self, HeaderMap},
+        Method, StatusCode, Uri,
+        header::{self, HeaderMap, HeaderName},
     },
 };
 use bytes::Bytes;
@@ -44,8 +44,11 @@ const MAX_ANSWER: usize = 64 << 10;
 /// How much of a request's body is handed to the connection at once. It copies what it is given.
 const CHUNK: usize = 64 << 10;
 
+/// The header in which InfluxDB tells its version.
+const VERSION: &str = "x-influxdb-version";
+
 /// Which headers the servers have in each answer: InfluxDB, of whatever version, and VictoriaMetrics.
-const HEADERS_OF_SERVERS: [&str; 2] = ["x-influxdb-version", "x-server-hostname"];
+const HEADERS_OF_SERVERS: [&str; 2] = [VERSION, "x-server-hostname"];
 
 /// No answer: a sentence, and what it says about the next attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,18 +120,7 @@ impl Transport {
     /// Sends `body` to `path`, which begins with a slash. With `ask_first` the body is only sent when the server says
     /// that it would read it, so that its answer is not lost when it does not.
     pub(in crate::publisher) async fn post(&mut self, path: &str, body: Bytes, ask_first: bool) -> Result<Answer, NoAnswer> {
-        let url = [self.url.as_str(), path].concat();
-        let mut request = match self.way.forward.as_ref().and_then(|_| absolute(&url)) {
-            Some(uri) => self.client.post(uri),
-            None => self.client.post(url),
-        };
-        request = request.content_type("text/plain; charset=utf-8");
-        if let Some(login) = self.way.forward.as_ref().and_then(|(proxy, _)| proxy.authorization()) {
-            request = request.insert_header((header::PROXY_AUTHORIZATION, login));
-        }
-        if let Some(authorization) = self.authorization.header(&self.client) {
-            request = request.insert_header((header::AUTHORIZATION, authorization));
-        }
+        let mut request = self.request(Method::POST, path).content_type("text/plain; charset=utf-8");
         // A small body is on its way before an answer could come.
         let ask_first = ask_first && body.len() > CHUNK;
         self.asked.store(ask_first, Ordering::Relaxed);
@@ -141,6 +133,33 @@ impl Transport {
         } else {
             body
         };
+        self.exchange(request, body).await
+    }
+
+    /// Asks for `path`, which begins with a slash, and for the version of the server.
+    pub(in crate::publisher) async fn get(&mut self, path: &str) -> Result<Answer, NoAnswer> {
+        self.asked.store(false, Ordering::Relaxed);
+        let request = self.request(Method::GET, path);
+        self.exchange(request, Bytes::new()).await
+    }
+
+    /// A request with the logins that it needs.
+    fn request(&mut self, method: Method, path: &str) -> ClientRequest {
+        let url = [self.url.as_str(), path].concat();
+        let mut request = match self.way.forward.as_ref().and_then(|_| absolute(&url)) {
+            Some(uri) => self.client.request(method, uri),
+            None => self.client.request(method, url),
+        };
+        if let Some(login) = self.way.forward.as_ref().and_then(|(proxy, _)| proxy.authorization()) {
+            request = request.insert_header((header::PROXY_AUTHORIZATION, login));
+        }
+        if let Some(authorization) = self.authorization.header(&self.client) {
+            request = request.insert_header((header::AUTHORIZATION, authorization));
+        }
+        request
+    }
+
+    async fn exchange(&mut self, request: ClientRequest, body: Bytes) -> Result<Answer, NoAnswer> {
         let answer = exchange(request, body, &self.way, self.timeout).await?;
         if answer.status < 200 {
             // Another protocol, which nobody has asked for, is spoken on this connection from now on.
@@ -157,6 +176,7 @@ impl Transport {
 
 async fn exchange(request: ClientRequest, body: Bytes, way: &Way, within: Duration) -> Result<Answer, NoAnswer> {
     let deadline = Instant::now() + within;
+    let is_question = *request.get_method() == Method::GET;
     let chunks = stream::iter((0..body.len()).step_by(CHUNK).map({
         let body = body.clone();
         move |start| Ok::<_, std::io::Error>(body.slice(start..body.len().min(start + CHUNK)))
@@ -175,6 +195,7 @@ async fn exchange(request: ClientRequest, body: Bytes, way: &Way, within: Durati
         status: response.status().as_u16(),
         retry_after: text_of(header::RETRY_AFTER),
         location: text_of(header::LOCATION),
+        version: is_question.then(|| text_of(HeaderName::from_static(VERSION))).flatten(),
         body: String::new(),
     };
     let mut read = Vec::new();

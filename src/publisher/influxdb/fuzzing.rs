@@ -24,7 +24,7 @@ pub(crate) fn answer(bytes: &[u8]) {
     let mut next = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let Ok(status) = next().trim().parse() else { return };
     let retry_after = Some(next()).filter(|header| !header.is_empty());
-    let answer = Answer { status, retry_after, body: next(), location: None };
+    let answer = Answer { status, retry_after, body: next(), ..Answer::default() };
     let hide = &|text: String| text.replace(SECRET, "***");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let verdict = answers::verdict(&answer, SENT, now, hide);
@@ -33,6 +33,7 @@ pub(crate) fn answer(bytes: &[u8]) {
     let executed = answers::creation_verdict(&answer, hide) == Verdict::Complete;
     assert!(!executed || (status == 200 && answer.body.contains("results")));
     printable(&answers::words(&answer, hide));
+    printable(&super::inspected(&answer).facts.unwrap_or_default().replace(SECRET, "***"));
     allowed(&answer, &verdict);
     settles(&verdict);
     let sent = Sent::new(SENT, &|| vec![12, SENT.len()]);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Backslashes, Cause, Encode, Verdict};
 use crate::publisher::{
-    Caution,
+    Caution, Inspection,
     http::{Answer, To},
 };
 
@@ -100,9 +100,9 @@ pub(in crate::publisher) trait Dialect {
         None
     }
 
-    /// What to know of the server, from its answer to that.
-    fn inspected(&self, _answer: &Answer) -> Vec<Caution> {
-        Vec::new()
+    /// What to know of the server, from its answer to that; from an empty one where it gave none.
+    fn inspected(&self, _answer: &Answer) -> Inspection {
+        Inspection::default()
     }
 
     /// What an operator is told, in the destination's own `words`, and what to do about it.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Cause, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Verdict};
 use crate::{
     publisher::{
-        Caution, Outcome, Publisher, Refused,
+        Caution, Inspection, Outcome, Publisher, Refused,
         http::{Answer, How, NoAnswer, Transport},
         isolate::{Evidence, Failure, Next, RefusedLine, Work},
     },
@@ -298,10 +298,11 @@ impl Publisher for LinePublisher {
         self.try_probe().await.err().unwrap_or(Outcome::Written { refused: Vec::new() })
     }
 
-    async fn inspect(&mut self) -> Vec<Caution> {
-        let Some(path) = self.dialect.inspection() else { return Vec::new() };
-        let answer = self.transport.post(path, Bytes::new(), false).await;
-        answer.map(|answer| self.dialect.inspected(&answer)).unwrap_or_default()
+    async fn inspect(&mut self) -> Inspection {
+        let Some(path) = self.dialect.inspection() else { return Inspection::default() };
+        let answer = self.transport.get(path).await.unwrap_or_default();
+        let Inspection { facts, cautions } = self.dialect.inspected(&answer);
+        Inspection { facts: facts.map(|facts| self.transport.hide_secrets(facts)), cautions }
     }
 
     fn is_stuck(&self) -> bool {

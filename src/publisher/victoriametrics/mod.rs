@@ -14,7 +14,7 @@ use url::form_urlencoded::byte_serialize;
 
 use self::{samples::Samples, times::Times};
 use super::{
-    Caution, LinePublisher, Publishers,
+    Caution, Inspection, LinePublisher, Publishers,
     http::{Answer, Login, To},
     isolate::Evidence,
     line::{Cause, Dialect, Encode, Hide, Sent, Verdict},
@@ -98,8 +98,8 @@ impl Dialect for Victoriametrics {
         self.config.tenant.is_none().then_some("/flags")
     }
 
-    fn inspected(&self, answer: &Answer) -> Vec<Caution> {
-        remedies::inspected(&self.config, answer)
+    fn inspected(&self, answer: &Answer) -> Inspection {
+        Inspection { facts: None, cautions: remedies::inspected(&self.config, answer) }
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -10,7 +10,7 @@ use super::{
         http::{Answer, Login, To},
         line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, encoded, to,
+    Caution, Inspection, PING, encoded, inspected, to,
 };
 use crate::config::{Influxdb, InfluxdbV1};
 
@@ -73,6 +73,14 @@ impl Dialect for V1 {
 
     fn creation_verdict(&self, answer: &Answer, hide: Hide<'_>) -> Verdict {
         answers::creation_verdict(answer, hide)
+    }
+
+    fn inspection(&self) -> Option<&str> {
+        Some(PING)
+    }
+
+    fn inspected(&self, answer: &Answer) -> Inspection {
+        inspected(answer)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -10,7 +10,7 @@ use super::{
         http::{Answer, Login, To},
         line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, encoded, to,
+    Caution, Inspection, PING, encoded, inspected, to,
 };
 use crate::config::{Influxdb, InfluxdbV2};
 
@@ -65,6 +65,14 @@ impl Dialect for V2 {
 
     fn verdict(&self, answer: &Answer, sent: Sent<'_>, now: SystemTime, hide: Hide<'_>) -> Verdict {
         answers::verdict(answer, sent, now, hide)
+    }
+
+    fn inspection(&self) -> Option<&str> {
+        Some(PING)
+    }
+
+    fn inspected(&self, answer: &Answer) -> Inspection {
+        inspected(answer)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

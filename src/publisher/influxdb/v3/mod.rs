@@ -12,7 +12,7 @@ use super::{
         http::{Answer, Login, To},
         line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, encoded, to,
+    Caution, Inspection, PING, encoded, inspected, to,
 };
 use crate::config::{Influxdb, InfluxdbV3};
 
@@ -88,6 +88,14 @@ impl Dialect for V3 {
 
     fn probe_verdict(&self, answer: &Answer, now: SystemTime, hide: Hide<'_>) -> Verdict {
         answers::probe_verdict(answer, now, hide)
+    }
+
+    fn inspection(&self) -> Option<&str> {
+        Some(PING)
+    }
+
+    fn inspected(&self, answer: &Answer) -> Inspection {
+        inspected(answer)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {
