@@ -33,7 +33,7 @@ pub(crate) fn answer(bytes: &[u8]) {
     let executed = answers::creation_verdict(&answer, hide) == Verdict::Complete;
     assert!(!executed || (status == 200 && answer.body.contains("results")));
     printable(&answers::words(&answer, hide));
-    printable(&super::inspected(&answer).facts.unwrap_or_default().replace(SECRET, "***"));
+    printable(&super::inspected(&answer, hide).facts.unwrap_or_default());
     allowed(&answer, &verdict);
     settles(&verdict);
     let sent = Sent::new(SENT, &|| vec![12, SENT.len()]);

@@ -22,6 +22,7 @@ use super::{
     Caution, Inspection, LinePublisher, Publishers,
     http::{Answer, Login, To},
     isolate::Evidence,
+    line::Hide,
 };
 use crate::{
     config::{Influxdb, InfluxdbApi},
@@ -83,9 +84,10 @@ const PING: &str = "/ping";
 
 /// What is known of a server from its answer to [`PING`], and that the times of points are written in nanoseconds. All versions name
 /// themselves in a header, and 3 also in its body.
-fn inspected(answer: &Answer) -> Inspection {
+fn inspected(answer: &Answer, hide: Hide<'_>) -> Inspection {
     let in_body = || Some(serde_json::from_str::<serde_json::Value>(&answer.body).ok()?.get("version")?.as_str()?.to_owned());
-    let version = answer.version.clone().or_else(in_body).map(|version| quote(version.trim())).filter(|told| !told.is_empty());
+    let version = answer.version.clone().or_else(in_body).map(|version| quote(&hide(version.trim().to_owned())));
+    let version = version.filter(|told| !told.is_empty());
     let told = version.map_or_else(|| "it does not tell its version".to_owned(), |version| format!("it says version {version}"));
     Inspection { facts: Some([&told, "; times are written with precision ns"].concat()), cautions: Vec::new() }
 }

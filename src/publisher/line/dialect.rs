@@ -100,8 +100,8 @@ pub(in crate::publisher) trait Dialect {
         None
     }
 
-    /// What to know of the server, from its answer to that; from an empty one where it gave none.
-    fn inspected(&self, _answer: &Answer) -> Inspection {
+    /// What to know of the server, from its answer to that; from an empty one where it gave none. `hide` is for what is quoted.
+    fn inspected(&self, _answer: &Answer, _hide: Hide<'_>) -> Inspection {
         Inspection::default()
     }
 

@@ -301,8 +301,7 @@ impl Publisher for LinePublisher {
     async fn inspect(&mut self) -> Inspection {
         let Some(path) = self.dialect.inspection() else { return Inspection::default() };
         let answer = self.transport.get(path).await.unwrap_or_default();
-        let Inspection { facts, cautions } = self.dialect.inspected(&answer);
-        Inspection { facts: facts.map(|facts| self.transport.hide_secrets(facts)), cautions }
+        self.dialect.inspected(&answer, &|text| self.transport.hide_secrets(text))
     }
 
     fn is_stuck(&self) -> bool {

@@ -98,7 +98,7 @@ impl Dialect for Victoriametrics {
         self.config.tenant.is_none().then_some("/flags")
     }
 
-    fn inspected(&self, answer: &Answer) -> Inspection {
+    fn inspected(&self, answer: &Answer, _hide: Hide<'_>) -> Inspection {
         Inspection { facts: None, cautions: remedies::inspected(&self.config, answer) }
     }
 

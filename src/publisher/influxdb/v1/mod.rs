@@ -79,8 +79,8 @@ impl Dialect for V1 {
         Some(PING)
     }
 
-    fn inspected(&self, answer: &Answer) -> Inspection {
-        inspected(answer)
+    fn inspected(&self, answer: &Answer, hide: Hide<'_>) -> Inspection {
+        inspected(answer, hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -71,8 +71,8 @@ impl Dialect for V2 {
         Some(PING)
     }
 
-    fn inspected(&self, answer: &Answer) -> Inspection {
-        inspected(answer)
+    fn inspected(&self, answer: &Answer, hide: Hide<'_>) -> Inspection {
+        inspected(answer, hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -94,8 +94,8 @@ impl Dialect for V3 {
         Some(PING)
     }
 
-    fn inspected(&self, answer: &Answer) -> Inspection {
-        inspected(answer)
+    fn inspected(&self, answer: &Answer, hide: Hide<'_>) -> Inspection {
+        inspected(answer, hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {
