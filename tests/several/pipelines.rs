@@ -1,27 +1,40 @@
-//! Whole agents with several publishers over Redis: real databases, one of which is away, slow, refuses everything or is killed.
+//! Whole agents with several publishers: real databases, one of which is away, slow, refuses everything or is killed.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use redis::Commands as _;
+use redis::{Commands as _, Connection};
+use tempfile::TempDir;
 
-use super::super::support::{
-    agent::{Agent, Builder, cli},
-    http_server::ask,
-    influxd::Influxd,
-    pipeline::{self, DATABASE, PATIENCE, numbered},
-    process::wait_for,
-    redis_server::RedisServer,
-    stand_in::{StandIn, answer},
+use super::super::{
+    bounds::assert_bounded,
+    support::{
+        agent::{Agent, Builder, cli},
+        http_server::ask,
+        influxd::Influxd,
+        pipeline::{self, DATABASE, PATIENCE, numbered},
+        process::{free_port, wait_for},
+        redis_server::RedisServer,
+        stand_in::{StandIn, answer},
+    },
 };
 
-/// A Redis, and an agent's configuration with these publishers.
-struct World {
-    redis: RedisServer,
+/// The channel between the clients and an agent with these publishers.
+enum World {
+    Redis(RedisServer),
+    /// The agent's own queue. What waits is known while an agent runs.
+    Embedded {
+        folder: TempDir,
+        port: u16,
+    },
 }
 
 impl World {
-    fn new() -> Self {
-        Self { redis: RedisServer::start() }
+    fn redis() -> Self {
+        Self::Redis(RedisServer::start())
+    }
+
+    fn embedded() -> Self {
+        Self::Embedded { folder: tempfile::tempdir().unwrap(), port: free_port() }
     }
 
     fn agent(&self, publishers: &str) -> Builder {
@@ -29,28 +42,87 @@ impl World {
     }
 
     fn config(&self, publishers: &str) -> String {
-        let config = pipeline::config(&self.redis.url(), "http://127.0.0.1:9");
+        let nowhere = "http://127.0.0.1:9";
+        let config = match self {
+            Self::Redis(redis) => pipeline::config(&redis.url(), nowhere),
+            Self::Embedded { folder, port } => {
+                let file = folder.path().join("queue.db");
+                let embedded = format!("[channel.embedded]\npath = {file:?}\nlisten = \"127.0.0.1:{port}\"\nlease = \"2s\"");
+                pipeline::config_of(&format!("[channel]\ntype = \"embedded\"\n{embedded}"), nowhere)
+            }
+        };
         let (before, rest) = config.split_once("[publisher]").unwrap();
         let (_, after) = rest.split_once("[nanny]").unwrap();
         format!("{before}{publishers}\n[nanny]{after}")
     }
 
-    fn push(&self, numbers: std::ops::Range<u64>) {
-        let _: usize = self.redis.connection().lpush("kadabra_queue", numbers.map(numbered).collect::<Vec<_>>()).unwrap();
+    /// To where clients push. An agent that is the channel itself is waited for.
+    fn connection(&self) -> Connection {
+        match self {
+            Self::Redis(redis) => redis.connection(),
+            Self::Embedded { port, .. } => {
+                let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+                wait_for("the agent to take clients", PATIENCE, || client.get_connection().ok())
+            }
+        }
+    }
+
+    fn push(&self, numbers: Range<u64>) {
+        let mut connection = self.connection();
+        for messages in numbers.map(numbered).collect::<Vec<_>>().chunks(1000) {
+            let _: usize = connection.lpush("kadabra_queue", messages).unwrap();
+        }
     }
 
     /// How many messages wait for a publisher, in hand or not.
     fn waiting_for(&self, name: &str) -> usize {
-        let mut redis = self.redis.connection();
-        let lists: Vec<String> = redis.keys(format!("{{kadabra_queue}}:for:{name}:lease:*")).unwrap();
-        let lists = lists.into_iter().chain([format!("{{kadabra_queue}}:for:{name}"), "kadabra_queue".to_owned()]);
-        lists.map(|list| redis.llen::<_, usize>(list).unwrap_or(0)).sum()
+        let mut connection = self.connection();
+        if let Self::Embedded { .. } = self {
+            let report: String = redis::cmd("KADABRA").query(&mut connection).unwrap();
+            let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+            let consumers = report["status"]["consumers"].as_array().unwrap_or_else(|| panic!("{report}"));
+            let consumer = consumers.iter().find(|consumer| consumer["name"] == name).unwrap();
+            return consumer["waiting"].as_u64().unwrap() as usize;
+        }
+        // At one instant: what moves from one list to another meanwhile would be seen in neither.
+        let sum = "local sum = redis.call('LLEN', KEYS[1]) + redis.call('LLEN', KEYS[2])
+            for _, lease in ipairs(redis.call('KEYS', KEYS[2] .. ':lease:*')) do sum = sum + redis.call('LLEN', lease) end
+            return sum";
+        let script = redis::Script::new(sum);
+        script.key("kadabra_queue").key(format!("{{kadabra_queue}}:for:{name}")).invoke(&mut connection).unwrap()
     }
 
     fn wait_nothing_waits_for(&self, name: &str) {
         wait_for(&format!("nothing to wait for {name}"), PATIENCE, || (self.waiting_for(name) == 0).then_some(()));
     }
+
+    fn dead_letters_of(&self, name: &str) -> usize {
+        match self {
+            Self::Redis(redis) => redis.connection().xlen(format!("{{kadabra_queue}}:for:{name}:dead")).unwrap(),
+            Self::Embedded { folder, .. } => {
+                let file = rusqlite::Connection::open(folder.path().join("queue.db")).unwrap();
+                file.query_row("SELECT count(*) FROM dead WHERE consumer = ?1", [name], |row| row.get::<_, i64>(0)).unwrap()
+                    as usize
+            }
+        }
+    }
 }
+
+/// Each of these over either channel.
+macro_rules! over_both {
+    ($($test:ident),* $(,)?) => {
+        mod over_redis { $(#[test] fn $test() { super::$test(&super::World::redis()); })* }
+        mod over_embedded { $(#[test] fn $test() { super::$test(&super::World::embedded()); })* }
+    };
+}
+
+over_both!(
+    two_databases_and_a_log_get_every_message_once_and_each_has_its_ledger,
+    one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back,
+    one_that_refuses_all_points_has_dead_letters_of_its_own,
+    kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either,
+    three_publishers_hold_no_more_memory_than_one_may,
+);
 
 fn database() -> Influxd {
     let influxd = Influxd::start();
@@ -64,9 +136,8 @@ fn influxdb(name: &str, url: &str) -> String {
     )
 }
 
-#[test]
-fn two_databases_and_a_log_get_every_message_once_and_each_has_its_ledger() {
-    let (world, [one, two]) = (World::new(), [database(), database()]);
+fn two_databases_and_a_log_get_every_message_once_and_each_has_its_ledger(world: &World) {
+    let [one, two] = [database(), database()];
     let publishers =
         influxdb("one", &one.url()) + &influxdb("two", &two.url()) + "[publishers.shown]\ntype = \"debug\"\nrequired = false\n";
     let mut agent = world.agent(&publishers).start();
@@ -77,16 +148,15 @@ fn two_databases_and_a_log_get_every_message_once_and_each_has_its_ledger() {
     one.assert_written(0..3000);
     two.assert_written(0..3000);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
-    let ledgers = agent.logged("leased 3000, published 3000, parked 0");
+    let ledgers = agent.logged("published 3000, parked 0");
     let mut of: Vec<_> = ledgers.iter().map(|line| line["publisher"].as_str().unwrap()).collect();
     of.sort_unstable();
     assert_eq!(of, ["one", "shown", "two"]);
     assert!(ledgers.iter().all(|line| line["balances"] == true));
 }
 
-#[test]
-fn one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back() {
-    let (world, [one, mut two]) = (World::new(), [database(), database()]);
+fn one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back(world: &World) {
+    let [one, mut two] = [database(), database()];
     two.stop();
     let mut agent = world.agent(&(influxdb("one", &one.url()) + &influxdb("two", &two.url()))).start();
     world.push(0..1000);
@@ -108,7 +178,7 @@ fn one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back
 
 #[test]
 fn one_that_is_slow_delays_no_other() {
-    let (world, one) = (World::new(), database());
+    let (world, one) = (World::redis(), database());
     let slow = StandIn::answering(|_| {
         std::thread::sleep(Duration::from_millis(300));
         answer("204 No Content", "", "")
@@ -123,9 +193,8 @@ fn one_that_is_slow_delays_no_other() {
     assert!(world.waiting_for("slow") > 0, "what it was not given is given back");
 }
 
-#[test]
-fn one_that_refuses_all_points_has_dead_letters_of_its_own() {
-    let (world, [one, refusing]) = (World::new(), [database(), database()]);
+fn one_that_refuses_all_points_has_dead_letters_of_its_own(world: &World) {
+    let [one, refusing] = [database(), database()];
     // The type that each field has is another one there.
     let lines = "numbered value=1i 1772366400000000000\ntook value=1i 1772366400000000000";
     let written = ask(&refusing.url(), "POST", &format!("/write?db={DATABASE}"), &[], lines.as_bytes()).unwrap();
@@ -135,39 +204,64 @@ fn one_that_refuses_all_points_has_dead_letters_of_its_own() {
     world.wait_nothing_waits_for("one");
     world.wait_nothing_waits_for("refusing");
     one.assert_written(0..20);
-    let mut redis = world.redis.connection();
-    let dead: [usize; 2] = ["one", "refusing"].map(|name| redis.xlen(format!("{{kadabra_queue}}:for:{name}:dead")).unwrap());
-    assert_eq!(dead, [0, 20]);
+    assert_eq!(["one", "refusing"].map(|name| world.dead_letters_of(name)), [0, 20]);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
 /// Killed again and again, at whatever each is at: between the settles of two, too.
-#[test]
-fn kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either() {
-    let (world, [one, two]) = (World::new(), [database(), database()]);
+fn kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either(world: &World) {
+    let [one, two] = [database(), database()];
     let publishers =
         influxdb("one", &one.url()) + "batch.max_messages = 100\n" + &influxdb("two", &two.url()) + "batch.max_messages = 70\n";
-    world.push(0..4000);
     // The second never comes to settle what it has written.
     let mut agent = world.agent(&publishers).env("FAILPOINTS", "publisher.written=4*off->sleep(60000)").start();
+    world.push(0..4000);
     wait_for("something to be written", PATIENCE, || (!one.values("numbered").is_empty()).then_some(()));
     agent.kill9();
-    for round in 0..3 {
+    for round in 1..5 {
         let mut agent = world.agent(&publishers).start();
-        wait_for("more to be settled", PATIENCE, || (world.waiting_for("one") < 3500 - round * 500).then_some(()));
+        world.push(round * 4000..(round + 1) * 4000);
+        let goal = world.waiting_for("one").saturating_sub(fastrand::usize(1..2000));
+        wait_for("more to be settled", PATIENCE, || (world.waiting_for("one") <= goal).then_some(()));
         agent.kill9();
     }
     let mut agent = world.agent(&publishers).start();
     world.wait_nothing_waits_for("one");
     world.wait_nothing_waits_for("two");
-    one.assert_written(0..4000);
-    two.assert_written(0..4000);
+    one.assert_written(0..20_000);
+    two.assert_written(0..20_000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// With all of them away, with one of them away for longer than the others, and when all is written.
+fn three_publishers_hold_no_more_memory_than_one_may(world: &World) {
+    const MESSAGES: u64 = 50_000;
+    let mut databases = [database(), database(), database()];
+    databases.iter_mut().for_each(Influxd::stop);
+    let names = ["one", "two", "three"];
+    let publishers: String = names.iter().zip(&databases).map(|(name, database)| influxdb(name, &database.url())).collect();
+    let mut agent = world.agent(&publishers).start();
+    world.push(0..MESSAGES);
+    for name in names {
+        wait_for(&format!("{name} to have tried what it holds"), PATIENCE, || {
+            let tried = agent.logged("a batch is not written yet");
+            (tried.iter().filter(|line| line["publisher"] == name).count() >= 5).then_some(())
+        });
+        wait_for("all to wait", PATIENCE, || (world.waiting_for(name) as u64 == MESSAGES).then_some(()));
+    }
+    assert_bounded(&agent, "all three are away");
+    for (name, database) in names.iter().zip(&mut databases) {
+        database.start_again();
+        world.wait_nothing_waits_for(name);
+        assert_bounded(&agent, &format!("all is written by {name}"));
+        database.assert_written(0..MESSAGES);
+    }
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
 #[test]
 fn a_publisher_that_is_renamed_between_starts_leaves_what_waits_to_be_named() {
-    let (world, [one, two]) = (World::new(), [database(), database()]);
+    let (world, [one, two]) = (World::redis(), [database(), database()]);
     let down = "http://127.0.0.1:9";
     let mut agent = world.agent(&(influxdb("one", &one.url()) + &influxdb("old", down))).start();
     world.push(0..50);
@@ -192,7 +286,7 @@ fn a_publisher_that_is_renamed_between_starts_leaves_what_waits_to_be_named() {
 
 #[test]
 fn filtered_metrics_are_done_without_a_write_and_are_refused_by_nobody() {
-    let (world, [one, two]) = (World::new(), [database(), database()]);
+    let (world, [one, two]) = (World::redis(), [database(), database()]);
     let filtered = influxdb("two", &two.url()) + "only = [\"took\"]\nexcept = [\"host=web0\"]\n";
     let mut agent = world.agent(&(influxdb("one", &one.url()) + &filtered)).start();
     world.push(0..700);
@@ -203,7 +297,7 @@ fn filtered_metrics_are_done_without_a_write_and_are_refused_by_nobody() {
     took.sort_unstable();
     assert_eq!(took, (0..700).filter(|number| number % 7 != 0).collect::<Vec<_>>());
     assert!(two.values("numbered").is_empty());
-    let _: usize = world.redis.connection().lpush("kadabra_queue", numbered(7)).unwrap();
+    let _: usize = world.connection().lpush("kadabra_queue", numbered(7)).unwrap();
     world.wait_nothing_waits_for("two");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     let ledgers = agent.logged("published 701, parked 0");
@@ -213,7 +307,7 @@ fn filtered_metrics_are_done_without_a_write_and_are_refused_by_nobody() {
 /// A remedy names the key as it is said of the publisher that is held.
 #[test]
 fn a_publisher_that_is_held_is_named_with_its_own_keys() {
-    let (world, one) = (World::new(), database());
+    let (world, one) = (World::redis(), database());
     let mut agent = world.agent(&(influxdb("one", &one.url()) + "influxdb.database = \"missing\"\n[publishers.shown]\n")).start();
     world.push(0..1);
     let held = agent.wait_condition("publisher");
