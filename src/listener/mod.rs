@@ -54,5 +54,9 @@ pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
 pub(crate) use report::{Report, Times};
 pub(crate) use server::Server;
+#[cfg_attr(
+    not(any(test, feature = "failpoints", feature = "fuzzing")),
+    expect(unreachable_pub, reason = "tests make them from outside")
+)]
 pub use settings::Settings;
 pub(crate) use words::WRONG_QUEUE;

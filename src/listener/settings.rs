@@ -6,6 +6,10 @@ use crate::config::Secret;
 
 /// How the listener listens, and its limits.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(any(test, feature = "failpoints", feature = "fuzzing")),
+    expect(unreachable_pub, reason = "tests make them from outside")
+)]
 pub struct Settings {
     /// Where clients push to.
     pub listen: Vec<SocketAddr>,

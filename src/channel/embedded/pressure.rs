@@ -78,7 +78,8 @@ fn sqlite3(path: &Path, statement: &str) -> String {
     let path = path.display().to_string();
     let is_plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c));
     let path = if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) };
-    format!("sqlite3 {path} \"{statement}\"")
+    // The agent may be writing in that very moment.
+    format!("sqlite3 -cmd '.timeout 5000' {path} \"{statement}\"")
 }
 
 /// What is known of it.
