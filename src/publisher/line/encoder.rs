@@ -95,6 +95,7 @@ impl Form for Encoder {
         self.digest = (self.rules.unique_timestamps && !message.is_adopted()).then(|| message.digest());
     }
 
+    #[inline]
     fn line(&mut self, set: &MessageSet, place: Place, point: &Point, body: &mut Vec<u8>) -> Result<Option<String>, String> {
         let begin = body.len();
         let note = self.write(set, point, self.digest.map_or(0, |digest| offset(digest, place.point)), body)?;

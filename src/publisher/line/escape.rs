@@ -17,17 +17,19 @@ pub(in crate::publisher) enum Backslashes {
 }
 
 /// Appends a metric's name.
+#[inline]
 pub(super) fn measurement(line: &mut Vec<u8>, name: &str, backslashes: Backslashes) {
     if name.starts_with(['#', '\t', '\0']) {
         line.push(b'\\');
     }
     match backslashes {
         Backslashes::Kept => escaped(line, name, *b", \n"),
-        Backslashes::Doubled => escaped(line, name, *b", \n\\"),
+        Backslashes::Doubled => with_backslashes(line, name, *b", \n\\"),
     }
 }
 
 /// Appends a tag's key or value. Returns whether [`reads_as_one_line`] must look at the line.
+#[inline]
 pub(super) fn tag(line: &mut Vec<u8>, text: &str, backslashes: Backslashes) -> bool {
     key(line, text, backslashes);
     if text.ends_with('\\') {
@@ -37,10 +39,11 @@ pub(super) fn tag(line: &mut Vec<u8>, text: &str, backslashes: Backslashes) -> b
 }
 
 /// Appends a field's key.
+#[inline]
 pub(super) fn key(line: &mut Vec<u8>, name: &str, backslashes: Backslashes) {
     match backslashes {
         Backslashes::Kept => escaped(line, name, *b", =\n"),
-        Backslashes::Doubled => escaped(line, name, *b", =\n\\"),
+        Backslashes::Doubled => with_backslashes(line, name, *b", =\n\\"),
     }
 }
 
@@ -134,12 +137,19 @@ fn has_backslash_before(text: &str, special: &[u8]) -> bool {
     false
 }
 
+#[inline]
 fn escaped<const N: usize>(line: &mut Vec<u8>, text: &str, special: [u8; N]) {
-    let mut rest = text.as_bytes();
-    if !has_any(rest, special) {
-        line.extend_from_slice(rest);
-        return;
+    if has_any(text.as_bytes(), special) {
+        with_backslashes(line, text, special);
+    } else {
+        line.extend_from_slice(text.as_bytes());
     }
+}
+
+/// Appends a text with a backslash before each of these characters. Apart from [`escaped`], so that what most texts take stays small.
+#[inline(never)]
+fn with_backslashes<const N: usize>(line: &mut Vec<u8>, text: &str, special: [u8; N]) {
+    let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|b| special.contains(b)) {
         let (plain, tail) = rest.split_at(at);
         line.extend_from_slice(plain);

@@ -55,6 +55,7 @@ impl<F: Form> Encode for F {
 }
 
 /// Encodes one point as a line, or says why it is none.
+#[inline]
 fn encode_point(form: &mut impl Form, set: &MessageSet, place: Place, point: &Point, body: &mut Vec<u8>, lines: &mut Lines) {
     let begin = body.len();
     let line = panics::catch(ENCODING, || form.line(set, place, point, body));
