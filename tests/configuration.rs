@@ -436,7 +436,16 @@ fn meant_keys(text: &str) -> Vec<(String, bool)> {
     let paths = paths.filter(plain).map(|path| (path.to_owned(), is_section(path) || keys().any(|key| key.path == path)));
     let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let variable = |name: &&str| name.starts_with(PREFIX) && name.contains("__");
-    paths.chain(names.filter(variable).map(|name| (name.to_owned(), keys().any(|key| key.variable() == name)))).collect()
+    // The name between is the user's, and behind it stand the keys of `[publisher]`.
+    let of_a_publisher = |name: &str| {
+        let (_, key) = name.strip_prefix("KADABRA_PUBLISHERS__")?.split_once("__")?;
+        Some(format!("KADABRA_PUBLISHER__{key}"))
+    };
+    let is_variable = |name: &str| {
+        let plain = of_a_publisher(name).unwrap_or_else(|| name.to_owned());
+        keys().any(|key| key.variable() == plain)
+    };
+    paths.chain(names.filter(variable).map(|name| (name.to_owned(), is_variable(name)))).collect()
 }
 
 fn files_in(path: &Path, files: &mut Vec<PathBuf>) {
