@@ -98,7 +98,8 @@ impl House {
     fn shown(&self) -> BTreeMap<u64, usize> {
         let text = fs::read_to_string(self.log()).unwrap();
         let mut shown = BTreeMap::new();
-        for line in text.lines() {
+        // A line that is being written in this very moment has no end yet.
+        for line in text.rsplit_once('\n').map_or("", |(lines, _)| lines).lines() {
             let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
             let messages = serde_json::from_str::<Vec<Value>>(line["msg"].as_str().unwrap()).unwrap_or_default();
             for number in messages.iter().map(|message| message["counters"][0]["value"].as_f64().unwrap()) {
