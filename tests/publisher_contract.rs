@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    marker::PhantomData,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -387,60 +388,34 @@ impl Destination for RealInfluxdb {
     }
 }
 
-/// A server that answers as InfluxDB 1.6.7 does, and has every fault.
-struct InfluxdbStandIn {
+/// What a stand-in says, and what speaks to it.
+trait Speech: 'static {
+    /// Whether a field has one type there for good.
+    const HAS_TYPES: bool;
+
+    fn publisher(url: String) -> Box<dyn Publisher>;
+
+    /// The answer to a request of these lines.
+    fn answer(stored: &mut Stored, request: &str) -> Reply;
+}
+
+/// A server that answers as a real one does, and has every fault.
+struct StandInFor<S> {
     server: StandIn,
     state: Arc<Mutex<Stored>>,
+    speech: PhantomData<S>,
 }
 
-#[derive(Default)]
-struct Stored {
-    numbers: BTreeSet<usize>,
-    fault: Option<Fault>,
-}
-
-impl Stored {
-    fn answer(&mut self, request: &str) -> Reply {
-        let error = |status: &str, error: &str| answer(status, "", &json!({ "error": error }).to_string());
-        let (_, body) = request.split_once("\r\n\r\n").unwrap();
-        let lines: Vec<&str> = body.lines().filter(|line| !line.is_empty()).collect();
-        match self.fault {
-            Some(Fault::Away) => return Reply::Last(Vec::new()),
-            Some(Fault::Throttled) => return answer("503 Service Unavailable", "Retry-After: 1\r\n", ""),
-            Some(Fault::Small) if body.len() > 20_000 => {
-                return error("413 Request Entity Too Large", "Request Entity Too Large");
-            }
-            Some(Fault::Wrong) => return error("404 Not Found", "database not found: \"kadabra\""),
-            Some(Fault::Full) if !lines.is_empty() => {
-                let limit = "partial write: max-series-per-database limit exceeded: (0) dropped=";
-                return error("400 Bad Request", &format!("{limit}{}", lines.len()));
-            }
-            _ => {}
-        }
-        let is_good = |line: &&str| !line.contains("f=\"");
-        self.numbers.extend(lines.iter().copied().filter(is_good).map(|line| {
-            let (_, number) = line.split_once("number=").unwrap();
-            number.split(' ').next().unwrap().parse::<usize>().unwrap()
-        }));
-        match lines.iter().filter(|line| !is_good(line)).count() {
-            0 => Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
-            bad => {
-                let conflict = "partial write: field type conflict: input field \"f\" on measurement \"c\" is type string, already exists as type float dropped=";
-                error("400 Bad Request", &format!("{conflict}{bad}"))
-            }
-        }
-    }
-}
-
-impl Destination for InfluxdbStandIn {
+impl<S: Speech> Destination for StandInFor<S> {
     fn new() -> Self {
         let state = Arc::new(Mutex::new(Stored::default()));
         let answers = Arc::clone(&state);
-        Self { server: StandIn::answering(move |request| answers.lock().unwrap().answer(request)), state }
+        let server = StandIn::answering(move |request| S::answer(&mut answers.lock().unwrap(), request));
+        Self { server, state, speech: PhantomData }
     }
 
     fn publisher(&self) -> Box<dyn Publisher> {
-        influxdb(self.server.url())
+        S::publisher(self.server.url())
     }
 
     fn published(&self) -> BTreeSet<usize> {
@@ -457,7 +432,58 @@ impl Destination for InfluxdbStandIn {
     }
 
     fn has_types(&self) -> bool {
-        true
+        S::HAS_TYPES
+    }
+}
+
+#[derive(Default)]
+struct Stored {
+    numbers: BTreeSet<usize>,
+    fault: Option<Fault>,
+}
+
+/// The number of a line's message.
+fn number_of(line: &str) -> usize {
+    let (_, number) = line.split_once("number=").unwrap();
+    number.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// InfluxDB 1.6.7.
+struct InfluxdbSpeech;
+
+impl Speech for InfluxdbSpeech {
+    const HAS_TYPES: bool = true;
+
+    fn publisher(url: String) -> Box<dyn Publisher> {
+        influxdb(url)
+    }
+
+    fn answer(stored: &mut Stored, request: &str) -> Reply {
+        let error = |status: &str, error: &str| answer(status, "", &json!({ "error": error }).to_string());
+        let (_, body) = request.split_once("\r\n\r\n").unwrap();
+        let lines: Vec<&str> = body.lines().filter(|line| !line.is_empty()).collect();
+        match stored.fault {
+            Some(Fault::Away) => return Reply::Last(Vec::new()),
+            Some(Fault::Throttled) => return answer("503 Service Unavailable", "Retry-After: 1\r\n", ""),
+            Some(Fault::Small) if body.len() > 20_000 => {
+                return error("413 Request Entity Too Large", "Request Entity Too Large");
+            }
+            Some(Fault::Wrong) => return error("404 Not Found", "database not found: \"kadabra\""),
+            Some(Fault::Full) if !lines.is_empty() => {
+                let limit = "partial write: max-series-per-database limit exceeded: (0) dropped=";
+                return error("400 Bad Request", &format!("{limit}{}", lines.len()));
+            }
+            _ => {}
+        }
+        let is_good = |line: &&str| !line.contains("f=\"");
+        stored.numbers.extend(lines.iter().copied().filter(is_good).map(number_of));
+        match lines.iter().filter(|line| !is_good(line)).count() {
+            0 => Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+            bad => {
+                let conflict = "partial write: field type conflict: input field \"f\" on measurement \"c\" is type string, already exists as type float dropped=";
+                error("400 Bad Request", &format!("{conflict}{bad}"))
+            }
+        }
     }
 }
 
@@ -516,16 +542,19 @@ impl Destination for RealVictoriametrics {
     }
 }
 
-/// A server that answers as VictoriaMetrics 1.150.0 does, and has every fault.
-struct VictoriametricsStandIn {
-    server: StandIn,
-    state: Arc<Mutex<Stored>>,
-}
+/// VictoriaMetrics 1.150.0.
+struct VictoriametricsSpeech;
 
-impl Stored {
-    fn answer_as_victoriametrics(&mut self, request: &str) -> Reply {
+impl Speech for VictoriametricsSpeech {
+    const HAS_TYPES: bool = false;
+
+    fn publisher(url: String) -> Box<dyn Publisher> {
+        victoriametrics(url)
+    }
+
+    fn answer(stored: &mut Stored, request: &str) -> Reply {
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
-        match self.fault {
+        match stored.fault {
             Some(Fault::Away) => return Reply::Last(Vec::new()),
             Some(Fault::Throttled) => return answer("429 Too Many Requests", "Retry-After: 1\r\n", ""),
             Some(Fault::Small) if body.len() > 20_000 => {
@@ -539,41 +568,8 @@ impl Stored {
             }
             _ => {}
         }
-        self.numbers.extend(body.lines().filter(|line| !line.is_empty()).map(|line| {
-            let (_, number) = line.split_once("number=").unwrap();
-            number.split(' ').next().unwrap().parse::<usize>().unwrap()
-        }));
+        stored.numbers.extend(body.lines().filter(|line| !line.is_empty()).map(number_of));
         Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())
-    }
-}
-
-impl Destination for VictoriametricsStandIn {
-    fn new() -> Self {
-        let state = Arc::new(Mutex::new(Stored::default()));
-        let answers = Arc::clone(&state);
-        let server = StandIn::answering(move |request| answers.lock().unwrap().answer_as_victoriametrics(request));
-        Self { server, state }
-    }
-
-    fn publisher(&self) -> Box<dyn Publisher> {
-        victoriametrics(self.server.url())
-    }
-
-    fn published(&self) -> BTreeSet<usize> {
-        self.state.lock().unwrap().numbers.clone()
-    }
-
-    fn fail(&mut self, fault: Fault) -> bool {
-        self.state.lock().unwrap().fault = Some(fault);
-        true
-    }
-
-    fn mend(&mut self) {
-        self.state.lock().unwrap().fault = None;
-    }
-
-    fn has_types(&self) -> bool {
-        false
     }
 }
 
@@ -712,9 +708,9 @@ fn numbers_of(points: &[Value]) -> BTreeSet<usize> {
 
 keeps_the_contract!(debug, super::Log);
 keeps_the_contract!(victoriametrics, super::RealVictoriametrics);
-keeps_the_contract!(victoriametrics_stand_in, super::VictoriametricsStandIn);
+keeps_the_contract!(victoriametrics_stand_in, super::StandInFor<super::VictoriametricsSpeech>);
 keeps_the_contract!(influxdb_1, super::RealInfluxdb);
-keeps_the_contract!(influxdb_1_stand_in, super::InfluxdbStandIn);
+keeps_the_contract!(influxdb_1_stand_in, super::StandInFor<super::InfluxdbSpeech>);
 keeps_the_contract!(influxdb_2, super::Influxdb2Destination);
 keeps_the_contract!(influxdb_3, super::Influxdb3Destination);
 keeps_the_contract!(influxdb_3_whole, super::Influxdb3Whole);
