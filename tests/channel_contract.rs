@@ -8,6 +8,12 @@ use std::{
 };
 
 use kadabra::channel::{Channel, Completed, DeadLetter, Demand, Lease, RefusedPoint, Tally};
+use redis::{
+    Commands as _,
+    streams::{StreamId, StreamRangeReply},
+};
+
+use crate::support::redis_server::RedisServer;
 
 pub(crate) const ALL: Demand = Demand { messages: 100_000, bytes: 100_000_000 };
 pub(crate) const NO_WAIT: Duration = Duration::ZERO;
@@ -411,16 +417,28 @@ pub(crate) async fn nothing_open_is_nothing_to_do<H: Home>() {
     settled(&*channel).await;
 }
 
+/// The dead letters in a stream of a Redis.
+pub(crate) fn kept_in(server: &RedisServer, stream: &str) -> Vec<Kept> {
+    let dead: StreamRangeReply = server.connection().xrange_all(stream).unwrap();
+    let kept = |entry: &StreamId| Kept {
+        payload: entry.get("payload").unwrap(),
+        reason: entry.get("reason").unwrap(),
+        refused: entry.get("refused").unwrap(),
+        agent: entry.get("agent").unwrap(),
+        time: entry.get("time").unwrap(),
+    };
+    dead.ids.iter().map(kept).collect()
+}
+
 /// The Redis channel.
 mod redis_list {
     use kadabra::{
         channel::redis::RedisChannel,
         config::{Redis, Secret},
     };
-    use redis::{Commands as _, streams::StreamRangeReply};
+    use redis::Commands as _;
 
     use super::*;
-    use crate::support::redis_server::RedisServer;
 
     struct RedisList {
         server: RedisServer,
@@ -457,15 +475,7 @@ mod redis_list {
         }
 
         fn dead(&self) -> Vec<Kept> {
-            let dead: StreamRangeReply = self.server.connection().xrange_all("{q}:dead").unwrap();
-            let kept = |entry: &redis::streams::StreamId| Kept {
-                payload: entry.get("payload").unwrap(),
-                reason: entry.get("reason").unwrap(),
-                refused: entry.get("refused").unwrap(),
-                agent: entry.get("agent").unwrap(),
-                time: entry.get("time").unwrap(),
-            };
-            dead.ids.iter().map(kept).collect()
+            kept_in(&self.server, "{q}:dead")
         }
     }
 

@@ -6,10 +6,10 @@ use kadabra::{
     channel::{Channel, Lease, redis::RedisChannel},
     config::{Consumer, Redis, Secret, Tls},
 };
-use redis::{Commands as _, streams::StreamRangeReply};
+use redis::Commands as _;
 
 use super::super::{
-    channel_contract::{ALL, Home, Kept, LONG, NO_WAIT, keeps_the_contract, letter, numbers, receive, settled},
+    channel_contract::{ALL, Home, Kept, LONG, NO_WAIT, keeps_the_contract, kept_in, letter, numbers, receive, settled},
     support::{agent::cli, redis_server::RedisServer},
 };
 
@@ -70,15 +70,7 @@ impl Home for OneOfTwo {
     }
 
     fn dead(&self) -> Vec<Kept> {
-        let dead: StreamRangeReply = self.server.connection().xrange_all("{q}:for:one:dead").unwrap();
-        let kept = |entry: &redis::streams::StreamId| Kept {
-            payload: entry.get("payload").unwrap(),
-            reason: entry.get("reason").unwrap(),
-            refused: entry.get("refused").unwrap(),
-            agent: entry.get("agent").unwrap(),
-            time: entry.get("time").unwrap(),
-        };
-        dead.ids.iter().map(kept).collect()
+        kept_in(&self.server, "{q}:for:one:dead")
     }
 }
 
