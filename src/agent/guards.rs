@@ -102,7 +102,8 @@ impl Guards {
         self.turn(&mut state);
         let mut keep = Vec::new();
         for (index, message) in set.messages().enumerate().skip(first) {
-            let dimensions = hash_of_dimensions(set, &message);
+            // Only what looks at series needs it.
+            let dimensions = if self.settings.max_new_series > 0 { hash_of_dimensions(set, &message) } else { 0 };
             let mut told = 0;
             for point in message.points() {
                 let why = self
