@@ -278,6 +278,8 @@ async fn only_what_the_destination_cannot_hold_is_refused<D: Destination>() {
     assert!(refused.iter().all(|refused| refused.metric.as_deref() == Some("c") && !refused.reason.is_empty()), "{refused:?}");
     assert_eq!(refused.iter().map(|refused| 10 + refused.message).collect::<Vec<_>>(), Vec::from_iter(bad.clone()));
     assert_eq!(destination.published(), &numbers(0..400) - &bad);
+    // An answer that was lost on the way to the channel is given once more.
+    assert_eq!(write(publisher.as_mut()).await, Outcome::Written { refused });
 }
 
 async fn a_destination_is_told_in_one_line<D: Destination>() {

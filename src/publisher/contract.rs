@@ -59,7 +59,8 @@ pub trait Publisher {
     fn divide(&mut self, _divisor: usize) {}
 
     /// Writes the next part of what is left of the loaded batch, with one request. Goes on where it was after
-    /// `Progressed`, `Retry` and `Hold`; writing the same point again changes nothing at the destination.
+    /// `Progressed`, `Retry` and `Hold`; writing the same point again changes nothing at the destination. Once all is written, it
+    /// writes nothing more and gives the same answer until the next [`Publisher::load`], so that an answer that is lost can be asked for again.
     async fn write(&mut self) -> Outcome;
 
     /// Whether a write could work now, without writing anything: `Written` with nothing refused when it could.

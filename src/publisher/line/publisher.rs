@@ -280,14 +280,14 @@ impl Publisher for LinePublisher {
             }
             self.note_refused();
             if !self.encode() {
-                return Outcome::Written { refused: std::mem::take(&mut self.refused) };
+                return Outcome::Written { refused: self.refused.clone() };
             }
         };
         match self.step(next).await {
             Some(outcome) => outcome,
             None if self.work.is_done() && self.rest.is_none() => {
                 self.note_refused();
-                Outcome::Written { refused: std::mem::take(&mut self.refused) }
+                Outcome::Written { refused: self.refused.clone() }
             }
             None => Outcome::Progressed,
         }
