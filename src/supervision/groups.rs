@@ -64,12 +64,93 @@ impl Supervisor {
         let Some(held) = self.groups.get_mut(index) else { return };
         held.tried = Some(Instant::now());
         (held.group.held)(None);
-        let of_group = |(_, member): &(usize, &mut super::supervisor::Member)| member.child.group == Some(index);
-        let mut indices = Vec::new();
-        for (child, member) in self.members.iter_mut().enumerate().filter(of_group) {
+        for child in 0..self.members.len() {
+            let Some(member) = self.members.get_mut(child).filter(|member| member.child.group == Some(index)) else { continue };
             member.policy = full_budget(&self.rules.restarts);
-            indices.push(child);
+            self.start(child, ctx);
         }
-        indices.into_iter().for_each(|child| self.start(child, ctx));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        config,
+        supervision::{Children, Closing, Drain, Life, Observer, Rules, Stop, Supervision, Thread, answers_pings},
+    };
+
+    struct Idle {
+        life: Life,
+    }
+
+    impl Actor for Idle {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Drain> for Idle {
+        type Result = ();
+
+        fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+            self.life.say_drained();
+        }
+    }
+
+    answers_pings!(Idle);
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn interval(&self) -> Option<Duration> {
+            None
+        }
+
+        fn looked(&mut self, _: bool) {}
+
+        fn stopping(&mut self) {}
+    }
+
+    #[actix_rt::test]
+    async fn a_child_that_waits_for_its_restart_when_its_group_is_held_stays_down_until_that_is_tried_again() {
+        tokio::time::pause();
+        let (mut children, starts) = (Children::default(), Arc::new(AtomicUsize::new(0)));
+        let started = Arc::clone(&starts);
+        children.add("one", Thread::Supervisors, 0, move |life| {
+            started.fetch_add(1, Ordering::SeqCst);
+            Idle { life }
+        });
+        children.add("other", Thread::Supervisors, 0, |life| Idle { life });
+        children.group_since(0, "both", |_| ());
+        let rules = Rules {
+            restarts: config::Supervisor {
+                max_restarts: 1,
+                window: Duration::from_secs(3600),
+                backoff_min: Duration::from_secs(1),
+                backoff_max: Duration::from_secs(100),
+                hang_timeout: Duration::from_secs(3600),
+            },
+            drain_within: Duration::from_secs(1),
+            observer: Box::new(Nobody),
+            closing: Closing::default(),
+            log: slog::Logger::root(slog::Discard, slog::o!()),
+        };
+        let supervision = Supervision::start(children, rules, || 0);
+        let later = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+        later(1).await;
+        supervision.fail("other");
+        later(3).await;
+        supervision.fail("one");
+        supervision.fail("other");
+        later(10).await;
+        assert_eq!(starts.load(Ordering::SeqCst), 1, "it is held");
+        later(200).await;
+        assert_eq!(starts.load(Ordering::SeqCst), 2, "it is tried again once");
+        supervision.stop().do_send(Stop { by: "the test" });
+        assert!(supervision.ended().await.0.is_ok());
     }
 }

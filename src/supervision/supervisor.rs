@@ -244,20 +244,21 @@ impl Supervisor {
                     "restart_in" => for_people(pause), "life" => id.number);
                 member.phase = Phase::Waiting;
                 ctx.run_later(pause, move |supervisor, ctx| {
-                    if supervisor.ending.is_none() {
+                    // Its group may have been held meanwhile, which ends this wait.
+                    let waits = supervisor.members.get(id.child).is_some_and(|member| member.life == id.number);
+                    if supervisor.ending.is_none() && waits {
                         supervisor.start(id.child, ctx);
                     }
                 });
             }
             Decision::GiveUp => {
+                let error = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
                 if let Some(group) = member.child.group {
-                    let why = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
-                    self.hold(group, &why, ctx);
+                    self.hold(group, &error, ctx);
                     return;
                 }
                 slog::error!(log, "a child failed too often; the agent ends";
                     "child" => name, "cause" => cause.label(), "why" => %cause);
-                let error = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
                 member.phase = Phase::Finished;
                 self.end(Err(error), "the supervisor", ctx);
             }
