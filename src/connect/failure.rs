@@ -69,8 +69,12 @@ impl Failure {
 
     /// Whether a certificate was refused.
     pub(super) fn is_about_a_certificate(&self) -> bool {
-        let Unreached::Addresses(attempts) = &self.unreached else { return false };
-        attempts.iter().any(|(_, why)| matches!(why.rustls(), Some(rustls::Error::InvalidCertificate(_))))
+        let is_about_one = |why: &Why| matches!(why.rustls(), Some(rustls::Error::InvalidCertificate(_)));
+        match &self.unreached {
+            Unreached::Addresses(attempts) => attempts.iter().any(|(_, why)| is_about_one(why)),
+            Unreached::Behind(why) => is_about_one(why),
+            _ => false,
+        }
     }
 
     /// What to look at.

@@ -86,11 +86,21 @@ impl Server {
     /// # Errors
     /// When none did `within` the time, looking up the name included. It names each address and why.
     pub(crate) async fn connect(&self, within: Duration) -> Result<Stream, Box<Failure>> {
-        let failed = |unreached| Box::new(Failure::new(self, within, unreached));
         let deadline = Instant::now() + within;
-        if let Some(proxy) = &self.proxy {
-            return Box::pin(self.connect_through(proxy, deadline, within)).await;
-        }
+        let connected = match &self.proxy {
+            Some(proxy) => Box::pin(self.connect_through(proxy, deadline, within)).await,
+            None => self.connect_directly(deadline, within).await,
+        };
+        connected.inspect_err(|failure| {
+            if failure.is_about_a_certificate() {
+                // It may have been put among those that the system trusts since they were read.
+                tls::read_anew();
+            }
+        })
+    }
+
+    async fn connect_directly(&self, deadline: Instant, within: Duration) -> Result<Stream, Box<Failure>> {
+        let failed = |unreached| Box::new(Failure::new(self, within, unreached));
         let found = match timeout_at(deadline, resolve::addresses(&self.host, self.port)).await {
             Ok(found) => found.map_err(|why| failed(Unreached::Name(why)))?,
             Err(_) => return Err(failed(Unreached::NameLate)),
@@ -98,14 +108,7 @@ impl Server {
         let tls = self.tls().map_err(|why| failed(Unreached::Unsafe(why)))?;
         let tls = tls.as_ref();
         let connected = race::first(found, deadline, |address| attempt(address, tls)).await;
-        connected.map_err(|attempts| {
-            let failure = failed(Unreached::Addresses(attempts));
-            if failure.is_about_a_certificate() {
-                // It may have been put among those that the system trusts since they were read.
-                tls::read_anew();
-            }
-            failure
-        })
+        connected.map_err(|attempts| failed(Unreached::Addresses(attempts)))
     }
 
     async fn connect_through(&self, proxy: &Proxy, deadline: Instant, within: Duration) -> Result<Stream, Box<Failure>> {
