@@ -52,24 +52,26 @@ impl Letters {
         }
         let mut insert = transaction
             .prepare("INSERT INTO dead (bytes, time, agent, reason, refused, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        let mut name = None;
+        let mut of_consumer = None;
         let time = jiff::Timestamp::now().to_string();
         let mut consumers = BTreeSet::new();
         for Letter { payload, reason, refused, origin, consumer } in letters {
             let bytes = payload.len() + reason.len() + refused.len();
             let (time, agent) = origin.as_ref().map_or((&time, &shared.agent), |origin| (&origin.time, &origin.agent));
-            // Written into its row piece by piece: on the usual way it would be in memory two times more.
-            insert.execute(params![bytes as i64, time, agent, reason, refused, ZeroBlob(payload.len() as u64)])?;
-            let id = transaction.last_insert_rowid();
-            let mut blob = transaction.blob_open(MAIN_DB, "dead", "payload", id, false)?;
-            blob.write_all(payload).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
-            drop(blob);
             if let Some(consumer) = consumer {
-                let name = match &mut name {
-                    Some(name) => name,
-                    none => none.insert(transaction.prepare("UPDATE dead SET consumer = ?1 WHERE id = ?2")?),
+                // The name stands behind the payload, and would have the row written anew if it came later.
+                let insert = match &mut of_consumer {
+                    Some(insert) => insert,
+                    none => none.insert(transaction.prepare(
+                        "INSERT INTO dead (bytes, time, agent, reason, refused, payload, consumer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    )?),
                 };
-                name.execute((consumer, id))?;
+                insert.execute(params![bytes as i64, time, agent, reason, refused, payload, consumer])?;
+            } else {
+                // Written into its row piece by piece: on the usual way it would be in memory two times more.
+                insert.execute(params![bytes as i64, time, agent, reason, refused, ZeroBlob(payload.len() as u64)])?;
+                let mut blob = transaction.blob_open(MAIN_DB, "dead", "payload", transaction.last_insert_rowid(), false)?;
+                blob.write_all(payload).map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
             }
             consumers.insert(consumer.as_deref());
             self.count += 1;
