@@ -37,7 +37,7 @@ pub fn redis(bytes: &[u8]) {
 
 /// What a client sends to the embedded channel, after a byte that chooses how it is treated and how its bytes are cut.
 pub fn resp(bytes: &[u8]) {
-    calmly(|| crate::channel::embedded::fuzz_resp(bytes));
+    calmly(|| crate::listener::fuzz_resp(bytes));
 }
 
 #[cfg(test)]

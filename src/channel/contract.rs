@@ -9,7 +9,7 @@ use super::{
     lease_registry::{Lease, LeaseId, LeaseRegistry, Tally},
     pressure::{Patience, Pressure},
 };
-use crate::{duration::for_people, listener::Refused};
+use crate::{duration::for_people, listener::Refused, plural::messages_wait};
 
 /// How many more messages the batcher has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub struct Backlog {
 impl fmt::Display for Backlog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { waiting, in_hand, age } = self;
-        write!(f, "{waiting} {}", if *waiting == 1 { "message waits" } else { "messages wait" })?;
+        f.write_str(&messages_wait(*waiting))?;
         if *in_hand > 0 {
             write!(f, ", {in_hand} of them in hand")?;
         }

@@ -49,10 +49,9 @@ use crate::config::{self, Settings};
 pub fn open(settings: &Settings, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, ChannelError> {
     match &settings.channel {
         config::Channel::Redis(redis) => {
-            let named = |pipeline: &'_ config::Pipeline| pipeline.name.clone().map(|name| (name, pipeline.consumer.clone()));
-            let several: Vec<_> = settings.several.iter().filter_map(named).collect();
-            if !several.is_empty() {
-                let consumers: Vec<_> = several.iter().map(|(name, consumer)| (name.as_str(), consumer)).collect();
+            let named = settings.several.iter().filter_map(|pipeline| Some((pipeline.name.as_deref()?, &pipeline.consumer)));
+            let consumers: Vec<_> = named.collect();
+            if !consumers.is_empty() {
                 let channels =
                     redis::RedisChannel::of_consumers(redis, &settings.agent.name, settings.nanny.threshold, &consumers)?;
                 return Ok(channels.into_iter().map(|channel| Arc::new(channel) as Arc<dyn Channel>).collect());

@@ -23,7 +23,7 @@ const RECENT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct QueueBackend {
     store: Arc<Store>,
-    recent: Mutex<Option<(Instant, QueueStatus)>>,
+    recent: Mutex<Option<(Instant, Stats)>>,
 }
 
 impl QueueBackend {
@@ -53,15 +53,16 @@ impl Backend for QueueBackend {
     async fn status(&self) -> Result<QueueStatus, BackendError> {
         // Which opens it, if it is not.
         self.store.length()?;
-        let Pending { messages, leased, oldest } = self.store.pending().unwrap_or_default();
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, status)) = recent.filter(|(when, _)| when.elapsed() < RECENT) {
-            let consumers = consumers(&self.store);
-            return Ok(QueueStatus { waiting: messages, in_hand: leased, age: oldest, consumers, ..status });
-        }
-        let status = status(self.store.stats().await?, &self.store);
-        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), status.clone()));
-        Ok(status)
+        let stats = match recent.filter(|(when, _)| when.elapsed() < RECENT) {
+            Some((_, stats)) => Stats { pending: self.store.pending().unwrap_or_default(), ..stats },
+            None => {
+                let stats = self.store.stats().await?;
+                *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), stats.clone()));
+                stats
+            }
+        };
+        Ok(status(stats, &self.store))
     }
 
     async fn clear(&self) -> Result<bool, BackendError> {

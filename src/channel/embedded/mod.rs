@@ -13,9 +13,6 @@ pub(crate) mod pressure;
 #[doc(hidden)]
 pub use crate::listener::test_server;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use crate::listener::fuzz_resp;
-
 use std::{
     collections::HashMap,
     iter,
@@ -116,12 +113,6 @@ impl EmbeddedChannel {
             random: fastrand::u64(..),
             next: AtomicU64::new(0),
         }
-    }
-
-    /// Whether another process has the file now. Changes nothing.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        queue::is_in_use(&self.settings.path)
     }
 
     /// The queue, for a listener.
@@ -301,10 +292,9 @@ impl Channel for EmbeddedChannel {
     }
 
     async fn depth(&self) -> Result<Depth, ChannelError> {
-        let stats = self.consumer.stats().await?;
-        let (queued, leases) = (self.consumer.length()?, self.consumer.leases()?);
-        let Pending { leased, oldest: age, .. } = self.consumer.pending().unwrap_or_default();
-        Ok(Depth { queued, leased, leases, dead: stats.dead_letters, inprogress: 0, age })
+        let queue::Stats { pending, dead_letters: dead, .. } = self.consumer.stats().await?;
+        let Pending { messages, leased, oldest: age } = pending;
+        Ok(Depth { queued: messages - leased, leased, leases: self.consumer.leases()?, dead, inprogress: 0, age })
     }
 
     fn tally(&self) -> Tally {

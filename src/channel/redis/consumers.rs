@@ -5,19 +5,16 @@
 //! while all are away. An agent moves none unless every other agent that is at work has the same consumers; each has an entry among the
 //! agents for that, which it renews with its leases.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use redis::Value;
 use tokio::sync::Notify;
 
-use super::{RedisChannel, answers, errors::Error};
+use super::{RedisChannel, answers, errors::Error, keys::Keys};
 use crate::{
     channel::{ChannelError, LeaseRegistry, Threat, Warning},
     config,
-    plural::{count, messages_wait},
+    plural::messages_wait,
 };
 
 /// At most so many messages, and about so many bytes, are moved by one script, so that Redis answers others in between.
@@ -45,8 +42,8 @@ pub(super) struct Group {
     entry: String,
     /// The consumers' names, sorted.
     names: Vec<String>,
-    /// What is known of each; set once, when all have been made.
-    consumers: OnceLock<Vec<Known>>,
+    /// What is known of each.
+    consumers: Vec<Known>,
 }
 
 /// One consumer.
@@ -85,15 +82,11 @@ impl RedisChannel {
         let names: BTreeSet<&str> = consumers.iter().map(|(name, _)| *name).collect();
         let names: Vec<_> = names.into_iter().map(ToOwned::to_owned).collect();
         let entry = format!("{}|{}", base.keys.new_lease(false).0, names.join(","));
-        let lists: Vec<_> = consumers.iter().map(|(name, _)| base.keys.list_for(name)).collect();
-        let group = Arc::new(Group { base, entry, names, consumers: OnceLock::new() });
-        let mut channels = Vec::new();
-        for (index, queue_key) in lists.into_iter().enumerate() {
-            let own = config::Redis { queue_key, ..settings.clone() };
-            let mut channel = Self::new(&own, agent, threshold)?;
-            channel.membership = Some(Membership { group: Arc::clone(&group), index });
-            channels.push(channel);
-        }
+        let of = |(name, _): &(&str, &config::Consumer)| {
+            let own = config::Redis { queue_key: base.keys.list_for(name), ..settings.clone() };
+            Self::new(&own, agent, threshold)
+        };
+        let mut channels = consumers.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let known = |(channel, (_, consumer)): (&Self, &(&str, &config::Consumer))| Known {
             list: channel.keys.queue.clone(),
             adopted: channel.keys.adopted.clone(),
@@ -102,7 +95,11 @@ impl RedisChannel {
             registry: Arc::clone(&channel.registry),
             wake: Arc::clone(&channel.adopted),
         };
-        drop(group.consumers.set(channels.iter().zip(consumers).map(known).collect()));
+        let known = channels.iter().zip(consumers).map(known).collect();
+        let group = Arc::new(Group { base, entry, names, consumers: known });
+        for (index, channel) in channels.iter_mut().enumerate() {
+            channel.membership = Some(Membership { group: Arc::clone(&group), index });
+        }
         Ok(channels)
     }
 
@@ -112,10 +109,10 @@ impl RedisChannel {
     /// When Redis cannot be reached or refuses it, when an agent that is at work has it, or when there is none of that name.
     pub async fn forget_consumer(&self, name: &str) -> Result<(u64, u64), ChannelError> {
         let keys = &self.keys;
-        let list = keys.list_for(name);
+        let of = Keys::new(&keys.list_for(name), "", "");
         let mut script = self.scripts.forget.prepare_invoke();
-        script.key(&keys.agents).key(&keys.consumers).key(&list).key(format!("{list}:adopted"));
-        script.key(format!("{list}:leases")).key(format!("{list}:dead")).arg(name).arg(format!("{list}:lease:"));
+        script.key(&keys.agents).key(&keys.consumers).key(&of.queue).key(&of.adopted);
+        script.key(&of.leases).key(&of.dead).arg(name).arg(of.lease_prefix());
         let refused = |what: String, mend: &str| ChannelError::Refused { what, mend: mend.to_owned() };
         match self.named(self.link.script(FORGET, &script).await).await? {
             Value::Int(-1) => {
@@ -202,7 +199,7 @@ impl RedisChannel {
                     what: what.to_owned(),
                     now: format!(
                         "{}, {} dropped since the start",
-                        count(waiting, "message waits"),
+                        messages_wait(u64::try_from(waiting).unwrap_or(0)),
                         self.registry.tally().backlog_dropped
                     ),
                     mend: "see why it does not publish, or raise its max_backlog".to_owned(),
@@ -225,7 +222,7 @@ impl Membership {
     }
 
     fn known(&self) -> Option<&Known> {
-        self.group.consumers.get()?.get(self.index)
+        self.group.consumers.get(self.index)
     }
 }
 
@@ -257,11 +254,7 @@ impl Group {
 
     /// Has every consumer look for messages.
     pub(super) fn wake(&self) {
-        self.consumers().iter().for_each(|consumer| consumer.wake.notify_waiters());
-    }
-
-    fn consumers(&self) -> &[Known] {
-        self.consumers.get().map(Vec::as_slice).unwrap_or_default()
+        self.consumers.iter().for_each(|consumer| consumer.wake.notify_waiters());
     }
 
     /// None when the entry has expired.
@@ -270,7 +263,7 @@ impl Group {
         let mut script = base.scripts.fan_out.prepare_invoke();
         script.key(&base.keys.queue).key(&base.keys.adopted).key(&base.keys.agents).arg(&self.entry).arg(MOST).arg(BYTES);
         script.arg(asks + 1);
-        for consumer in self.consumers() {
+        for consumer in &self.consumers {
             script.key(&consumer.list).key(&consumer.adopted);
             script.arg(consumer.bound.unwrap_or(0)).arg(if consumer.required { "required" } else { "" });
         }
@@ -282,7 +275,7 @@ impl Group {
                 let counts = answers::integers(&value).ok_or_else(|| base.link.garbled(MOVE))?;
                 let mut counts = counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0));
                 let moved = counts.next().ok_or_else(|| base.link.garbled(MOVE))?;
-                self.consumers().iter().zip(counts).for_each(|(consumer, dropped)| consumer.registry.backlog_dropped(dropped));
+                self.consumers.iter().zip(counts).for_each(|(consumer, dropped)| consumer.registry.backlog_dropped(dropped));
                 Ok(Some(Given::Messages(moved)))
             }
         }

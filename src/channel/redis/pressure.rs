@@ -6,7 +6,7 @@
 use bytesize::ByteSize;
 use redis::{Cmd, Value};
 
-use super::{RedisChannel, answers, check::field, errors::Error};
+use super::{RedisChannel, answers, check::field, consumers::Membership, errors::Error};
 use crate::{
     channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning},
     plural::either,
@@ -21,22 +21,22 @@ const LOOK: &str = "ask how Redis stands";
 pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
     let mut unknown = Vec::new();
     let info = |section: &str| redis::cmd("INFO").arg(section).take();
-    let memory = known(text(channel, &info("memory")).await, &mut unknown)?;
-    let disk = known(text(channel, &info("persistence")).await, &mut unknown)?;
-    let save_points = known(save_points(channel).await, &mut unknown)?.flatten();
+    let (mut memory, mut disk, mut points) = (None, None, None);
+    // What is the server's is asked for, and told, once.
+    if channel.membership.as_ref().is_none_or(Membership::is_first) {
+        memory = known(text(channel, &info("memory")).await, &mut unknown)?;
+        disk = known(text(channel, &info("persistence")).await, &mut unknown)?;
+        points = known(save_points(channel).await, &mut unknown)?.flatten();
+    }
     let facts = Facts {
         memory: memory.as_deref().and_then(MemoryUse::read),
-        disk: disk.as_deref().and_then(|info| Disk::read(info, save_points)),
+        disk: disk.as_deref().and_then(|info| Disk::read(info, points)),
         depth: channel.depth().await?,
         max_dead_letters: channel.max_dead_letters as u64,
         letters_dropped: channel.registry.tally().letters_dropped,
     };
     let names = Names { target: &channel.link.server.url, queue: &channel.keys.queue, dead: &channel.keys.dead };
     let mut warnings = facts.warnings(&names, patience);
-    if channel.membership.as_ref().is_some_and(|membership| !membership.is_first()) {
-        // What is the server's is told once.
-        warnings.retain(|warning| matches!(warning.threat, Threat::Backlog | Threat::DeadLetters));
-    }
     warnings.extend(known(channel.consumer_warnings().await, &mut unknown)?.unwrap_or_default());
     Ok(Pressure { warnings, unknown, refuses: false })
 }
