@@ -21,7 +21,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use redis::{AsyncConnectionConfig, IntoConnectionInfo as _, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
 use tokio::time::timeout;
 
 use crate::wire::{MessageError, OutgoingMessage};
@@ -83,8 +83,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Url`] when it is no such URL.
     pub fn new(url: &str, options: Options) -> Result<Self, ClientError> {
-        let info = url.into_connection_info().map_err(|_| ClientError::Url)?;
-        let redis = redis::Client::open(info).map_err(|_| ClientError::Url)?;
+        let redis = redis::Client::open(url).map_err(|_| ClientError::Url)?;
         Ok(Self { redis, options, connection: Mutex::default(), connecting: tokio::sync::Mutex::default() })
     }
 

@@ -155,12 +155,16 @@ impl Guards {
         dimensions: u64,
     ) -> Option<String> {
         let config::Guards { max_new_series, on_new_series, .. } = &self.settings;
+        if *max_new_series == 0 {
+            return None;
+        }
         let (series, name) = (&mut state.series, set.text(point.name));
-        if *max_new_series == 0 || !series.is_one_too_many(hash(name), dimensions, *max_new_series) {
+        let metric = hash(name);
+        if !series.is_one_too_many(metric, dimensions, *max_new_series) {
             return None;
         }
         let had = format!("{} has had {} in an hour, which is guards.max_new_series", cut_name(name), count_of(*max_new_series));
-        if let Some(dimension) = series.look_at(hash(name), set, message) {
+        if let Some(dimension) = series.look_at(metric, set, message) {
             let then = self.then(*on_new_series);
             series.said = Some(format!(
                 "{had}; the points of further ones are {then}, and the dimension with the most values is {dimension}"

@@ -100,7 +100,6 @@ impl Wired {
             conditions: Arc::clone(conditions),
             dead_letters,
             permits,
-            retry: (settings.publisher.backoff_min, settings.publisher.backoff_max),
             closing: closing.clone(),
             settings: settings.clone(),
             log: log.clone(),

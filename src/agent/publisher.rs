@@ -41,8 +41,6 @@ pub(super) struct Params {
     pub(super) dead_letters: Arc<DeadLetterSayings>,
     /// How much may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
-    /// The pauses between attempts.
-    pub(super) retry: (Duration, Duration),
     pub(super) closing: Closing,
     /// In whose words remedies name keys.
     pub(super) settings: config::Pipeline,
@@ -162,7 +160,8 @@ const ALONE: u32 = 8;
 /// is away, or the batch is better written together with others.
 async fn write(destination: &mut dyn Destination, worker: usize, params: &Params, progress: &Progress) -> Option<Vec<Refused>> {
     let conditions = &params.conditions;
-    let mut backoff = Backoff::new(params.retry.0, params.retry.1);
+    let settings = &params.settings.publisher;
+    let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
     let (mut holding, mut failures) = (false, 0_u32);
     loop {
         let attempt = params.permits.attempt(&params.closing).await;
@@ -178,6 +177,7 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 failing("publisher.write.error", destination.write()).await
             }
         };
+        let told = |sentence: &str| params.settings.said(sentence);
         let (failure, pause) = match outcome {
             Outcome::Progressed => {
                 attempt.succeeded();
@@ -193,12 +193,11 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 return Some(refused);
             }
             Outcome::Retry { after, why } => {
-                conditions.begin(Condition::Publisher, &why, None);
+                conditions.begin(Condition::Publisher, &told(&why), None);
                 // Behind what the server asked for, since it asks the same of every agent.
                 (Failure::Retry, after.unwrap_or_default() + backoff.next_pause())
             }
             Outcome::Hold { what, mend } => {
-                let told = |sentence: &str| params.settings.said(sentence);
                 conditions.begin(Condition::Publisher, &told(&what), Some(&told(&mend)));
                 holding = true;
                 (Failure::Hold, backoff.next_pause())

@@ -7,14 +7,12 @@ use slog::{Discard, Logger, o};
 use super::{Answers, or_complain, pusher::Pusher};
 use crate::{
     agent::code,
-    channel::{
-        self, Backlog, ChannelError, Patience, Pressure, Warning,
-        embedded::{EmbeddedChannel, pressure},
-    },
+    channel::{self, Backlog, ChannelError, Patience, Pressure, Warning, embedded::pressure},
     config::{self, Channel, Embedded, Log, Pipeline, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
     publisher::{self, Caution, Inspection, Outcome},
+    queue,
 };
 
 /// Longer than every time-out below it, which say more about what went wrong.
@@ -60,7 +58,7 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
 
 async fn try_channel(settings: &Settings, answers: &Answers) -> bool {
     if let Channel::Embedded(embedded) = &settings.channel
-        && EmbeddedChannel::new(embedded, &settings.agent.name).is_in_use()
+        && queue::is_in_use(&embedded.path)
     {
         return try_running_agent(settings, embedded, answers).await;
     }
@@ -150,12 +148,12 @@ async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> 
             let facts = facts.map(|facts| format!("; {facts}")).unwrap_or_default();
             answers.say(format_args!("ok: {part}: {destination}{facts}"));
             for Caution { what, mend } in cautions {
-                answers.say(format_args!("warning: {part}: {what}\n  to mend it: {}", pipeline.said(&mend)));
+                answers.say(format_args!("warning: {part}: {}\n  to mend it: {}", pipeline.said(&what), pipeline.said(&mend)));
             }
             true
         }
-        Ok(Outcome::Retry { why, .. }) => wrong(&part, &why, None, answers),
-        Ok(Outcome::Hold { what, mend }) => wrong(&part, &what, Some(&pipeline.said(&mend)), answers),
+        Ok(Outcome::Retry { why, .. }) => wrong(&part, &pipeline.said(&why), None, answers),
+        Ok(Outcome::Hold { what, mend }) => wrong(&part, &pipeline.said(&what), Some(&pipeline.said(&mend)), answers),
         Err(_) => wrong(&part, &format!("{destination} did not answer in time"), None, answers),
     }
 }

@@ -104,8 +104,6 @@ pub struct Pipeline {
     pub publisher: Publisher,
     /// How much it publishes together.
     pub batch: Batch,
-    /// What is looked at before that.
-    pub guards: Guards,
     /// What it is beside the others.
     pub consumer: Consumer,
 }
@@ -132,8 +130,8 @@ impl Settings {
         if !self.several.is_empty() {
             return self.several.clone();
         }
-        let (publisher, batch, guards) = (self.publisher.clone(), self.batch.clone(), self.guards.clone());
-        vec![Pipeline { name: None, publisher, batch, guards, consumer: Consumer::of_the_only_one() }]
+        let (publisher, batch) = (self.publisher.clone(), self.batch.clone());
+        vec![Pipeline { name: None, publisher, batch, consumer: Consumer::of_the_only_one() }]
     }
 }
 
@@ -148,7 +146,6 @@ impl Pipeline {
             name: values.publisher().map(ToOwned::to_owned),
             publisher: Publisher::build(values)?,
             batch: Batch::build(values)?,
-            guards: Guards::build(values)?,
             consumer: Consumer::build(values)?,
         })
     }

@@ -70,9 +70,10 @@ impl Key {
     }
 
     /// Its path where it is said of one of several publishers: `publishers.eu.influxdb.url` for `publisher.influxdb.url`, and
-    /// `publishers.eu.batch.interval` for `batch.interval`.
+    /// `publishers.eu.batch.interval` for `batch.interval`. As it is declared where there is none.
     #[must_use]
-    pub fn path_of(&self, publisher: &str) -> String {
+    pub fn path_of(&self, publisher: Option<&str>) -> String {
+        let Some(publisher) = publisher else { return self.path.to_owned() };
         let within = self.path.strip_prefix("publisher.").or_else(|| self.path.strip_prefix("publishers.NAME."));
         format!("publishers.{publisher}.{}", within.unwrap_or(self.path))
     }
@@ -127,11 +128,21 @@ pub(super) fn declared(path: &str) -> Result<(Option<&str>, String), String> {
     Ok((Some(name), path.unwrap_or(own)))
 }
 
-/// A sentence about the keys of the one publisher, said of one of several.
+/// A sentence about the keys of the one publisher, said of one of several. What only looks like a key, such as a host or a file, stays.
 pub(crate) fn said_of(publisher: &str, sentence: &str) -> String {
-    sentence
-        .replace("publisher.", &format!("publishers.{publisher}."))
-        .replace("[publisher]", &format!("[publishers.{publisher}]"))
+    const ONE: &str = "publisher.";
+    let is_declared = |rest: &str| {
+        let paths = SECTIONS.iter().map(|section| section.path).chain(keys().map(|key| key.path));
+        paths.filter_map(|path| path.strip_prefix(ONE)).any(|own| rest.starts_with(own))
+    };
+    let (mut said, mut rest) = (String::new(), sentence);
+    while let Some((before, behind)) = rest.split_once(ONE) {
+        said.push_str(before);
+        let is_path = !before.ends_with(|c: char| c.is_ascii_alphanumeric() || "_./-".contains(c)) && is_declared(behind);
+        said.push_str(&if is_path { format!("publishers.{publisher}.") } else { ONE.to_owned() });
+        rest = behind;
+    }
+    (said + rest).replace("[publisher]", &format!("[publishers.{publisher}]"))
 }
 
 /// What a publisher may be called.
@@ -145,6 +156,19 @@ pub(super) fn find_section(path: &str) -> Option<&'static Section> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_is_said_of_a_publisher_with_its_keys_and_everything_else_as_it_is() {
+        for (one, of_several) in [
+            ("set publisher.type, publisher.influxdb.url", "set publishers.eu.type, publishers.eu.influxdb.url"),
+            ("a key of [publisher.influxdb] and [publisher]", "a key of [publishers.eu.influxdb] and [publishers.eu]"),
+            ("http://publisher.example.com/publisher.toml", "http://publisher.example.com/publisher.toml"),
+            ("http://my-publisher.type.example", "http://my-publisher.type.example"),
+            ("publisher", "publisher"),
+        ] {
+            assert_eq!(said_of("eu", one), of_several);
+        }
+    }
 
     #[test]
     fn every_key_stands_there_once_and_takes_its_own_default() {

@@ -130,8 +130,7 @@ impl Reading<'_> {
         let content = match text {
             Ok(text) => Content::Value(text),
             Err(sentence) => {
-                let path = publisher.map_or_else(|| key.path.to_owned(), |publisher| key.path_of(publisher));
-                let problem = Problem::at(origin.to_string(), sentence).key(path);
+                let problem = Problem::at(origin.to_string(), sentence).key(key.path_of(publisher));
                 let shown = !value.is_table();
                 self.problems.push(if shown { problem.value(key.value_type.shown_value(value)) } else { problem });
                 Content::Wrong
@@ -230,7 +229,7 @@ fn variable(name: &str, value: &OsString, folders: &Folders, problems: &mut Vec<
         problems.push(Problem::at(name.escape_debug().to_string(), format!("unknown variable; {}", instead_of_variable(name))));
         return None;
     };
-    let path = publisher.as_deref().map_or_else(|| key.path.to_owned(), |publisher| key.path_of(publisher));
+    let path = key.path_of(publisher.as_deref());
     let wrong = |sentence| Problem::at(name, sentence).key(path.clone());
     let content = match value.to_str().map(|text| listed(key, text.to_owned())) {
         Some(empty) if empty.is_empty() && !matches!(key.default, Fallback::Is(_)) => Content::Unset,

@@ -163,8 +163,7 @@ impl Values {
 
     /// Takes in what is in files that sections name; `read` reads those of some values: passwords, and what is said of TLS.
     pub(super) fn take_files(&mut self, read: &mut impl FnMut(&Self) -> Files) {
-        (self.passwords, self.tls) = read(self);
-        self.of_publishers.values_mut().for_each(|values| values.take_files(read));
+        self.for_each(&mut |values| (values.passwords, values.tls) = read(values));
     }
 
     /// These values, and where there are several publishers, those of each.
@@ -220,7 +219,7 @@ impl Found {
 
     /// Its key's path, as it is said.
     pub(super) fn path(&self) -> String {
-        self.publisher.as_deref().map_or_else(|| self.key.path.to_owned(), |publisher| self.key.path_of(publisher))
+        self.key.path_of(self.publisher.as_deref())
     }
 
     /// The value as TOML, fit to be seen.
