@@ -1,15 +1,19 @@
 //! Groups of children that the others can do without: when one of them has used up its budget all of its group are ended, and started
 //! anew with full budgets after growing pauses, while all others go on.
+//!
+//! A thread that hangs cannot be ended. The group of a child on such a thread stays held until the thread answers: only then is it
+//! certain that the child there writes nothing any more, and what it holds is dropped.
 
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     children::Group,
     error::Error,
     supervisor::{Phase, Supervisor, full_budget},
+    threads::Thread,
 };
 use crate::{backoff::Backoff, duration::for_people};
 
@@ -42,19 +46,44 @@ impl HeldGroup {
 impl Supervisor {
     /// Ends all of a group, and has it tried again later.
     pub(super) fn hold(&mut self, index: usize, why: &Error, ctx: &mut Context<Self>) {
-        let window = self.rules.restarts.window;
-        let Some(held) = self.groups.get_mut(index) else { return };
-        let pause = held.next_pause(window);
+        let Some(pause) = self.end_group(index, &why.to_string()) else { return };
         slog::error!(self.rules.log, "a child failed too often; its group is held and tried again, all others go on";
-            "group" => &held.group.name, "why" => %why, "again_in" => for_people(pause));
-        (held.group.held)(Some(&why.to_string()));
+            "group" => self.name_of(index), "why" => %why, "again_in" => for_people(pause));
+        ctx.run_later(pause, move |supervisor, ctx| supervisor.try_again(index, ctx));
+    }
+
+    /// Ends all of a group of which a child is on a thread that hangs, and has it tried again later than that thread answers.
+    pub(super) fn hold_until_it_answers(&mut self, index: usize, hung: &Thread, why: &Error, ctx: &mut Context<Self>) {
+        let what = format!("{why}; it is tried again once that thread answers, and when the agent is started again");
+        let Some(pause) = self.end_group(index, &what) else { return };
+        slog::error!(self.rules.log, "a thread hangs; what it holds stays with it, its group is held, all others go on";
+            "group" => self.name_of(index), "why" => what);
+        // Dropped, too, with a thread that ends without answering.
+        let (answers, answered) = oneshot::channel::<()>();
+        if let Ok(thread) = self.threads.get(hung) {
+            thread.spawn_fn(move || drop(answers));
+        }
+        ctx.spawn(answered.into_actor(self).map(move |_, _, ctx| {
+            ctx.run_later(pause, move |supervisor, ctx| supervisor.try_again(index, ctx));
+        }));
+    }
+
+    fn name_of(&self, group: usize) -> &str {
+        self.groups.get(group).map_or("", |held| &held.group.name)
+    }
+
+    /// Ends all of a group. Returns how long to wait before it is tried again.
+    fn end_group(&mut self, index: usize, why: &str) -> Option<Duration> {
+        let window = self.rules.restarts.window;
+        let held = self.groups.get_mut(index)?;
+        (held.group.held)(Some(why));
         for member in self.members.iter_mut().filter(|member| member.child.group == Some(index)) {
             member.abort();
             member.phase = Phase::Waiting;
             // What is still heard of this life is of no interest.
             member.life += 1;
         }
-        ctx.run_later(pause, move |supervisor, ctx| supervisor.try_again(index, ctx));
+        Some(held.next_pause(window))
     }
 
     fn try_again(&mut self, index: usize, ctx: &Context<Self>) {

@@ -20,7 +20,7 @@
 //! | a failed child is restarted after growing pauses, and only so often in the time that it works | [`restart`] |
 //! | a child that makes no progress is ended and restarted; a thread that does not answer is given up | [`progress`], [`supervisor`] |
 //! | so is the thread that the supervisor lives on | [`heartbeat`] |
-//! | children that the others can do without are ended together and tried again, and do not end the process | [`groups`] |
+//! | children that the others can do without are ended together and tried again, and neither they nor a thread of theirs that hangs ends the process | [`groups`] |
 //! | children drain in their turns, within a time, and no pause outlasts the beginning of the end | [`drain`], [`supervisor`] |
 //! | every thread is joined, so that whatever an actor held is dropped | [`threads`] |
 

@@ -66,7 +66,7 @@ pub(super) type End = (Result<(), Error>, Threads);
 pub(super) struct Supervisor {
     pub(super) rules: Rules,
     heartbeat: Heartbeat,
-    threads: Threads,
+    pub(super) threads: Threads,
     pub(super) members: Vec<Member>,
     introductions: Vec<Introduction>,
     /// Which child hands what it holds on to which.
@@ -352,7 +352,7 @@ impl Supervisor {
         }
         let mut hung_thread = None;
         let mut healthy = true;
-        for member in &mut self.members {
+        for (index, member) in self.members.iter_mut().enumerate() {
             match &member.phase {
                 Phase::Up { addr, abort } => {
                     if let Some(stuck) = member.progress.stuck(now) {
@@ -368,21 +368,30 @@ impl Supervisor {
                 Phase::Hung { since, .. } => {
                     healthy = false;
                     if now.duration_since(*since) > ABORT_GRACE {
-                        hung_thread = Some(&member.child.name);
+                        hung_thread = Some(index);
                     }
                 }
                 Phase::Starting => {
                     if now.duration_since(member.since) > self.rules.restarts.hang_timeout {
-                        hung_thread = Some(&member.child.name);
+                        hung_thread = Some(index);
                     }
                 }
                 Phase::Waiting | Phase::Finished => {}
             }
         }
-        if let Some(child) = hung_thread.cloned() {
-            self.finish(Err(Error::ThreadHung { child }));
-            ctx.stop();
-            return;
+        if let Some(Member { child, .. }) = hung_thread.and_then(|index| self.members.get(index)) {
+            let error = Error::ThreadHung { child: child.name.clone() };
+            match child.group {
+                Some(group) if self.ending.is_none() => {
+                    let hung = child.thread.clone();
+                    self.hold_until_it_answers(group, &hung, &error, ctx);
+                }
+                _ => {
+                    self.finish(Err(error));
+                    ctx.stop();
+                    return;
+                }
+            }
         }
         self.rules.observer.looked(healthy);
     }

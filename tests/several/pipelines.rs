@@ -121,6 +121,7 @@ over_both!(
     one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back,
     one_that_refuses_all_points_has_dead_letters_of_its_own,
     kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either,
+    one_that_is_not_required_and_whose_thread_hangs_is_held_until_it_answers_and_delays_no_other,
     three_publishers_hold_no_more_memory_than_one_may,
 );
 
@@ -230,6 +231,51 @@ fn kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either
     world.wait_nothing_waits_for("two");
     one.assert_written(0..20_000);
     two.assert_written(0..20_000);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// Its thread hangs over a metric that the others leave out, once, while it makes lines of a batch.
+fn one_that_is_not_required_and_whose_thread_hangs_is_held_until_it_answers_and_delays_no_other(world: &World) {
+    const HANG: &str = r#"{"dimensions": [], "counters": [
+        {"name": "failpoint!", "metadata": {}, "timestamp": "2026-03-01T12:00:00.000001Z", "value": 1}
+    ], "timers": [], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ"}"#;
+    let [one, two] = [database(), database()];
+    let publishers = influxdb("one", &one.url())
+        + "except = [\"failpoint!\"]\ninfluxdb.timeout = \"500ms\"\n"
+        + &influxdb("two", &two.url())
+        + "required = false\nworkers = 1\ninfluxdb.timeout = \"500ms\"\n";
+    let agent = |failpoints: &str| {
+        let agent = world.agent(&publishers).env("FAILPOINTS", failpoints).env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms");
+        agent.env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
+    };
+    let push_hang = || {
+        let _: usize = world.connection().lpush("kadabra_queue", HANG).unwrap();
+    };
+    let mut hangs = agent("encoder.line=1*sleep(15000)").start();
+    push_hang();
+    let said = hangs.wait_log("a thread hangs");
+    assert!(said["why"].as_str().unwrap().starts_with("the publisher 1 of two made no progress"), "{said}");
+    assert_eq!(hangs.wait_condition("pipeline")["publisher"], "two");
+    world.push(0..1000);
+    world.wait_nothing_waits_for("one");
+    one.assert_written(0..1000);
+    assert_eq!(world.waiting_for("two"), 1001, "the thread that hangs has not answered yet");
+    world.wait_nothing_waits_for("two");
+    two.assert_written(0..1000);
+    assert_eq!(two.count(DATABASE, "failpoint!"), 1);
+    hangs.wait_log("pipeline works again");
+    assert_eq!(hangs.terminate(PATIENCE), Some(0));
+
+    // What a thread holds that never answers is given back at the end of the process.
+    let mut hangs = agent("encoder.line=1*sleep(120000)").start();
+    push_hang();
+    hangs.wait_log("a thread hangs");
+    world.push(1000..1100);
+    world.wait_nothing_waits_for("one");
+    assert_eq!(hangs.terminate(PATIENCE), Some(0));
+    let mut agent = agent("").start();
+    world.wait_nothing_waits_for("two");
+    two.assert_written(0..1100);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 

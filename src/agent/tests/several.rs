@@ -81,3 +81,24 @@ fn a_required_publisher_that_fails_too_often_ends_the_process() {
     assert!(matches!(&exit, Exit::GivenUp(Error::OutOfBudget { child, .. }) if child == "publisher 1 of other"), "{exit:?}");
     assert_eq!(other.memory.waiting(), 1);
 }
+
+#[test]
+fn a_publisher_that_is_not_required_and_whose_thread_hangs_is_held_until_that_answers_while_the_others_go_on() {
+    let hangs = |settings: &mut Settings| settings.supervisor.hang_timeout = Duration::from_millis(300);
+    let block = |attempt| if attempt == 0 { Act::Block(Duration::from_secs(12)) } else { Act::Write };
+    let [mut main, mut other] = start_two(hangs, block);
+    other.memory.push("a");
+    other.wait("it is in hand", |memory| memory.leased() == 1);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        let done = main.memory.done();
+        main.memory.push("m");
+        main.wait("it is published", |memory| memory.done() > done);
+    }
+    assert_eq!((other.memory.leased(), other.memory.done()), (1, 0), "what the thread holds stays with it");
+    other.wait("it works again", |memory| memory.done() == 1);
+    assert_eq!(main.stop(), Exit::Clean);
+    let tally = other.memory.registry.tally();
+    assert!(tally.balances() && tally.in_flight == 0 && tally.published == 1 && tally.given_back == 1, "{tally:?}");
+    other.end = None;
+}
