@@ -61,6 +61,7 @@ macro_rules! keeps_the_contract {
             a_lease_lasts_while_it_is_renewed,
             thousands_of_expired_leases_are_taken_back,
             nothing_open_is_nothing_to_do,
+            what_waits_can_be_looked_at_and_is_left_where_it_is,
         );
     };
     ($home:ty: $($promise:ident),* $(,)?) => {
@@ -120,6 +121,27 @@ pub(crate) async fn the_oldest_come_first_and_no_more_than_demanded<H: Home>() {
     assert!(receive(&*channel, 10, 100).await.is_none());
     assert_eq!(channel.registry().tally().published, 2500);
     settled(&*channel).await;
+}
+
+pub(crate) async fn what_waits_can_be_looked_at_and_is_left_where_it_is<H: Home>() {
+    const ALL: Demand = Demand { messages: 10_000, bytes: 1 << 20 };
+    let home = home::<H>();
+    let channel = home.channel();
+    assert_eq!(channel.peek(ALL).await.unwrap(), numbers(0..0));
+    home.push(numbers(0..2500)).await;
+    let lease = receive(&*channel, 100, 1_000_000).await.unwrap();
+    let depth = channel.depth().await.unwrap();
+    assert_eq!(channel.peek(ALL).await.unwrap(), numbers(100..2500), "what is leased is not shown");
+    for (most, shown) in
+        [(Demand { messages: 7, ..ALL }, 7), (Demand { messages: 1001, ..ALL }, 1001), (Demand { bytes: 5, ..ALL }, 2)]
+    {
+        assert_eq!(channel.peek(most).await.unwrap(), numbers(100..100 + shown), "{most:?}");
+    }
+    let after = channel.depth().await.unwrap();
+    assert_eq!((after.queued, after.leased, after.dead), (depth.queued, depth.leased, depth.dead));
+    channel.release(&mut vec![lease]).await.unwrap();
+    assert_eq!(channel.peek(Demand { messages: 1, ..ALL }).await.unwrap(), numbers(0..1));
+    assert_eq!(receive(&*channel, 5000, 1_000_000).await.unwrap().messages, numbers(0..2500));
 }
 
 pub(crate) async fn never_more_bytes_than_demanded_except_one_message_alone<H: Home>() {

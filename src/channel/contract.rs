@@ -210,6 +210,14 @@ pub trait Channel: Send + Sync {
         self.registry().tally()
     }
 
+    /// Messages that wait under no lease, the oldest first, left where they are: at most as many as were demanded, and the one that
+    /// passes the bytes is the last. Those that cannot be read, or are larger than the channel allows, are left out.
+    /// A channel that cannot be looked at shows none.
+    async fn peek(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+        let _ = most;
+        Ok(Vec::new())
+    }
+
     /// What waits, without asking a server: as it is now, or was when it was last counted. `None` while unknown.
     fn backlog(&self) -> Option<Backlog> {
         None

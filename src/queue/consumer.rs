@@ -73,6 +73,11 @@ impl Consumer {
         }
     }
 
+    /// The oldest messages that wait for a lease, left where they are; the one that passes the bytes is the last.
+    pub(crate) async fn peek(&self, limit: TakeLimit) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.store.ask(|answer| Question::Peek { consumer: self.place, limit, answer }).await
+    }
+
     /// How many messages turned out to be unreadable since this was asked last.
     pub(crate) fn take_unreadable(&self) -> u64 {
         self.store.running.get().map_or(0, |running| running.shared.damage.take_unreadable(self.place))

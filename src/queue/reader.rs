@@ -37,6 +37,12 @@ pub(super) enum Question {
         limit: TakeLimit,
         answer: oneshot::Sender<Result<Option<Taken>, StoreError>>,
     },
+    /// What waits, left where it is.
+    Peek {
+        consumer: usize,
+        limit: TakeLimit,
+        answer: oneshot::Sender<Result<Vec<Vec<u8>>, StoreError>>,
+    },
     Range {
         start: i64,
         stop: i64,
@@ -138,6 +144,9 @@ impl Reader {
                     self.shared.state().of_mut(consumer).give_back(&lease);
                     self.shared.arrived.notify_waiters();
                 }
+            }
+            Question::Peek { consumer, limit, answer } => {
+                drop(answer.send(self.peek(consumer, limit).map_err(|why| self.error("look at messages", &why))));
             }
             Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
             Question::Stats { of, answer } => {
@@ -267,6 +276,30 @@ impl Reader {
                 self.shared.unreadable(taking.consumer, Part { chunk: id, from: first, to: until(of).max(first), of });
             }
         }
+    }
+
+    /// The oldest messages that wait for a consumer. What cannot be read is counted as soon as it would be taken.
+    fn peek(&self, consumer: usize, limit: TakeLimit) -> rusqlite::Result<Vec<Vec<u8>>> {
+        let (intervals, _) = self.shared.state().of(consumer).oldest(INTERVALS);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut ids =
+            self.connection.prepare("SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+        for (from, to) in intervals {
+            let mut rows = ids.query((from.chunk, behind(to)))?;
+            while let Some(row) = rows.next()? {
+                let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
+                let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+                let Some((_, checked)) = Chunks(&self.connection).read(chunk)? else { continue };
+                for message in messages(&checked, places) {
+                    if found.len() >= limit.messages || bytes >= limit.bytes {
+                        return Ok(found);
+                    }
+                    bytes += message.len();
+                    found.push(message.to_vec());
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn range(&self, start: i64, stop: i64) -> Result<Vec<Bytes>, StoreError> {

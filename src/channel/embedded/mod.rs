@@ -316,6 +316,10 @@ impl Channel for EmbeddedChannel {
         Some(Arc::<ListenerSlot>::clone(self.slot.as_ref()?))
     }
 
+    async fn peek(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+        Ok(self.consumer.peek(TakeLimit { messages: most.messages, bytes: most.bytes }).await?)
+    }
+
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
         pressure::pressure(self, patience).await
     }

@@ -19,6 +19,7 @@ mod failure;
 mod fuzzing;
 mod guard;
 mod keys;
+mod peek;
 mod pressure;
 mod receive;
 mod recover;
@@ -237,6 +238,10 @@ impl Channel for RedisChannel {
 
     fn backlog(&self) -> Option<Backlog> {
         self.counted().map(backlog::Counted::now)
+    }
+
+    async fn peek(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+        self.named(peek::peek(self, most).await).await
     }
 
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {

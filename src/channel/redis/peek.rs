@@ -1,0 +1,73 @@
+//! Looks at what waits without taking it, for an operator.
+
+use super::{RedisChannel, answers, errors::Error};
+use crate::channel::{ChannelError, Demand};
+
+/// At how many messages, and at about how many bytes of them, one script looks.
+const PAGE: usize = 500;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// How many messages an agent that listens itself is asked for at once: each may be as large as a message may be.
+const AT_ONCE: usize = 16;
+
+const LOOK: &str = "look at what waits";
+
+/// See [`crate::channel::Channel::peek`].
+pub(super) async fn peek(channel: &RedisChannel, most: Demand) -> Result<Vec<Vec<u8>>, Error> {
+    let keys = &channel.keys;
+    let mut lists = vec![&keys.adopted, &keys.queue];
+    if let Some(membership) = &channel.membership {
+        // What was not given to every consumer yet waits for each of them.
+        let of_all = &membership.group.base.keys;
+        lists.extend([&of_all.adopted, &of_all.queue]);
+    }
+    let (mut found, mut room) = (Vec::new(), most.bytes);
+    for list in lists {
+        let mut seen = 0;
+        loop {
+            let (messages, bytes) = (PAGE.min(most.messages.saturating_sub(found.len())), PAGE_BYTES.min(room));
+            if messages == 0 || bytes == 0 {
+                return Ok(found);
+            }
+            let mut script = channel.scripts.peek.prepare_invoke();
+            script.key(list).arg(seen).arg(messages).arg(bytes).arg(channel.max_message_bytes);
+            channel.link.expect(1 + PAGE, PAGE_BYTES.saturating_add(channel.max_message_bytes));
+            let texts = answers::messages(channel.link.script(LOOK, &script).await?).ok_or_else(|| channel.link.garbled(LOOK))?;
+            let mut texts = texts.into_iter();
+            let by_now = texts.next().and_then(|text| String::from_utf8(text).ok()?.parse::<u64>().ok());
+            let by_now = by_now.ok_or_else(|| channel.link.garbled(LOOK))?;
+            if by_now <= seen {
+                break;
+            }
+            seen = by_now;
+            for message in texts {
+                room = room.saturating_sub(message.len());
+                found.push(message);
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl RedisChannel {
+    /// The newest messages of the list that clients push to, by which an agent that listens itself shows what waits there.
+    ///
+    /// # Errors
+    /// When it cannot be reached or refuses it.
+    pub(crate) async fn newest(&self, most: usize) -> Result<Vec<Vec<u8>>, ChannelError> {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        while found.len() < most {
+            let asked = AT_ONCE.min(most - found.len());
+            let mut command = redis::cmd("LRANGE");
+            command.arg(&self.keys.queue).arg(found.len()).arg(found.len() + asked - 1);
+            self.link.expect(AT_ONCE, AT_ONCE.saturating_mul(self.max_message_bytes));
+            let shown = answers::messages(self.link.command(LOOK, &command).await?).ok_or_else(|| self.link.garbled(LOOK))?;
+            let count = shown.len();
+            found.extend(shown);
+            if count < asked {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
