@@ -77,6 +77,8 @@ mod systemd_boot;
 mod systemd_unit;
 #[path = "tidy.rs"]
 mod tidy;
+#[path = "types.rs"]
+mod types;
 #[path = "unread_log.rs"]
 mod unread_log;
 #[path = "unwritable_log.rs"]

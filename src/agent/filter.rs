@@ -9,7 +9,7 @@ use crate::{
 
 /// What is kept of the messages that a publisher is given. What is not is done for it as if it were written.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     only: Vec<Pattern>,
     except: Vec<Pattern>,
     /// The share of messages whose timers are kept.
@@ -26,7 +26,7 @@ enum Pattern {
 
 impl Filter {
     /// None where everything is published.
-    pub(super) fn of(consumer: &Consumer) -> Option<Self> {
+    pub(crate) fn of(consumer: &Consumer) -> Option<Self> {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect::<Vec<_>>();
         let (only, except) = (patterns(&consumer.only), patterns(&consumer.except));
         let share = consumer.sampled_share();
@@ -35,7 +35,7 @@ impl Filter {
     }
 
     /// Takes out of the messages from the index `first` on what is not published.
-    pub(super) fn apply(&self, set: &mut MessageSet, first: usize) {
+    pub(crate) fn apply(&self, set: &mut MessageSet, first: usize) {
         set.retain_points(first, |set, message, point| self.keeps(set, message, point));
     }
 }

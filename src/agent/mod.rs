@@ -56,6 +56,7 @@ mod tests;
 #[doc(hidden)]
 pub use batching::Limits;
 pub use exit::{Exit, code};
+pub(crate) use filter::Filter;
 /// For the simulation, too.
 #[doc(hidden)]
 pub use limiter::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};

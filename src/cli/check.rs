@@ -1,9 +1,12 @@
 //! `kadabra check`: is the configuration right, and with `--online`, are the servers.
 
+mod waiting;
+
 use std::{path::Path, time::Duration};
 
 use slog::{Discard, Logger, o};
 
+use self::waiting::Waiting;
 use super::{Answers, or_complain, pusher::Pusher};
 use crate::{
     agent::code,
@@ -13,6 +16,7 @@ use crate::{
     plural::{count, leases_are_open},
     publisher::{self, Caution, Inspection, Outcome},
     queue,
+    wire::MessageSet,
 };
 
 /// Longer than every time-out below it, which say more about what went wrong.
@@ -44,9 +48,12 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
     let mut well = true;
     if arguments.online {
         actix_rt::System::new().block_on(async {
-            well &= try_channel(&loaded.settings, &answers).await;
+            let (usable, waiting) = try_channel(&loaded.settings, &answers).await;
+            well &= usable;
+            // Of a channel that cannot be looked at there is nothing.
+            let mut waiting = waiting.into_iter();
             for pipeline in loaded.settings.pipelines() {
-                well &= try_publisher(&pipeline, loaded.settings.log, &answers).await;
+                well &= try_publisher(&pipeline, waiting.next(), loaded.settings.log, &answers).await;
             }
         });
     }
@@ -56,40 +63,45 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
     answers.code(if well { 0 } else { code::UNAVAILABLE })
 }
 
-async fn try_channel(settings: &Settings, answers: &Answers) -> bool {
+/// Whether the channel can be used, and what waits there for each publisher.
+async fn try_channel(settings: &Settings, answers: &Answers) -> (bool, Waiting) {
     if let Channel::Embedded(embedded) = &settings.channel
         && queue::is_in_use(&embedded.path)
     {
         return try_running_agent(settings, embedded, answers).await;
     }
-    match tokio::time::timeout(PATIENCE, open(settings)).await {
+    let usable = match tokio::time::timeout(PATIENCE, open(settings)).await {
         Ok(Ok(consumers)) => {
-            for (name, reached, waiting, pressure) in consumers {
+            let mut waiting = Waiting::new();
+            for Opened { name, reached, backlog, pressure, messages } in consumers {
                 let of = name.map(|name| format!("for publisher {name}: ")).unwrap_or_default();
-                answers.say(format_args!("ok: channel: {of}{reached}; {waiting}"));
+                answers.say(format_args!("ok: channel: {of}{reached}; {backlog}"));
                 warn(&pressure, answers);
+                waiting.push(messages);
             }
-            true
+            return (true, waiting);
         }
         Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None, answers),
         Ok(Err(ChannelError::Refused { what, mend } | ChannelError::Unusable { what, mend })) => {
             wrong("channel", &what, Some(&mend), answers)
         }
         Err(_) => wrong("channel", "it did not answer in time", None, answers),
-    }
+    };
+    (usable, Waiting::new())
 }
 
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
-async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &Answers) -> bool {
+async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &Answers) -> (bool, Waiting) {
     let described = async {
         let pusher = Pusher::new(&settings.channel)?;
         // What it is asked first names the queue, and so notices that it has another.
         pusher.waiting().await?;
-        pusher.describe().await
+        let report = pusher.describe().await?;
+        Ok::<_, ChannelError>((report, pusher.newest(waiting::MOST_OF_AN_AGENT).await))
     };
     let shown = embedded.path.display();
     match described.await {
-        Ok(report) => {
+        Ok((report, newest)) => {
             let (status, pressure) = pressure::of_a_running_agent(&report, embedded, &Patience::from(&settings.nanny));
             answers.say(format_args!(
                 "ok: channel: an agent is running on the queue in {shown}, where {}; {}",
@@ -101,23 +113,40 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
                 answers.say(format_args!("ok: channel: for publisher {}: {waiting}", consumer.name));
             }
             warn(&pressure, answers);
-            !pressure.refuses
+            let newest = newest.map_err(|error| error.to_string());
+            // It shows what waits for the publisher for which the most does, and so at least what waits for each other one.
+            let of = |pipeline: &Pipeline| newest.as_ref().map(|newest| waiting::decoded(newest, pipeline)).map_err(Clone::clone);
+            (!pressure.refuses, settings.pipelines().iter().map(of).collect())
         }
         Err(error) => {
             let what = format!("an agent is running on the queue in {shown}, but not as this configuration says: {error}");
-            wrong("channel", &what, Some("restart it if the configuration has changed; its log says how it stands"), answers)
+            let mend = "restart it if the configuration has changed; its log says how it stands";
+            (wrong("channel", &what, Some(mend), answers), Waiting::new())
         }
     }
 }
 
-/// Each publisher's name where there are several, what was reached for it, what waits for it, and what threatens that.
-async fn open(settings: &Settings) -> Result<Vec<(Option<String>, String, String, Pressure)>, ChannelError> {
+/// What the channel is for one publisher.
+struct Opened {
+    /// The publisher's name, where there are several.
+    name: Option<String>,
+    /// What was reached: a sentence.
+    reached: String,
+    /// How much waits: a sentence.
+    backlog: String,
+    /// What threatens that.
+    pressure: Pressure,
+    /// What waits.
+    messages: Result<MessageSet, String>,
+}
+
+async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
     let channels = channel::open(settings, &Logger::root(Discard, o!()))?;
     let mut consumers = Vec::new();
     for (channel, pipeline) in channels.iter().zip(settings.pipelines()) {
         let reached = channel.open().await?;
         let depth = channel.depth().await?;
-        let waiting = format!(
+        let backlog = format!(
             "{}; {}, {}, {} in a Python agent's in-progress list",
             depth.backlog(),
             leases_are_open(depth.leases),
@@ -125,7 +154,8 @@ async fn open(settings: &Settings) -> Result<Vec<(Option<String>, String, String
             depth.inprogress
         );
         let pressure = channel.pressure(&Patience::from(&settings.nanny)).await?;
-        consumers.push((pipeline.name, reached, waiting, pressure));
+        let messages = waiting::of(&**channel, &pipeline).await;
+        consumers.push(Opened { name: pipeline.name, reached, backlog, pressure, messages });
     }
     Ok(consumers)
 }
@@ -137,7 +167,12 @@ fn warn(pressure: &Pressure, answers: &Answers) {
     }
 }
 
-async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> bool {
+async fn try_publisher(
+    pipeline: &Pipeline,
+    waiting: Option<Result<MessageSet, String>>,
+    written: Log,
+    answers: &Answers,
+) -> bool {
     let publishers = publisher::configured(&pipeline.publisher, written, || KeptLog::at_once(Logger::root(Discard, o!())));
     let mut publisher = publishers.make();
     let destination = publisher.destination();
@@ -147,14 +182,35 @@ async fn try_publisher(pipeline: &Pipeline, written: Log, answers: &Answers) -> 
             let Inspection { facts, cautions } = tokio::time::timeout(PATIENCE, publisher.inspect()).await.unwrap_or_default();
             let facts = facts.map(|facts| format!("; {facts}")).unwrap_or_default();
             answers.say(format_args!("ok: {part}: {destination}{facts}"));
-            for Caution { what, mend } in cautions {
-                answers.say(format_args!("warning: {part}: {}\n  to mend it: {}", pipeline.said(&what), pipeline.said(&mend)));
+            caution(&part, pipeline, &cautions, answers);
+            match waiting {
+                Some(Ok(waiting)) if waiting.point_count() > 0 => {
+                    let compared = tokio::time::timeout(PATIENCE, publisher.compare(&waiting)).await;
+                    let late = || Inspection {
+                        facts: Some("what waits was not compared with the types of its fields: no answer in time".to_owned()),
+                        cautions: Vec::new(),
+                    };
+                    let Inspection { facts, cautions } = compared.unwrap_or_else(|_| late());
+                    if let Some(facts) = facts {
+                        answers.say(format_args!("ok: {part}: {}", pipeline.said(&facts)));
+                    }
+                    caution(&part, pipeline, &cautions, answers);
+                }
+                Some(Err(why)) => answers.say(format_args!("ok: {part}: what waits could not be looked at: {why}")),
+                _ => {}
             }
             true
         }
         Ok(Outcome::Retry { why, .. }) => wrong(&part, &pipeline.said(&why), None, answers),
         Ok(Outcome::Hold { what, mend }) => wrong(&part, &pipeline.said(&what), Some(&pipeline.said(&mend)), answers),
         Err(_) => wrong(&part, &format!("{destination} did not answer in time"), None, answers),
+    }
+}
+
+/// What to know of a publisher though nothing is wrong.
+fn caution(part: &str, pipeline: &Pipeline, cautions: &[Caution], answers: &Answers) {
+    for Caution { what, mend } in cautions {
+        answers.say(format_args!("warning: {part}: {}\n  to mend it: {}", pipeline.said(what), pipeline.said(mend)));
     }
 }
 

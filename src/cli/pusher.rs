@@ -113,6 +113,14 @@ impl Pusher {
         self.channel.waiting().await
     }
 
+    /// The newest messages that wait in that list of an agent that listens itself.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or refuses it.
+    pub(super) async fn newest(&self, most: usize) -> Result<Vec<Vec<u8>>, ChannelError> {
+        self.channel.newest(most).await
+    }
+
     /// What an agent that listens itself says of its queue.
     ///
     /// # Errors

@@ -71,6 +71,12 @@ pub trait Publisher {
         Inspection::default()
     }
 
+    /// What of messages that wait conflicts with the types that the destination has, for `check --online`; nothing is written. Nothing
+    /// where it has none.
+    async fn compare(&mut self, _waiting: &MessageSet) -> Inspection {
+        Inspection::default()
+    }
+
     /// Whether more attempts with this batch alone would tell nothing new about what is wrong with it. Then its messages are better
     /// off in the channel, from where they come back among others.
     fn is_stuck(&self) -> bool {

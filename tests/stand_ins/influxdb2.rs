@@ -288,6 +288,14 @@ fn the_types_of_fields_are_shown_to_a_token_that_may_read() {
     let answer: Value = serde_json::from_str(&answer.body).unwrap();
     let types = json!([["b", "boolean"], ["f", "float"], ["n", "integer"], ["s", "string"], ["u", "unsigned"]]);
     assert_eq!(answer["results"][0]["series"][0]["values"], types);
+    assert_eq!(post(&server, "a\\ \"b\\c v=1i 1").status, 204);
+    let some = "/query?db=b1&q=SHOW%20FIELD%20KEYS%20FROM%20%22none%22%2C%20%22a%20%5C%22b%5C%5Cc%22%2C%20%22n%22";
+    let answer = ask(&server.url(), "GET", some, &headers, b"").unwrap().body;
+    let series = |name: &str, kind: &str| {
+        format!(r#"{{"name":{},"columns":["fieldKey","fieldType"],"values":[["v",{kind:?}]]}}"#, json!(name))
+    };
+    let wanted = format!("{},{}", series("a \"b\\c", "integer"), series("n", "float"));
+    assert_eq!(answer, format!("{{\"results\":[{{\"statement_id\":0,\"series\":[{wanted}]}}]}}\n"));
     let found = ask(&server.url(), "GET", "/api/v2/buckets?name=b1", &headers, b"").unwrap();
     let found: Value = serde_json::from_str(&found.body).unwrap();
     assert_eq!((&found["buckets"][0]["name"], found["buckets"].as_array().unwrap().len()), (&json!("b1"), 1));

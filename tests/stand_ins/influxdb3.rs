@@ -17,6 +17,10 @@ fn start() -> Influxdb3 {
     Influxdb3::start("right")
 }
 
+fn asked(server: &Influxdb3, target: &str) -> Response {
+    ask(&server.url(), "GET", target, &[("Authorization", "Bearer right")], b"").unwrap()
+}
+
 fn post(server: &Influxdb3, lines: impl AsRef<[u8]>) -> Response {
     post_to(server, WRITE, lines).unwrap()
 }
@@ -285,6 +289,13 @@ fn the_types_of_columns_can_be_asked_for() {
     ];
     assert_eq!(rows, wanted);
     assert_eq!(ask("nope").status, 404);
+    assert_eq!(post(&server, "it's v=1 1\nother v=1 1").status, 204);
+    let some = "/api/v3/query_sql?db=d&format=json&q=SELECT%20table_name%2C%20column_name%20FROM%20information_schema.columns%20WHERE%20table_schema%20%3D%20'iox'%20AND%20table_name%20IN%20('it''s'%2C%20'none')";
+    let rows: Vec<Value> = serde_json::from_str(&asked(&server, some).body).unwrap();
+    let row = |column: &str| json!({ "table_name": "it's", "column_name": column });
+    assert_eq!(rows, [row("time"), row("v")]);
+    assert_eq!(asked(&server, "/api/v3/query_sql?db=nope&q=SELECT%201").status, 404);
+    assert_eq!(server.databases(), ["d"], "a question creates none");
 }
 
 #[test]

@@ -402,7 +402,7 @@ impl State {
         Ok(plain(200, body))
     }
 
-    /// Of InfluxQL, `SHOW FIELD KEYS` and `SHOW DATABASES`.
+    /// Of InfluxQL, `SHOW FIELD KEYS`, of all measurements or `FROM` some, and `SHOW DATABASES`.
     fn query(&self, request: &Request) -> Response {
         let right = self.authorized(request).unwrap();
         let question = request.parameter("q").unwrap_or_default();
@@ -411,10 +411,11 @@ impl State {
                 let names = self.buckets.keys().filter(|name| Self::may_read(right, name)).map(|name| json!([name]));
                 format!(",\"series\":[{}]", series("databases", &["name"], names.collect()))
             }
-            "SHOW FIELD KEYS" => {
+            _ if question == "SHOW FIELD KEYS" || question.starts_with("SHOW FIELD KEYS FROM ") => {
+                let named = question.strip_prefix("SHOW FIELD KEYS FROM ").map(identifiers);
                 let database = request.parameter("db").unwrap_or_default();
                 match self.buckets.get(database).filter(|_| Self::may_read(right, database)) {
-                    Some(bucket) => bucket.field_keys(),
+                    Some(bucket) => bucket.field_keys(named.as_deref()),
                     None => format!(",\"error\":{}", json!(format!("database not found: {database}"))),
                 }
             }
@@ -423,6 +424,27 @@ impl State {
         let headers = [("Content-Type", "application/json"), ("Vary", "Accept-Encoding")];
         Response::new(200, &headers, format!("{{\"results\":[{{\"statement_id\":0{result}}}]}}\n"))
     }
+}
+
+/// Identifiers of InfluxQL, which are all quoted.
+fn identifiers(list: &str) -> Vec<String> {
+    let (mut found, mut rest) = (Vec::new(), list);
+    while let Some(quoted) = rest.trim_start_matches(", ").strip_prefix('"') {
+        let (mut name, mut letters) = (String::new(), quoted.char_indices());
+        rest = loop {
+            match letters.next().unwrap() {
+                (at, '"') => break &quoted[at + 1..],
+                (_, '\\') => name.push(match letters.next().unwrap().1 {
+                    'n' => '\n',
+                    letter => letter,
+                }),
+                (_, letter) => name.push(letter),
+            }
+        };
+        found.push(name);
+    }
+    assert!(rest.is_empty(), "{list}");
+    found
 }
 
 /// A series of an answer to InfluxQL, its keys in their order.

@@ -436,7 +436,8 @@ impl State {
         text(200, "")
     }
 
-    /// Of SQL, what asks for the columns of tables: `SELECT … FROM information_schema.columns [WHERE table_name = '…']`.
+    /// Of SQL, what asks for the columns of tables: `SELECT … FROM information_schema.columns [WHERE …]` with a table's name,
+    /// or several in a list, and perhaps `table_schema = 'iox'`, in which all tables are that are written to.
     fn query(&self, request: &Request) -> Response {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let of = |name: &str| body[name].as_str().or(request.parameter(name)).unwrap_or_default().to_owned();
@@ -447,10 +448,12 @@ impl State {
         let Some((selected, from)) = question.split_once("FROM information_schema.columns") else {
             return text(500, format!("query error: this stand-in does not understand: {question}"));
         };
-        let table = from.split_once('\'').and_then(|(_, rest)| rest.split_once('\'')).map(|(table, _)| table);
+        let from = from.replace("table_schema = 'iox' AND ", "").replace("''", "\0");
+        // Between quotes is every second part.
+        let tables: Vec<_> = from.split('\'').skip(1).step_by(2).map(|name| name.replace('\0', "'")).collect();
         let selected: Vec<&str> = selected.trim_start_matches("SELECT").split(',').map(str::trim).collect();
         let mut rows = Vec::new();
-        for (name, columns) in database.tables.iter().filter(|(name, _)| table.is_none_or(|table| *name == table)) {
+        for (name, columns) in database.tables.iter().filter(|(name, _)| tables.is_empty() || tables.contains(name)) {
             for (column, kind) in columns {
                 let all = [
                     ("column_name", column.as_str()),

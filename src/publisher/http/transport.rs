@@ -40,6 +40,8 @@ use crate::{
 
 /// How much of an answer's body is read; the connection is closed when there is more.
 const MAX_ANSWER: usize = 64 << 10;
+/// The same of an answer that tells types.
+const MAX_LONG_ANSWER: usize = 4 << 20;
 
 /// How much of a request's body is handed to the connection at once. It copies what it is given.
 const CHUNK: usize = 64 << 10;
@@ -133,14 +135,21 @@ impl Transport {
         } else {
             body
         };
-        self.exchange(request, body).await
+        self.exchange(request, body, MAX_ANSWER).await
     }
 
     /// Asks for `path`, which begins with a slash, and for the version of the server.
     pub(in crate::publisher) async fn get(&mut self, path: &str) -> Result<Answer, NoAnswer> {
         self.asked.store(false, Ordering::Relaxed);
         let request = self.request(Method::GET, path);
-        self.exchange(request, Bytes::new()).await
+        self.exchange(request, Bytes::new(), MAX_ANSWER).await
+    }
+
+    /// The same of an answer that may be long.
+    pub(in crate::publisher) async fn get_long(&mut self, path: &str) -> Result<Answer, NoAnswer> {
+        self.asked.store(false, Ordering::Relaxed);
+        let request = self.request(Method::GET, path);
+        self.exchange(request, Bytes::new(), MAX_LONG_ANSWER).await
     }
 
     /// A request with the logins that it needs.
@@ -159,8 +168,8 @@ impl Transport {
         request
     }
 
-    async fn exchange(&mut self, request: ClientRequest, body: Bytes) -> Result<Answer, NoAnswer> {
-        let answer = exchange(request, body, &self.way, self.timeout).await?;
+    async fn exchange(&mut self, request: ClientRequest, body: Bytes, most: usize) -> Result<Answer, NoAnswer> {
+        let answer = exchange(request, body, &self.way, self.timeout, most).await?;
         if answer.status < 200 {
             // Another protocol, which nobody has asked for, is spoken on this connection from now on.
             self.client = client(self.timeout, &self.way.server, &self.asked);
@@ -174,7 +183,7 @@ impl Transport {
     }
 }
 
-async fn exchange(request: ClientRequest, body: Bytes, way: &Way, within: Duration) -> Result<Answer, NoAnswer> {
+async fn exchange(request: ClientRequest, body: Bytes, way: &Way, within: Duration, most: usize) -> Result<Answer, NoAnswer> {
     let deadline = Instant::now() + within;
     let is_question = *request.get_method() == Method::GET;
     let chunks = stream::iter((0..body.len()).step_by(CHUNK).map({
@@ -199,10 +208,10 @@ async fn exchange(request: ClientRequest, body: Bytes, way: &Way, within: Durati
         body: String::new(),
     };
     let mut read = Vec::new();
-    while read.len() < MAX_ANSWER {
+    while read.len() < most {
         // The status is an answer, though the rest of it is late: then the connection is not used again.
         match timeout_at(deadline, response.next()).await.unwrap_or(None) {
-            Some(Ok(chunk)) => read.extend(chunk.iter().take(MAX_ANSWER - read.len())),
+            Some(Ok(chunk)) => read.extend(chunk.iter().take(most - read.len())),
             Some(Err(error)) => {
                 let why = ["the connection broke in the middle of an answer: ", &error.to_string()].concat();
                 return Err(NoAnswer { why, how: How::Cut });

@@ -7,6 +7,7 @@
 //! | `v2` | InfluxDB 2 and Cloud | `v2/answers` |
 //! | `v3` | InfluxDB 3 Core and Enterprise | `v3/answers` |
 
+mod columns;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::{Backslashes, Cause, Encode, Verdict};
+use super::{Backslashes, Cause, Columns, Encode, Verdict};
 use crate::publisher::{
     Caution, Inspection,
     http::{Answer, To},
@@ -103,6 +103,22 @@ pub(in crate::publisher) trait Dialect {
     /// What to know of the server, from its answer to that; from an empty one where it gave none. `hide` is for what is quoted.
     fn inspected(&self, _answer: &Answer, _hide: Hide<'_>) -> Inspection {
         Inspection::default()
+    }
+
+    /// The path of a question for the types of these measurements' columns, where it can be asked for them.
+    fn columns_path(&self, _measurements: &[&str]) -> Option<String> {
+        None
+    }
+
+    /// The columns that an answer to that tells; else why they are not known: words. `hide` is for what is quoted.
+    fn columns(&self, _answer: &Answer, _hide: Hide<'_>) -> Result<Columns, String> {
+        Ok(Columns::default())
+    }
+
+    /// Whether a column has one type for ever, and is a tag or a field. Otherwise a field has a type for some time, and tags are no
+    /// columns.
+    fn columns_last(&self) -> bool {
+        false
     }
 
     /// What an operator is told, in the destination's own `words`, and what to do about it.

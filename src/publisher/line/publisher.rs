@@ -5,8 +5,9 @@ use std::{ops::Range, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cause, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Verdict};
+use super::{Cause, Columns, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Verdict, columns::Waiting};
 use crate::{
+    plural::count,
     publisher::{
         Caution, Inspection, Outcome, Publisher, Refused,
         http::{Answer, How, NoAnswer, Transport},
@@ -224,6 +225,23 @@ impl LinePublisher {
         }
     }
 
+    /// Asks for the columns of what is measured in messages that wait; why they are not known. `None` where there is nothing to ask.
+    async fn ask_columns(&mut self, waiting: &Waiting) -> Option<Result<Columns, String>> {
+        let mut columns = Columns::default();
+        for measurements in waiting.portions() {
+            let path = self.dialect.columns_path(&measurements)?;
+            let told = match self.transport.get_long(&path).await {
+                Ok(answer) => self.dialect.columns(&answer, &|text| self.transport.hide_secrets(text)),
+                Err(error) => Err(error.why),
+            };
+            match told {
+                Ok(told) => columns.append(told),
+                Err(why) => return Some(Err(why)),
+            }
+        }
+        Some(Ok(columns))
+    }
+
     fn hold(&self, cause: Cause, words: &str) -> Outcome {
         let Caution { what, mend } = self.dialect.remedy(cause, words);
         Outcome::Hold { what, mend }
@@ -302,6 +320,24 @@ impl Publisher for LinePublisher {
         let Some(path) = self.dialect.inspection() else { return Inspection::default() };
         let answer = self.transport.get(path).await.unwrap_or_default();
         self.dialect.inspected(&answer, &|text| self.transport.hide_secrets(text))
+    }
+
+    async fn compare(&mut self, waiting: &MessageSet) -> Inspection {
+        let waiting = Waiting::of(waiting, self.dialect.columns_last());
+        let Some(asked) = self.ask_columns(&waiting).await else { return Inspection::default() };
+        let columns = match asked {
+            Ok(columns) => columns,
+            Err(why) => {
+                let facts = ["what waits was not compared with the types of its fields: ", &why].concat();
+                return Inspection { facts: Some(facts), cautions: Vec::new() };
+            }
+        };
+        let cautions = waiting.conflicts(&columns, &self.dialect.place(), self.dialect.columns_last());
+        let fits = || {
+            let looked_at = count(waiting.messages(), "waiting message");
+            format!("{looked_at} looked at, and none conflicts with the types of its fields")
+        };
+        Inspection { facts: cautions.is_empty().then(fits), cautions }
     }
 
     fn is_stuck(&self) -> bool {

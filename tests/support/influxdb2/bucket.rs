@@ -113,12 +113,13 @@ impl Bucket {
     }
 
     /// The rest of a result of `SHOW FIELD KEYS`.
-    pub(super) fn field_keys(&self) -> String {
+    pub(super) fn field_keys(&self, named: Option<&[String]>) -> String {
         let mut measurements: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         let mut types: Vec<_> = self.shards.values().flat_map(|shard| &shard.types).collect();
         types.sort_unstable();
         types.dedup();
-        for ((measurement, field), kind) in types {
+        let named = |measurement: &String| named.is_none_or(|named| named.contains(measurement));
+        for ((measurement, field), kind) in types.into_iter().filter(|((measurement, _), _)| named(measurement)) {
             measurements.entry(measurement).or_default().push(json!([field, kind]));
         }
         let all = measurements.into_iter().map(|(name, values)| series(name, &["fieldKey", "fieldType"], values));

@@ -8,9 +8,11 @@ use std::time::SystemTime;
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
+        line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, Inspection, PING, encoded, inspected, to,
+    Caution, Inspection, PING,
+    columns::{influxql, of_influxql, quoted},
+    encoded, inspected, to,
 };
 use crate::config::{Influxdb, InfluxdbV1};
 
@@ -67,7 +69,7 @@ impl Dialect for V1 {
     }
 
     fn creation(&self) -> Option<String> {
-        let statement = ["CREATE DATABASE ", &remedies::quoted(&self.config.database)].concat();
+        let statement = ["CREATE DATABASE ", &quoted(&self.config.database)].concat();
         self.config.create_database.then(|| ["/query?q=", &encoded(&statement)].concat())
     }
 
@@ -81,6 +83,14 @@ impl Dialect for V1 {
 
     fn inspected(&self, answer: &Answer, hide: Hide<'_>) -> Inspection {
         inspected(answer, hide)
+    }
+
+    fn columns_path(&self, measurements: &[&str]) -> Option<String> {
+        Some(influxql(&self.config.database, self.config.retention_policy.as_deref(), measurements))
+    }
+
+    fn columns(&self, answer: &Answer, hide: Hide<'_>) -> Result<Columns, String> {
+        of_influxql(answer, "a user who may also read the database", hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

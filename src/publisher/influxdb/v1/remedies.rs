@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::{
     config::InfluxdbV1,
-    publisher::{Caution, line::Cause},
+    publisher::{Caution, influxdb::columns::quoted, line::Cause},
 };
 
 /// What is wrong, in InfluxDB's `words`, and what to do about it.
@@ -81,22 +81,6 @@ fn influx(url: &str, config: &InfluxdbV1, statement: &str) -> String {
     let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or(8086);
     let login = if config.username.is_some() { " -username ADMINISTRATOR -password ''" } else { "" };
     format!("influx{ssl} -host {host} -port {port}{login} -execute '{}'", statement.replace('\'', r"'\''"))
-}
-
-/// A name as an identifier of InfluxQL.
-pub(super) fn quoted(name: &str) -> String {
-    let mut quoted = String::with_capacity(name.len() + 2);
-    quoted.push('"');
-    for c in name.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            _ => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

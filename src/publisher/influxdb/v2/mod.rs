@@ -8,9 +8,11 @@ use std::time::SystemTime;
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
+        line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, Inspection, PING, encoded, inspected, to,
+    Caution, Inspection, PING,
+    columns::{influxql, of_influxql},
+    encoded, inspected, to,
 };
 use crate::config::{Influxdb, InfluxdbV2};
 
@@ -73,6 +75,14 @@ impl Dialect for V2 {
 
     fn inspected(&self, answer: &Answer, hide: Hide<'_>) -> Inspection {
         inspected(answer, hide)
+    }
+
+    fn columns_path(&self, measurements: &[&str]) -> Option<String> {
+        Some(influxql(&self.config.bucket, None, measurements))
+    }
+
+    fn columns(&self, answer: &Answer, hide: Hide<'_>) -> Result<Columns, String> {
+        of_influxql(answer, "a token that may also read the bucket", hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use super::{
     super::{
         http::{Answer, Login, To},
-        line::{Backslashes, Cause, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
+        line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, Inspection, PING, encoded, inspected, to,
+    Caution, Inspection, PING,
+    columns::{of_sql, sql},
+    encoded, inspected, to,
 };
 use crate::config::{Influxdb, InfluxdbV3};
 
@@ -96,6 +98,18 @@ impl Dialect for V3 {
 
     fn inspected(&self, answer: &Answer, hide: Hide<'_>) -> Inspection {
         inspected(answer, hide)
+    }
+
+    fn columns_path(&self, measurements: &[&str]) -> Option<String> {
+        Some(sql(&self.config.database, measurements))
+    }
+
+    fn columns(&self, answer: &Answer, hide: Hide<'_>) -> Result<Columns, String> {
+        of_sql(answer, "a token that may also read the database", hide)
+    }
+
+    fn columns_last(&self) -> bool {
+        true
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {
