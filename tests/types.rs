@@ -193,7 +193,7 @@ fn what_waits_in_the_agents_own_queue_is_looked_at_while_it_runs_and_while_it_do
 }
 
 #[test]
-fn of_several_publishers_each_is_told_of_what_it_publishes() {
+fn of_several_publishers_each_is_told_of_what_it_publishes_and_how_much_memory_its_copies_take() {
     let pipeline = Pipeline::start();
     let line = b"numbered path=1i 1772366400000000000";
     let url = pipeline.influxd.url();
@@ -212,4 +212,8 @@ fn of_several_publishers_each_is_told_of_what_it_publishes() {
     assert!(said.contains("warning: publisher all: path of the metric numbered is an integer in"), "{said}");
     assert!(said.contains("a string in 493 of the 494 waiting messages looked at"), "{said}");
     assert!(said.contains(&format!("ok: publisher timers: {LOOKED_AT}, and none conflicts")), "{said}");
+    let memory =
+        |name: &str| said.lines().find(|line| line.starts_with(&format!("ok: channel: for publisher {name}: "))).unwrap();
+    assert!(memory("all").contains(" KiB of Redis's memory are its own copies of messages"), "{said}");
+    assert!(!memory("timers").contains("copies"), "{said}");
 }

@@ -218,6 +218,12 @@ pub trait Channel: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// How many bytes of a server's memory the messages take, about, that this consumer alone has copies of and has not leased. `None`
+    /// where it has none, or where the server does not tell.
+    async fn copies(&self) -> Option<u64> {
+        None
+    }
+
     /// What waits, without asking a server: as it is now, or was when it was last counted. `None` while unknown.
     fn backlog(&self) -> Option<Backlog> {
         None

@@ -4,6 +4,7 @@ mod waiting;
 
 use std::{path::Path, time::Duration};
 
+use bytesize::ByteSize;
 use slog::{Discard, Logger, o};
 
 use self::waiting::Waiting;
@@ -153,6 +154,11 @@ async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
             count(depth.dead, "dead letter"),
             depth.inprogress
         );
+        let copies = channel.copies().await.map(|bytes| {
+            let size = ByteSize(bytes).display().iec();
+            format!("; {size} of Redis's memory are its own copies of messages")
+        });
+        let backlog = backlog + &copies.unwrap_or_default();
         let pressure = channel.pressure(&Patience::from(&settings.nanny)).await?;
         let messages = waiting::of(&**channel, &pipeline).await;
         consumers.push(Opened { name: pipeline.name, reached, backlog, pressure, messages });

@@ -138,6 +138,18 @@ impl RedisChannel {
         }
     }
 
+    /// How much memory the lists take that only this consumer leases from: estimated from a few messages of each.
+    pub(super) async fn memory_of_copies(&self) -> Result<u64, Error> {
+        let mut bytes = 0;
+        for list in [&self.keys.queue, &self.keys.adopted].into_iter().filter(|_| self.membership.is_some()) {
+            let mut command = redis::cmd("MEMORY");
+            let answer = self.link.command("ask for the memory of a list", command.arg("USAGE").arg(list).arg("SAMPLES").arg(5));
+            // Nothing of a list that is not there.
+            bytes += answers::integer(&answer.await?).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        }
+        Ok(bytes)
+    }
+
     /// That no agent with other publishers is at work on the queue; with one publisher, none with several.
     pub(super) async fn agrees(&self) -> Result<(), Error> {
         match &self.membership {

@@ -244,6 +244,10 @@ impl Channel for RedisChannel {
         self.named(peek::peek(self, most).await).await
     }
 
+    async fn copies(&self) -> Option<u64> {
+        self.memory_of_copies().await.ok().filter(|bytes| *bytes > 0)
+    }
+
     async fn pressure(&self, patience: &Patience) -> Result<Pressure, ChannelError> {
         pressure::pressure(self, patience).await
     }
