@@ -327,7 +327,16 @@ fn a_check_as_the_documentation_says_asks_the_agent_of_the_unit() {
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         let channel = "ok: channel: an agent is running on the queue in /var/lib/kadabra/queue.db, where 1 message waits";
         assert!(said.contains(channel) && said.contains("wrong: publisher: "), "{said}");
+        assert!(!said.contains("systemd-run"), "{said}");
     }
+    // Another user is told that it looks elsewhere, and how to look there.
+    let elsewhere = machine.run(["env", "KADABRA_CHANNEL__EMBEDDED__LISTEN=127.0.0.1:6399", "kadabra", "check", "--online"]);
+    let said = String::from_utf8_lossy(&elsewhere.stdout).into_owned();
+    assert!(said.contains("that of the unit kadabra is another, in /var/lib/kadabra\n"), "{said}");
+    let (_, command) = said.split_once("ask as the unit's user: sudo ").unwrap();
+    let said = machine.run(["sh", "-ec", command.lines().next().unwrap()]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("ok: channel: an agent is running on the queue in /var/lib/kadabra/queue.db"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `kadabra check`: is the configuration right, and with `--online`, are the servers.
 
 mod waiting;
+mod whose_queue;
 
 use std::{path::Path, time::Duration};
 
@@ -51,6 +52,13 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
         actix_rt::System::new().block_on(async {
             let (usable, waiting) = try_channel(&loaded.settings, &answers).await;
             well &= usable;
+            if let Channel::Embedded(embedded) = &loaded.settings.channel
+                && loaded.has_default_queue()
+                && let Some((what, mend)) =
+                    whose_queue::not_of_the_unit(&embedded.path, Path::new(whose_queue::OF_THE_UNIT), file)
+            {
+                answers.say(format_args!("warning: channel: {what}\n  to mend it: {mend}"));
+            }
             // Of a channel that cannot be looked at there is nothing.
             let mut waiting = waiting.into_iter();
             for pipeline in loaded.settings.pipelines() {

@@ -38,6 +38,12 @@ impl Loaded {
         format!("built-in defaults, {file}{environment}")
     }
 
+    /// Whether the queue's file is where the user who runs this keeps state, or the unit that systemd started: no source sets it.
+    #[must_use]
+    pub fn has_default_queue(&self) -> bool {
+        self.values.found(Embedded::path).origin.is_none()
+    }
+
     /// The configuration that holds, as TOML, with where each value came from and without secrets.
     #[must_use]
     pub fn effective(&self) -> Effective<'_> {
