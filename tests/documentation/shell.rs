@@ -130,7 +130,9 @@ impl Shell {
 
     /// Runs it with a Kadabra whose default is the port that this machine has in place of Redis's own.
     fn run_python(&mut self, block: &Block) {
-        let mut python = self.command(python::installed("python/bin/python"));
+        // The original client where redis-py is spoken of, which is underneath it; else ours.
+        let original = block.text.contains("import redis");
+        let mut python = self.command(python::installed(if original { "python/bin/python" } else { "python-web/bin/python" }));
         let port = format!("import kadabra.channels\nkadabra.channels.RedisChannel.DEFAULT_ARGS['port'] = {}\n", self.redis_port);
         python.env("PYTHONWARNINGS", "ignore").arg("-c").arg(port + &self.here(&block.text));
         self.finish(python, block);

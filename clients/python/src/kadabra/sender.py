@@ -1,0 +1,498 @@
+"""The bounded buffer of a process, and the thread that empties it.
+
+A message goes ``_incoming`` (as it was sent, by any thread) -> ``_waiting`` (as bytes) -> ``_flying`` (pushed, no answer yet)
+-> stored. Only the thread touches the last two. What is flying is never dropped, since nobody knows whether it was stored:
+it is pushed again, byte for byte, and the agent writes the same bytes once.
+
+Everything belongs to one process: a child begins with an empty buffer, and starts a thread of its own with its first message.
+"""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import json
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any, NamedTuple, Optional, Union
+
+from .connection import Connection, Endpoint, Refused, command
+from .metrics import Counter, Dimension, Metrics, get_now
+
+#: How long a message waits for others to go with it, in seconds. What a killed process loses is what came within this time.
+BEAT = 0.05
+
+#: The most that goes in one push.
+_PUSH_MESSAGES = 500
+_PUSH_BYTES = 256 * 1024
+
+#: How long the thread makes bytes of messages in one go, and lets others run, in seconds.
+_SLICE = 0.0001
+
+#: The pauses between attempts, in seconds: doubled from the first to the last.
+_FIRST_PAUSE = 0.05
+_LAST_PAUSE = 2.0
+
+#: The counter that tells of dropped messages.
+DROPPED = "KadabraClientDropped"
+
+#: Why messages are dropped.
+REASONS = ("buffer_full", "refused", "unencodable")
+
+_time = time.time
+_process_id = os.getpid
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+class Limits(NamedTuple):
+    """The bounds of a sender. Times are in seconds."""
+
+    messages: int
+    bytes: int
+    timeout: float
+    exit_timeout: float
+
+
+class _Unencoded(NamedTuple):
+    """A message as it was sent: when, and its metadata, in the order of its counters and timers, if it has any."""
+
+    metrics: Metrics
+    sent_at: float
+    metadata: Optional[list[Any]]
+
+
+class Sender:
+    """Takes messages from all threads of a process, and pushes them from one of its own."""
+
+    def __init__(self, endpoint: Endpoint, queue_key: str, limits: Limits, logger: logging.Logger) -> None:
+        self._endpoint = endpoint
+        self._queue_key = queue_key.encode()
+        self._limits = limits
+        self._most_incoming = limits.messages
+        self._logger = logger
+        #: How long the end of a process may wait for this one, in seconds.
+        self.exit_timeout = limits.exit_timeout
+        self.report_dimensions: dict[str, str] = {}
+        self._connection: Optional[Connection] = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins anew, as a new process does."""
+        if self._connection is not None:
+            self._connection.forget()
+        self._process = _process_id()
+        self._connection = None
+        self._incoming: deque[Union[_Unencoded, bytes]] = deque()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._flying: list[bytes] = []
+        # The reports among what is flying, with what they report.
+        self._reports: dict[bytes, tuple[str, int]] = {}
+        self._counting = threading.RLock()
+        self._dropped = dict.fromkeys(REASONS, 0)
+        self._reported = dict.fromkeys(REASONS, 0)
+        self._stored = 0
+        self._starting = threading.Lock()
+        self._thread: Optional[threading.Thread] = None
+        # Held until the thread is to be woken. Made with the thread, since gevent may have replaced what a lock is by then.
+        self._wake: Optional[threading.Lock] = None
+        # Whether a message must wake the thread, or start it.
+        self._asleep = True
+        # Whether the thread has something in hand that is in no list.
+        self._at_work = False
+        self._hurry = False
+        self._failures = 0
+        self._failing_since: Optional[float] = None
+        self._failure_told = False
+        self._drops_told = False
+        self._last_report = 0.0
+
+    # By the application's threads.
+
+    def send(self, metrics: Metrics) -> None:
+        """Leaves a message for the thread. Never raises and never waits."""
+        try:
+            if self._process != _process_id():
+                # A fork that did not go through Python.
+                self.begin()
+            incoming = self._incoming
+            incoming.append(_as_sent(metrics))
+            if len(incoming) > self._most_incoming:
+                self._drop_incoming()
+            if self._asleep:
+                self._rouse()
+        except Exception:
+            self._count_dropped("unencodable")
+            self._logger.debug("a message cannot be sent", exc_info=True)
+
+    def _drop_incoming(self) -> None:
+        try:
+            self._incoming.popleft()
+        except IndexError:
+            return
+        self._count_dropped("buffer_full")
+
+    def _count_dropped(self, reason: str, count: int = 1) -> None:
+        with self._counting:
+            self._dropped[reason] += count
+
+    def _rouse(self) -> None:
+        """Wakes the thread, or starts it."""
+        if self._thread is None or self._wake is None:
+            self._start()
+            return
+        self._asleep = False
+        try:
+            self._wake.release()
+        except RuntimeError:
+            # Another thread has woken it.
+            pass
+
+    def _start(self) -> None:
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None:
+                self._wake = threading.Lock()
+                self._wake.acquire()
+                thread = threading.Thread(target=self._run, args=(self._wake,), name="kadabra", daemon=True)
+                thread.start()
+                self._thread = thread
+                _flush_when_a_child_ends()
+        except RuntimeError as error:
+            # No more threads, or the interpreter ends, which flushes without one. The next message tries again.
+            self._logger.debug("no thread can be started: %s", error)
+        finally:
+            self._starting.release()
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until all is stored or dropped, and that is reported, at most so many seconds. Returns whether it is."""
+        deadline = time.monotonic() + timeout
+        if self._process != _process_id() or self._is_done():
+            return True
+        self._hurry = True
+        try:
+            while not self._is_done():
+                if time.monotonic() >= deadline:
+                    return False
+                self._rouse()
+                if self._thread is None:
+                    # There cannot be one any more.
+                    self._turn(deadline)
+                else:
+                    time.sleep(0.002)
+            return True
+        finally:
+            self._hurry = False
+
+    def _is_done(self) -> bool:
+        return not (self._incoming or self._at_work or self._waiting or self._flying or self._unreported())
+
+    def _unreported(self) -> list[tuple[str, int]]:
+        with self._counting:
+            counts = [(reason, self._dropped[reason] - self._reported[reason]) for reason in REASONS]
+        return [(reason, count) for reason, count in counts if count]
+
+    def stats(self) -> dict[str, int]:
+        """What became of the messages of this process. ``unanswered`` are those of ``waiting`` that have been pushed and not
+        answered."""
+        unanswered = len(self._flying) - len(self._reports)
+        with self._counting:
+            dropped = {"dropped_" + reason: count for reason, count in self._dropped.items()}
+        waiting = len(self._incoming) + len(self._waiting) + unanswered
+        return {"stored": self._stored, "waiting": waiting, "unanswered": unanswered, **dropped}
+
+    def end(self, deadline: float) -> None:
+        """Flushes at the end of a process, and says what is lost."""
+        if self._process != _process_id() or self._is_done():
+            return
+        if self.flush(max(0.0, deadline - time.monotonic())):
+            return
+        stats = self.stats()
+        self._logger.warning(
+            "this process ends before %d messages could be pushed to %s (%d of them may have been stored), and %d were dropped "
+            "without being counted by a metric",
+            stats["waiting"],
+            self._endpoint,
+            stats["unanswered"],
+            sum(count for _, count in self._unreported()) + sum(count for _, count in self._reports.values()),
+        )
+
+    # By the sender's own thread.
+
+    def _run(self, wake: threading.Lock) -> None:
+        self._asleep = False
+        while True:
+            try:
+                self._await_messages(wake)
+                self._turn(None)
+            except Exception:
+                self._logger.exception("a fault in Kadabra's client; it goes on")
+                time.sleep(1.0)
+
+    def _await_messages(self, wake: threading.Lock) -> None:
+        if self._is_done():
+            self._asleep = True
+            if self._is_done():
+                wake.acquire()
+            self._asleep = False
+        if not self._hurry:
+            # Only a flush wakes it from this.
+            wake.acquire(timeout=BEAT)
+
+    def _turn(self, deadline: Optional[float]) -> None:
+        """Pushes all that is there, or as much as goes until the deadline."""
+        self._at_work = True
+        try:
+            while deadline is None or time.monotonic() < deadline:
+                self._encode()
+                if not (self._waiting or self._flying or self._must_report()):
+                    return
+                try:
+                    if self._connection is None:
+                        self._connection = Connection(self._endpoint, self._encode)
+                    self._push(self._connection)
+                except (OSError, Refused, ValueError) as error:
+                    self._has_failed(error)
+                    self._pause(deadline)
+        finally:
+            self._at_work = False
+
+    def _encode(self) -> None:
+        """Makes bytes of what came, a little at a time, so that no thread of the application waits long for the interpreter."""
+        begun = time.monotonic()
+        while self._incoming:
+            try:
+                message = self._incoming.popleft()
+            except IndexError:
+                return
+            try:
+                encoded = message if isinstance(message, bytes) else _encoded(message)
+            except Exception as error:
+                self._count_dropped("unencodable")
+                self._logger.warning("a message was dropped, since it cannot be written as JSON: %s", error)
+                continue
+            self._waiting.append(encoded)
+            self._waiting_bytes += len(encoded)
+            while self._waiting and (len(self._waiting) > self._limits.messages or self._waiting_bytes > self._limits.bytes):
+                self._waiting_bytes -= len(self._waiting.popleft())
+                self._count_dropped("buffer_full")
+            if time.monotonic() - begun > _SLICE:
+                if len(self._incoming) * 2 < self._most_incoming and not self._hurry:
+                    time.sleep(_SLICE)
+                begun = time.monotonic()
+
+    def _must_report(self) -> bool:
+        return bool(self._unreported()) and (self._hurry or time.monotonic() - self._last_report > 1.0)
+
+    def _fill(self) -> None:
+        """Takes what is pushed next, unless there is something that no answer came for."""
+        if self._flying:
+            return
+        if self._must_report():
+            for reason, count in self._unreported():
+                report = self._report(reason, count)
+                self._reports[report] = (reason, count)
+                self._reported[reason] += count
+                self._flying.append(report)
+            self._last_report = time.monotonic()
+        size = 0
+        while self._waiting and len(self._flying) < _PUSH_MESSAGES and size < _PUSH_BYTES:
+            message = self._waiting.popleft()
+            self._waiting_bytes -= len(message)
+            size += len(message)
+            self._flying.append(message)
+
+    def _report(self, reason: str, count: int) -> bytes:
+        """A message that tells of dropped ones. Its metadata makes it differ from that of another process."""
+        dimensions = [Dimension(name, value) for name, value in {**self.report_dimensions, "reason": reason}.items()]
+        metadata = {"pid": str(self._process), "client": "python"}
+        return json.dumps(Metrics(dimensions, [Counter(DROPPED, get_now(), metadata, count)], []).serialize()).encode()
+
+    def _push(self, connection: Connection) -> None:
+        """Pushes what is to be pushed next, and settles it by the answers.
+
+        :raises OSError: if no answer came, so that nothing is known.
+        :raises Refused: if something must be mended before it can be stored.
+        """
+        self._fill()
+        (answer,) = connection.ask([self._lpush(self._flying)], self._limits.timeout)
+        if not isinstance(answer, Refused):
+            self._has_stored(self._flying)
+            self._flying = []
+        elif answer.concerns_the_command:
+            # Which of the messages is it?
+            answers = connection.ask([self._lpush([message]) for message in self._flying], self._limits.timeout)
+            self._settle_each(answers)
+        else:
+            self._give_back_reports()
+            raise answer
+        self._has_succeeded()
+
+    def _lpush(self, messages: list[bytes]) -> bytes:
+        return command([b"LPUSH", self._queue_key, *messages])
+
+    def _has_stored(self, messages: list[bytes]) -> None:
+        for message in messages:
+            if self._reports.pop(message, None) is None:
+                self._stored += 1
+
+    def _settle_each(self, answers: list[object]) -> None:
+        """Settles messages that were pushed one by one. One that is refused while another is taken will never be taken."""
+        some_taken = any(not isinstance(answer, Refused) for answer in answers)
+        kept: list[bytes] = []
+        reason: Optional[Refused] = None
+        for message, answer in zip(self._flying, answers):
+            if not isinstance(answer, Refused):
+                self._has_stored([message])
+            elif answer.concerns_the_command and (some_taken or answer.says_too_large):
+                self._reports.pop(message, None)
+                self._count_dropped("refused")
+                self._logger.warning("a message of %d bytes was dropped: %s answers: %s", len(message), self._endpoint, answer)
+            else:
+                kept.append(message)
+                reason = answer
+        self._flying = kept
+        if reason is not None:
+            self._give_back_reports()
+            raise reason
+
+    def _give_back_reports(self) -> None:
+        """What was refused was not stored, so another report can take its place."""
+        for report, (reason, count) in self._reports.items():
+            self._reported[reason] -= count
+            self._flying.remove(report)
+        self._reports.clear()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _has_failed(self, error: Exception) -> None:
+        # After a refusal the connection is as good as before, unless another password or another server is needed.
+        if not isinstance(error, Refused) or str(error).startswith(("NOAUTH", "READONLY")):
+            self._disconnect()
+        self._failures += 1
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        # A restart of the agent is no news.
+        if not self._failure_told and now - self._failing_since > 1.0:
+            self._failure_told = True
+            self._logger.warning(
+                "messages cannot be pushed to %s and wait: %s; when %d wait, the oldest are dropped",
+                self._endpoint,
+                error or type(error).__name__,
+                self._limits.messages,
+            )
+        if not self._drops_told and self._unreported():
+            self._drops_told = True
+            self._logger.warning("messages are dropped, since none can be pushed to %s: %s", self._endpoint, error)
+
+    def _has_succeeded(self) -> None:
+        self._failures = 0
+        if self._failing_since is None:
+            return
+        if self._failure_told or self._drops_told:
+            took = time.monotonic() - self._failing_since
+            self._logger.warning("messages are pushed to %s again, after %.1f s", self._endpoint, took)
+        self._failing_since = None
+        self._failure_told = self._drops_told = False
+
+    def _pause(self, deadline: Optional[float]) -> None:
+        """Waits before the next attempt, with a random part, so that many processes do not come at once."""
+        pause = min(_LAST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10)) * random.uniform(0.5, 1.0)
+        until = time.monotonic() + pause
+        if deadline is not None:
+            until = min(until, deadline)
+        hurried = self._hurry
+        while True:
+            left = until - time.monotonic()
+            if self._hurry and (deadline is not None or not hurried):
+                # A flush tries at once, and then soon again.
+                left = min(left, _FIRST_PAUSE)
+                until = min(until, time.monotonic() + left)
+                hurried = True
+            if left <= 0:
+                return
+            if self._wake is None:
+                time.sleep(min(left, BEAT))
+            else:
+                self._wake.acquire(timeout=min(left, BEAT))
+            self._encode()
+
+
+def _as_sent(metrics: Metrics) -> Union[_Unencoded, bytes]:
+    """A message with all that may change until it is encoded."""
+    metadata: Optional[list[Any]] = None
+    if type(metrics) is not Metrics:
+        return json.dumps(metrics.serialize()).encode()
+    for group in (metrics.counters, metrics.timers):
+        for metric in group:
+            if metric.metadata:
+                # What is in there is as it is now only if it cannot change.
+                if not _SCALARS.issuperset(map(type, metric.metadata.values())):
+                    return json.dumps(metrics.serialize()).encode()
+                if metadata is None:
+                    metadata = [dict(m.metadata) for g in (metrics.counters, metrics.timers) for m in g]
+    return _Unencoded(metrics, _time(), metadata)
+
+
+def _encoded(message: _Unencoded) -> bytes:
+    metrics, sent_at, metadata = message
+    serialized = metrics.serialize()
+    if metrics.serialized_at is None:
+        sent = datetime.datetime.fromtimestamp(sent_at, datetime.timezone.utc).replace(tzinfo=None)
+        serialized["serialized_at"] = sent.strftime(metrics.timestamp_format)
+    if metadata is not None:
+        for metric, as_sent in zip(serialized["counters"] + serialized["timers"], metadata):
+            metric["metadata"] = as_sent
+    return json.dumps(serialized).encode()
+
+
+_senders: dict[tuple[object, ...], Sender] = {}
+_making = threading.Lock()
+
+
+def shared_sender(endpoint: Endpoint, queue_key: str, limits: Limits, logger: logging.Logger) -> Sender:
+    """The sender of this process with these settings."""
+    settings = (*vars(endpoint).values(), queue_key, limits, logger.name)
+    with _making:
+        sender = _senders.get(settings)
+        if sender is None:
+            sender = _senders[settings] = Sender(endpoint, queue_key, limits, logger)
+        return sender
+
+
+def flush_all(timeout: Optional[float] = None) -> None:
+    """Ends what waits in this process, and says what is lost: at most in so many seconds, or what was configured as
+    ``exit_timeout``. At the end of a process it happens by itself, unless a signal or ``os._exit`` ends it."""
+    begun = time.monotonic()
+    for sender in list(_senders.values()):
+        sender.end(begun + (sender.exit_timeout if timeout is None else timeout))
+
+
+def _begin_in_child() -> None:
+    global _making
+    _making = threading.Lock()
+    for sender in list(_senders.values()):
+        sender.begin()
+
+
+def _flush_when_a_child_ends() -> None:
+    """Children of ``multiprocessing`` do not run what is registered with ``atexit``, before Python 3.13."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, flush_all, exitpriority=0)
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
+atexit.register(flush_all)
