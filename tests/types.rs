@@ -72,7 +72,10 @@ fn a_field_of_another_type_in_influxdb_1_is_said_before_it_is_refused_and_it_is_
     // In another retention policy are other types.
     pipeline.influxd.execute(&format!("CREATE RETENTION POLICY two ON {DATABASE} DURATION INF REPLICATION 1"));
     let in_two = with(&config, "retention_policy = \"two\"");
-    assert!(check(&in_two).contains(&format!("ok: publisher: {LOOKED_AT}, and none conflicts with the types of its fields")));
+    assert!(
+        check(&in_two)
+            .contains(&format!("ok: publisher: {LOOKED_AT}, and none conflicts with the types of the database's fields"))
+    );
     write("rp=two", "numbered path=true,value=1i 1772366400000000000");
     let said = check(&in_two);
     assert!(
@@ -99,7 +102,7 @@ fn an_influxdb_1_user_who_may_only_write_is_no_fault() {
     push(&redis, mixed());
     let config = config(&redis.url(), &influxd.url());
     let said = check(&with(&config, "username = \"writer\"\npassword = \"also secret\""));
-    assert!(said.contains("ok: publisher: what waits was not compared with the types of its fields: 403 "), "{said}");
+    assert!(said.contains("ok: publisher: what waits was not compared with the types of the database's fields: 403 "), "{said}");
     assert!(
         said.contains("for that, configure a user who may also read the database") && !said.contains("also secret"),
         "{said}"
@@ -133,7 +136,7 @@ fn a_field_of_another_type_in_influxdb_2_is_said_and_a_token_that_may_only_write
     assert_eq!(said.matches("warning: publisher").count(), 2, "a tag is no field here: {said}");
     server.token("write-only", influxdb2::Right::Write("kadabra"));
     let said = check(&with(&config, &keys("write-only")));
-    assert!(said.contains("what waits was not compared with the types of its fields: 200 database not found: kadabra; for that, configure a token that may also read the bucket\n"), "{said}");
+    assert!(said.contains("what waits was not compared with the types of the database's fields: 200 database not found: kadabra; for that, configure a token that may also read the bucket\n"), "{said}");
 }
 
 #[test]

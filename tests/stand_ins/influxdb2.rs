@@ -302,6 +302,17 @@ fn the_types_of_fields_are_shown_to_a_token_that_may_read() {
 }
 
 #[test]
+fn the_types_of_fields_are_shown_as_a_real_one_did() {
+    let server = start();
+    assert_eq!(post(&server, "m v=1 1\nprec v=1 1\nx v=1 1").status, 204);
+    let authorization = format!("Token {TOKEN}");
+    let headers = [("Authorization", authorization.as_str())];
+    let answer = ask(&server.url(), "GET", "/query?db=b1&q=SHOW%20FIELD%20KEYS", &headers, b"").unwrap();
+    let real = r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["fieldKey","fieldType"],"values":[["v","float"]]},{"name":"prec","columns":["fieldKey","fieldType"],"values":[["v","float"]]},{"name":"x","columns":["fieldKey","fieldType"],"values":[["v","float"]]}]}]}"#;
+    assert_eq!((answer.status, answer.body), (200, format!("{real}\n")));
+}
+
+#[test]
 fn a_token_can_be_taken_away_and_given_back() {
     let server = start();
     server.remove_token(TOKEN);

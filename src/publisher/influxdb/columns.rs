@@ -48,6 +48,8 @@ pub(super) fn quoted(name: &str) -> String {
     quoted
 }
 
+const NOT_UNDERSTOOD: &str = "the answer was not understood";
+
 /// What is answered to InfluxQL.
 #[derive(Deserialize)]
 struct Answered {
@@ -70,6 +72,10 @@ struct Series {
 /// The fields that an answer to [`influxql`] tells; else why they are not known. `reader` may read them.
 pub(super) fn of_influxql(answer: &Answer, reader: &str, hide: Hide<'_>) -> Result<Columns, String> {
     let answered: Answered = read(answer, reader, hide)?;
+    // Of what speaks as InfluxDB does and stores nothing itself, such as Telegraf.
+    if answered.results.is_empty() {
+        return Err(NOT_UNDERSTOOD.to_owned());
+    }
     let mut columns = Columns::default();
     for statement in answered.results {
         if let Some(error) = statement.error {
@@ -127,7 +133,7 @@ fn read<'a, T: Deserialize<'a>>(answer: &'a Answer, reader: &str, hide: Hide<'_>
     if answer.status != 200 {
         return Err(unknown(answer, error(&answer.body).as_deref(), reader, hide));
     }
-    serde_json::from_str(&answer.body).map_err(|_| "the answer was not understood".to_owned())
+    serde_json::from_str(&answer.body).map_err(|_| NOT_UNDERSTOOD.to_owned())
 }
 
 /// What is said where an answer has no types, and who may read them.
@@ -175,6 +181,7 @@ mod tests {
             (404, "not found", "404 not found"),
             (200, r#"{"results":[{"series":"#, "the answer was not understood"),
             (200, "", "the answer was not understood"),
+            (200, r#"{"results":[]}"#, "the answer was not understood"),
             (0, "", "0"),
         ] {
             assert_eq!(of_influxql(&answer(status, body), "R", &keep).unwrap_err(), expected);

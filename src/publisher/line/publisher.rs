@@ -328,14 +328,14 @@ impl Publisher for LinePublisher {
         let columns = match asked {
             Ok(columns) => columns,
             Err(why) => {
-                let facts = ["what waits was not compared with the types of its fields: ", &why].concat();
+                let facts = ["what waits was not compared with the types of the database's fields: ", &why].concat();
                 return Inspection { facts: Some(facts), cautions: Vec::new() };
             }
         };
         let cautions = waiting.conflicts(&columns, &self.dialect.place(), self.dialect.columns_last());
         let fits = || {
             let looked_at = count(waiting.messages(), "waiting message");
-            format!("{looked_at} looked at, and none conflicts with the types of its fields")
+            format!("{looked_at} looked at, and none conflicts with the types of the database's fields")
         };
         Inspection { facts: cautions.is_empty().then(fits), cautions }
     }
