@@ -3,7 +3,7 @@
 mod waiting;
 mod whose_queue;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use slog::{Discard, Logger, o};
@@ -12,8 +12,8 @@ use self::waiting::Waiting;
 use super::{Answers, or_complain, pusher::Pusher};
 use crate::{
     agent::code,
-    channel::{self, Backlog, ChannelError, Patience, Pressure, Warning, embedded::pressure},
-    config::{self, Channel, Embedded, Log, Pipeline, Settings},
+    channel::{self, Backlog, Channel, ChannelError, Patience, Pressure, Warning, embedded::pressure},
+    config::{self, Embedded, Log, Pipeline, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
     publisher::{self, Caution, Inspection, Outcome},
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Also try the channel (version, types of the keys, permissions, what threatens waiting messages) and the publisher
-    /// (login, database, right to write); nothing is changed by it, except that a missing queue file is made, that a queue file
+    /// (login, database, right to write, types that conflict with what waits); nothing is changed by it, except that a missing queue file is made, that a queue file
     /// knows the publishers of the configuration from then on, and that a missing database is made when create_database says so
     #[arg(long)]
     online: bool,
@@ -52,7 +52,7 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
         actix_rt::System::new().block_on(async {
             let (usable, waiting) = try_channel(&loaded.settings, &answers).await;
             well &= usable;
-            if let Channel::Embedded(embedded) = &loaded.settings.channel
+            if let config::Channel::Embedded(embedded) = &loaded.settings.channel
                 && loaded.has_default_queue()
                 && let Some((what, mend)) =
                     whose_queue::not_of_the_unit(&embedded.path, Path::new(whose_queue::OF_THE_UNIT), file)
@@ -74,7 +74,7 @@ pub(super) fn check(file: Option<&Path>, arguments: &Arguments) -> u8 {
 
 /// Whether the channel can be used, and what waits there for each publisher.
 async fn try_channel(settings: &Settings, answers: &Answers) -> (bool, Waiting) {
-    if let Channel::Embedded(embedded) = &settings.channel
+    if let config::Channel::Embedded(embedded) = &settings.channel
         && queue::is_in_use(&embedded.path)
     {
         return try_running_agent(settings, embedded, answers).await;
@@ -82,11 +82,11 @@ async fn try_channel(settings: &Settings, answers: &Answers) -> (bool, Waiting) 
     let usable = match tokio::time::timeout(PATIENCE, open(settings)).await {
         Ok(Ok(consumers)) => {
             let mut waiting = Waiting::new();
-            for Opened { name, reached, backlog, pressure, messages } in consumers {
-                let of = name.map(|name| format!("for publisher {name}: ")).unwrap_or_default();
+            for Opened { channel, pipeline, reached, backlog, pressure } in consumers {
+                let of = pipeline.name.as_ref().map(|name| format!("for publisher {name}: ")).unwrap_or_default();
                 answers.say(format_args!("ok: channel: {of}{reached}; {backlog}"));
                 warn(&pressure, answers);
-                waiting.push(messages);
+                waiting.push(waiting::of(&*channel, &pipeline).await);
             }
             return (true, waiting);
         }
@@ -123,8 +123,10 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
             }
             warn(&pressure, answers);
             let newest = newest.map_err(|error| error.to_string());
-            // It shows what waits for the publisher for which the most does, and so at least what waits for each other one.
-            let of = |pipeline: &Pipeline| newest.as_ref().map(|newest| waiting::decoded(newest, pipeline)).map_err(Clone::clone);
+            let of = |pipeline: &Pipeline| {
+                let newest = newest.as_ref().map_err(Clone::clone)?;
+                Ok(waiting::of_agent(newest, &status.consumers, pipeline))
+            };
             (!pressure.refuses, settings.pipelines().iter().map(of).collect())
         }
         Err(error) => {
@@ -137,22 +139,20 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
 
 /// What the channel is for one publisher.
 struct Opened {
-    /// The publisher's name, where there are several.
-    name: Option<String>,
+    channel: Arc<dyn Channel>,
+    pipeline: Pipeline,
     /// What was reached: a sentence.
     reached: String,
     /// How much waits: a sentence.
     backlog: String,
     /// What threatens that.
     pressure: Pressure,
-    /// What waits.
-    messages: Result<MessageSet, String>,
 }
 
 async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
     let channels = channel::open(settings, &Logger::root(Discard, o!()))?;
     let mut consumers = Vec::new();
-    for (channel, pipeline) in channels.iter().zip(settings.pipelines()) {
+    for (channel, pipeline) in channels.into_iter().zip(settings.pipelines()) {
         let reached = channel.open().await?;
         let depth = channel.depth().await?;
         let backlog = format!(
@@ -168,8 +168,7 @@ async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
         });
         let backlog = backlog + &copies.unwrap_or_default();
         let pressure = channel.pressure(&Patience::from(&settings.nanny)).await?;
-        let messages = waiting::of(&**channel, &pipeline).await;
-        consumers.push(Opened { name: pipeline.name, reached, backlog, pressure, messages });
+        consumers.push(Opened { channel, pipeline, reached, backlog, pressure });
     }
     Ok(consumers)
 }
@@ -201,7 +200,9 @@ async fn try_publisher(
                 Some(Ok(waiting)) if waiting.point_count() > 0 => {
                     let compared = tokio::time::timeout(PATIENCE, publisher.compare(&waiting)).await;
                     let late = || Inspection {
-                        facts: Some("what waits was not compared with the types of its fields: no answer in time".to_owned()),
+                        facts: Some(
+                            "what waits was not compared with the types of the database's fields: no answer in time".to_owned(),
+                        ),
                         cautions: Vec::new(),
                     };
                     let Inspection { facts, cautions } = compared.unwrap_or_else(|_| late());
