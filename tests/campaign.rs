@@ -1,14 +1,18 @@
 //! Nothing lost, nothing doubled, under many faults at once.
 //!
-//! Real servers, one to three agents as processes, producers that number their messages, and a schedule of faults
-//! drawn from a seed. At the end every fault is lifted, what is left is drained, and the points in InfluxDB, the dead
-//! letters and what the channel holds are compared with what was sent, one message at a time: what was answered is there
-//! once, what was refused is nowhere, and what was not answered is there once or nowhere. Points that were in a
-//! database when it was dropped count as stored. An agent whose ledger does not balance at any moment panics, which is
+//! Real servers, one to three agents as processes, one to three publishers, producers that number their messages, and a
+//! schedule of faults drawn from a seed. At the end every fault is lifted, what is left is drained, and what is in each database, each
+//! publisher's dead letters and what the channel holds are compared with what was sent, one message at a time and for
+//! each publisher by itself: what was answered is there once, what was refused is nowhere, and what was not answered is there once or
+//! nowhere. A publisher that may drop its oldest messages has each once or not at all, and as many are nowhere as it says that it has
+//! dropped. Points that were in a database when it was dropped count as stored. An agent whose ledger does not balance at any moment panics, which is
 //! no panic of a fail point, and so fails the run; as does one that takes too much memory or ends in an unknown way.
 //!
 //! Over the embedded channel there is one agent, to which several kinds of clients push. It is killed many times in quick
 //! succession, its commits are slowed down so that kills find them, and its disk is full now and then.
+//!
+//! One publisher writes to a real InfluxDB 1.x. Of several each has its own server, drawn among that, a real VictoriaMetrics
+//! and strict stand-ins for InfluxDB 2 and 3, with its own way there and faults of its own on both.
 //!
 //! Which faults there are is in `campaign/schedule.rs`, which fail points in `campaign/fail_points.rs`; a test of its own
 //! says that each is drawn, and that no fail point of the agent is left out.
@@ -18,8 +22,12 @@
 //! cargo test --features failpoints --test campaign -- --seconds 600 --seed 42  # a longer one, of this schedule
 //! ```
 //!
-//! The first runs both channels beside each other, the second one after the other; `--channel redis` and
-//! `--channel embedded` run one of them.
+//! The first runs both channels beside each other, with one publisher, with several and with one to another database; the second
+//! runs each after the other. For one of them, and longer:
+//!
+//! - `--channel redis` or `--channel embedded`; both without it;
+//! - `--publishers 2` or `3`; one without it, with the schedule that the seed has always had;
+//! - `--to influxdb2`, `influxdb3` or `victoriametrics`, for a single publisher.
 //!
 //! The seed decides every fault, when it begins and how long it lasts, each agent's configuration and fail points and
 //! what the messages are. Which message a fault hits depends on the machine besides, so a seed that fails may have to
@@ -45,6 +53,8 @@ mod agents;
 mod arguments;
 #[path = "campaign/check.rs"]
 mod check;
+#[path = "campaign/destination.rs"]
+mod destination;
 #[path = "campaign/drawn.rs"]
 mod drawn;
 #[path = "campaign/fail_points.rs"]
@@ -55,6 +65,8 @@ mod messages;
 mod producers;
 #[path = "campaign/proxy.rs"]
 mod proxy;
+#[path = "campaign/publishers.rs"]
+mod publishers;
 #[path = "campaign/queue.rs"]
 mod queue;
 #[path = "campaign/raw.rs"]
@@ -68,7 +80,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use arguments::{Channel, Wanted};
+use arguments::{Campaign, Wanted};
 
 /// How cargo's own harness says that a test failed.
 const FAILED: u8 = 101;
@@ -79,9 +91,9 @@ fn main() -> ExitCode {
         Wanted::Run(_, options) if !run::can_keep(&options) => return ExitCode::from(FAILED),
         Wanted::Run(tests, options) => {
             for name in tests {
-                match Channel::of_test(name) {
+                match Campaign::of_test(name) {
                     None => drawn::check(),
-                    Some(channel) if run::run(channel, &options) => {}
+                    Some(campaign) if run::run(name, campaign, &options) => {}
                     Some(_) => return ExitCode::from(FAILED),
                 }
             }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{arguments::Channel, schedule};
+use super::{arguments::Settled, schedule};
 use crate::support::{agent::kadabra_on_a_small_disk, process::Process};
 
 /// How long after an end of its own an agent is started again.
@@ -35,8 +35,7 @@ const ORPHANED: &str = "messages were found that belong to no lease";
 
 /// One place for an agent, with one life after the other.
 pub(crate) struct Slot {
-    channel: Channel,
-    seed: u64,
+    settled: Settled,
     number: usize,
     folder: PathBuf,
     /// Says how wrong its clock is.
@@ -61,16 +60,27 @@ enum State {
 pub(crate) struct Life {
     pub(crate) name: String,
     pub(crate) log: PathBuf,
-    variables: Vec<(&'static str, String)>,
+    /// The names of several publishers.
+    publishers: Vec<&'static str>,
+    variables: Vec<(String, String)>,
 }
 
 /// What a life that ended by itself left to say.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// Messages that it says are done: published or set aside.
-    pub(crate) done: u64,
+    /// Of each publisher, unless it has never reached its channel.
+    pub(crate) publishers: Vec<Books>,
     /// Whether that may be less than it has really done: its last commands were sent and not answered.
     pub(crate) may_have_done_more: bool,
+}
+
+/// What it says has become of one publisher's messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Books {
+    /// Published or set aside.
+    pub(crate) done: u64,
+    /// Dropped at `max_backlog`.
+    pub(crate) dropped: u64,
 }
 
 /// What is known of an end.
@@ -83,10 +93,10 @@ pub(crate) struct End {
 
 impl Slot {
     /// An agent whose configuration is already in the folder.
-    pub(crate) fn new(channel: Channel, seed: u64, number: usize, folder: &Path) -> Self {
+    pub(crate) fn new(settled: &Settled, number: usize, folder: &Path) -> Self {
         let (folder, clock) = (folder.to_owned(), folder.join(format!("clock{number}")));
         let now = State::Down(Some(Instant::now()));
-        let slot = Self { channel, seed, number, folder, clock, life: 0, disk: None, now };
+        let slot = Self { settled: settled.clone(), number, folder, clock, life: 0, disk: None, now };
         slot.set_clock(0);
         slot
     }
@@ -103,17 +113,18 @@ impl Slot {
     pub(crate) fn start(&mut self, fail_points: bool) {
         self.life += 1;
         let name = format!("agent{}-{}", self.number, self.life);
-        let mut variables = schedule::draw_life(self.channel, self.seed, self.number, self.life);
-        variables.retain(|(name, _)| fail_points || *name != "FAILPOINTS");
+        let mut variables = schedule::draw_life(&self.settled, self.number, self.life);
+        variables.retain(|(name, _)| fail_points || name != "FAILPOINTS");
         // One name for all lives, as a host has.
-        variables.push(("KADABRA_AGENT__NAME", format!("agent{}", self.number)));
+        variables.push(("KADABRA_AGENT__NAME".to_owned(), format!("agent{}", self.number)));
         let log = self.folder.join(format!("{name}.log"));
         let mut command = kadabra_on_a_small_disk();
         command.arg("run").arg("--config").arg(self.folder.join("kadabra.toml"));
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.envs(faketime(&self.clock));
         let process = Process::start_heard("kadabra", command, &log);
-        self.now = State::Alive { process, life: Life { name, log, variables }, told_to_end: None };
+        let publishers = self.settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
+        self.now = State::Alive { process, life: Life { name, log, publishers, variables }, told_to_end: None };
         self.apply_disk();
     }
 
@@ -228,7 +239,7 @@ impl Life {
         }
         if status.code() == Some(INSISTED) {
             self.lines()?;
-            return Ok(Account { done: 0, may_have_done_more: true });
+            return Ok(Account { publishers: Vec::new(), may_have_done_more: true });
         }
         if status.code() == Some(NO_DISK) && self.lines()?.iter().any(|line| line["why"].as_str().is_some_and(of_the_disk)) {
             return Ok(Account::default());
@@ -239,32 +250,29 @@ impl Life {
         if !said("stopped") {
             return Err("ended without saying why".to_owned());
         }
-        let Some(ledger) = lines.iter().rfind(|line| line.get("balances").is_some()) else {
-            // It never reached its channel, so it has nothing to account for.
-            return if said("receiving") { Err(format!("ended with {code} and no ledger")) } else { Ok(Account::default()) };
-        };
-        let count = |key: &str| ledger[key].as_u64().ok_or_else(|| format!("no {key} in its ledger {ledger}"));
-        let (published, parked) = (count("published")?, count("parked")?);
-        // What an agent says of the sum is not all: it is reckoned here, too.
-        let due = if ledger.get("accepted").is_some() {
-            (count("accepted")?, published + parked + count("waiting")? + count("dropped")?)
+        let ledgers: Vec<&Value> = lines.iter().filter(|line| line.get("balances").is_some()).collect();
+        let of_publishers: Option<Vec<&Value>> = if self.publishers.is_empty() {
+            ledgers.last().map(|ledger| vec![*ledger])
         } else {
-            (count("leased")?, published + parked + count("given_back")? + count("in_flight")?)
+            let of = |name: &&'static str| ledgers.iter().rfind(|line| line["publisher"] == *name).copied();
+            self.publishers.iter().map(of).collect()
         };
-        if ledger["balances"] != true || due.0 != due.1 {
-            return Err(format!("its ledger does not balance: {ledger}"));
-        }
-        // A thread that has not ended goes on until the process does.
-        if count("in_flight")? != 0 && !said("a thread did not end") {
-            return Err(format!("it ended with messages in flight: {ledger}"));
-        }
+        let Some(of_publishers) = of_publishers else {
+            // It never reached its channel, so it has nothing to account for.
+            return if self.receives() { Err(format!("ended with {code} and no ledger")) } else { Ok(Account::default()) };
+        };
+        let publishers = of_publishers.into_iter().map(|ledger| books(ledger, said("a thread did not end")));
+        let publishers = publishers.collect::<Result<_, String>>()?;
         let may_have_done_more = said("could not be given back") || said("a thread did not end");
-        Ok(Account { done: published + parked, may_have_done_more })
+        Ok(Account { publishers, may_have_done_more })
     }
 
-    /// Whether it has reached its channel.
+    /// Whether it has reached its channel, for each of its publishers.
     pub(crate) fn receives(&self) -> bool {
-        fs::read_to_string(&self.log).is_ok_and(|log| log.contains("\"receiving\""))
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let receiving: Vec<&str> = log.lines().filter(|line| line.contains("\"receiving\"")).collect();
+        let of = |name: &&str| receiving.iter().any(|line| line.contains(&format!("\"publisher\":\"{name}\"")));
+        !receiving.is_empty() && self.publishers.iter().all(of)
     }
 
     /// Its log. A panic in it that no fail point made is an error, too, as are messages that belonged to no lease.
@@ -292,6 +300,27 @@ impl Life {
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
         format!("the end of the log of {} ({:?}):\n{tail}", self.name, self.variables)
     }
+}
+
+/// What a ledger says, or what is wrong with it. Unless a thread hangs, none ends with messages in flight.
+fn books(ledger: &Value, hangs: bool) -> Result<Books, String> {
+    let count = |key: &str| ledger[key].as_u64().ok_or_else(|| format!("no {key} in its ledger {ledger}"));
+    let (published, parked) = (count("published")?, count("parked")?);
+    // What an agent says of the sum is not all: it is reckoned here, too.
+    let own = ledger.get("accepted").is_some();
+    let due = if own {
+        (count("accepted")?, published + parked + count("waiting")? + count("dropped")?)
+    } else {
+        (count("leased")?, published + parked + count("given_back")? + count("in_flight")?)
+    };
+    if ledger["balances"] != true || due.0 != due.1 {
+        return Err(format!("its ledger does not balance: {ledger}"));
+    }
+    // A thread that has not ended goes on until the process does.
+    if count("in_flight")? != 0 && !hangs {
+        return Err(format!("it ended with messages in flight: {ledger}"));
+    }
+    Ok(Books { done: published + parked, dropped: count(if own { "dropped" } else { "backlog_dropped" })? })
 }
 
 /// Whether that is why a queue cannot be opened.

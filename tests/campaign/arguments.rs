@@ -2,15 +2,58 @@
 
 use std::path::PathBuf;
 
-/// The run itself, over each channel.
-const CAMPAIGNS: [(&str, Channel); 2] =
-    [("campaign_over_redis", Channel::Redis), ("campaign_over_the_embedded_channel", Channel::Embedded)];
+use fastrand::Rng;
+
+use super::publishers::{KINDS, Kind, Publisher};
+
+/// A run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Campaign {
+    name: &'static str,
+    /// Drawn where it is `None`.
+    channel: Option<Channel>,
+    publishers: Publishers,
+    /// How long faults are made when nobody says.
+    seconds: u64,
+}
+
+/// How many publishers there are, when nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Publishers {
+    /// One, to a real InfluxDB 1.x.
+    One,
+    /// One, to something else.
+    OneToAnother,
+    /// Two or three.
+    Several,
+}
+
+/// The runs of the suite: with the drain and the checks about a minute for the first two, and half of it for the others.
+const CAMPAIGNS: [Campaign; 5] = [
+    Campaign { name: "campaign_over_redis", channel: Some(Channel::Redis), publishers: Publishers::One, seconds: 35 },
+    Campaign {
+        name: "campaign_over_the_embedded_channel",
+        channel: Some(Channel::Embedded),
+        publishers: Publishers::One,
+        seconds: 35,
+    },
+    Campaign {
+        name: "campaign_over_redis_with_several_publishers",
+        channel: Some(Channel::Redis),
+        publishers: Publishers::Several,
+        seconds: 12,
+    },
+    Campaign {
+        name: "campaign_over_the_embedded_channel_with_several_publishers",
+        channel: Some(Channel::Embedded),
+        publishers: Publishers::Several,
+        seconds: 12,
+    },
+    Campaign { name: "campaign_to_another_database", channel: None, publishers: Publishers::OneToAnother, seconds: 10 },
+];
 
 /// What can happen in it is looked through, without a run.
 pub(crate) const DRAWN: &str = "every_fault_and_every_fail_point_is_drawn";
-
-/// How long faults are made when nobody says: with the drain and the checks a run of about a minute.
-const SECONDS: u64 = 35;
 
 /// Where messages wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +72,54 @@ impl Channel {
         }
     }
 
-    /// What a run over it is, if the test of this name is one.
+    /// Both.
+    const ALL: [Self; 2] = [Self::Redis, Self::Embedded];
+}
+
+impl Campaign {
+    /// The one that is the test of this name.
     pub(crate) fn of_test(name: &str) -> Option<Self> {
-        CAMPAIGNS.iter().find(|(campaign, _)| *campaign == name).map(|(_, channel)| *channel)
+        CAMPAIGNS.into_iter().find(|campaign| campaign.name == name)
+    }
+
+    /// Whether it is one of those that the options of a person are about.
+    fn is_of_a_person(self) -> bool {
+        self.publishers == Publishers::One
+    }
+
+    /// With all that was left open.
+    pub(crate) fn settle(self, options: &Options) -> Settled {
+        let mut rng = Rng::with_seed(options.seed ^ 0x6361_6d70_6169_676e);
+        let channel = self.channel.unwrap_or_else(|| Channel::ALL[rng.usize(..Channel::ALL.len())]);
+        let others = &KINDS[1..];
+        let kind = match self.publishers {
+            Publishers::OneToAnother => others[rng.usize(..others.len())].1,
+            _ => options.to.unwrap_or(Kind::Influxdb),
+        };
+        let count = options.publishers.unwrap_or(if self.publishers == Publishers::Several { rng.usize(2..=3) } else { 1 });
+        let publishers = if count == 1 { Publisher::only(kind) } else { Publisher::several(options.seed, count, channel) };
+        Settled { channel, publishers, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
+    }
+}
+
+/// A run with all that was left open.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) channel: Channel,
+    pub(crate) publishers: Vec<Publisher>,
+    pub(crate) seconds: u64,
+    pub(crate) seed: u64,
+}
+
+impl Settled {
+    /// As a person asks for it.
+    pub(crate) fn arguments(&self) -> String {
+        let Self { channel, publishers, seconds, seed } = self;
+        let to = match publishers.as_slice() {
+            [only] => KINDS.iter().find(|(_, kind)| *kind == only.kind).map(|(name, _)| format!("--to {name}")),
+            several => Some(format!("--publishers {}", several.len())),
+        };
+        format!("--channel {} {} --seconds {seconds} --seed {seed}", channel.name(), to.unwrap_or_default())
     }
 }
 
@@ -45,15 +133,19 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Options {
     /// How long faults are made.
-    pub(crate) seconds: u64,
-    pub(crate) seed: u64,
+    seconds: Option<u64>,
+    seed: u64,
+    /// How many publishers there are.
+    publishers: Option<usize>,
+    /// What the only one writes to.
+    to: Option<Kind>,
     /// Where the agents' logs and Redis's files stay. Nothing may be in it.
     pub(crate) keep: Option<PathBuf>,
 }
 
 pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
     // Short, so that it is easily typed again.
-    let mut options = Options { seconds: SECONDS, seed: fastrand::u32(..).into(), keep: None };
+    let mut options = Options { seconds: None, seed: fastrand::u32(..).into(), publishers: None, to: None, keep: None };
     let (mut list, mut exact, mut ignored) = (false, false, false);
     let (mut filters, mut skipped, mut channel) = (Vec::new(), Vec::new(), None::<String>);
     let mut arguments = arguments.flat_map(|argument| match argument.split_once('=') {
@@ -63,9 +155,19 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
         match argument.as_str() {
-            "--seconds" => options.seconds = value().parse().expect("--seconds takes a number"),
+            "--seconds" => options.seconds = Some(value().parse().expect("--seconds takes a number")),
             "--seed" => options.seed = value().parse().expect("--seed takes a number"),
             "--channel" => channel = Some(value()),
+            "--publishers" => {
+                let count = value().parse().ok().filter(|count| (1..=3).contains(count));
+                options.publishers = Some(count.expect("--publishers takes 1, 2 or 3"));
+            }
+            "--to" => {
+                let wanted = value();
+                let kind = KINDS.iter().find(|(name, _)| *name == wanted);
+                let names = KINDS.map(|(name, _)| name).join(", ");
+                options.to = Some(kind.unwrap_or_else(|| panic!("--to takes one of {names}")).1);
+            }
             "--keep" => options.keep = Some(value().into()),
             "--list" => list = true,
             "--exact" => exact = true,
@@ -77,10 +179,14 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
         }
     }
     let mut tests = vec![DRAWN];
-    tests.extend(CAMPAIGNS.map(|(name, _)| name));
-    if let Some(channel) = channel {
-        tests.retain(|name| Channel::of_test(name).is_some_and(|of| of.name() == channel));
+    tests.extend(CAMPAIGNS.map(|campaign| campaign.name));
+    if channel.is_some() || options.publishers.is_some() || options.to.is_some() {
+        tests.retain(|name| {
+            let of = Campaign::of_test(name).filter(|campaign| campaign.is_of_a_person()).and_then(|campaign| campaign.channel);
+            of.is_some_and(|of| channel.as_ref().is_none_or(|channel| of.name() == channel))
+        });
         assert!(!tests.is_empty(), "--channel takes redis or embedded");
+        assert!(options.to.is_none() || options.publishers.unwrap_or(1) == 1, "--to is about a single publisher");
     }
     tests.retain(|name| {
         let matches = |filter: &String| if exact { filter == name } else { name.contains(filter.as_str()) };

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{arguments::Channel, schedule};
+use super::{
+    arguments::{Channel, Settled},
+    publishers::{Kind, Publisher},
+    schedule,
+};
 
 /// How many seeds are drawn. Nothing is run, so many are soon looked through.
 const SEEDS: u64 = 300;
@@ -27,11 +31,11 @@ const FAULTS: [&str; 31] = [
     "Redis: scripts flushed",
     "Redis: full",
     "Redis: read-only",
-    "Influxd: killed",
-    "Influxd: told to end",
-    "Influxd: frozen",
-    "Influxd: database dropped",
-    "Influxd: wants a login",
+    "Destination: killed",
+    "Destination: told to end",
+    "Destination: frozen",
+    "Destination: database dropped",
+    "Destination: wants a login",
     "WayToQueue: ms longer",
     "WayToQueue: B/s",
     "WayToQueue: every request",
@@ -41,10 +45,10 @@ const FAULTS: [&str; 31] = [
     "WayToQueue: answers",
     "WayToQueue: answers without end",
     "WayToQueue: trickles",
-    "WayToInfluxd: 1 GB of headers",
-    "WayToInfluxd: answers",
-    "WayToInfluxd: answers without end",
-    "WayToInfluxd: trickles",
+    "WayToDestination: 1 GB of headers",
+    "WayToDestination: answers",
+    "WayToDestination: answers without end",
+    "WayToDestination: trickles",
 ];
 
 /// What the embedded channel has besides.
@@ -54,20 +58,41 @@ const EMBEDDED: [&str; 8] = [
     "Agent: frozen",
     "Clock: 5 h ahead",
     "Disk: full",
-    "Influxd: killed",
+    "Destination: killed",
     "WayToQueue: every request",
-    "WayToInfluxd: trickles",
+    "WayToDestination: trickles",
+];
+
+/// What there is with other databases, the only one or among several.
+const OTHERS: [&str; 6] = [
+    "Destination(0): answers late",
+    "Destination(1): stores and does not answer",
+    "Destination(2): database dropped",
+    "Destination(2): wants a login",
+    "WayToDestination(1): half-open, delivered late",
+    "WayToDestination(2): 1 GB of headers",
 ];
 
 /// Fails when a fault cannot happen, or when a fail point of the agent is not drawn, or when one is drawn that is none.
 pub(crate) fn check() {
     let mut points = BTreeSet::new();
-    for (channel, wanted) in [(Channel::Redis, &FAULTS[..]), (Channel::Embedded, &EMBEDDED)] {
+    let runs = [
+        (Channel::Redis, 1, &FAULTS[..]),
+        (Channel::Embedded, 1, &EMBEDDED),
+        (Channel::Redis, 3, &OTHERS),
+        (Channel::Embedded, 3, &OTHERS),
+    ];
+    for (channel, publishers, wanted) in runs {
         let mut faults = BTreeSet::new();
         for seed in 0..SEEDS {
-            let schedule = schedule::draw(channel, seed, Duration::from_secs(60));
+            let publishers = match publishers {
+                1 => Publisher::only(Kind::Influxdb),
+                count => Publisher::several(seed, count, channel),
+            };
+            let settled = Settled { channel, publishers, seconds: 60, seed };
+            let schedule = schedule::draw(&settled, Duration::from_secs(settled.seconds));
             faults.extend(schedule.events.iter().map(|event| event.to_string()));
-            for (name, value) in (1..6).flat_map(|life| schedule::draw_life(channel, seed, 1, life)) {
+            for (name, value) in (1..6).flat_map(|life| schedule::draw_life(&settled, 1, life)) {
                 if name == "FAILPOINTS" {
                     points.extend(value.split(';').map(|point| point.split('=').next().unwrap().to_owned()));
                 }

@@ -17,7 +17,7 @@ use fastrand::Rng;
 
 use super::{
     messages::{PYTHON, message},
-    queue::Queue,
+    queue::{Home, Queue},
     raw::Raw,
 };
 use crate::support::python;
@@ -108,8 +108,8 @@ impl Producers {
 fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
     let there = queue.address();
     let tcp = |address: SocketAddr, command, list| Form::Library { url: format!("redis://{address}/0"), command, list };
-    match queue {
-        Queue::Redis(_) => vec![
+    match &queue.home {
+        Home::Redis(_) => vec![
             (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
             (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
             (tcp(way, "LPUSH", "kadabra_queue"), 20..300),
@@ -117,7 +117,7 @@ fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
             (tcp(there, "LPUSH", "kadabra_inprogress"), 3000..8000),
             (Form::Python(there), 1000..4000),
         ],
-        Queue::Embedded { socket, .. } => {
+        Home::Embedded { socket, .. } => {
             let unix =
                 Form::Library { url: format!("redis+unix://{}", socket.display()), command: "RPUSH", list: "kadabra_queue" };
             let raw = |transaction, address| Form::Raw { address, transaction, faithful: address == there };

@@ -10,11 +10,16 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::arguments::Channel;
+use super::arguments::{Channel, Settled};
 use crate::support::{pipeline::Left, redis_server::RedisServer};
 
-/// A channel's home.
-pub(crate) enum Queue {
+/// A channel's home, and the names of several publishers.
+pub(crate) struct Queue {
+    pub(crate) home: Home,
+    names: Vec<&'static str>,
+}
+
+pub(crate) enum Home {
     Redis(Box<RedisServer>),
     /// The agent's own.
     Embedded {
@@ -28,26 +33,20 @@ pub(crate) enum Queue {
 const LETTERS: &str = "max_dead_letters = 1000000";
 
 impl Queue {
-    pub(crate) fn start(channel: Channel, folder: &Path) -> Self {
-        if channel == Channel::Redis {
-            // What Redis has accepted it must keep through a kill.
-            return Self::Redis(Box::new(RedisServer::with(&["--appendfsync", "always"])));
-        }
-        // While the agent is down nobody may get its port: at an address that nobody connects from, nobody does.
-        let host = Ipv4Addr::new(127, fastrand::u8(1..250), fastrand::u8(1..250), fastrand::u8(1..250));
-        let address = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
-        Self::Embedded { file: folder.join("queue.db"), socket: folder.join("socket"), address }
+    pub(crate) fn start(settled: &Settled, folder: &Path) -> Self {
+        let names = settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
+        Self { home: Home::start(settled.channel, folder), names }
     }
 
     /// The part of an agent's configuration that is about it. To a Redis the agents go on the way that has faults.
     pub(crate) fn config(&self, way: u16) -> String {
-        match self {
-            Self::Redis(_) => {
+        match &self.home {
+            Home::Redis(_) => {
                 format!(
                     "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\"\n{LETTERS}"
                 )
             }
-            Self::Embedded { file, socket, address } => format!(
+            Home::Embedded { file, socket, address } => format!(
                 "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\"\n{LETTERS}"
             ),
         }
@@ -55,66 +54,78 @@ impl Queue {
 
     /// Where clients push to.
     pub(crate) fn address(&self) -> SocketAddr {
-        match self {
-            Self::Redis(redis) => (Ipv4Addr::LOCALHOST, redis.port()).into(),
-            Self::Embedded { address, .. } => *address,
+        match &self.home {
+            Home::Redis(redis) => (Ipv4Addr::LOCALHOST, redis.port()).into(),
+            Home::Embedded { address, .. } => *address,
         }
     }
 
     pub(crate) fn redis(&mut self) -> &mut RedisServer {
-        match self {
-            Self::Redis(redis) => redis,
-            Self::Embedded { .. } => panic!("there is no Redis"),
+        match &mut self.home {
+            Home::Redis(redis) => redis,
+            Home::Embedded { .. } => panic!("there is no Redis"),
         }
     }
 
     /// Whether nothing is left to do.
     pub(crate) fn is_drained(&self) -> bool {
-        match self {
-            Self::Redis(redis) => {
-                let left = redis.left();
-                left.queued + left.inprogress + left.adopted + left.leases == 0 && left.lease_lists == 0
-            }
+        match &self.home {
+            Home::Redis(redis) => self.left_in(redis).iter().all(|(_, left)| *left == Left { dead: left.dead, ..Left::NOTHING }),
             // While its agent starts, it may not be readable.
-            Self::Embedded { file, .. } => counts(file).is_ok_and(|(chunks, done, _)| chunks + done == 0),
+            Home::Embedded { file, .. } => counts(file).is_ok_and(|(chunks, done, _)| chunks + done == 0),
         }
     }
 
     /// How much waits, of messages in Redis and of chunks in the agent's own queue; the most there can be where nobody can tell.
     pub(crate) fn backlog(&self) -> u64 {
-        match self {
-            Self::Redis(redis) => {
-                let left = redis.left();
-                left.queued + left.inprogress + left.adopted
+        match &self.home {
+            Home::Redis(redis) => {
+                let all = self.left_in(redis);
+                all.iter().map(|(_, left)| left.queued + left.inprogress + left.adopted).sum()
             }
-            Self::Embedded { file, .. } => counts(file).map_or(u64::MAX, |(chunks, _, _)| chunks),
+            Home::Embedded { file, .. } => counts(file).map_or(u64::MAX, |(chunks, _, _)| chunks),
         }
+    }
+
+    /// What is in the queue and then in the list of each of several publishers, in the order in which messages move.
+    fn left_in(&self, redis: &RedisServer) -> Vec<(String, Left)> {
+        let mut all = vec![("the queue".to_owned(), redis.left())];
+        all.extend(self.names.iter().map(|name| {
+            let list = list_for(name);
+            let left = redis.left_of(&list, &list);
+            // Which is told with the queue.
+            (list, Left { inprogress: 0, ..left })
+        }));
+        all
     }
 
     /// What is there, for people.
     pub(crate) fn left(&self) -> String {
-        match self {
-            Self::Redis(redis) => format!("{:?}", redis.left()),
-            Self::Embedded { file, .. } => format!("(chunks, ranges that are done, dead letters): {:?}", counts(file)),
+        match &self.home {
+            Home::Redis(redis) => format!("{:?}", self.left_in(redis)),
+            Home::Embedded { file, .. } => format!("(chunks, ranges that are done, dead letters): {:?}", counts(file)),
         }
     }
 
     /// Copies to that folder what it takes to understand what is left: of Redis its log and its append-only file, which
     /// has every change since the beginning. The agent's own queue is in the run's folder anyway.
     pub(crate) fn keep(&self, folder: &Path) {
-        if let Self::Redis(redis) = self {
+        if let Home::Redis(redis) = &self.home {
             let copied = Command::new("cp").arg("-r").arg(redis.dir()).arg(folder.join("server")).status();
             assert!(copied.is_ok_and(|status| status.success()), "cannot copy {} to {}", redis.dir().display(), folder.display());
         }
     }
 
-    /// The dead letters, oldest first: at least payload and reason.
-    pub(crate) fn dead_letters(&self) -> Vec<HashMap<String, Vec<u8>>> {
-        match self {
-            Self::Redis(redis) => redis.dead_letters(),
-            Self::Embedded { file, .. } => {
+    /// The dead letters, of the only publisher or of one of several, oldest first: at least payload and reason.
+    pub(crate) fn dead_letters(&self, of: Option<&str>) -> Vec<HashMap<String, Vec<u8>>> {
+        match (&self.home, of) {
+            (Home::Redis(redis), None) => redis.dead_letters(),
+            (Home::Redis(redis), Some(name)) => redis.dead_letters_in(&format!("{}:dead", list_for(name))),
+            (Home::Embedded { file, .. }, of) => {
                 let file = open(file).unwrap();
-                let mut letters = file.prepare("SELECT payload, CAST(reason AS BLOB) FROM dead ORDER BY id").unwrap();
+                let of = of.map(|name| format!("WHERE consumer = '{name}'")).unwrap_or_default();
+                let select = format!("SELECT payload, CAST(reason AS BLOB) FROM dead {of} ORDER BY id");
+                let mut letters = file.prepare(&select).unwrap();
                 let letter = |row: &rusqlite::Row<'_>| {
                     Ok(HashMap::from([("payload".to_owned(), row.get(0)?), ("reason".to_owned(), row.get(1)?)]))
                 };
@@ -126,15 +137,15 @@ impl Queue {
     /// What should not be there once all is done and so many dead letters are.
     pub(crate) fn wrong(&self, dead: u64) -> Vec<String> {
         let mut wrong = Vec::new();
-        match self {
-            Self::Redis(redis) => {
-                let left = redis.left();
-                if left != (Left { dead, ..Left::NOTHING }) {
-                    wrong.push(format!("Redis still holds {left:?}"));
+        match &self.home {
+            Home::Redis(redis) => {
+                let all = self.left_in(redis);
+                if !self.is_drained() || all.iter().map(|(_, left)| left.dead).sum::<u64>() != dead {
+                    wrong.push(format!("Redis still holds {all:?}"));
                 }
-                other_keys(redis, &mut wrong);
+                self.other_keys(redis, &mut wrong);
             }
-            Self::Embedded { file, .. } => {
+            Home::Embedded { file, .. } => {
                 if counts(file) != Ok((0, 0, dead)) {
                     wrong.push(format!("the queue still holds {}", self.left()));
                 }
@@ -146,23 +157,46 @@ impl Queue {
         }
         wrong
     }
-}
 
-/// Nothing else may stay in Redis, but for marks that expire by themselves.
-fn other_keys(redis: &RedisServer, wrong: &mut Vec<String>) {
-    let mut connection = redis.connection();
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
-    for key in keys.iter().filter(|key| *key != "{kadabra_queue}:dead") {
-        let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
-        if !key.starts_with("{kadabra_queue}:lost:") || expires < 0 {
-            wrong.push(format!("Redis still has the key {key}: {}", held(key, &mut connection)));
+    /// Nothing else may stay in Redis, but for marks that expire by themselves, what is known of several publishers, and agents of
+    /// them that were killed.
+    fn other_keys(&self, redis: &RedisServer, wrong: &mut Vec<String>) {
+        let mut connection = redis.connection();
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+        let lists: Vec<String> = self.names.iter().map(|name| list_for(name)).chain(["{kadabra_queue}".to_owned()]).collect();
+        for key in &keys {
+            let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
+            let is_a_mark = expires >= 0 && lists.iter().any(|list| key.starts_with(&format!("{list}:lost:")));
+            let is_of_several =
+                !self.names.is_empty() && ["{kadabra_queue}:consumers", "{kadabra_queue}:agents"].contains(&key.as_str());
+            if !is_a_mark && !is_of_several && !lists.iter().any(|list| *key == format!("{list}:dead")) {
+                wrong.push(format!("Redis still has the key {key}: {}", held(key, &mut connection)));
+            }
+        }
+        if !wrong.is_empty() {
+            let log = fs::read_to_string(redis.dir().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            wrong.push(format!("the end of the log of Redis:\n{}", lines[lines.len().saturating_sub(40)..].join("\n")));
         }
     }
-    if !wrong.is_empty() {
-        let log = fs::read_to_string(redis.dir().join("log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        wrong.push(format!("the end of the log of Redis:\n{}", lines[lines.len().saturating_sub(40)..].join("\n")));
+}
+
+impl Home {
+    fn start(channel: Channel, folder: &Path) -> Self {
+        if channel == Channel::Redis {
+            // What Redis has accepted it must keep through a kill.
+            return Self::Redis(Box::new(RedisServer::with(&["--appendfsync", "always"])));
+        }
+        // While the agent is down nobody may get its port: at an address that nobody connects from, nobody does.
+        let host = Ipv4Addr::new(127, fastrand::u8(1..250), fastrand::u8(1..250), fastrand::u8(1..250));
+        let address = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
+        Self::Embedded { file: folder.join("queue.db"), socket: folder.join("socket"), address }
     }
+}
+
+/// The list of one of several publishers, which is also how its other keys begin.
+fn list_for(name: &str) -> String {
+    format!("{{kadabra_queue}}:for:{name}")
 }
 
 /// What a key holds, for people.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    arguments::{Channel, Options},
+    arguments::{Campaign, Options, Settled},
     check,
+    destination::Destination,
     schedule::{self, Schedule},
     world::{FailPoints, World},
 };
-use crate::support::pipeline::DATABASE;
 
 /// What the whole run may take beyond its faults, and as long again as those were made for what they have left behind.
 const REST: Duration = Duration::from_secs(130);
@@ -37,11 +37,12 @@ pub(crate) fn can_keep(options: &Options) -> bool {
 }
 
 /// Says whether nothing was wrong.
-pub(crate) fn run(channel: Channel, options: &Options) -> bool {
-    let Options { seconds, seed, keep } = options;
-    let length = Duration::from_secs(*seconds);
-    let name = channel.name();
-    eprintln!("campaign: --channel {name} --seconds {seconds} --seed {seed}");
+pub(crate) fn run(name: &str, campaign: Campaign, options: &Options) -> bool {
+    let (keep, settled) = (&options.keep, campaign.settle(options));
+    let length = Duration::from_secs(settled.seconds);
+    let arguments = settled.arguments();
+    eprintln!("campaign: {arguments}");
+    settled.publishers.iter().for_each(|publisher| eprintln!("{publisher:?}"));
     if !cfg!(feature = "failpoints") {
         eprintln!("built without the feature failpoints: no handler fails in this run");
     }
@@ -51,8 +52,7 @@ pub(crate) fn run(channel: Channel, options: &Options) -> bool {
     let mut temporary = tempfile::tempdir().unwrap();
     let folder = &keep.as_deref().unwrap_or(temporary.path()).join(name);
     fs::create_dir_all(folder).unwrap();
-    let again = "again: cargo test --features failpoints --test campaign --";
-    let again = format!("{again} --channel {name} --seconds {seconds} --seed {seed}");
+    let again = format!("again: cargo test --features failpoints --test campaign -- {arguments}");
     let hung = again.clone();
     thread::spawn(move || {
         thread::sleep(2 * length + REST);
@@ -61,12 +61,12 @@ pub(crate) fn run(channel: Channel, options: &Options) -> bool {
         process::exit(super::FAILED.into());
     });
 
-    let schedule = schedule::draw(channel, *seed, length);
-    let mut world = World::start(channel, *seed, schedule.agents, folder);
+    let schedule = schedule::draw(&settled, length);
+    let mut world = World::start(&settled, schedule.agents, folder);
     let aid = if schedule.unaided { "by themselves" } else { "with fail points" };
     eprintln!("agents, {aid}: {}", schedule.agents);
     let begin = Instant::now();
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| live(&mut world, &schedule, options, folder)));
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| live(&mut world, &schedule, &settled, folder)));
     if ended.is_err() {
         let lives: Vec<String> = world.agents.iter().filter_map(|slot| slot.life()).map(|life| life.tail()).collect();
         world.violations.push(format!("the campaign could not go on; see above\n{}", lives.join("\n")));
@@ -90,9 +90,9 @@ pub(crate) fn run(channel: Channel, options: &Options) -> bool {
 }
 
 /// All of it: faults, the end of the faults, the drain, the checks.
-fn live(world: &mut World, schedule: &Schedule, options: &Options, folder: &Path) {
-    let producers = world.producers(options.seed, folder);
-    make_faults(world, schedule, Duration::from_secs(options.seconds));
+fn live(world: &mut World, schedule: &Schedule, settled: &Settled, folder: &Path) {
+    let producers = world.producers(settled.seed, folder);
+    make_faults(world, schedule, Duration::from_secs(settled.seconds));
     let sent = producers.stop();
     eprintln!("no more faults; {} messages were sent", sent.len());
     if !schedule.unaided {
@@ -134,7 +134,7 @@ fn make_faults(world: &mut World, schedule: &Schedule, length: Duration) {
                 Step::End(event) => world.end(event),
                 Step::CreateDatabase => {
                     eprintln!("{:7.3} s  the database is created", schedule.database_at.as_secs_f64());
-                    world.influxd.create_database(DATABASE);
+                    world.destinations.iter().for_each(Destination::create_database);
                 }
             }
         }

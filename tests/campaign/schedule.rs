@@ -5,10 +5,11 @@ use std::{fmt, time::Duration};
 use fastrand::Rng;
 
 use super::{
-    arguments::Channel,
+    arguments::{Channel, Settled},
+    destination::{PASSWORD, USER},
     fail_points,
     proxy::Mode,
-    world::{PASSWORD, USER},
+    publishers::Kind,
 };
 
 /// Everything that a seed decides.
@@ -39,10 +40,11 @@ pub(crate) enum Lane {
     /// The clock of an agent.
     Clock(usize),
     Redis,
-    Influxd,
+    /// What a publisher writes to.
+    Destination(usize),
     /// What the clients push over, and to a Redis the agents, too.
     WayToQueue,
-    WayToInfluxd,
+    WayToDestination(usize),
     /// What the agent's own queue is on.
     Disk,
 }
@@ -69,16 +71,20 @@ pub(crate) enum Fault {
     ReadOnly,
     /// Dropped, with all that is in it, and created again at the end of the fault.
     DropDatabase,
-    /// Authentication is on until the end of the fault.
+    /// Authentication is on until the end of the fault, or nobody has the token that is asked for.
     Login,
+    /// Whatever is written is stored, and answered by nothing.
+    Mute,
+    /// Every answer takes long.
+    Crawl,
     /// So many hours ahead or behind; right again at the end of the fault.
     Jump(i32),
     Way(Mode),
 }
 
-pub(crate) fn draw(channel: Channel, seed: u64, length: Duration) -> Schedule {
-    let mut rng = Rng::with_seed(seed);
-    let embedded = channel == Channel::Embedded;
+pub(crate) fn draw(settled: &Settled, length: Duration) -> Schedule {
+    let mut rng = Rng::with_seed(settled.seed);
+    let embedded = settled.channel == Channel::Embedded;
     // The agent's own queue is its alone.
     let agents = if embedded { 1 } else { rng.usize(1..=3) };
     // Then all of them say their ledger, and the sums must be those of the messages.
@@ -89,19 +95,22 @@ pub(crate) fn draw(channel: Channel, seed: u64, length: Duration) -> Schedule {
     let mut events = Vec::new();
     let unaided = rng.u8(0..4) == 0;
     let queue = if embedded { Lane::Disk } else { Lane::Redis };
-    let lanes = [queue, Lane::Influxd, Lane::WayToQueue, Lane::WayToInfluxd];
-    for lane in lanes.into_iter().chain((0..agents).map(Lane::Agent)).chain((0..agents).map(Lane::Clock)) {
+    let mut lanes = vec![queue, Lane::Destination(0), Lane::WayToQueue, Lane::WayToDestination(0)];
+    lanes.extend((0..agents).map(Lane::Agent).chain((0..agents).map(Lane::Clock)));
+    // Behind all others, so that one more publisher changes nothing for the first.
+    lanes.extend((1..settled.publishers.len()).flat_map(|place| [Lane::Destination(place), Lane::WayToDestination(place)]));
+    for lane in lanes {
         // A generator for each, so that one more fault here changes nothing there.
         let mut rng = rng.fork();
         let mut at = Duration::from_millis(rng.u64(500..6000));
-        if lane == Lane::Influxd {
+        if matches!(lane, Lane::Destination(_)) {
             // It is there when the database is to be created.
             at += database_at;
         }
         // An agent that keeps the queue is killed many times in quick succession, also while it starts.
         let mut kills = 0;
         loop {
-            let (mut fault, mut lasts) = draw_fault(lane, no_kills, &mut rng);
+            let (mut fault, mut lasts) = draw_fault(lane, settled, no_kills, &mut rng);
             if kills > 0 {
                 kills -= 1;
                 (fault, lasts) = (Fault::Kill, Duration::from_millis(rng.u64(1..50)));
@@ -119,7 +128,7 @@ pub(crate) fn draw(channel: Channel, seed: u64, length: Duration) -> Schedule {
     Schedule { agents, unaided, database_at, events }
 }
 
-fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
+fn draw_fault(lane: Lane, settled: &Settled, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
     let mut ms = |from, to| Duration::from_millis(rng.u64(from..to));
     let (moment, short, long) = (ms(1, 50), ms(200, 2500), ms(2500, 6000));
     match lane {
@@ -142,17 +151,33 @@ fn draw_fault(lane: Lane, no_kills: bool, rng: &mut Rng) -> (Fault, Duration) {
         // Nothing at all can be written, or the log's beginning, or nearly all that there is of it.
         Lane::Disk => (Fault::Full(1 << rng.u32(10..24)), if rng.bool() { short } else { long }),
         Lane::Clock(_) => (Fault::Jump(if rng.bool() { 5 } else { -5 }), if rng.bool() { short } else { long }),
-        Lane::Influxd => match rng.u8(0..7) {
-            0 => (Fault::Kill, short),
-            1 => (Fault::Stop, short),
-            2 => (Fault::Freeze, short),
-            3 => (Fault::Freeze, long),
-            4 => (Fault::DropDatabase, short),
-            5 => (Fault::Login, short),
-            _ => (Fault::Login, long),
+        Lane::Destination(place) => match settled.publishers[place].kind {
+            Kind::Influxdb => match rng.u8(0..7) {
+                0 => (Fault::Kill, short),
+                1 => (Fault::Stop, short),
+                2 => (Fault::Freeze, short),
+                3 => (Fault::Freeze, long),
+                4 => (Fault::DropDatabase, short),
+                5 => (Fault::Login, short),
+                _ => (Fault::Login, long),
+            },
+            Kind::Influxdb2 | Kind::Influxdb3 => match rng.u8(0..6) {
+                0 => (Fault::Stop, short),
+                1 => (Fault::Stop, long),
+                2 => (Fault::Login, short),
+                3 => (Fault::Login, long),
+                4 => (Fault::Mute, short),
+                _ => (Fault::Crawl, long),
+            },
+            // What it answered is in its memory for a while, so that a kill would lose it.
+            Kind::Victoriametrics => match rng.u8(0..4) {
+                0 => (Fault::Stop, short),
+                1 => (Fault::Stop, long),
+                2 => (Fault::Freeze, short),
+                _ => (Fault::Freeze, long),
+            },
         },
-        Lane::WayToQueue => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
-        Lane::WayToInfluxd => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
+        Lane::WayToQueue | Lane::WayToDestination(_) => (Fault::Way(draw_way(lane, rng)), if rng.bool() { short } else { long }),
     }
 }
 
@@ -167,7 +192,7 @@ fn draw_way(lane: Lane, rng: &mut Rng) -> Mode {
         7 => Mode::Swallow,
         8 => Mode::Say(draw_answer(lane, rng)),
         9 => Mode::Trickle(draw_flood(lane, rng)),
-        10 if lane == Lane::WayToInfluxd => Mode::Headers,
+        10 if lane != Lane::WayToQueue => Mode::Headers,
         _ => Mode::Flood(draw_flood(lane, rng)),
     }
 }
@@ -208,33 +233,48 @@ fn draw_flood(lane: Lane, rng: &mut Rng) -> Vec<u8> {
 }
 
 /// How one life of an agent differs from the default: environment variables.
-pub(crate) fn draw_life(channel: Channel, seed: u64, agent: usize, life: u32) -> Vec<(&'static str, String)> {
+pub(crate) fn draw_life(settled: &Settled, agent: usize, life: u32) -> Vec<(String, String)> {
+    let Settled { channel, publishers, seed, .. } = settled;
     let mut rng = Rng::with_seed(seed ^ (0x9e37_79b9 * (1 + agent as u64)) ^ (u64::from(life) << 40));
     let mut pick = |among: &[&str]| (*rng.choice(among).unwrap()).to_owned();
-    let mut variables = vec![
-        ("KADABRA_BATCH__MAX_MESSAGES", pick(&["20", "100", "1000", "10000"])),
-        ("KADABRA_BATCH__INTERVAL", pick(&["0s", "0s", "300ms", "3s"])),
-        ("KADABRA_PUBLISHER__WORKERS", pick(&["1", "2", "3"])),
-        ("KADABRA_PUBLISHER__INFLUXDB__GZIP", pick(&["false", "true"])),
-        ("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", pick(&["500ms", "2s"])),
-        ("KADABRA_AGENT__SHUTDOWN_TIMEOUT", pick(&["2s", "10s"])),
-        ("KADABRA_SUPERVISOR__HANG_TIMEOUT", pick(&["3s", "5s"])),
-        ("KADABRA_SUPERVISOR__MAX_RESTARTS", pick(&["4", "20"])),
-        ("KADABRA_PUBLISHER__INFLUXDB__CREATE_DATABASE", pick(&["false", "false", "true"])),
-    ];
-    if channel == Channel::Embedded {
-        variables.push(("KADABRA_CHANNEL__EMBEDDED__DURABILITY", pick(&["process", "fsync"])));
+    let mut variables = Vec::new();
+    let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+    set("KADABRA_BATCH__MAX_MESSAGES", pick(&["20", "100", "1000", "10000"]));
+    set("KADABRA_BATCH__INTERVAL", pick(&["0s", "0s", "300ms", "3s"]));
+    let [workers, gzip, timeout] = [&["1", "2", "3"][..], &["false", "true"], &["500ms", "2s"]].map(&mut pick);
+    set("KADABRA_AGENT__SHUTDOWN_TIMEOUT", pick(&["2s", "10s"]));
+    set("KADABRA_SUPERVISOR__HANG_TIMEOUT", pick(&["3s", "5s"]));
+    set("KADABRA_SUPERVISOR__MAX_RESTARTS", pick(&["4", "20"]));
+    let create = pick(&["false", "false", "true"]);
+    if *channel == Channel::Embedded {
+        set("KADABRA_CHANNEL__EMBEDDED__DURABILITY", pick(&["process", "fsync"]));
     }
     // Without a login, with the right one, with a wrong one.
     let password = pick(&["", PASSWORD, PASSWORD, "not this one"]);
-    if !password.is_empty() {
-        variables.push(("KADABRA_PUBLISHER__INFLUXDB__USERNAME", USER.to_owned()));
-        variables.push(("KADABRA_PUBLISHER__INFLUXDB__PASSWORD", password));
+    for (place, publisher) in publishers.iter().enumerate() {
+        // Each of several is another one; a seed of old is what it was for the only one.
+        let mut rng = Rng::with_seed(rng.clone().u64(..) ^ place as u64);
+        let mut or = |first: &String, among: &[&str]| {
+            if place == 0 { first.clone() } else { (*rng.choice(among).unwrap()).to_owned() }
+        };
+        let mut set = |key: &str, value: String| variables.push((publisher.variable(key), value));
+        let section = publisher.section().to_uppercase();
+        set("WORKERS", or(&workers, &["1", "2", "3"]));
+        set(&format!("{section}__GZIP"), or(&gzip, &["false", "true"]));
+        set(&format!("{section}__TIMEOUT"), or(&timeout, &["500ms", "2s"]));
+        if publisher.kind == Kind::Influxdb {
+            set("INFLUXDB__CREATE_DATABASE", or(&create, &["false", "false", "true"]));
+            let password = or(&password, &["", PASSWORD, PASSWORD, "not this one"]);
+            if !password.is_empty() {
+                set("INFLUXDB__USERNAME", USER.to_owned());
+                set("INFLUXDB__PASSWORD", password);
+            }
+        }
     }
     // Some lives are without, so that the other faults are met by agents that live for a while.
     if cfg!(feature = "failpoints") && rng.u8(0..4) > 0 {
-        let points: Vec<String> = (0..rng.u8(2..=8)).map(|_| fail_points::draw(channel, &mut rng)).collect();
-        variables.push(("FAILPOINTS", points.join(";")));
+        let points: Vec<String> = (0..rng.u8(2..=8)).map(|_| fail_points::draw(*channel, &mut rng)).collect();
+        variables.push(("FAILPOINTS".to_owned(), points.join(";")));
     }
     variables
 }
@@ -260,6 +300,8 @@ impl fmt::Display for Fault {
             Self::ReadOnly => "read-only",
             Self::DropDatabase => "database dropped",
             Self::Login => "wants a login",
+            Self::Mute => "stores and does not answer",
+            Self::Crawl => "answers late",
             Self::Jump(hours) => {
                 return write!(f, "{} h {}", hours.abs(), if *hours < 0 { "behind" } else { "ahead" });
             }

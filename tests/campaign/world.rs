@@ -1,9 +1,7 @@
 //! The servers, the ways to them and the agents, and what each fault does to them.
 
 use std::{
-    collections::HashMap,
     fs,
-    net::Ipv4Addr,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -11,35 +9,24 @@ use std::{
 
 use super::{
     agents::{Account, Life, Slot},
-    arguments::Channel,
+    arguments::Settled,
+    destination::Destination,
     producers::Producers,
     proxy::{Mode, Proxy},
     queue::Queue,
     schedule::{Event, Fault, Lane},
 };
-use serde_json::Value;
-
-use crate::support::{
-    influxd::Influxd,
-    pipeline::{DATABASE, config_of},
-    process::wait_for,
-};
+use crate::support::{pipeline::config_of, process::wait_for};
 
 /// How long a server that lives may take to do what a fault asks of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whom InfluxDB asks for while it wants a login.
-pub(crate) const USER: &str = "kadabra";
-pub(crate) const PASSWORD: &str = "the right one";
-
 pub(crate) struct World {
     pub(crate) queue: Queue,
-    pub(crate) influxd: Influxd,
+    /// Each publisher's.
+    pub(crate) destinations: Vec<Destination>,
     way_to_queue: Proxy,
-    way_to_influxd: Proxy,
     pub(crate) agents: Vec<Slot>,
-    /// The points that were in the database each time it was dropped, by their text.
-    dropped: HashMap<String, Value>,
     /// Lives that are over, and were not killed.
     pub(crate) accounts: Vec<Account>,
     /// Lives that were killed, and so have not said their ledger.
@@ -51,23 +38,21 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn start(channel: Channel, seed: u64, agents: usize, folder: &Path) -> Self {
-        let queue = Queue::start(channel, folder);
-        let influxd = Influxd::start();
-        influxd.create_admin(USER, PASSWORD);
-        let influxd_port: u16 = influxd.url().rsplit(':').next().unwrap().parse().unwrap();
-        let way_to_influxd = Proxy::to((Ipv4Addr::LOCALHOST, influxd_port).into());
+    pub(crate) fn start(settled: &Settled, agents: usize, folder: &Path) -> Self {
+        let queue = Queue::start(settled, folder);
+        let destinations: Vec<_> = settled.publishers.iter().cloned().map(Destination::start).collect();
         let way_to_queue = Proxy::to(queue.address());
-        let influxd_url = format!("http://127.0.0.1:{}", way_to_influxd.port());
-        fs::write(folder.join("kadabra.toml"), config_of(&queue.config(way_to_queue.port()), &influxd_url)).unwrap();
-        let agents = (1..=agents).map(|number| Slot::new(channel, seed, number, folder)).collect();
+        let config = config_of(&queue.config(way_to_queue.port()), "");
+        let (before, rest) = config.split_once("[publisher]").unwrap();
+        let (_, after) = rest.split_once("[nanny]").unwrap();
+        let publishers: String = destinations.iter().map(Destination::config).collect();
+        fs::write(folder.join("kadabra.toml"), format!("{before}{publishers}\n[nanny]{after}")).unwrap();
+        let agents = (1..=agents).map(|number| Slot::new(settled, number, folder)).collect();
         Self {
             queue,
-            influxd,
+            destinations,
             way_to_queue,
-            way_to_influxd,
             agents,
-            dropped: HashMap::new(),
             accounts: Vec::new(),
             killed: 0,
             violations: Vec::new(),
@@ -81,7 +66,6 @@ impl World {
     }
 
     pub(crate) fn begin(&mut self, event: &Event) {
-        let influxd = &mut self.influxd;
         match (event.lane, &event.fault) {
             (Lane::Agent(agent), Fault::Kill) => self.kill(agent),
             (Lane::Agent(agent), Fault::Terminate | Fault::Insist) => self.agents[agent].terminate(),
@@ -101,20 +85,15 @@ impl World {
                 };
                 self.tell_redis(command);
             }
-            (Lane::Influxd, Fault::Kill) => influxd.kill(),
-            (Lane::Influxd, Fault::Stop) => influxd.stop(),
-            (Lane::Influxd, Fault::Freeze) => influxd.pause(),
-            (Lane::Influxd, Fault::DropDatabase) => self.drop_database(),
-            (Lane::Influxd, Fault::Login) => self.ask_for(Some((USER, PASSWORD))),
+            (Lane::Destination(place), fault) => self.destinations[place].begin(fault),
             (Lane::Clock(agent), Fault::Jump(hours)) => self.agents[agent].set_clock(*hours),
             (Lane::WayToQueue, Fault::Way(mode)) => self.way_to_queue.set(mode.clone()),
-            (Lane::WayToInfluxd, Fault::Way(mode)) => self.way_to_influxd.set(mode.clone()),
+            (Lane::WayToDestination(place), Fault::Way(mode)) => self.destinations[place].set_way(mode.clone()),
             (lane, fault) => panic!("{fault} is no fault of {lane:?}"),
         }
     }
 
     pub(crate) fn end(&mut self, event: &Event) {
-        let influxd = &mut self.influxd;
         match (event.lane, &event.fault) {
             (Lane::Agent(agent), Fault::Kill) => self.agents[agent].allow(),
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("CONT"),
@@ -124,42 +103,12 @@ impl World {
             (Lane::Redis, Fault::Freeze) => self.queue.redis().resume(),
             (Lane::Redis, Fault::Full(_)) => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
             (Lane::Redis, Fault::ReadOnly) => self.tell_redis(&["REPLICAOF", "NO", "ONE"]),
-            (Lane::Influxd, Fault::Kill | Fault::Stop) => influxd.start_again(),
-            (Lane::Influxd, Fault::Freeze) => influxd.resume(),
-            (Lane::Influxd, Fault::DropDatabase) => influxd.create_database(DATABASE),
-            (Lane::Influxd, Fault::Login) => self.ask_for(None),
+            (Lane::Destination(place), fault) => self.destinations[place].end(fault),
             (Lane::Clock(agent), _) => self.agents[agent].set_clock(0),
             (Lane::WayToQueue, _) => self.way_to_queue.set(Mode::Clear),
-            (Lane::WayToInfluxd, _) => self.way_to_influxd.set(Mode::Clear),
+            (Lane::WayToDestination(place), _) => self.destinations[place].set_way(Mode::Clear),
             _ => {}
         }
-    }
-
-    /// Drops the database and notes what was in it. Whatever an agent was told is stored is noted, since nothing is
-    /// written meanwhile; what an agent was not told it writes again, and then it is the same point.
-    fn drop_database(&mut self) {
-        self.way_to_influxd.fence(true);
-        let influxd = &mut self.influxd;
-        influxd.stop();
-        influxd.start_again();
-        self.dropped.extend(influxd.points(DATABASE).into_iter().map(|point| (point.to_string(), point)));
-        influxd.drop_database(DATABASE);
-        self.way_to_influxd.fence(false);
-    }
-
-    /// Every point that was stored, in the database that is there and in those that were dropped.
-    pub(crate) fn points(&self) -> Vec<Value> {
-        let mut points = self.dropped.clone();
-        let there = self.influxd.points(DATABASE);
-        points.extend(there.into_iter().map(|point| (point.to_string(), point)));
-        points.into_values().collect()
-    }
-
-    fn ask_for(&mut self, admin: Option<(&'static str, &'static str)>) {
-        let influxd = &mut self.influxd;
-        influxd.stop();
-        influxd.ask_for(admin);
-        influxd.start_again();
     }
 
     fn tell_redis(&mut self, command: &[&str]) {

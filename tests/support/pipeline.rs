@@ -41,10 +41,15 @@ impl RedisServer {
     /// What Redis holds, at one instant: between two questions messages may move from what was asked later to what was
     /// asked before, and be seen nowhere.
     pub(crate) fn left(&self) -> Left {
+        self.left_of("kadabra_queue", "{kadabra_queue}")
+    }
+
+    /// The same of a list, whose other keys begin like this.
+    pub(crate) fn left_of(&self, list: &str, prefix: &str) -> Left {
         let mut questions = redis::pipe();
-        questions.atomic().cmd("LLEN").arg("kadabra_queue").cmd("LLEN").arg("kadabra_inprogress");
-        questions.cmd("LLEN").arg("{kadabra_queue}:adopted").cmd("ZCARD").arg("{kadabra_queue}:leases");
-        questions.cmd("XLEN").arg("{kadabra_queue}:dead").cmd("KEYS").arg("{kadabra_queue}:lease:*");
+        questions.atomic().cmd("LLEN").arg(list).cmd("LLEN").arg("kadabra_inprogress");
+        questions.cmd("LLEN").arg(format!("{prefix}:adopted")).cmd("ZCARD").arg(format!("{prefix}:leases"));
+        questions.cmd("XLEN").arg(format!("{prefix}:dead")).cmd("KEYS").arg(format!("{prefix}:lease:*"));
         let answers: (u64, u64, u64, u64, u64, Vec<String>) = questions.query(&mut self.connection()).unwrap();
         let (queued, inprogress, adopted, leases, dead, lists) = answers;
         Left { queued, inprogress, adopted, leases, lease_lists: lists.len(), dead }
@@ -52,8 +57,13 @@ impl RedisServer {
 
     /// The dead letters, oldest first: payload, reason, refused, agent, time.
     pub(crate) fn dead_letters(&self) -> Vec<HashMap<String, Vec<u8>>> {
+        self.dead_letters_in("{kadabra_queue}:dead")
+    }
+
+    /// The same of a stream.
+    pub(crate) fn dead_letters_in(&self, stream: &str) -> Vec<HashMap<String, Vec<u8>>> {
         let mut connection = self.connection();
-        let stream = redis::cmd("XRANGE").arg("{kadabra_queue}:dead").arg("-").arg("+").query(&mut connection);
+        let stream = redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection);
         let letters: Vec<(String, HashMap<String, Vec<u8>>)> = stream.unwrap();
         letters.into_iter().map(|(_, letter)| letter).collect()
     }

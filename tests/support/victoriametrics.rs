@@ -70,6 +70,15 @@ impl VictoriaMetrics {
         }
     }
 
+    /// Lets it take connections and say nothing, until [`Self::resume`].
+    pub(crate) fn pause(&self) {
+        self.process.as_ref().expect("VictoriaMetrics runs").signal("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.as_ref().expect("VictoriaMetrics runs").signal("CONT");
+    }
+
     /// Starts it on the same port and data after [`Self::kill`] or [`Self::terminate`].
     pub(crate) fn start_again(&mut self) {
         self.process = self.run();
