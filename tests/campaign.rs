@@ -5,8 +5,9 @@
 //! publisher's dead letters and what the channel holds are compared with what was sent, one message at a time and for
 //! each publisher by itself: what was answered is there once, what was refused is nowhere, and what was not answered is there once or
 //! nowhere. A publisher that may drop its oldest messages has each once or not at all, and as many are nowhere as it says that it has
-//! dropped. Points that were in a database when it was dropped count as stored. An agent whose ledger does not balance at any moment panics, which is
-//! no panic of a fail point, and so fails the run; as does one that takes too much memory or ends in an unknown way.
+//! dropped. Points that were in a database when it was dropped count as stored. An agent whose ledger does not balance at any
+//! moment panics, which is no panic of a fail point, and so fails the run; as does one that takes too much memory or ends in an
+//! unknown way.
 //!
 //! Over the embedded channel there is one agent, to which several kinds of clients push. It is killed many times in quick
 //! succession, its commits are slowed down so that kills find them, and its disk is full now and then.

@@ -1,6 +1,11 @@
 //! A publisher's server, the way to it, and what each fault does to both.
 
-use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    ops::Range,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -21,6 +26,9 @@ use crate::support::{
 /// Whom InfluxDB asks for while it wants a login.
 pub(crate) const USER: &str = "kadabra";
 pub(crate) const PASSWORD: &str = "the right one";
+
+/// When messages were, in milliseconds, but for those of the Python client, which are from now.
+const TIMES: Range<i64> = 1_772_366_400_000..1_773_000_000_000;
 
 /// How long a stand-in takes for an answer while it crawls.
 const CRAWL: Duration = Duration::from_millis(700);
@@ -145,7 +153,13 @@ impl Destination {
             Server::Influxdb3(server) if server.databases().is_empty() => Vec::new(),
             Server::Influxdb3(server) => server.points(DATABASE),
             Server::Victoriametrics(server) => {
-                server.samples(r#"{__name__=~"(numbered|took|sent)_value"}"#).iter().map(as_a_point).collect()
+                let samples = server.samples(r#"{__name__=~"(numbered|took|sent)_value"}"#);
+                // What was cut may be there beside the whole, of a client's own time a moment later.
+                let mut sent = HashSet::new();
+                let is_first = |sample: &&Value| {
+                    sample["metric"]["__name__"] != "sent_value" || sent.insert(sample["metric"]["number"].to_string())
+                };
+                samples.iter().filter(|sample| !is_cut(sample)).filter(is_first).map(as_a_point).collect()
             }
         }
     }
@@ -163,6 +177,16 @@ fn of_a_stand_in(fault: &Fault) -> http_server::Fault {
         Fault::Crawl => http_server::Fault::Slow(CRAWL),
         other => panic!("{other} is no fault of a stand-in"),
     }
+}
+
+/// Whether a sample is what VictoriaMetrics makes of the beginning of a line, where a connection is reset in the middle of a request:
+/// a part of the value at the time of the server, or the value at a part of its time.
+fn is_cut(sample: &Value) -> bool {
+    let (metric, time) = (&sample["metric"], sample["time"].as_i64().unwrap());
+    if metric["__name__"] == "sent_value" {
+        return time < TIMES.start || metric["number"] != sample["value"].to_string().trim_end_matches(".0");
+    }
+    !TIMES.contains(&time)
 }
 
 /// A sample of VictoriaMetrics.

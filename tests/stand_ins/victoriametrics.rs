@@ -1,7 +1,7 @@
 //! What the publisher to VictoriaMetrics has to live with, shown on Debian's 1.79.5: which answers are no receipt, and what a retry does.
 //! <https://docs.victoriametrics.com/victoriametrics/integrations/influxdb/>
 
-use std::io::Write as _;
+use std::{io::Write as _, net::TcpStream, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     http_server::ask,
+    pipeline::PATIENCE,
+    process::wait_for,
     victoriametrics::{VictoriaMetrics, basic},
 };
 
@@ -49,6 +51,33 @@ fn a_field_is_a_metric_of_measurement_and_field_with_the_database_and_the_tags_a
         assert_eq!((&brief["metric"], &brief["time"]), (&sample["metric"], &sample["time"]));
     }
     assert_eq!(server.query("sum(m_value)", second + 1)[0]["value"][1], "1");
+}
+
+#[test]
+fn a_line_that_a_reset_has_cut_is_taken_for_a_whole_one_and_not_one_that_an_end_in_order_has_cut() {
+    let server = VictoriaMetrics::start();
+    let cuts = [("value", "value=123"), ("time", "value=12345 177236640")];
+    for end in ["reset", "ended"] {
+        for (cut, rest) in cuts {
+            let mut client = TcpStream::connect(server.url().trim_start_matches("http://")).unwrap();
+            let lines = format!("whole,end={end},cut={cut} value=1 1772366400000\ncut,end={end},cut={cut} {rest}");
+            let head = "POST /write?precision=ms HTTP/1.1\r\nHost: v\r\nContent-Length: 1000\r\n\r\n";
+            client.write_all([head, &lines].concat().as_bytes()).unwrap();
+            if end == "reset" {
+                socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
+    }
+    let samples = |name: &str, end: &str, cut: &str| {
+        let samples = server.samples(&format!("{{__name__=\"{name}_value\",end=\"{end}\",cut=\"{cut}\"}}"));
+        brief(&samples).into_iter().map(|(_, value, time)| (value, time)).collect::<Vec<_>>()
+    };
+    let all = [("cut", "reset", "value"), ("cut", "reset", "time"), ("whole", "ended", "value"), ("whole", "ended", "time")];
+    wait_for("lines", PATIENCE, || all.iter().all(|(name, end, cut)| !samples(name, end, cut).is_empty()).then_some(()));
+    let [value, time] = ["value", "time"].map(|cut| samples("cut", "reset", cut));
+    assert!(value.len() == 1 && value[0].0 == 123.0 && value[0].1 > 1_772_366_400_000, "{value:?}");
+    assert_eq!(time, [(12345.0, 177_236_640)]);
+    assert_eq!(["value", "time"].map(|cut| samples("cut", "ended", cut)), [vec![], vec![]]);
 }
 
 #[test]
