@@ -186,7 +186,7 @@ fn an_agent_that_is_flooded_keeps_within_its_memory_and_goes_on_afterwards() {
         wait_for("the flood to be cut off", LONG, || (flooding.cut() > before).then_some(()));
         flooding.set(None);
     }
-    assert_bounded(&agent, "after floods");
+    assert_bounded(&agent, 1, "after floods");
     let said = agent.wait_condition("channel");
     assert!(said["mend"].as_str().unwrap().contains("channel.redis.url"), "{said}");
     agent.wait_log("channel works again");

@@ -6,7 +6,7 @@ use redis::{Commands as _, Connection};
 use tempfile::TempDir;
 
 use super::super::{
-    bounds::assert_bounded,
+    bounds::{assert_bounded, large},
     support::{
         agent::{Agent, Builder, cli},
         http_server::ask,
@@ -122,7 +122,8 @@ over_both!(
     one_that_refuses_all_points_has_dead_letters_of_its_own,
     kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either,
     one_that_is_not_required_and_whose_thread_hangs_is_held_until_it_answers_and_delays_no_other,
-    three_publishers_hold_no_more_memory_than_one_may,
+    three_publishers_hold_no_more_memory_than_one_may_while_messages_are_small,
+    each_further_publisher_takes_its_own_share_of_memory_however_large_messages_are,
 );
 
 fn database() -> Influxd {
@@ -280,7 +281,7 @@ fn one_that_is_not_required_and_whose_thread_hangs_is_held_until_it_answers_and_
 }
 
 /// With all of them away, with one of them away for longer than the others, and when all is written.
-fn three_publishers_hold_no_more_memory_than_one_may(world: &World) {
+fn three_publishers_hold_no_more_memory_than_one_may_while_messages_are_small(world: &World) {
     const MESSAGES: u64 = 50_000;
     let mut databases = [database(), database(), database()];
     databases.iter_mut().for_each(Influxd::stop);
@@ -295,12 +296,39 @@ fn three_publishers_hold_no_more_memory_than_one_may(world: &World) {
         });
         wait_for("all to wait", PATIENCE, || (world.waiting_for(name) as u64 == MESSAGES).then_some(()));
     }
-    assert_bounded(&agent, "all three are away");
+    assert_bounded(&agent, 1, "all three are away");
     for (name, database) in names.iter().zip(&mut databases) {
         database.start_again();
         world.wait_nothing_waits_for(name);
-        assert_bounded(&agent, &format!("all is written by {name}"));
+        assert_bounded(&agent, 1, &format!("all is written by {name}"));
         database.assert_written(0..MESSAGES);
+    }
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// Each has two batches in hand while its database is away, and a message that is larger than a batch is one by itself.
+fn each_further_publisher_takes_its_own_share_of_memory_however_large_messages_are(world: &World) {
+    const MESSAGES: usize = 9;
+    let mut databases = [database(), database(), database()];
+    databases.iter_mut().for_each(Influxd::stop);
+    let names = ["one", "two", "three"];
+    let publishers: String = names.iter().zip(&databases).map(|(name, database)| influxdb(name, &database.url())).collect();
+    let mut agent = world.agent(&publishers).start();
+    let mut connection = world.connection();
+    for number in 0..MESSAGES {
+        let _: usize = connection.lpush("kadabra_queue", large(number, 4 << 20)).unwrap();
+    }
+    for name in names {
+        wait_for(&format!("{name} to have tried what it holds"), PATIENCE, || {
+            let tried = agent.logged("a batch is not written yet");
+            (tried.iter().filter(|line| line["publisher"] == name).count() >= 5).then_some(())
+        });
+    }
+    assert_bounded(&agent, names.len(), "all three are away");
+    for (name, database) in names.iter().zip(&mut databases) {
+        database.start_again();
+        world.wait_nothing_waits_for(name);
+        assert_bounded(&agent, names.len(), &format!("all is written by {name}"));
     }
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

@@ -15,7 +15,7 @@ section! {
         /// How many messages a batch may have.
         max_messages: usize = Is("10000"), ValueType::Number { min: 1, max: 1_000_000 };
         /// How many bytes of messages a batch may have. The agent's memory grows with it: a few times this for each
-        /// of publisher.workers. Lower it when the database answers that a write is too large.
+        /// of publisher.workers, of each publisher. Lower it when the database answers that a write is too large.
         max_bytes: usize = Is("1MiB"), MESSAGE_BYTES;
     }
 }
