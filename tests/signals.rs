@@ -18,7 +18,7 @@ fn sighup_is_no_end() {
     let mut agent = pipeline.agent().start();
     agent.wait_log("publishing");
     agent.signal("HUP");
-    agent.wait_log("told to read password files and certificates again");
+    agent.wait_log("told to read passwords, tokens and certificates again");
     pipeline.push_numbers(0..100);
     pipeline.assert_all_written(0..100);
     assert_eq!(agent.terminate(PATIENCE), Some(0));

@@ -160,7 +160,7 @@ fn sighup_ends_no_unit_and_the_end_says_which_signal_it_was() {
     let machine = installed();
     let agent = machine.agent();
     machine.does(["systemctl", "kill", "--signal=HUP", "kadabra"]);
-    machine.wait_journal("told to read password files and certificates again");
+    machine.wait_journal("told to read passwords, tokens and certificates again");
     assert_eq!(machine.agent(), agent);
     machine.does(["systemctl", "stop", "kadabra"]);
     machine.wait_journal("\"by\":\"SIGTERM\"");

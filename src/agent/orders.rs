@@ -92,5 +92,5 @@ async fn stopped(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
 /// Password files are read when they are used, so that only certificates are kept in between.
 pub(super) fn read_secrets(log: &Logger) {
     connect::read_certificates_anew();
-    info!(log, "told to read password files and certificates again; what was refused is tried again at once");
+    info!(log, "told to read passwords, tokens and certificates again; what was refused is tried again at once");
 }

@@ -10,7 +10,7 @@ use super::schema::{self, Key, SECTIONS, keys};
 use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Agent, Channel, Embedded, Settings, password_file, path::Folders, proxy, source, tls};
+use super::{Agent, Channel, Embedded, Settings, path::Folders, proxy, secret_file, source, tls};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -154,13 +154,14 @@ where
         }
     }
     values.take_files(&mut |values| {
-        let is_file = |key: &&'static Key| matches!(key.value_type, ValueType::PasswordFile) && values.has_key(key);
+        let holds_secret = |value_type| matches!(value_type, ValueType::PasswordFile | ValueType::TokenFile);
+        let is_file = |key: &&'static Key| holds_secret(key.value_type) && values.has_key(key);
         let files = keys().filter(is_file).filter(|key| concerns(values, key.section()));
-        let read = |key: &'static Key| Some((key.section(), password_file::read(values, key, &mut problems)?));
-        let passwords = files.filter_map(read).collect();
+        let read = |key: &'static Key| Some((key.section(), secret_file::read(values, key, &mut problems)?));
+        let secrets = files.filter_map(read).collect();
         let used = SECTIONS.iter().filter(|section| concerns(values, section.path));
         let tls = used.filter_map(|section| Some((section.path, tls::read(values, section, &mut problems)?))).collect();
-        (passwords, tls)
+        (secrets, tls)
     });
     if problems.is_empty() { Ok((values, path.map(Path::to_owned))) } else { Err(ConfigErrors::new(problems)) }
 }

@@ -10,7 +10,7 @@
 //! | which value holds: defaults < file < environment | `values`, `origin` |
 //! | values that are each right and together wrong | `cross_checks`, and the sections' files |
 //! | several publishers: a key declared once, and found by two paths | `Key::path_of` and `declared` in [`schema`], `Values::merge` |
-//! | passwords, which never print and may be kept in files | `secret`, `password_file` |
+//! | passwords and tokens, which never print and may be kept in files | `secret`, `secret_file` |
 //! | certificates, keys and servers' names | `tls` |
 //! | proxies, and the variables by which the environment names them | `proxy` |
 //! | files that are read again when they have changed | `reread` |
@@ -32,13 +32,13 @@ mod error;
 mod load;
 mod nearest;
 mod origin;
-mod password_file;
 pub(crate) mod path;
 mod proxy;
 mod python_agent;
 mod reread;
 pub mod schema;
 mod secret;
+mod secret_file;
 mod sections;
 mod service_links;
 mod setting;
@@ -53,9 +53,9 @@ pub use documented::documented;
 pub use effective::Effective;
 pub use error::{ConfigErrors, Problem};
 pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
-pub use password_file::password_in;
 pub use proxy::Proxy;
 pub use secret::Secret;
+pub use secret_file::password_in;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi, InfluxdbV1,
     InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Supervisor, TextMetadata,

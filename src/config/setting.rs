@@ -83,6 +83,6 @@ impl Setting for Option<Proxy> {
 /// The password in the file that the section names, or the key's own.
 impl Setting for Option<Secret> {
     fn of(values: &Values, key: &'static Key) -> Option<Self> {
-        Some(values.password_of(key.section()).or_else(|| Secret::of(values, key)))
+        Some(values.secret_of(key.section()).or_else(|| Secret::of(values, key)))
     }
 }

@@ -148,7 +148,7 @@ impl Reading<'_> {
 fn accepted(key: &Key, text: String, folders: &Folders) -> Result<String, String> {
     match key.value_type {
         ValueType::Path => path::absolute(&text, folders.home.as_deref()),
-        ValueType::PasswordFile | ValueType::PemFile => path::of_a_secret(&text, folders),
+        ValueType::PasswordFile | ValueType::TokenFile | ValueType::PemFile => path::of_a_secret(&text, folders),
         value_type => value_type.check(&text).map(|_| text),
     }
 }

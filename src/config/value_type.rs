@@ -23,6 +23,8 @@ pub enum ValueType {
     Path,
     /// The path of a file that holds a password and nothing else.
     PasswordFile,
+    /// The path of a file that holds a token and nothing else.
+    TokenFile,
     /// The path of a file that holds certificates or a key, in PEM.
     PemFile,
     /// Who may use a file: octal digits, as chmod takes them.
@@ -112,6 +114,7 @@ impl ValueType {
                 Self::Text { .. }
                 | Self::Path
                 | Self::PasswordFile
+                | Self::TokenFile
                 | Self::PemFile
                 | Self::Permissions
                 | Self::Password
@@ -127,7 +130,7 @@ impl ValueType {
         let unexpected = || self.expected();
         match *self {
             Self::Text { fits, .. } => fits(text).then(|| Checked::Text(text.to_owned())).ok_or_else(unexpected),
-            Self::Path | Self::PasswordFile | Self::PemFile => path::absolute(text, None).map(Checked::Text),
+            Self::Path | Self::PasswordFile | Self::TokenFile | Self::PemFile => path::absolute(text, None).map(Checked::Text),
             Self::Permissions => permissions(text).map(Checked::Number).ok_or_else(unexpected),
             Self::Addresses => addresses(text).map(Checked::Addresses).ok_or_else(unexpected),
             Self::List { fits, .. } => {
@@ -135,10 +138,7 @@ impl ValueType {
                 texts.iter().all(|text| fits(text)).then_some(Checked::Texts(texts)).ok_or_else(unexpected)
             }
             Self::Password => (!text.is_empty()).then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected),
-            Self::Token => {
-                let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-                fits.then(|| Checked::Secret(Secret::new(text))).ok_or_else(unexpected)
-            }
+            Self::Token => check_token(text).map(|()| Checked::Secret(Secret::new(text))).map_err(str::to_owned),
             Self::RedisUrl => url::redis(text).map(|()| Checked::Secret(Secret::new(text))),
             Self::HttpUrl { example } => url::http(text, example).map(Checked::Text),
             Self::Proxy if text.is_empty() => Ok(Checked::Text(String::new())),
@@ -179,11 +179,11 @@ impl ValueType {
     fn expected(&self) -> String {
         match self {
             Self::Text { expected, .. } | Self::List { expected, .. } => format!("expected {expected}"),
-            Self::Path | Self::PasswordFile | Self::PemFile => format!("expected {}", path::EXPECTED),
+            Self::Path | Self::PasswordFile | Self::TokenFile | Self::PemFile => format!("expected {}", path::EXPECTED),
             Self::Permissions => format!("expected {PERMISSIONS}"),
             Self::Addresses => "expected an IP address with a port such as \"127.0.0.1:6379\", or a list of them".to_owned(),
             Self::Password => "expected a password that is not empty".to_owned(),
-            Self::Token => "expected a token, of ASCII characters without spaces".to_owned(),
+            Self::Token => TOKEN.to_owned(),
             Self::RedisUrl => "expected a URL such as redis://localhost:6379/0".to_owned(),
             Self::HttpUrl { example } => format!("expected a URL such as {example}"),
             Self::Proxy => "expected a URL such as http://proxy.example.com:3128".to_owned(),
@@ -203,7 +203,7 @@ impl ValueType {
             Self::Text { expected, .. } => (*expected).to_owned(),
             Self::List { expected, .. } => format!("{expected}; several as a list"),
             Self::Path => path::EXPECTED.to_owned(),
-            Self::PasswordFile | Self::PemFile => path::EXPECTED_OF_A_SECRET.to_owned(),
+            Self::PasswordFile | Self::TokenFile | Self::PemFile => path::EXPECTED_OF_A_SECRET.to_owned(),
             Self::Permissions => PERMISSIONS.to_owned(),
             Self::Addresses => "an IP address with a port, or a list of them".to_owned(),
             Self::Password => "a password".to_owned(),
@@ -274,6 +274,14 @@ fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
         return Some(Vec::new());
     }
     text.split(',').map(|address| address.trim().parse().ok()).collect()
+}
+
+const TOKEN: &str = "expected a token, of ASCII characters without spaces";
+
+/// Whether a text can stand in a header of HTTP as a token does. The error is a sentence.
+pub(super) fn check_token(text: &str) -> Result<(), &'static str> {
+    let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(()) } else { Err(TOKEN) }
 }
 
 const PERMISSIONS: &str = "permissions as three or four octal digits such as \"0660\", at most 0777";

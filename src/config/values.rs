@@ -42,7 +42,7 @@ type Files = (BTreeMap<&'static str, Secret>, BTreeMap<&'static str, Tls>);
 pub(super) struct Values {
     found: BTreeMap<&'static str, Found>,
     /// By section, the password in the file that it names.
-    passwords: BTreeMap<&'static str, Secret>,
+    secrets: BTreeMap<&'static str, Secret>,
     /// By section, what it says of TLS.
     tls: BTreeMap<&'static str, Tls>,
     /// Of which of several publishers they are.
@@ -118,8 +118,8 @@ impl Values {
             Ok((key.path, Found { key, publisher: said_of, text, origin, wrong: wrong.contains(key.path) }))
         };
         let found = keys().map(found).collect::<Result<_, _>>()?;
-        let (passwords, tls, publisher) = (BTreeMap::new(), BTreeMap::new(), publisher.map(ToOwned::to_owned));
-        Ok(Self { found, passwords, tls, publisher, of_publishers: BTreeMap::new() })
+        let (secrets, tls, publisher) = (BTreeMap::new(), BTreeMap::new(), publisher.map(ToOwned::to_owned));
+        Ok(Self { found, secrets, tls, publisher, of_publishers: BTreeMap::new() })
     }
 
     /// What holds for a key.
@@ -151,9 +151,9 @@ impl Values {
         key.value_type.check(found.text.as_deref()?).ok()
     }
 
-    /// The password in the file that a section names.
-    pub(super) fn password_of(&self, section: &str) -> Option<Secret> {
-        self.passwords.get(section).cloned()
+    /// The password or token in the file that a section names.
+    pub(super) fn secret_of(&self, section: &str) -> Option<Secret> {
+        self.secrets.get(section).cloned()
     }
 
     /// What a section says of TLS.
@@ -161,9 +161,9 @@ impl Values {
         self.tls.get(section).cloned().unwrap_or_default()
     }
 
-    /// Takes in what is in files that sections name; `read` reads those of some values: passwords, and what is said of TLS.
+    /// Takes in what is in files that sections name; `read` reads those of some values: secrets, and what is said of TLS.
     pub(super) fn take_files(&mut self, read: &mut impl FnMut(&Self) -> Files) {
-        self.for_each(&mut |values| (values.passwords, values.tls) = read(values));
+        self.for_each(&mut |values| (values.secrets, values.tls) = read(values));
     }
 
     /// These values, and where there are several publishers, those of each.

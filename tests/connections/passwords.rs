@@ -71,7 +71,7 @@ fn sighup_has_what_was_mended_tried_at_once() {
     pipeline.push_numbers(0..10);
     agent.wait_condition("publisher");
     agent.signal("HUP");
-    agent.wait_log("told to read password files and certificates again");
+    agent.wait_log("told to read passwords, tokens and certificates again");
     fs::write(&file, RIGHT).unwrap();
     // One that comes before the pause begins ends none.
     wait_for("the messages to be written", Duration::from_secs(20), || {

@@ -70,7 +70,7 @@ section! {
         /// The token that may write to the bucket or the database. Better kept in token_file. None for a server that wants none.
         token = Unset("in-token_file-rather-than-here"), ValueType::Token, where api = ["v2", "v3"];
         /// A file that holds nothing but the token; one newline at its end is not part of it. Not together with token.
-        token_file = Unset("/etc/kadabra/influxdb-token"), ValueType::PasswordFile, where api = ["v2", "v3"];
+        token_file = Unset("/etc/kadabra/influxdb-token"), ValueType::TokenFile, where api = ["v2", "v3"];
         /// Certificates, in PEM, that are trusted in place of the system's: those of authorities, or the server's own. Like
         /// every file of this section it is read again once it has changed.
         tls as "ca_file": Tls = Unset("/etc/kadabra/influxdb-ca.pem"), ValueType::PemFile;

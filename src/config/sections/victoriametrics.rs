@@ -35,9 +35,9 @@ section! {
         /// password.
         password_file = Unset("/etc/kadabra/victoriametrics-password"), ValueType::PasswordFile;
         /// The token, where a vmauth or a proxy wants one ("Bearer"). Better kept in token_file.
-        token: Option<Secret> = Unset("in token_file rather than here"), ValueType::Password;
-        /// A file that holds nothing but the token. Not together with token.
-        token_file = Unset("/etc/kadabra/victoriametrics-token"), ValueType::PasswordFile;
+        token: Option<Secret> = Unset("in-token_file-rather-than-here"), ValueType::Token;
+        /// A file that holds nothing but the token; one newline at its end is not part of it. Not together with token.
+        token_file = Unset("/etc/kadabra/victoriametrics-token"), ValueType::TokenFile;
         /// Certificates, in PEM, that are trusted in place of the system's: those of authorities, or the server's own. Like
         /// every file of this section it is read again once it has changed.
         tls as "ca_file": Tls = Unset("/etc/kadabra/victoriametrics-ca.pem"), ValueType::PemFile;
