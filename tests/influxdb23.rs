@@ -7,77 +7,24 @@ use serde_json::Value;
 use super::{
     corpus::{assert_same, comparable, data, sorted},
     support::{
-        agent::{Agent, Builder},
-        influxdb2::Influxdb2,
-        influxdb3::{Influxdb3, Limits},
-        pipeline::{Left, PATIENCE, config, numbered},
+        between::{Between, Server, TOKEN},
+        influxdb3::Limits,
+        pipeline::{DATABASE, Left, PATIENCE, numbered},
         process::wait_for,
         redis_server::RedisServer,
         stand_in::{Reply, StandIn, answer},
     },
 };
 
-const TOKEN: &str = "the-token-of-the-agent";
-const NAME: &str = "kadabra";
-
-enum Server {
-    V2(Influxdb2),
-    V3(Influxdb3),
-}
-
-/// A Redis, a server, and messages between them.
-struct Between {
-    redis: RedisServer,
-    server: Server,
-}
+const NAME: &str = DATABASE;
 
 impl Between {
-    fn v2() -> Self {
-        Self { redis: RedisServer::start(), server: Server::V2(Influxdb2::start("o1", NAME, TOKEN)) }
-    }
-
-    fn v3() -> Self {
-        Self { redis: RedisServer::start(), server: Server::V3(Influxdb3::start(TOKEN)) }
-    }
-
-    fn agent(&self) -> Builder {
-        let (url, api) = match &self.server {
-            Server::V2(server) => (server.url(), "v2"),
-            Server::V3(server) => (server.url(), "v3"),
-        };
-        let agent = Agent::with(&config(&self.redis.url(), &url)).env("KADABRA_PUBLISHER__INFLUXDB__API", api);
-        let agent = agent.env("KADABRA_PUBLISHER__INFLUXDB__TOKEN", TOKEN);
-        if api == "v2" { agent.env("KADABRA_PUBLISHER__INFLUXDB__ORG", "o1") } else { agent }
-    }
-
-    fn push(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
-        let messages: Vec<_> = messages.into_iter().collect();
-        let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(messages).query(&mut self.redis.connection()).unwrap();
-    }
-
-    fn points(&self) -> Vec<Value> {
-        match &self.server {
-            Server::V2(server) => server.points(NAME),
-            Server::V3(server) => server.points(NAME),
-        }
-    }
-
     fn writes(&self) -> usize {
         match &self.server {
             Server::V2(server) => server.writes(),
             Server::V3(server) => server.writes(),
+            Server::V1(_) | Server::VictoriaMetrics(_) => unreachable!("it does not count them"),
         }
-    }
-
-    /// The numbers of the messages whose counters are written.
-    fn written(&self) -> BTreeSet<u64> {
-        let points = self.points();
-        let counters = points.iter().filter(|point| point["measurement"] == "numbered");
-        counters.map(|point| point["fields"]["value"].as_f64().unwrap() as u64).collect()
-    }
-
-    fn wait_left(&self, wanted: &Left) {
-        wait_for(&format!("{wanted:?} left in Redis"), PATIENCE, || (self.redis.left() == *wanted).then_some(()));
     }
 }
 

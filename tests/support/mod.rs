@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod agent;
+pub(crate) mod between;
 pub(crate) mod certificates;
 pub(crate) mod forward_proxy;
 pub(crate) mod http_server;
@@ -15,6 +16,7 @@ pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod redis_server;
+
 pub(crate) mod stand_in;
 pub(crate) mod stored;
 pub(crate) mod victoriametrics;

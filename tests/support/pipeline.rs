@@ -151,17 +151,7 @@ impl Pipeline {
 impl Influxd {
     /// Checks that every number is in it once, with its own value.
     pub(crate) fn assert_written(&self, numbers: Range<u64>) {
-        for measurement in ["numbered", "took"] {
-            let mut seen: HashMap<u64, usize> = HashMap::new();
-            for value in self.values(measurement) {
-                *seen.entry(value).or_default() += 1;
-            }
-            let missing: Vec<u64> = numbers.clone().filter(|number| !seen.contains_key(number)).take(10).collect();
-            assert!(missing.is_empty(), "{measurement} lost {missing:?} …");
-            let doubled: Vec<u64> = seen.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).take(10).collect();
-            assert!(doubled.is_empty(), "{measurement} doubled {doubled:?} …");
-            assert_eq!(seen.len() as u64, numbers.end - numbers.start, "{measurement} has points that nobody sent");
-        }
+        assert_once_each(|measurement| self.values(measurement), numbers);
     }
 
     /// The values of a measurement.
@@ -170,6 +160,21 @@ impl Influxd {
         let rows = answer["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
         // A point that is being written may be shown without its value.
         rows.iter().filter_map(|row| row[1].as_f64()).map(|value| value as u64).collect()
+    }
+}
+
+/// Checks that every number is once among the values of each measurement.
+pub(crate) fn assert_once_each(values: impl Fn(&str) -> Vec<u64>, numbers: Range<u64>) {
+    for measurement in ["numbered", "took"] {
+        let mut seen: HashMap<u64, usize> = HashMap::new();
+        for value in values(measurement) {
+            *seen.entry(value).or_default() += 1;
+        }
+        let missing: Vec<u64> = numbers.clone().filter(|number| !seen.contains_key(number)).take(10).collect();
+        assert!(missing.is_empty(), "{measurement} lost {missing:?} …");
+        let doubled: Vec<u64> = seen.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).take(10).collect();
+        assert!(doubled.is_empty(), "{measurement} doubled {doubled:?} …");
+        assert_eq!(seen.len() as u64, numbers.end - numbers.start, "{measurement} has points that nobody sent");
     }
 }
 

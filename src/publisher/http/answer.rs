@@ -9,6 +9,10 @@ use crate::quote::quote;
 /// The longest pause that a server can ask for.
 pub(in crate::publisher) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
+/// What servers say of themselves in a 503: InfluxDB's `services/httpd`, VictoriaMetrics' `lib/writeconcurrencylimiter` and
+/// `app/vminsert/netstorage`.
+const OF_LOAD: [&str; 3] = ["request throttled", "concurrent insert requests", "storageNode"];
+
 /// An answer as far as it matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::publisher) struct Answer {
@@ -34,6 +38,13 @@ impl Answer {
             SystemTime::from(date).duration_since(now).unwrap_or_default()
         };
         Some(pause.min(MAX_RETRY_AFTER))
+    }
+
+    /// Whether the server is throttled, so that it would answer the same whatever had been sent. A 503 alone does not tell: a gateway
+    /// answers it, too, where a server has closed the connection over a line (Envoy: `upstream connect error or disconnect/reset`).
+    pub(in crate::publisher) fn is_throttled(&self) -> bool {
+        let says_so = || self.retry_after.is_some() || OF_LOAD.iter().any(|of| self.body.contains(of));
+        self.status == 429 || self.status == 503 && says_so()
     }
 
     /// The status and what the server says, as one printable line that is bounded: its `error`, as the dialect has found it, or else

@@ -1,7 +1,7 @@
 //! The table of what VictoriaMetrics and the programs before it answer to a write, and what that means. Pure: bytes in, [`Verdict`] out.
 //!
-//! Seen on 1.79.5 and 1.150.0; of vminsert and vmauth as their sources say (app/vminsert/netstorage, app/vmauth, and
-//! lib/writeconcurrencylimiter for both).
+//! Seen on 1.79.5 and 1.150.0, of vmauth on 1.79.5; of vminsert and newer vmauth as their sources say (app/vminsert/netstorage,
+//! app/vmauth, and lib/writeconcurrencylimiter for both).
 
 use std::time::SystemTime;
 
@@ -21,6 +21,8 @@ pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<
         204 => Verdict::Complete,
         400 if said.contains(TOO_BIG) => Verdict::Split { words },
         400 if is_about_a_line(said, body) => Verdict::Isolate { refused: None, words },
+        // vmauth of 1.79.5; newer ones answer 401.
+        400 if said.starts_with("cannot find the provided auth token ") => hold(Cause::Unauthenticated, Fault::Server),
         // The body did not arrive whole.
         400 if said.starts_with(READING) => retry(Fault::Unknown),
         400 if said.starts_with("auth error: ") => hold(Cause::NoDatabase, Fault::Server),
@@ -29,7 +31,7 @@ pub(super) fn verdict(answer: &Answer, body: &[u8], now: SystemTime, hide: Hide<
         403 => hold(Cause::Forbidden, Fault::Unknown),
         413 => Verdict::Split { words },
         503 if said.contains("read-only mode") => hold(Cause::Limit, Fault::Server),
-        429 | 503 => retry(Fault::Busy),
+        _ if answer.is_throttled() => retry(Fault::Busy),
         408 | 425 | 499 | 500..=599 => retry(Fault::Unknown),
         // Of something in between. Isolating on its word would park everything.
         _ => hold(Cause::Foreign, Fault::Unknown),
@@ -94,7 +96,7 @@ mod tests {
                 401 => hold(Cause::Unauthenticated, Fault::Server, &words),
                 403 => hold(Cause::Forbidden, Fault::Unknown, &words),
                 413 => Verdict::Split { words },
-                429 | 503 => retry(Fault::Busy, &words),
+                429 => retry(Fault::Busy, &words),
                 408 | 425 | 499 | 500..=599 => retry(Fault::Unknown, &words),
                 _ => hold(Cause::Foreign, Fault::Unknown, &words),
             };
@@ -140,6 +142,8 @@ mod tests {
         assert_eq!(of(400, tenant), hold(Cause::NoDatabase, Fault::Server, &["400 ", tenant].concat()));
         let busy = "cannot process insert request for 60.000 seconds because 16 concurrent insert requests are executed";
         assert_eq!(of(503, busy), retry(Fault::Busy, &["503 ", busy].concat()));
+        let login = "cannot find the provided auth token \"Bearer x\" in config";
+        assert_eq!(of(400, login), hold(Cause::Unauthenticated, Fault::Server, &["400 ", login].concat()));
         let nodes = "cannot send 1000 bytes to storageNode \"vmstorage:8400\": it is down";
         assert_eq!(of(503, nodes), retry(Fault::Busy, &["503 ", nodes].concat()));
         let answer = Answer { status: 429, retry_after: Some("10".to_owned()), ..Answer::default() };

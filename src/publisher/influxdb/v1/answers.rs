@@ -31,7 +31,7 @@ pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, body: &[u8], now:
         404 | 500 if mentions(&["database not found"]) => hold(Cause::NoDatabase, Fault::Server),
         500 if mentions(&["retention policy not found"]) => hold(Cause::NoRetentionPolicy, Fault::Server),
         413 => Verdict::Split { words },
-        429 | 503 => retry(Fault::Busy),
+        _ if answer.is_throttled() => retry(Fault::Busy),
         500 if mentions(&OWN_FAULTS) => retry(Fault::Server),
         // Of a server that waited too long for the request, or fears that it was replayed.
         408 | 425 | 499 | 500..=599 => retry(Fault::Unknown),
@@ -194,7 +194,7 @@ mod tests {
                 401 => assert_eq!(verdict, hold(Cause::Unauthenticated, "401")),
                 403 => assert_eq!(verdict, doubtful(Cause::Forbidden, "403")),
                 413 => assert_eq!(verdict, Verdict::Split { words: "413".to_owned() }),
-                429 | 503 => assert_eq!(verdict, retry(&status.to_string(), Fault::Busy)),
+                429 => assert_eq!(verdict, retry("429", Fault::Busy)),
                 408 | 425 | 499 | 500..=599 => assert_eq!(verdict, retry(&status.to_string(), Fault::Unknown)),
                 _ => assert_eq!(verdict, doubtful(Cause::Foreign, &status.to_string())),
             }

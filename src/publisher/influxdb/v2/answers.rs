@@ -9,7 +9,7 @@
 //! | 413 | too much at once | `http/points/points_parser.go`; the proxy of Cloud |
 //! | 422 `partial write: …` | good points are written; one reason is told, others may be hidden behind it | `tsdb/shard.go`, `tsdb/field_validator.go`, `v1/coordinator/points_writer.go` |
 //! | 422 `… stripped from point. dropped=0` | written, without a field called time | `tsdb/field_validator.go` of 2.9 |
-//! | 429, 503 | later; Cloud says when | <https://docs.influxdata.com/influxdb/cloud/write-data/troubleshoot/> |
+//! | 429, 503 with `Retry-After` | later, whatever is sent; Cloud says when | <https://docs.influxdata.com/influxdb/cloud/write-data/troubleshoot/> |
 //! | 500 `unexpected error writing points to database: …` | the storage; written or not | `http/write_handler.go` |
 //! | 408, 499, other 5xx | later; written or not | `kit/transport/http/error_handler.go` |
 
@@ -68,7 +68,7 @@ pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, sent: Sent<'_>, n
             Some(refused) => Verdict::Isolate { words, refused },
             None => hold(Cause::Foreign, Fault::Unknown),
         },
-        429 | 503 => retry(Fault::Busy),
+        _ if answer.is_throttled() => retry(Fault::Busy),
         500 if STORAGE.iter().any(|of| message.starts_with(of)) && ON_DISK.iter().any(|of| message.contains(of)) => {
             hold(Cause::Disk, Fault::Server)
         }

@@ -83,7 +83,7 @@ fn every_status_there_is_has_its_verdict() {
             401 => "hold Unauthenticated Server",
             403 => "hold Forbidden Unknown",
             413 => "split",
-            429 | 503 => "retry Busy",
+            429 => "retry Busy",
             408 | 425 | 499 | 500..=599 => "retry Unknown",
             _ => "hold Foreign Unknown",
         };

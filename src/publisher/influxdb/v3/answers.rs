@@ -10,7 +10,7 @@
 //! | 400 of the database's name or the `Authorization` header | an operator must mend it | `influxdb3_server/src/http.rs` |
 //! | 401, 403 | token, right | the same |
 //! | 413, up to 3.9 500 `max request size (…) exceeded` | too much at once | the same |
-//! | 429, 503 | later | the same |
+//! | 429, 503 with `Retry-After` | later, whatever is sent | the same |
 //! | 500 `write buffer error: …` | its log or object store; written or not | `influxdb3_write/src/write_buffer/mod.rs` |
 //! | other 5xx | later; written or not | |
 
@@ -115,7 +115,7 @@ pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, sent: Sent<'_>, n
         (400, Said::Error(error)) if OF_DATABASE.iter().any(|of| error.starts_with(of)) => hold(Cause::NoDatabase, Fault::Server),
         (400 | 500, _) if OF_BODY.iter().any(|of| says(of)) => retry(Fault::Unknown),
         (401, _) => hold(Cause::Unauthenticated, Fault::Server),
-        (403, Said::Error(_)) => hold(Cause::Forbidden, Fault::Server),
+        (403, Said::Error(error)) if error == "access denied" => hold(Cause::Forbidden, Fault::Server),
         (403, _) => hold(Cause::Forbidden, Fault::Unknown),
         (413, _) => Verdict::Split { words },
         (500, _) if says("max request size (") => Verdict::Split { words },
@@ -123,7 +123,7 @@ pub(in crate::publisher::influxdb) fn verdict(answer: &Answer, sent: Sent<'_>, n
             hold(Cause::Disk, Fault::Server)
         }
         (500, _) if says("write buffer error: ") => retry(Fault::Server),
-        (429 | 503, _) => retry(Fault::Busy),
+        _ if answer.is_throttled() => retry(Fault::Busy),
         (408 | 425 | 499 | 500..=599, _) => retry(Fault::Unknown),
         _ => hold(Cause::Foreign, Fault::Unknown),
     }

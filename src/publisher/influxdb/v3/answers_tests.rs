@@ -80,7 +80,7 @@ fn every_status_there_is_has_its_verdict() {
             401 => "hold Unauthenticated Server",
             403 => "hold Forbidden Unknown",
             413 => "split",
-            429 | 503 => "retry Busy",
+            429 => "retry Busy",
             408 | 425 | 499 | 500..=599 => "retry Unknown",
             _ => "hold Foreign Unknown",
         };
@@ -125,6 +125,8 @@ fn what_3_10_says_otherwise_is_understood() {
     assert_eq!(kind(&of(400, "body content is not valid utf8: x")), "retry Unknown");
     assert_eq!(kind(&of(401, r#"{"error": "the request was not authenticated"}"#)), "hold Unauthenticated Server");
     assert_eq!(kind(&of(403, r#"{"error": "access denied"}"#)), "hold Forbidden Server");
+    // A gateway refuses a line with the like of it.
+    assert_eq!(kind(&of(403, r#"{"error":"blocked by rule 7"}"#)), "hold Forbidden Unknown");
     assert_eq!(kind(&of(429, "this service is overloaded, please try again later")), "retry Busy");
     let deleted = r#"{"error":"cannot write to soft-deleted database 'k' - it is marked for deletion"}"#;
     assert_eq!(kind(&of(400, deleted)), "hold NoDatabase Server");
