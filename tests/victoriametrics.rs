@@ -7,23 +7,27 @@ use serde_json::{Value, json};
 
 use super::support::{
     agent::{Agent, Builder, cli},
+    between::Between,
     pipeline::{Left, PATIENCE},
     process::wait_for,
     redis_server::RedisServer,
-    victoriametrics::VictoriaMetrics,
+    victoriametrics::{VictoriaMetrics, Vmauth, basic},
 };
 
 /// How it has to run, so that a sample that is written twice is there once.
 const DEDUPLICATING: [&str; 2] = ["-retentionPeriod=100y", "-dedup.minScrapeInterval=1ms"];
 
 fn config(redis: &RedisServer, server: &VictoriaMetrics, more: &str) -> String {
+    config_at(redis, &server.url(), more)
+}
+
+fn config_at(redis: &RedisServer, url: &str, more: &str) -> String {
     format!(
         "[agent]\nshutdown_timeout = \"20s\"\n[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\nlease = \"2s\"\ntimeout = \"1s\"\n\
          [publisher]\ntype = \"victoriametrics\"\nbackoff_min = \"50ms\"\nbackoff_max = \"500ms\"\n\
-         [publisher.victoriametrics]\nurl = \"{}\"\n{more}\n\
+         [publisher.victoriametrics]\nurl = \"{url}\"\n{more}\n\
          [nanny]\nfrequency = \"500ms\"\nthreshold = \"1s\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n",
-        redis.url(),
-        server.url()
+        redis.url()
     )
 }
 
@@ -220,9 +224,13 @@ fn every_name_and_text_of_the_corpus_is_stored_as_it_is_meant() {
 
 /// What `check --online` says of a server, and its exit code.
 fn check(redis: &RedisServer, server: &VictoriaMetrics, more: &str) -> (Option<i32>, String) {
+    check_at(redis, &server.url(), more)
+}
+
+fn check_at(redis: &RedisServer, url: &str, more: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kadabra.toml");
-    std::fs::write(&file, config(redis, server, more)).unwrap();
+    std::fs::write(&file, config_at(redis, url, more)).unwrap();
     let output = cli(["check".as_ref(), "--online".as_ref(), "--config".as_ref(), file.as_os_str()]);
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
@@ -257,4 +265,45 @@ fn check_online_tells_what_the_server_does_with_what_is_written_twice_and_what_i
         let (code, said) = check(&redis, &guarded, login);
         assert!(code == Some(69) && said.contains(wanted) && !said.contains("hunter2"), "{login}: {said}");
     }
+}
+
+#[test]
+fn vmauth_lets_a_login_or_a_token_through_and_a_wrong_one_is_held_until_it_is_mended_in_its_file() {
+    let between = Between::victoriametrics();
+    let vmauth = Vmauth::start(&between.url());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let mut pushed = 0;
+    for (keys, right, said) in [
+        (&["USERNAME", "PASSWORD_FILE"][..], "right-password", "does not accept the user or the password"),
+        (&["TOKEN_FILE"], "right-token", "does not accept the token"),
+    ] {
+        std::fs::write(&file, "wrong-secret\n").unwrap();
+        let value = |key: &str| if key == "USERNAME" { "me" } else { file.to_str().unwrap() };
+        let agent = keys.iter().fold(between.agent_at(&vmauth.url()), |agent, key| agent.env(&between.key(key), value(key)));
+        // What an agent before it wrote in the same milliseconds stays apart.
+        let mut agent = agent.env(&between.key("EXTRA_LABELS"), format!("before={pushed}")).start();
+        between.push_numbers(pushed..pushed + 100);
+        pushed += 100;
+        let held = agent.wait_condition("publisher");
+        assert!(held["level"] == "ERROR" && held.to_string().contains(said), "{held}");
+        std::fs::write(&file, right).unwrap();
+        between.assert_all_written(0..pushed);
+        let log = agent.log_text();
+        let encoded = basic("me", "wrong-secret").replace("Basic ", "");
+        assert!(![right, "wrong-secret", &encoded].iter().any(|secret| log.contains(secret)), "a secret is in the log");
+        assert_eq!(agent.terminate(PATIENCE), Some(0));
+
+        let more: Vec<String> = keys.iter().map(|key| format!("{} = {:?}\n", key.to_lowercase(), value(key))).collect();
+        let (code, checked) = check_at(&between.redis, &vmauth.url(), &more.concat());
+        assert!(
+            code == Some(0) && checked.contains("whether it runs with -dedup.minScrapeInterval=1ms could not be asked"),
+            "{checked}"
+        );
+        std::fs::write(&file, "wrong-secret").unwrap();
+        let (code, checked) = check_at(&between.redis, &vmauth.url(), &more.concat());
+        assert!(code == Some(69) && checked.contains(said) && !checked.contains(&encoded), "{checked}");
+    }
+    let (code, checked) = check_at(&between.redis, &vmauth.url(), "");
+    assert!(code == Some(69) && checked.contains("wants a login: 401 missing"), "{checked}");
 }

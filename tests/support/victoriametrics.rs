@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{
     http_server::{Response, ask},
     influxd,
-    process::{Process, command, wait_for},
+    process::{Process, command, free_port, wait_for},
 };
 
 const START: Duration = Duration::from_secs(20);
@@ -149,4 +149,33 @@ impl VictoriaMetrics {
 pub(crate) fn basic(name: &str, password: &str) -> String {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
     format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// A running vmauth, of the same package, which lets the user `me` with the password `right-password` and the token `right-token` through to a
+/// server.
+pub(crate) struct Vmauth {
+    _folder: TempDir,
+    _process: Process,
+    port: u16,
+}
+
+impl Vmauth {
+    pub(crate) fn start(to: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, file) = (free_port(), folder.path().join("auth.yml"));
+        let users = format!(
+            "users:\n- username: me\n  password: right-password\n  url_prefix: {to}\n- bearer_token: right-token\n  url_prefix: {to}\n"
+        );
+        std::fs::write(&file, users).unwrap();
+        let mut vmauth = command("vmauth");
+        vmauth.arg(format!("-auth.config={}", file.display())).arg(format!("-httpListenAddr=127.0.0.1:{port}"));
+        let process = Process::start("vmauth", vmauth, &folder.path().join("log"));
+        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop);
+        wait_for("vmauth to listen; is it installed? Run tests/run", START, listens);
+        Self { _folder: folder, _process: process, port }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
 }

@@ -61,9 +61,12 @@ pub(super) fn receipt() -> Caution {
     }
 }
 
-/// What to know of a server, from its answer to `/flags`. Where something else answers, nothing is known.
+/// What to know of a server, from its answer to `/flags`. Where something else answers, nothing is known: vmauth and vmagent have flags of
+/// their own.
 pub(super) fn inspected(config: &Config, answer: &Answer) -> Vec<Caution> {
-    if answer.status != 200 || !answer.body.lines().any(|line| line.starts_with('-')) {
+    let flags = || answer.body.lines().filter(|line| line.starts_with('-'));
+    let is_of_another = |line: &str| line.starts_with("-auth.config=") || line.starts_with("-remoteWrite.url=");
+    if answer.status != 200 || flags().next().is_none() || flags().any(is_of_another) {
         return vec![Caution {
             what: "whether it runs with -dedup.minScrapeInterval=1ms could not be asked".to_owned(),
             mend: "see that it does, or set publisher.victoriametrics.unique_timestamps = false".to_owned(),
