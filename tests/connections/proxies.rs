@@ -54,7 +54,7 @@ impl Proxy {
 }
 
 /// `kadabra check --online` of an InfluxDB, with more lines in its section and in the environment; what is said of the publisher.
-fn check(influxdb: &str, lines: &str, hosts: Option<&Path>, environment: &[(&str, &str)]) -> String {
+pub(super) fn check(influxdb: &str, lines: &str, hosts: Option<&Path>, environment: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kadabra.toml");
     let config = config("redis://127.0.0.1:1/0", influxdb);
@@ -69,11 +69,11 @@ fn check(influxdb: &str, lines: &str, hosts: Option<&Path>, environment: &[(&str
     checked.lines().find(begins).unwrap_or_else(|| panic!("nothing of the publisher: {checked}")).to_owned()
 }
 
-fn by_key(proxy: &str) -> String {
+pub(super) fn by_key(proxy: &str) -> String {
     format!("proxy = {proxy:?}\n")
 }
 
-fn influxd_of_tls(folder: &Path) -> (Influxd, Certificate) {
+pub(super) fn influxd_of_tls(folder: &Path) -> (Influxd, Certificate) {
     let certificate = Certificate::self_signed(folder, "server", &["subjectAltName=DNS:localhost,DNS:db.test,IP:127.0.0.1"]);
     (Influxd::start_with(Options { certificate: Some(certificate.clone()), ..Options::default() }), certificate)
 }

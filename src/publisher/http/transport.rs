@@ -49,7 +49,7 @@ const CHUNK: usize = 64 << 10;
 /// The header in which InfluxDB tells its version.
 const VERSION: &str = "x-influxdb-version";
 
-/// Which headers the servers have in each answer: InfluxDB, of whatever version, and VictoriaMetrics.
+/// Which headers the servers have in each answer: InfluxDB 1.x and 2, and VictoriaMetrics.
 const HEADERS_OF_SERVERS: [&str; 2] = [VERSION, "x-server-hostname"];
 
 /// No answer: a sentence, and what it says about the next attempt.
@@ -288,10 +288,11 @@ fn way(service: &Service, url: &str, tls: config::Tls, proxy: Option<&config::Pr
 
 impl Way {
     /// Why a proxy has not handed a request on, if this is what its answer means. What it says for the server would look the same, but
-    /// that this has headers of its own.
+    /// that most servers have headers of their own, and none answers with a page: InfluxDB 3 has neither.
     fn refusal(&self, status: StatusCode, headers: &HeaderMap) -> Option<String> {
         let (proxy, to) = self.forward.as_ref()?;
-        let of_server = HEADERS_OF_SERVERS.iter().any(|header| headers.contains_key(*header));
+        let is_page = headers.get(header::CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(b"text/html"));
+        let of_server = !is_page || HEADERS_OF_SERVERS.iter().any(|header| headers.contains_key(*header));
         let is_own = match status.as_u16() {
             407 => true,
             // tinyproxy says so of a wrong login, and 407 of a missing one.
