@@ -119,7 +119,9 @@ macro_rules! over_both {
 over_both!(
     two_databases_and_a_log_get_every_message_once_and_each_has_its_ledger,
     one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back,
+    one_that_is_slow_delays_no_other,
     one_that_refuses_all_points_has_dead_letters_of_its_own,
+    a_publisher_that_is_renamed_between_starts_leaves_what_waits_to_be_named,
     kill_9_between_the_settles_of_two_loses_nothing_and_doubles_nothing_in_either,
     one_that_is_not_required_and_whose_thread_hangs_is_held_until_it_answers_and_delays_no_other,
     three_publishers_hold_no_more_memory_than_one_may_while_messages_are_small,
@@ -178,9 +180,8 @@ fn one_that_is_down_for_good_delays_no_other_and_gets_everything_when_it_is_back
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
-#[test]
-fn one_that_is_slow_delays_no_other() {
-    let (world, one) = (World::redis(), database());
+fn one_that_is_slow_delays_no_other(world: &World) {
+    let one = database();
     let slow = StandIn::answering(|_| {
         std::thread::sleep(Duration::from_millis(300));
         answer("204 No Content", "", "")
@@ -192,7 +193,9 @@ fn one_that_is_slow_delays_no_other() {
     one.assert_written(0..2000);
     assert!(world.waiting_for("slow") > 500, "{}", world.waiting_for("slow"));
     assert_eq!(agent.terminate(PATIENCE), Some(0));
-    assert!(world.waiting_for("slow") > 0, "what it was not given is given back");
+    if let World::Redis(_) = world {
+        assert!(world.waiting_for("slow") > 0, "what it was not given is given back");
+    }
 }
 
 fn one_that_refuses_all_points_has_dead_letters_of_its_own(world: &World) {
@@ -333,9 +336,8 @@ fn each_further_publisher_takes_its_own_share_of_memory_however_large_messages_a
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
-#[test]
-fn a_publisher_that_is_renamed_between_starts_leaves_what_waits_to_be_named() {
-    let (world, [one, two]) = (World::redis(), [database(), database()]);
+fn a_publisher_that_is_renamed_between_starts_leaves_what_waits_to_be_named(world: &World) {
+    let [one, two] = [database(), database()];
     let down = "http://127.0.0.1:9";
     let mut agent = world.agent(&(influxdb("one", &one.url()) + &influxdb("old", down))).start();
     world.push(0..50);
