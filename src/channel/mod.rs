@@ -10,6 +10,7 @@
 //! | an agent that is late changes nothing of what another has by now | the scripts of `redis`; an embedded queue has one agent |
 //! | whatever answers in place of Redis takes no memory | `redis/guard`, `redis/resp` |
 //! | a refusal says what to do about it | `redis/errors`, `embedded/errors` |
+//! | what waits can be looked at without taking it | [`Channel::peek`]; `redis/peek`, `queue/reader` |
 //! | an import doubles nothing | `redis/export`, [`embedded::EmbeddedChannel::import`] |
 //!
 //! - [`contract`]: what every channel can do ([`Channel`]), what clients push to ([`Intake`]), and its errors.

@@ -27,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Also try the channel (version, types of the keys, permissions, what threatens waiting messages) and the publisher
-    /// (login, database, right to write, types that conflict with what waits); nothing is changed by it, except that a missing queue file is made, that a queue file
-    /// knows the publishers of the configuration from then on, and that a missing database is made when create_database says so
+    /// (login, database, right to write, types that conflict with what waits); nothing is changed by it, except that a missing
+    /// queue file is made, that a queue file knows the publishers of the configuration from then on, and that a missing database
+    /// is made when create_database says so
     #[arg(long)]
     online: bool,
     /// Print the configuration that holds, as a file of configuration with where each value came from and secrets hidden

@@ -9,6 +9,7 @@
 //! | no point is lost where a destination keeps one a series and millisecond | `victoriametrics/times` |
 //! | every text is stored as it was meant, or refused | `line/escape`, `victoriametrics/samples` |
 //! | a request is bounded in time and size, and no secret gets into a sentence | `http/transport`, `http/login` |
+//! | what the types of a database will refuse is said while it waits | `line/columns`; the questions and answers of InfluxDB in `influxdb/columns` |
 //! | the log has a whole batch or nothing of it | `debug` |
 //!
 //! `contract` stands before `http`, `isolate` and `line`, which know no destination; the destinations stand behind them. A
