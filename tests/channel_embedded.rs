@@ -12,6 +12,8 @@ mod formats;
 mod full;
 #[path = "channel_embedded/kill.rs"]
 mod kill;
+#[path = "channel_embedded/letters.rs"]
+mod letters;
 #[path = "channel_embedded/list.rs"]
 mod list;
 #[path = "channel_embedded/model.rs"]

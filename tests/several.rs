@@ -2,5 +2,7 @@
 
 #[path = "several/consumers.rs"]
 mod consumers;
+#[path = "several/dead_letters.rs"]
+mod dead_letters;
 #[path = "several/pipelines.rs"]
 mod pipelines;

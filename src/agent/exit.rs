@@ -36,6 +36,8 @@ impl Exit {
 
 /// The exit codes, in one place.
 pub mod code {
+    /// The command line is wrong.
+    pub const COMMAND_LINE: u8 = 2;
     /// A command such as `check --online` or `send` found a server that it cannot use.
     pub const UNAVAILABLE: u8 = 69;
     /// A child failed more often than its budget allows, or the supervisor itself failed.

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod check;
+mod dead_letters;
 mod import;
 mod pusher;
 mod queue;
@@ -68,6 +69,9 @@ enum Command {
     /// Move a queue out of a Redis into the agent's own file, each message exactly once
     #[command(after_help = import::EXAMPLE)]
     Import(import::Arguments),
+    /// Look at what was set aside, queue it anew, delete it, or write it down
+    #[command(after_help = dead_letters::EXAMPLE)]
+    DeadLetters(dead_letters::Arguments),
     /// Work on what waits in a queue
     Queue(queue::Arguments),
 }
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::check(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
+        Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),
         Some(Command::Queue(arguments)) => queue::queue(config, &arguments),
     };
     ExitCode::from(code)

@@ -21,7 +21,7 @@ use crate::{
 /// again by itself.
 #[derive(Debug)]
 pub(super) struct Pusher {
-    channel: RedisChannel,
+    pub(super) channel: RedisChannel,
 }
 
 /// Why a message was not queued.

@@ -33,6 +33,14 @@ pub trait Backend: Send + Sync {
 
     /// Deletes what waits; what is under a lease and what was adopted stays. Returns whether there was anything.
     async fn clear(&self) -> Result<bool, BackendError>;
+
+    /// The first dead letter with a larger number than this: its own number, then names and values of what it is made of, as in an
+    /// entry of a Redis stream.
+    async fn letter_after(&self, id: i64) -> Result<Option<Vec<Vec<u8>>>, BackendError>;
+
+    /// Takes out the dead letter of that number, if it was set aside at that `time`: to queue it anew for the publisher that set it
+    /// aside alone, with `replay`, or else to delete it. Returns whether it was there.
+    async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, PushError>;
 }
 
 /// What a queue says of itself.

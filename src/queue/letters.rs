@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io::Write as _, time::Instant};
 
-use rusqlite::{MAIN_DB, blob::ZeroBlob, params};
+use rusqlite::{MAIN_DB, Row, blob::ZeroBlob, params};
 
 use super::{Shared, transaction::Transaction};
 
@@ -35,7 +35,26 @@ pub(super) struct Letters {
     bytes: u64,
 }
 
+/// The number of a dead letter, how many bytes it counts as, and the letter, of a row with all columns.
+pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<(i64, u64, Letter)> {
+    let letter = Letter {
+        payload: row.get("payload")?,
+        reason: row.get("reason")?,
+        refused: row.get("refused")?,
+        origin: Some(Origin { time: row.get("time")?, agent: row.get("agent")? }),
+        // A file of one publisher lacks the column.
+        consumer: row.get("consumer").ok().flatten(),
+    };
+    Ok((row.get("id")?, row.get::<_, i64>("bytes")?.unsigned_abs(), letter))
+}
+
 impl Letters {
+    /// One of so many bytes was taken out.
+    pub(super) fn taken_out(&mut self, bytes: u64) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
     /// Puts letters in, and drops the oldest while there are too many. Returns how many.
     pub(super) fn keep<'a>(
         &mut self,

@@ -12,6 +12,7 @@
 //! - each of several consumers gets every message, and none delays another: [`consumer`], [`state`]; in the file: [`consumers`], and
 //!   what a consumer has done that is not configured any more: [`forget()`];
 //! - nothing is lost or doubled when a lease is settled, given back or expires: [`settlement`], [`state`];
+//! - a dead letter that is queued anew waits for whom it was set aside, and is gone in the same step: `writer/letters.rs`;
 //! - the file is bounded, and a full disk refuses pushes without stopping what settles: [`space`], [`preallocation`], [`letters`];
 //! - a damaged file delivers what can be read and takes no more: [`damage`], [`chunks`], and for the operator [`salvage()`];
 //! - everything refused has a typed reason: [`errors`].

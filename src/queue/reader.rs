@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use tokio::sync::oneshot;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     chunks::{Chunks, Next},
     errors::{Problem, StoreError, changed, is_damage, misplaced},
     intervals::{Offset, Part},
+    letters::{self, Letter},
     region::ADOPTED_BELOW,
     space::Pages,
 };
@@ -47,6 +48,11 @@ pub(super) enum Question {
         start: i64,
         stop: i64,
         answer: oneshot::Sender<Result<Vec<Bytes>, StoreError>>,
+    },
+    /// The first dead letter with a larger number than this, with its own.
+    Letter {
+        after: i64,
+        answer: oneshot::Sender<Result<Option<(i64, Letter)>, StoreError>>,
     },
     /// How many dead letters there are, of all or of one consumer, and how many bytes are in use.
     Stats {
@@ -148,6 +154,10 @@ impl Reader {
             Question::Peek { consumer, limit, answer } => {
                 drop(answer.send(self.peek(consumer, limit).map_err(|why| self.error("look at messages", &why))));
             }
+            Question::Letter { after, answer } => {
+                let letter = self.letter_after(after).map_err(|why| self.error("read dead letters of", &why));
+                drop(answer.send(letter));
+            }
             Question::Range { start, stop, answer } => drop(answer.send(self.range(start, stop))),
             Question::Stats { of, answer } => {
                 let stats = self.stats(of.as_deref()).or_else(|why| {
@@ -158,6 +168,12 @@ impl Reader {
                 drop(answer.send(stats));
             }
         }
+    }
+
+    fn letter_after(&self, id: i64) -> rusqlite::Result<Option<(i64, Letter)>> {
+        let mut next = self.connection.prepare_cached("SELECT * FROM dead WHERE id > ?1 ORDER BY id LIMIT 1")?;
+        let found = next.query_row([id], letters::of_row).optional()?;
+        Ok(found.map(|(id, _, letter)| (id, letter)))
     }
 
     fn take(&mut self, consumer: usize, lease: &str, limit: TakeLimit) -> Result<Option<Taken>, StoreError> {

@@ -37,7 +37,7 @@ impl Pages {
         Ok(Self { all, used: all.saturating_sub(number(connection, "PRAGMA freelist_count")?) })
     }
 
-    fn room(self, shared: &Shared) -> u64 {
+    pub(super) fn room(self, shared: &Shared) -> u64 {
         let log = shared.log_bytes().saturating_sub(LOG_BYTES);
         shared.max_bytes.saturating_sub(self.used * PAGE).saturating_sub(log)
     }

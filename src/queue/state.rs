@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, iter, time::Instant};
 
 use super::{
     accepted::{Accepted, Mark},
+    errors::Problem,
     found::{Found, Next},
     intervals::{IntervalSet, Offset, Part},
     region::Region,
@@ -148,8 +149,28 @@ impl QueueState {
         self.accepted.due(region, (first, first + chunks - 1), self.longest_here(region), now)
     }
 
+    /// The place of the consumer of that name.
+    pub(super) fn place_of(&self, name: &str) -> Result<usize, Problem> {
+        let configured = || self.all().enumerate().filter(|(_, consumer)| consumer.is_configured());
+        let place = configured().find(|(_, consumer)| consumer.name() == Some(name)).map(|(place, _)| place);
+        let known = || configured().filter_map(|(_, consumer)| consumer.name().map(ToOwned::to_owned)).collect();
+        place.ok_or_else(|| Problem::NoConsumer { name: name.to_owned(), known: known() })
+    }
+
+    /// The places of all consumers but the one that something is for alone.
+    pub(super) fn others(&self, only: Option<usize>) -> Vec<usize> {
+        let other =
+            |(place, consumer): (usize, &ConsumerState)| (consumer.is_configured() && only != Some(place)).then_some(place);
+        if only.is_some() { self.all().enumerate().filter_map(other).collect() } else { Vec::new() }
+    }
+
     /// Chunks were stored under the numbers that were asked for, and their mark.
     pub(super) fn stored(&mut self, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) {
+        self.stored_for(None, region, chunks, messages, mark);
+    }
+
+    /// The same, for one consumer alone if it is said for which.
+    pub(super) fn stored_for(&mut self, only: Option<usize>, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) {
         if let Some(mark) = mark {
             self.accepted.set(mark);
         }
@@ -159,7 +180,8 @@ impl QueueState {
             Region::Oldest => self.oldest -= chunks,
             Region::Adopted => self.adopted += chunks,
         }
-        for consumer in self.all_mut().filter(|consumer| consumer.is_configured()) {
+        let all = self.all_mut().enumerate().filter(|(place, it)| it.is_configured() && only.is_none_or(|only| only == *place));
+        for (_, consumer) in all {
             consumer.stored(Offset::start(first), Offset::start(first + chunks), messages);
         }
     }

@@ -21,7 +21,7 @@ use super::{
     running::{Running, Shared},
     settings::{Durability, Settings},
     stats::{ConsumerStats, Pending, Stats},
-    writer::{Import, Job},
+    writer::{Import, Job, LetterOrder},
 };
 
 /// How soon opening is tried again at most, of a file that could not be opened for want of room.
@@ -182,6 +182,17 @@ impl Store {
     /// Forgets names under which something was imported, once it is gone where it came from.
     pub(crate) async fn forget_imports(&self, names: Vec<String>) -> Result<(), StoreError> {
         self.order(|answer| Job::ForgetImports(names, answer)).await
+    }
+
+    /// The first dead letter with a larger number than this, with its own.
+    pub(crate) async fn letter_after(&self, id: i64) -> Result<Option<(i64, Letter)>, StoreError> {
+        self.ask(|answer| Question::Letter { after: id, answer }).await
+    }
+
+    /// Takes a dead letter out, if it is still the one that was set aside at that time: to be queued anew, for the consumer that set
+    /// it aside alone, or to be gone. Returns whether it was there.
+    pub(crate) async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, PushError> {
+        self.order(|answer| Job::TakeOutLetter(LetterOrder { id, time, replay, answer })).await
     }
 
     /// Moves all that was committed into the file itself, on the disk.

@@ -1,6 +1,7 @@
 //! What writes: everything that waits goes into one commit, and only then is anybody answered.
 
 mod incoming;
+mod letters;
 mod log;
 mod outgoing;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+pub(super) use self::letters::LetterOrder;
 use super::{
     Shared,
     answers::Push,
@@ -30,6 +32,7 @@ pub(super) enum Job {
     Settle(Settlement, oneshot::Sender<Result<u64, StoreError>>),
     Clear(oneshot::Sender<Result<bool, StoreError>>),
     Import(Import),
+    TakeOutLetter(LetterOrder),
     /// Forgets names under which something was imported: it is gone where it came from.
     ForgetImports(Vec<String>, oneshot::Sender<Result<(), StoreError>>),
     /// Writes into the file in which words it was found to be damaged.
@@ -89,6 +92,7 @@ impl Writer {
                 Job::Clear(answer) => drop(answer.send(self.clear())),
                 Job::MarkDamaged(found) => self.mark_damaged(&found),
                 Job::Import(import) => self.import(import),
+                Job::TakeOutLetter(order) => self.take_out_letter(order),
                 Job::ForgetImports(names, answer) => {
                     let forgotten = self.forget_imports(&names);
                     drop(answer.send(forgotten.map_err(|why| self.error("forget what was imported", &why))));

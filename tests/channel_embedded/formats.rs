@@ -27,6 +27,7 @@ fn imported() -> StoredLetter {
         refused: "[]".to_owned(),
         agent: "there".to_owned(),
         time: "2026-01-01T00:00:00Z".to_owned(),
+        publisher: None,
     }
 }
 

@@ -38,7 +38,6 @@ fn what_an_operator_does_works() {
     let mut shell = Shell::with_agent_as_channel();
     shell.influxd.create_database(DATABASE);
     shell.start_agent(AGENT);
-    // The dead letter that the page queues again, which becomes another.
     shell.redis_cli(&["LPUSH", "kadabra_queue", "no message"]);
     shell.wait("a dead letter", "the test", |said| said.contains("set aside as"));
     let mut redis = shell.redis.connection();
@@ -50,6 +49,16 @@ fn what_an_operator_does_works() {
     assert_eq!(told, counted.collect(), "the reasons for a refusal");
     run(&mut shell, "docs/operations.md", 7);
     assert_eq!(shell.redis.left().queued, 0, "it was imported");
+}
+
+#[test]
+fn what_is_told_of_dead_letters_works() {
+    let mut shell = Shell::with_agent_as_channel();
+    shell.influxd.create_database(DATABASE);
+    shell.start_agent(AGENT);
+    shell.redis_cli(&["LPUSH", "kadabra_queue", "no message"]);
+    shell.wait("a dead letter", "the test", |said| said.contains("set aside as"));
+    run(&mut shell, "docs/dead-letters.md", 0);
 }
 
 #[test]
@@ -84,6 +93,7 @@ fn the_commands_of_every_other_page_build_or_measure() {
         "README.md",
         "docs/applications.md",
         "docs/configuration.md",
+        "docs/dead-letters.md",
         "docs/migration.md",
         "docs/operations.md",
         "docs/redis.md",

@@ -12,7 +12,7 @@ use super::errors::remedy;
 use crate::{
     listener::{Backend, BackendError, ConsumerStatus, End, PushError, QueueStatus},
     plural::{count, either},
-    queue::{self, ConsumerSettings, ConsumerStats, Pending, Problem, Region, Stats, Store, StoreError},
+    queue::{self, ConsumerSettings, ConsumerStats, Letter, Origin, Pending, Problem, Region, Stats, Store, StoreError},
 };
 
 /// For how long numbers hold that the file was asked for: clients that ask for them over and over must not keep its reader
@@ -68,6 +68,27 @@ impl Backend for QueueBackend {
     async fn clear(&self) -> Result<bool, BackendError> {
         Ok(self.store.clear().await?)
     }
+
+    async fn letter_after(&self, id: i64) -> Result<Option<Vec<Vec<u8>>>, BackendError> {
+        Ok(self.store.letter_after(id).await?.map(|(id, letter)| fields(id, letter)))
+    }
+
+    async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, PushError> {
+        Ok(self.store.take_out_letter(id, time, replay).await?)
+    }
+}
+
+/// A dead letter as an entry of a Redis stream has it.
+fn fields(id: i64, letter: Letter) -> Vec<Vec<u8>> {
+    let Letter { payload, reason, refused, origin, consumer } = letter;
+    let (time, agent) = origin.map(|Origin { time, agent }| (time, agent)).unwrap_or_default();
+    let mut fields = vec![id.to_string().into_bytes(), b"payload".to_vec(), payload];
+    let consumer = consumer.map(|consumer| ("publisher", consumer));
+    for (name, value) in [("reason", reason), ("refused", refused), ("agent", agent), ("time", time)].into_iter().chain(consumer)
+    {
+        fields.extend([name.into(), value.into_bytes()]);
+    }
+    fields
 }
 
 /// How a queue is now.

@@ -38,7 +38,9 @@ pub(crate) fn remedy(error: &StoreError) -> String {
                                       go of it: kadabra queue forget NAME"
                 .to_owned()
         }
-        Problem::NoConsumer { .. } => "name one of those that messages may wait for".to_owned(),
+        Problem::NoConsumer { .. } => {
+            "name one of those that messages may wait for; a dead letter of another can be exported and discarded".to_owned()
+        }
         Problem::LargeRange { .. } => "ask for fewer at once".to_owned(),
     }
 }

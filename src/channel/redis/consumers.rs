@@ -159,7 +159,7 @@ impl RedisChannel {
     }
 
     /// Consumers that the queue has had and that are none of these, each with how many messages wait for it.
-    async fn removed(&self, names: &[String]) -> Result<Vec<(String, u64)>, Error> {
+    pub(super) async fn removed(&self, names: &[String]) -> Result<Vec<(String, u64)>, Error> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         let known = self.link.command(JOIN, command.arg(&self.keys.consumers).arg("-inf").arg("+inf")).await?;
         let known = answers::messages(known).ok_or_else(|| self.link.garbled(JOIN))?;

@@ -5,7 +5,7 @@
 //! whether it has that name: if so it is deleted, else it is stored. Unlike a lease a portion never expires, so it does
 //! not matter how long that takes.
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::{RedisChannel, answers, sweep};
 use crate::channel::ChannelError;
@@ -15,7 +15,6 @@ const FIND: &str = "find portions that were set apart";
 const READ: &str = "read a portion";
 const TAKE_OVER: &str = "take a portion over";
 const FORGET: &str = "delete a portion";
-const LETTERS: &str = "read dead letters";
 
 /// How many messages a portion has at most.
 const MOST: usize = 1000;
@@ -23,12 +22,7 @@ const MOST: usize = 1000;
 const MOST_BYTES: usize = 1 << 20;
 
 /// The most that `max_message_bytes` can be: a portion may have been set apart when it was more than now.
-const LARGEST: i64 = 256 << 20;
-
-/// How many values a dead letter has at most that is read: its identifier, fields and their values.
-const LETTER_VALUES: usize = 1 + 2 * 16;
-/// How many bytes a dead letter has at most besides its message, or it is not read: its reasons take more than the message.
-const LETTER_BYTES: usize = 16 << 20;
+pub(super) const LARGEST: i64 = 256 << 20;
 
 /// How the name of a portion of adopted messages ends.
 const ADOPTED: &str = ":adopted";
@@ -65,24 +59,6 @@ impl PortionName {
     pub fn is_for(&self, destination: &str) -> bool {
         self.0.strip_prefix(destination).is_some_and(|rest| rest.starts_with(':'))
     }
-}
-
-/// A dead letter as it lies in the stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredLetter {
-    /// Its identifier in the stream.
-    pub id: String,
-    /// The message's bytes; `None` when it is larger than `max_message_bytes`, or the letter has more beside it than
-    /// an agent writes, and nothing else was read then.
-    pub payload: Option<Vec<u8>>,
-    /// Why it was set aside.
-    pub reason: String,
-    /// The refused points, as JSON.
-    pub refused: String,
-    /// The agent that set it aside.
-    pub agent: String,
-    /// When.
-    pub time: String,
 }
 
 impl RedisChannel {
@@ -207,56 +183,4 @@ impl RedisChannel {
         script.key(self.keys.portion(&name.0)).key(&self.keys.portions).arg(&name.0);
         self.named(self.link.script(FORGET, &script).await).await.map(drop)
     }
-
-    /// The first dead letter after the one with that identifier, or the very first.
-    ///
-    /// # Errors
-    /// When Redis cannot be reached or refuses it.
-    pub async fn letter_after(&self, id: Option<&str>) -> Result<Option<StoredLetter>, ChannelError> {
-        let mut script = self.scripts.next_letter.prepare_invoke();
-        let from = id.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
-        script.key(&self.keys.dead).arg(from).arg(self.max_message_bytes).arg(LETTER_BYTES);
-        self.link.expect(LETTER_VALUES, self.max_message_bytes.saturating_add(LETTER_BYTES));
-        let answer = self.named(self.link.script(LETTERS, &script).await).await?;
-        if answer == Value::Nil {
-            return Ok(None);
-        }
-        Ok(Some(letter(answer).ok_or_else(|| self.link.garbled(LETTERS))?))
-    }
-
-    /// Deletes a dead letter that has arrived.
-    ///
-    /// # Errors
-    /// When Redis cannot be reached or refuses it.
-    pub async fn forget_letter(&self, id: &str) -> Result<(), ChannelError> {
-        let mut command: Cmd = redis::cmd("XDEL");
-        self.link.command("delete a dead letter", command.arg(&self.keys.dead).arg(id)).await?;
-        Ok(())
-    }
-}
-
-fn letter(answer: Value) -> Option<StoredLetter> {
-    let mut parts = answers::messages(answer)?.into_iter();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let mut letter = StoredLetter {
-        id: text(parts.next()?),
-        payload: None,
-        reason: String::new(),
-        refused: "[]".to_owned(),
-        agent: String::new(),
-        time: String::new(),
-    };
-    while let Some(field) = parts.next() {
-        let value = parts.next()?;
-        match field.as_slice() {
-            b"payload" => letter.payload = Some(value),
-            b"reason" => letter.reason = text(value),
-            b"refused" => letter.refused = text(value),
-            b"agent" => letter.agent = text(value),
-            b"time" => letter.time = text(value),
-            // A field that no agent has written is not kept.
-            _ => {}
-        }
-    }
-    Some(letter)
 }

@@ -19,6 +19,7 @@ mod failure;
 mod fuzzing;
 mod guard;
 mod keys;
+mod letters;
 mod peek;
 mod pressure;
 mod receive;
@@ -35,7 +36,8 @@ mod target;
 pub(crate) use fuzzing::redis as fuzz_redis;
 
 pub(crate) use errors::Names;
-pub use export::{PortionName, StoredLetter};
+pub use export::PortionName;
+pub use letters::StoredLetter;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -2,6 +2,7 @@
 
 mod client;
 mod describe;
+mod letters;
 mod login;
 mod queue;
 mod table;
@@ -72,7 +73,8 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Flow {
         Name::Ping => ping(session, request),
         Name::Echo => session.replies.bulk(request.get(1).unwrap_or_default()),
         Name::Info => describe::info(session, request).await,
-        Name::Kadabra => describe::kadabra(session).await,
+        Name::Kadabra if request.len() == 1 => describe::kadabra(session).await,
+        Name::Kadabra => letters::letters(session, request).await,
         Name::Command => describe::command(session, request),
         Name::Select => select(session, request),
         Name::Auth => return login::auth(session, request).await,

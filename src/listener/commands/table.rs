@@ -17,6 +17,7 @@
 //! | PING | redis-py when a connection was idle (`health_check_interval`), pools of every client |
 //! | INFO | ioredis before it is ready; an operator |
 //! | KADABRA | `kadabra check --online` |
+//! | KADABRA LETTER, KADABRA REPLAY, KADABRA DISCARD | `kadabra dead-letters` |
 //! | ECHO | redis-cli --pipe at its end |
 //! | COMMAND DOCS | redis-cli 7 when it is typed into |
 //! | MULTI, EXEC, DISCARD | redis-py and ioredis for each pipeline that is a transaction |
@@ -86,7 +87,13 @@ pub(super) static COMMANDS: &[Command] = &[
     command(Name::Ping, "ping", -1, "connection", "Answers."),
     command(Name::Echo, "echo", 2, "connection", "Answers what it was given."),
     command(Name::Info, "info", -1, "server", "What the agent says of itself and of its queue."),
-    command(Name::Kadabra, "kadabra", 1, "server", "What INFO says of the agent and of its queue, as JSON."),
+    command(
+        Name::Kadabra,
+        "kadabra",
+        -1,
+        "server",
+        "What INFO says of the agent and of its queue, as JSON; and its dead letters.",
+    ),
     command(Name::Command, "command", -2, "server", "What commands there are."),
     command(Name::Select, "select", 2, "connection", "Chooses database 0."),
     command(Name::Auth, "auth", -2, "connection", "Says the password."),

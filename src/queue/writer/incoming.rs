@@ -29,7 +29,7 @@ use crate::{
 /// A message of more bytes is written into its row piece by piece: on the usual way it would be in memory two times more.
 const LARGE: usize = 128 << 10;
 /// What is kept free for what comes in besides messages.
-const SPARE: u64 = 4 * PAGE;
+pub(super) const SPARE: u64 = 4 * PAGE;
 
 /// Pushes that could not be stored, and why.
 type NotStored = (Vec<Push>, rusqlite::Error);
@@ -190,15 +190,20 @@ fn within_backlogs(shared: &Shared, pushes: Vec<Push>) -> Vec<Push> {
 
 /// Messages that were written, but not committed.
 #[derive(Debug, Default)]
-struct Written {
-    chunks: i64,
+pub(super) struct Written {
+    pub(super) chunks: i64,
     /// With what the chunks take besides.
     bytes: u64,
-    mark: Option<Mark>,
+    pub(super) mark: Option<Mark>,
 }
 
 /// Writes messages into chunks of a region.
-fn insert(transaction: &Transaction<'_>, shared: &Shared, region: Region, messages: &[&Bytes]) -> rusqlite::Result<Written> {
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    shared: &Shared,
+    region: Region,
+    messages: &[&Bytes],
+) -> rusqlite::Result<Written> {
     if messages.is_empty() {
         return Ok(Written::default());
     }

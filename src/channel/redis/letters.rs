@@ -1,0 +1,150 @@
+//! Dead letters in their stream, one at a time; and those of an agent that listens itself, which answers as the stream would.
+
+use redis::Value;
+
+use super::{RedisChannel, answers, export::LARGEST};
+use crate::{channel::ChannelError, config};
+
+const LETTERS: &str = "read dead letters";
+const REPLAY: &str = "queue a dead letter anew";
+const DELETE: &str = "delete a dead letter";
+
+/// How many values a dead letter has at most that is read: its identifier, fields and their values.
+const LETTER_VALUES: usize = 1 + 2 * 16;
+/// How many bytes a dead letter has at most besides its message, or it is not read: its reasons take more than the message.
+const LETTER_BYTES: usize = 16 << 20;
+
+/// A dead letter as it lies in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// Its identifier in the stream.
+    pub id: String,
+    /// The message's bytes; `None` when it is larger than `max_message_bytes`, or the letter has more beside it than
+    /// an agent writes, and nothing else was read then.
+    pub payload: Option<Vec<u8>>,
+    /// Why it was set aside.
+    pub reason: String,
+    /// The refused points, as JSON.
+    pub refused: String,
+    /// The agent that set it aside.
+    pub agent: String,
+    /// When.
+    pub time: String,
+    /// Which of several publishers could do nothing with it, where that is told.
+    pub publisher: Option<String>,
+}
+
+impl StoredLetter {
+    /// One of its identifier, then names and values.
+    pub(crate) fn of_fields(fields: Vec<Vec<u8>>) -> Option<Self> {
+        let mut parts = fields.into_iter();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let mut letter = Self {
+            id: text(parts.next()?),
+            payload: None,
+            reason: String::new(),
+            refused: "[]".to_owned(),
+            agent: String::new(),
+            time: String::new(),
+            publisher: None,
+        };
+        while let Some(field) = parts.next() {
+            let value = parts.next()?;
+            match field.as_slice() {
+                b"payload" => letter.payload = Some(value),
+                b"reason" => letter.reason = text(value),
+                b"refused" => letter.refused = text(value),
+                b"agent" => letter.agent = text(value),
+                b"time" => letter.time = text(value),
+                b"publisher" => letter.publisher = Some(text(value)),
+                // A field that no agent has written is not kept.
+                _ => {}
+            }
+        }
+        Some(letter)
+    }
+}
+
+impl RedisChannel {
+    /// The queue itself, and the list of each publisher that it has had, with its name: each has dead letters of its own.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn of_all_consumers(settings: &config::Redis) -> Result<Vec<(Option<String>, Self)>, ChannelError> {
+        let new = |settings: &config::Redis| Self::new(settings, "", std::time::Duration::ZERO);
+        let base = new(settings)?;
+        let names = base.named(base.removed(&[]).await).await?;
+        let of = |(name, _): (String, u64)| {
+            let own = config::Redis { queue_key: base.keys.list_for(&name), ..settings.clone() };
+            Ok((Some(name), new(&own)?))
+        };
+        let others = names.into_iter().map(of).collect::<Result<Vec<_>, ChannelError>>()?;
+        Ok(std::iter::once((None, base)).chain(others).collect())
+    }
+
+    /// The first dead letter after the one with that identifier, or the very first.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn letter_after(&self, id: Option<&str>) -> Result<Option<StoredLetter>, ChannelError> {
+        self.letter_from(&id.map_or_else(|| "-".to_owned(), |id| format!("({id}"))).await
+    }
+
+    /// The first dead letter from that identifier on.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn letter_from(&self, from: &str) -> Result<Option<StoredLetter>, ChannelError> {
+        let mut script = self.scripts.next_letter.prepare_invoke();
+        script.key(&self.keys.dead).arg(from).arg(self.max_message_bytes).arg(LETTER_BYTES);
+        self.link.expect(LETTER_VALUES, self.max_message_bytes.saturating_add(LETTER_BYTES));
+        let answer = self.named(self.link.script(LETTERS, &script).await).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        let letter = answers::messages(answer).and_then(StoredLetter::of_fields);
+        Ok(Some(letter.ok_or_else(|| self.link.garbled(LETTERS))?))
+    }
+
+    /// Queues a dead letter anew for whom it was set aside. Returns whether it was there, with its message.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn replay_letter(&self, id: &str) -> Result<bool, ChannelError> {
+        let mut script = self.scripts.replay.prepare_invoke();
+        script.key(&self.keys.dead).key(&self.keys.queue).arg(id);
+        let answer = self.named(self.link.script(REPLAY, &script).await).await?;
+        Ok(answers::integer(&answer).ok_or_else(|| self.link.garbled(REPLAY))? == 1)
+    }
+
+    /// Deletes a dead letter. Returns whether it was there.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub async fn forget_letter(&self, id: &str) -> Result<bool, ChannelError> {
+        let mut command = redis::cmd("XDEL");
+        let answer = self.named(self.link.command(DELETE, command.arg(&self.keys.dead).arg(id)).await).await?;
+        Ok(answers::integer(&answer).ok_or_else(|| self.link.garbled(DELETE))? == 1)
+    }
+
+    /// The first dead letter with a larger number than this, of an agent that listens itself.
+    pub(crate) async fn agents_letter_after(&self, number: i64) -> Result<Option<StoredLetter>, ChannelError> {
+        let mut command = redis::cmd("KADABRA");
+        self.link.expect(LETTER_VALUES, usize::try_from(LARGEST).unwrap_or(usize::MAX).saturating_add(LETTER_BYTES));
+        let answer = self.link.command(LETTERS, command.arg("LETTER").arg(number)).await?;
+        let fields = answers::messages(answer).ok_or_else(|| self.link.garbled(LETTERS))?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(StoredLetter::of_fields(fields).ok_or_else(|| self.link.garbled(LETTERS))?))
+    }
+
+    /// Has an agent that listens itself queue a dead letter of its anew, or else delete it, if it is the one of that time. Returns
+    /// whether it was there.
+    pub(crate) async fn agent_takes_out(&self, number: i64, time: &str, replay: bool) -> Result<bool, ChannelError> {
+        let (doing, word) = if replay { (REPLAY, "REPLAY") } else { (DELETE, "DISCARD") };
+        let mut command = redis::cmd("KADABRA");
+        let answer = self.link.command(doing, command.arg(word).arg(number).arg(time)).await?;
+        Ok(answers::integer(&answer).ok_or_else(|| self.link.garbled(doing))? == 1)
+    }
+}

@@ -1,0 +1,173 @@
+//! `kadabra dead-letters` over either channel, with an agent running and without.
+
+use std::{fs, process::Output, time::Duration};
+
+use redis::Commands as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    super::support::{
+        agent::kadabra,
+        http_server::ask,
+        influxd::Influxd,
+        pipeline::{DATABASE, PATIENCE},
+        process::{Process, wait_for},
+        redis_server::RedisServer,
+    },
+    pipelines::{World, database, influxdb},
+};
+
+/// The command line with a configuration.
+struct Kadabra(TempDir);
+
+impl Kadabra {
+    fn with(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("kadabra.toml"), config).unwrap();
+        Self(folder)
+    }
+
+    fn command(&self, arguments: &str) -> std::process::Command {
+        let mut command = kadabra();
+        command.arg("dead-letters").args(arguments.split_whitespace());
+        command.arg("--config").arg(self.0.path().join("kadabra.toml"));
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What it says, having done what it was told.
+    fn said(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn exported(&self, arguments: &str) -> Vec<Value> {
+        self.said(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// One to which the fields of the numbered messages are of another type.
+fn refusing() -> Influxd {
+    let refusing = database();
+    let lines = "numbered value=1i 1772366400000000000\ntook value=1i 1772366400000000000";
+    let written = ask(&refusing.url(), "POST", &format!("/write?db={DATABASE}"), &[], lines.as_bytes()).unwrap();
+    assert_eq!(written.status, 204);
+    refusing
+}
+
+fn what_one_publisher_refused_is_queued_anew_for_it_alone(world: &World) {
+    let [one, two] = [database(), refusing()];
+    let publishers = influxdb("one", &one.url()) + &influxdb("two", &two.url());
+    let kadabra = Kadabra::with(&world.config(&publishers));
+    let mut agent = world.agent(&publishers).start();
+    world.push(0..20);
+    let hostile = "no JSON\u{1b}[2J";
+    let _: usize = world.connection().lpush("kadabra_queue", hostile).unwrap();
+    world.wait_nothing_waits_for("one");
+    world.wait_nothing_waits_for("two");
+    assert_eq!(["one", "two"].map(|name| world.dead_letters_of(name)), [1, 21]);
+
+    let all = kadabra.said("list");
+    assert_eq!(all.lines().count(), 22, "{all}");
+    assert!(all.contains("numbered, took") && all.contains("  two  ") && !all.contains('\u{1b}'), "{all}");
+    assert_eq!(kadabra.said("list --metric numbered --publisher two").lines().count(), 20);
+    assert_eq!(kadabra.said("list --metric numbered --publisher one").lines().count(), 0);
+    assert_eq!(kadabra.said("list --since 1h --until 0s --reason *type*conflict*").lines().count(), 20);
+    assert_eq!(kadabra.said("list --until 1h").lines().count(), 0);
+    // Page by page.
+    let (mut pages, mut page) = (Vec::new(), "list --limit 9".to_owned());
+    loop {
+        let said = kadabra.said(&page);
+        let more = said.lines().last().and_then(|line| line.split("--after ").nth(1)).map(ToOwned::to_owned);
+        pages.extend(said.lines().filter(|line| !line.starts_with("there may be more")).map(ToOwned::to_owned));
+        let Some(after) = more else { break };
+        page = format!("list --limit 9 --after {after}");
+    }
+    assert_eq!(pages, all.lines().collect::<Vec<_>>());
+
+    let exported = kadabra.exported("export --reason JSON");
+    assert_eq!(exported.len(), 2, "{exported:?}");
+    assert!(exported.iter().all(|letter| letter["payload"] == hostile), "{exported:?}");
+    let id = exported.iter().find(|letter| letter["publisher"] == "one").unwrap()["id"].as_str().unwrap().to_owned();
+    let shown = kadabra.said(&format!("show {id}"));
+    assert!(shown.contains("message: no JSON") && !shown.contains('\u{1b}'), "{shown}");
+
+    assert_eq!(kadabra.run("replay").status.code(), Some(2));
+    assert_eq!(kadabra.run("discard --limit 3").status.code(), Some(2));
+    assert_eq!(kadabra.run("show 0-7").status.code(), Some(69));
+    assert!(kadabra.said("replay --metric took --dry-run").ends_with("20 dead letters would be queued anew\n"));
+    assert_eq!(world.dead_letters_of("two"), 21);
+
+    // It is mended, and only what that publisher has refused goes to it again.
+    two.query(DATABASE, "DROP MEASUREMENT numbered");
+    two.query(DATABASE, "DROP MEASUREMENT took");
+    assert_eq!(kadabra.said("replay --metric took --limit 5"), "5 dead letters are queued anew\n");
+    assert_eq!(kadabra.said("replay --metric took"), "15 dead letters are queued anew\n");
+    world.wait_nothing_waits_for("two");
+    two.assert_written(0..20);
+    one.assert_written(0..20);
+    assert_eq!(["one", "two"].map(|name| world.dead_letters_of(name)), [1, 1]);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    agent.wait_log("published 20, parked 1");
+    agent.wait_log("published 20, parked 21");
+
+    // Without an agent: it is refused anew, by that one alone.
+    assert_eq!(kadabra.said(&format!("replay {id}")), "1 dead letter is queued anew\n");
+    let gone = kadabra.run(&format!("replay {id}"));
+    assert_eq!(gone.status.code(), Some(69), "{gone:?}");
+    assert_eq!(["one", "two"].map(|name| world.dead_letters_of(name)), [0, 1]);
+    let mut agent = world.agent(&publishers).start();
+    world.wait_nothing_waits_for("one");
+    world.wait_nothing_waits_for("two");
+    assert_eq!(["one", "two"].map(|name| world.dead_letters_of(name)), [1, 1]);
+    assert_eq!(kadabra.said("discard --publisher two"), "1 dead letter is gone\n");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert_eq!(kadabra.said("discard --all"), "1 dead letter is gone\n");
+    assert_eq!(kadabra.said("list"), "");
+}
+
+#[test]
+fn over_redis() {
+    what_one_publisher_refused_is_queued_anew_for_it_alone(&World::redis());
+}
+
+#[test]
+fn over_embedded() {
+    what_one_publisher_refused_is_queued_anew_for_it_alone(&World::embedded());
+}
+
+/// At any instant it is either a dead letter or a message that waits.
+#[test]
+fn kill_9_in_the_midst_of_a_replay_in_redis_loses_and_doubles_nothing() {
+    const LETTERS: usize = 2000;
+    let redis = RedisServer::start();
+    let kadabra = Kadabra::with(&format!(
+        "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\n[publisher]\ntype = \"debug\"\n",
+        redis.url()
+    ));
+    let mut connection = redis.connection();
+    let mut pipe = redis::pipe();
+    for number in 0..LETTERS {
+        pipe.cmd("XADD").arg("{kadabra_queue}:dead").arg("*").arg("payload").arg(number).arg("reason").arg("a test");
+    }
+    pipe.exec(&mut connection).unwrap();
+    let left = |connection: &mut redis::Connection| -> usize { connection.xlen("{kadabra_queue}:dead").unwrap() };
+    let goals = [LETTERS - 1, LETTERS * 2 / 3, LETTERS / 3];
+    for goal in goals {
+        let mut replay = Process::start("replay", kadabra.command("replay --all"), &kadabra.0.path().join("log"));
+        wait_for("some to be queued", Duration::from_secs(60), || (left(&mut connection) <= goal).then_some(()));
+        replay.kill();
+        let waiting: usize = connection.llen("kadabra_queue").unwrap();
+        assert_eq!(waiting + left(&mut connection), LETTERS);
+    }
+    kadabra.said("replay --all");
+    assert_eq!(left(&mut connection), 0);
+    let mut waiting: Vec<usize> = connection.lrange("kadabra_queue", 0, -1).unwrap();
+    waiting.sort_unstable();
+    assert_eq!(waiting, (0..LETTERS).collect::<Vec<_>>());
+}
