@@ -26,7 +26,7 @@ pub(crate) struct Origin {
     pub(crate) agent: String,
 }
 
-/// How many there are, as long as no other program changes the file; an operator may delete them with sqlite3.
+/// How many there are, as long as no other program changes the file; an operator may have deleted some with sqlite3.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Letters {
     /// SQLite's mark for changes by others.

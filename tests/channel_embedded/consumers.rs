@@ -410,7 +410,7 @@ fn dead_letters_name_their_consumer_and_none_takes_anothers_room() {
         }
         assert_eq!((channels[0].depth().await.unwrap().dead, channels[1].depth().await.unwrap().dead), (1, 3));
         assert_eq!(channels[0].tally().parked, 1);
-        assert!(channels[1].look_at_dead_letters().contains("WHERE consumer = 'b'"));
+        assert!(channels[1].look_at_dead_letters().contains("--publisher b"));
         let of = |name: &str| -> Vec<String> {
             let connection = Connection::open(&path).unwrap();
             let mut of = connection.prepare("SELECT payload FROM dead WHERE consumer = ?1 ORDER BY id").unwrap();

@@ -171,3 +171,35 @@ fn kill_9_in_the_midst_of_a_replay_in_redis_loses_and_doubles_nothing() {
     waiting.sort_unstable();
     assert_eq!(waiting, (0..LETTERS).collect::<Vec<_>>());
 }
+
+/// The agent does it in one transaction for whom it is asked by, and may be killed before any of them.
+#[test]
+fn kill_9_of_the_agent_in_the_midst_of_a_replay_loses_and_doubles_nothing() {
+    let world = World::embedded();
+    let mut one = database();
+    let publishers = influxdb("one", &one.url()) + "[publishers.shown]\ntype = \"debug\"\n";
+    let kadabra = Kadabra::with(&world.config(&publishers));
+    // Ten that one alone sets aside, since the other has nothing of them to write.
+    let publishers_then = publishers.clone() + "except = [\"numbered\", \"took\"]\n";
+    one.stop();
+    let refusing = refusing();
+    let refused = publishers_then.replace(&one.url(), &refusing.url());
+    let mut agent = world.agent(&refused).start();
+    world.push(0..10);
+    wait_for("ten dead letters", PATIENCE, || (world.dead_letters_of("one") == 10).then_some(()));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+
+    let mut agent = world.agent(&publishers).env("FAILPOINTS", "queue.replay=4*off->sleep(60000)").start();
+    assert_eq!(world.waiting_for("one"), 0);
+    let mut replay = Process::start("replay", kadabra.command("replay --all"), &kadabra.0.path().join("log"));
+    wait_for("four to be queued", PATIENCE, || (world.dead_letters_of("one") == 6).then_some(()));
+    agent.kill9();
+    assert_eq!(replay.wait(PATIENCE).code(), Some(69));
+    let mut agent = world.agent(&publishers).start();
+    assert_eq!((world.waiting_for("one"), world.waiting_for("shown"), world.dead_letters_of("one")), (4, 0, 6));
+    assert_eq!(kadabra.said("replay --all"), "6 dead letters are queued anew\n");
+    one.start_again();
+    world.wait_nothing_waits_for("one");
+    one.assert_written(0..10);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}

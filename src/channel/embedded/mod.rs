@@ -190,7 +190,7 @@ impl Channel for EmbeddedChannel {
     }
 
     fn look_at_dead_letters(&self) -> String {
-        pressure::look_at_dead_letters(&self.settings.path, self.consumer.name())
+        pressure::dead_letters_command("list", self.consumer.name())
     }
 
     async fn open(&self) -> Result<String, ChannelError> {

@@ -1,6 +1,6 @@
 //! The status of the queue, and what of that an operator should know before pushes are refused.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
 
@@ -64,22 +64,10 @@ fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: L
     }
 }
 
-/// The command that shows the newest, of one consumer where it has a name.
-pub(super) fn look_at_dead_letters(path: &Path, consumer: Option<&str>) -> String {
-    let of = where_consumer(consumer);
-    sqlite3(path, &format!("SELECT time, reason, refused, payload FROM dead{of} ORDER BY id DESC LIMIT 10"))
-}
-
-fn where_consumer(consumer: Option<&str>) -> String {
-    consumer.map(|name| format!(" WHERE consumer = '{name}'")).unwrap_or_default()
-}
-
-fn sqlite3(path: &Path, statement: &str) -> String {
-    let path = path.display().to_string();
-    let is_plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c));
-    let path = if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) };
-    // The agent may be writing in that very moment.
-    format!("sqlite3 -cmd '.timeout 5000' {path} \"{statement}\"")
+/// The command that works on dead letters, on those of one consumer where it has a name.
+pub(super) fn dead_letters_command(act: &str, consumer: Option<&str>) -> String {
+    let of = consumer.map(|name| format!(" --publisher {name}")).unwrap_or_default();
+    format!("kadabra dead-letters {act}{of}")
 }
 
 /// What is known of it.
@@ -204,8 +192,8 @@ impl Facts {
             },
             mend: format!(
                 "look at them ({}), mend what they complain of, then delete them ({}), or raise channel.embedded.max_dead_letters",
-                look_at_dead_letters(&self.path, self.consumer.as_deref()),
-                sqlite3(&self.path, &format!("DELETE FROM dead{}", where_consumer(self.consumer.as_deref())))
+                dead_letters_command("list", self.consumer.as_deref()),
+                dead_letters_command(if self.consumer.is_some() { "discard" } else { "discard --all" }, self.consumer.as_deref())
             ),
         })
     }
