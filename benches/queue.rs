@@ -21,7 +21,7 @@ use kadabra::{
 };
 
 const MESSAGE: usize = 909;
-const DEMAND: Demand = Demand { messages: 10_000, bytes: 4 << 20 };
+const DEMAND: Demand = Demand { messages: 10_000, bytes: 4 << 20, not_before: None };
 
 fn settings(path: &Path, durability: Durability) -> Embedded {
     Embedded {

@@ -15,7 +15,7 @@ use redis::{
 
 use crate::support::redis_server::RedisServer;
 
-pub(crate) const ALL: Demand = Demand { messages: 100_000, bytes: 100_000_000 };
+pub(crate) const ALL: Demand = Demand { messages: 100_000, bytes: 100_000_000, not_before: None };
 pub(crate) const NO_WAIT: Duration = Duration::ZERO;
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
@@ -51,6 +51,7 @@ macro_rules! keeps_the_contract {
             never_more_bytes_than_demanded_except_one_message_alone,
             bytes_are_bytes,
             waiting_ends_with_the_first_message,
+            what_is_demanded_for_later_is_taken_then_with_what_has_come,
             a_receive_that_is_dropped_while_it_waits_loses_nothing,
             several_at_once_never_share_a_message,
             letters_are_parked_with_all_that_is_needed_to_look_into_them,
@@ -93,7 +94,7 @@ pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<Vec<u8>> {
 }
 
 pub(crate) async fn receive(channel: &dyn Channel, messages: usize, bytes: usize) -> Option<Lease> {
-    channel.receive(Demand { messages, bytes }, NO_WAIT).await.unwrap()
+    channel.receive(Demand { messages, bytes, not_before: None }, NO_WAIT).await.unwrap()
 }
 
 pub(crate) fn letter(lease: &Lease, message: usize) -> DeadLetter {
@@ -204,6 +205,26 @@ pub(crate) async fn waiting_ends_with_the_first_message<H: Home>() {
     leases.push(waiting.await.unwrap().unwrap());
     channel.complete(&mut leases, &[]).await.unwrap();
     assert!(start.elapsed() < LONG);
+    settled(&*channel).await;
+}
+
+pub(crate) async fn what_is_demanded_for_later_is_taken_then_with_what_has_come<H: Home>() {
+    let home = home::<H>();
+    home.push(numbers(0..1)).await;
+    let channel = home.channel();
+    let begins = tokio::time::Instant::now() + Duration::from_millis(300);
+    let demand = Demand { not_before: Some(begins), ..ALL };
+    let (taken, ()) = futures_util::join!(channel.receive(demand, LONG), home.push(numbers(1..100)));
+    let lease = taken.unwrap().unwrap();
+    assert!(tokio::time::Instant::now() >= begins);
+    assert_eq!(lease.messages, numbers(0..100));
+    channel.complete(&mut vec![lease], &[]).await.unwrap();
+    // Later than it waits for: the time has come to look whether the agent closes.
+    let later = Demand { not_before: Some(tokio::time::Instant::now() + 60 * LONG), ..ALL };
+    home.push(numbers(0..1)).await;
+    assert!(channel.receive(later, NO_WAIT).await.unwrap().is_none());
+    let lease = receive(&*channel, 1, 100).await.unwrap();
+    channel.complete(&mut vec![lease], &[]).await.unwrap();
     settled(&*channel).await;
 }
 

@@ -50,7 +50,7 @@ const P: &str = "kadabra_inprogress";
 const LEASES: &str = "{kadabra_queue}:leases";
 const DEAD: &str = "{kadabra_queue}:dead";
 const ADOPTED: &str = "{kadabra_queue}:adopted";
-const ALL: Demand = Demand { messages: 100_000, bytes: 100_000_000 };
+const ALL: Demand = Demand { messages: 100_000, bytes: 100_000_000, not_before: None };
 const NO_WAIT: Duration = Duration::ZERO;
 const LONG: Duration = Duration::from_secs(20);
 
@@ -105,7 +105,7 @@ fn texts(lease: &Lease) -> Vec<String> {
 }
 
 async fn receive(channel: &RedisChannel, messages: usize, bytes: usize) -> Option<Lease> {
-    channel.receive(Demand { messages, bytes }, NO_WAIT).await.unwrap()
+    channel.receive(Demand { messages, bytes, not_before: None }, NO_WAIT).await.unwrap()
 }
 
 /// Lets every lease expire now, as if a long time had passed on Redis's clock.

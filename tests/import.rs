@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use crate::support::{agent::kadabra, process::Process, redis_server::RedisServer};
 
 const QUEUE: &str = "kadabra_queue";
-const ALL: Demand = Demand { messages: 1_000_000, bytes: 1 << 30 };
+const ALL: Demand = Demand { messages: 1_000_000, bytes: 1 << 30, not_before: None };
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     actix_rt::System::new().block_on(test)
@@ -104,12 +104,15 @@ fn killed_at_any_moment_it_still_moves_each_message_once_and_all_that_is_known_o
     push(&mut redis, QUEUE, (0..500).map(|n| format!("leased {n}")));
     run(async {
         let there = from(&server);
-        let bad = there.receive(Demand { messages: 20, bytes: 1 << 20 }, Duration::ZERO).await.unwrap().unwrap();
+        let bad =
+            there.receive(Demand { messages: 20, bytes: 1 << 20, not_before: None }, Duration::ZERO).await.unwrap().unwrap();
         let letter =
             |message| DeadLetter { lease: bad.id().clone(), message, reason: format!("why {message}"), refused: Vec::new() };
         let parked: Vec<_> = (0..20).map(letter).collect();
         there.complete(&mut vec![bad], &parked).await.unwrap();
-        std::mem::forget(there.receive(Demand { messages: 500, bytes: 1 << 20 }, Duration::ZERO).await.unwrap().unwrap());
+        std::mem::forget(
+            there.receive(Demand { messages: 500, bytes: 1 << 20, not_before: None }, Duration::ZERO).await.unwrap().unwrap(),
+        );
     });
     push(&mut redis, QUEUE, (0..60_000).map(|n| format!("queued {n} {}", "x".repeat(200))));
     push(&mut redis, "kadabra_inprogress", (0..3000).map(|n| format!("in progress {n}")));
@@ -268,7 +271,7 @@ fn what_an_agent_there_still_holds_is_said_and_left_to_it() {
     let folder = tempfile::tempdir().unwrap();
     run(async {
         let there = from(&server);
-        let lease = there.receive(Demand { messages: 3, bytes: 100 }, Duration::ZERO).await.unwrap().unwrap();
+        let lease = there.receive(Demand { messages: 3, bytes: 100, not_before: None }, Duration::ZERO).await.unwrap().unwrap();
         let mut connection = server.connection();
         // As long as it is renewed.
         let _: usize = connection.zadd("{kadabra_queue}:leases", lease.id().0.as_str(), 1e15).unwrap();

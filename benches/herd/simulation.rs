@@ -84,6 +84,8 @@ impl Scenario {
         let settings = config::load_or(Path::new("/nonexistent"), None, influxdb).expect("the defaults are valid").settings;
         let PublisherKind::Influxdb(influxdb) = settings.publisher.kind else { unreachable!("it was asked for") };
         let limits = Limits {
+            linger: Duration::ZERO,
+            max_linger: Duration::ZERO,
             interval: settings.batch.interval,
             max_messages: settings.batch.max_messages,
             max_bytes: settings.batch.max_bytes,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::linger::Linger;
 use crate::channel::Demand;
 
 /// The limits of a batch.
@@ -11,6 +12,10 @@ use crate::channel::Demand;
 pub struct Limits {
     /// How old a batch may get; zero publishes at once.
     pub interval: Duration,
+    /// How soon one batch is taken after the other; zero as soon as a publisher is free.
+    pub linger: Duration,
+    /// The same while batches have few messages.
+    pub max_linger: Duration,
     /// At most this many messages.
     pub max_messages: usize,
     /// At most this many bytes of payload, except that one larger message is a batch of its own.
@@ -26,6 +31,9 @@ pub(super) struct Batching {
     messages: usize,
     bytes: usize,
     due: Option<Instant>,
+    linger: Linger,
+    /// What was demanded last.
+    demanded: Demand,
 }
 
 impl Batching {
@@ -33,7 +41,11 @@ impl Batching {
     /// write in the same second.
     pub(super) fn new(limits: Limits, now: Instant, phase: f64) -> Self {
         let origin = now + limits.interval.mul_f64(phase.clamp(0.0, 1.0));
-        Self { limits, origin, messages: 0, bytes: 0, due: None }
+        // Where a batch has an age, messages wait for it once more after they were taken.
+        let bound = |pause: Duration| if limits.interval.is_zero() { pause } else { pause.min(limits.interval) };
+        let linger = Linger::new(bound(limits.linger), bound(limits.max_linger));
+        let demanded = Demand { messages: limits.max_messages, bytes: limits.max_bytes, not_before: None };
+        Self { limits, origin, messages: 0, bytes: 0, due: None, linger, demanded }
     }
 
     /// From now on a batch may have this much. One that has more already is full.
@@ -45,6 +57,8 @@ impl Batching {
     pub(super) fn add(&mut self, messages: usize, bytes: usize, now: Instant) {
         self.messages += messages;
         self.bytes += bytes;
+        let more = messages > self.demanded.messages / 2 || bytes > self.demanded.bytes / 2;
+        self.linger.taken(messages, more, now);
         if self.due.is_none() {
             self.due = Some(self.next_beat(now));
         }
@@ -81,9 +95,16 @@ impl Batching {
     ///
     /// With an interval the batch fills up meanwhile. Without one, only what a free publisher can take at once is
     /// asked for: what no publisher can write yet is better off in the channel, where another agent can have it.
-    pub(super) fn demand(&self, publisher_free: bool) -> Option<Demand> {
+    pub(super) fn demand(&mut self, publisher_free: bool) -> Option<Demand> {
         let wanted = if self.limits.interval.is_zero() { publisher_free && self.is_empty() } else { !self.is_full() };
-        wanted.then(|| Demand { messages: self.limits.max_messages - self.messages, bytes: self.limits.max_bytes - self.bytes })
+        wanted.then(|| {
+            self.demanded = Demand {
+                messages: self.limits.max_messages - self.messages,
+                bytes: self.limits.max_bytes - self.bytes,
+                not_before: self.linger.not_before(),
+            };
+            self.demanded
+        })
     }
 
     /// Whether so much was there that more is likely to wait: the last message may not fit.
@@ -115,7 +136,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn limits(interval: Duration) -> Limits {
-        Limits { interval, max_messages: 100, max_bytes: 1000 }
+        Limits { interval, linger: Duration::ZERO, max_linger: Duration::ZERO, max_messages: 100, max_bytes: 1000 }
     }
 
     #[test]
@@ -123,7 +144,7 @@ mod tests {
         let now = Instant::now();
         let mut batching = Batching::new(limits(Duration::ZERO), now, 0.5);
         assert_eq!(batching.demand(false), None);
-        assert_eq!(batching.demand(true), Some(Demand { messages: 100, bytes: 1000 }));
+        assert_eq!(batching.demand(true), Some(Demand { messages: 100, bytes: 1000, not_before: None }));
         assert!(!batching.is_due(now));
         batching.add(1, 10, now);
         assert!(batching.is_due(now));
@@ -135,7 +156,7 @@ mod tests {
         let now = Instant::now();
         let mut batching = Batching::new(limits(MINUTE), now, 0.5);
         batching.add(10, 100, now);
-        assert_eq!(batching.demand(false), Some(Demand { messages: 90, bytes: 900 }));
+        assert_eq!(batching.demand(false), Some(Demand { messages: 90, bytes: 900, not_before: None }));
         assert!(!batching.is_due(now + MINUTE / 2 - Duration::from_millis(1)));
         assert!(batching.is_due(now + MINUTE / 2));
         batching.take();
@@ -167,7 +188,7 @@ mod tests {
         assert_eq!(batching.demand(true), None);
         batching.limit(limits(MINUTE));
         assert!(!batching.is_due(now));
-        assert_eq!(batching.demand(true), Some(Demand { messages: 50, bytes: 500 }));
+        assert_eq!(batching.demand(true), Some(Demand { messages: 50, bytes: 500, not_before: None }));
     }
 
     proptest::proptest! {

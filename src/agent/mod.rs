@@ -41,9 +41,11 @@ mod filter;
 mod guards;
 mod idle;
 mod limiter;
+mod linger;
 mod listener;
 mod nanny;
 mod orders;
+
 mod pipeline;
 mod publisher;
 mod receiver;

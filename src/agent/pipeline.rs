@@ -85,7 +85,13 @@ impl Wired {
         let receiver = children.add(format!("receiver{of}"), intake.clone(), 0, make);
 
         let params = Arc::new(batcher::Params {
-            limits: Limits { interval: settings.batch.interval, max_messages: settings.batch.max_messages, max_bytes },
+            limits: Limits {
+                interval: settings.batch.interval,
+                linger: settings.batch.linger,
+                max_linger: settings.batch.max_linger,
+                max_messages: settings.batch.max_messages,
+                max_bytes,
+            },
             permits: Arc::clone(&permits),
             filter: Filter::of(&settings.consumer),
             guards: Guards::of(guards, conditions),

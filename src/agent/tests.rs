@@ -115,6 +115,9 @@ impl Channel for Memory {
 
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
         let end = tokio::time::Instant::now() + wait;
+        if let Some(begins) = demand.not_before {
+            tokio::time::sleep_until(begins).await;
+        }
         loop {
             {
                 let mut lists = self.lists.lock().unwrap();

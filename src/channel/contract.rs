@@ -4,6 +4,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{
     lease_registry::{Lease, LeaseId, LeaseRegistry, Tally},
@@ -18,6 +19,9 @@ pub struct Demand {
     pub messages: usize,
     /// At most this many bytes of payload, except that one message larger than that is given alone.
     pub bytes: usize,
+    /// Nothing is given before, so that what comes until then is taken at once; except that a channel that learns without asking that
+    /// as many messages wait as are demanded gives them then.
+    pub not_before: Option<Instant>,
 }
 
 /// A message to be set aside. Its bytes are not in here: the channel still has them, and a message that is large is not
@@ -160,7 +164,7 @@ pub trait Channel: Send + Sync {
     /// Connects, checks version and key types. Returns a sentence that says what was reached.
     async fn open(&self) -> Result<String, ChannelError>;
 
-    /// Leases the oldest waiting messages, at most as many as were demanded; waits up to `wait` for the first
+    /// Leases the oldest waiting messages, at most as many as were demanded and not before they are; waits up to `wait` for the first
     /// one, without polling. `None` when none came. A message that is larger than the channel allows is set aside as a
     /// dead letter without being read.
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;

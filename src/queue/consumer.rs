@@ -51,14 +51,24 @@ impl Consumer {
         Ok(self.store.shared()?.state().of(self.place).messages())
     }
 
-    /// Leases the oldest messages, and waits up to `wait` for the first one; the lease is known under this name afterwards.
-    pub(crate) async fn take(&self, lease: &str, limit: TakeLimit, wait: Duration) -> Result<Option<Taken>, StoreError> {
+    /// Leases the oldest messages, and waits up to `wait` for the first one; the lease is known under this name afterwards. Before
+    /// `not_before` only if there are as many as it may have.
+    pub(crate) async fn take(
+        &self,
+        lease: &str,
+        limit: TakeLimit,
+        not_before: Option<tokio::time::Instant>,
+        wait: Duration,
+    ) -> Result<Option<Taken>, StoreError> {
+        use tokio::time::Instant;
         let shared = self.store.shared()?;
-        let until = tokio::time::Instant::now() + wait;
+        let until = Instant::now() + wait;
         loop {
+            let begins = not_before.filter(|at| *at > Instant::now());
+            let enough = begins.map_or(1, |_| limit.messages as u64);
             // From here on no arrival is missed, whether it comes before or after the wait has begun.
             let arrived = shared.arrived.notified();
-            if shared.state().of(self.place).is_waiting() {
+            if shared.state().of_mut(self.place).has_or_awaits(enough) {
                 let taken = self
                     .store
                     .ask(|answer| Question::Take { consumer: self.place, lease: lease.to_owned(), limit, answer })
@@ -67,7 +77,8 @@ impl Consumer {
                     return Ok(Some(taken));
                 }
             }
-            if tokio::time::timeout_at(until, arrived).await.is_err() {
+            let wakes = begins.map_or(until, |begins| begins.min(until));
+            if tokio::time::timeout_at(wakes, arrived).await.is_err() && wakes == until {
                 return Ok(None);
             }
         }

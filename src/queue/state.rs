@@ -164,13 +164,14 @@ impl QueueState {
         if only.is_some() { self.all().enumerate().filter_map(other).collect() } else { Vec::new() }
     }
 
-    /// Chunks were stored under the numbers that were asked for, and their mark.
-    pub(super) fn stored(&mut self, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) {
-        self.stored_for(None, region, chunks, messages, mark);
+    /// Chunks were stored under the numbers that were asked for, and their mark. Returns whether as many messages wait now as are
+    /// awaited by any consumer.
+    pub(super) fn stored(&mut self, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) -> bool {
+        self.stored_for(None, region, chunks, messages, mark)
     }
 
     /// The same, for one consumer alone if it is said for which.
-    pub(super) fn stored_for(&mut self, only: Option<usize>, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) {
+    pub(super) fn stored_for(&mut self, only: Option<usize>, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) -> bool {
         if let Some(mark) = mark {
             self.accepted.set(mark);
         }
@@ -180,10 +181,9 @@ impl QueueState {
             Region::Oldest => self.oldest -= chunks,
             Region::Adopted => self.adopted += chunks,
         }
+        let (from, to) = (Offset::start(first), Offset::start(first + chunks));
         let all = self.all_mut().enumerate().filter(|(place, it)| it.is_configured() && only.is_none_or(|only| only == *place));
-        for (_, consumer) in all {
-            consumer.stored(Offset::start(first), Offset::start(first + chunks), messages);
-        }
+        all.fold(false, |awaited, (_, consumer)| consumer.stored(from, to, messages) | awaited)
     }
 
     /// The required consumer for which too many messages would wait with so many more, and how many may.

@@ -38,7 +38,7 @@ async fn several(path: &Path, names: &[&str]) -> Vec<EmbeddedChannel> {
 }
 
 async fn take(channel: &EmbeddedChannel, messages: usize) -> Option<Lease> {
-    channel.receive(Demand { messages, bytes: 100_000_000 }, NO_WAIT).await.unwrap()
+    channel.receive(Demand { messages, bytes: 100_000_000, not_before: None }, NO_WAIT).await.unwrap()
 }
 
 /// Completes all that waits, and returns it.

@@ -44,7 +44,7 @@ fn a_child_that_pushes_and_completes() {
         }
         let mut log = log();
         loop {
-            let demand = kadabra::channel::Demand { messages: fastrand::usize(1..200), bytes: 100_000 };
+            let demand = kadabra::channel::Demand { messages: fastrand::usize(1..200), bytes: 100_000, not_before: None };
             let lease = channel.receive(demand, LONG).await.unwrap().unwrap();
             if fastrand::u8(..) < 80 {
                 channel.release(&mut vec![lease]).await.unwrap();

@@ -1,9 +1,12 @@
 //! The queue as the Redis list that clients take it for.
 
-use kadabra::channel::embedded::{Backend, PushError};
+use kadabra::channel::{
+    Demand,
+    embedded::{Backend, PushError},
+};
 
 use super::*;
-use crate::channel_contract::{NO_WAIT, numbers, receive};
+use crate::channel_contract::{LONG, NO_WAIT, numbers, receive};
 
 #[test]
 fn both_ends_and_ranges_are_those_of_a_redis_list() {
@@ -44,6 +47,24 @@ fn both_ends_and_ranges_are_those_of_a_redis_list() {
         drop(lease);
         channel.recover().await.unwrap();
         assert_eq!(texts(&waiting(&channel).await), ["w"], "what was leased was not deleted");
+    });
+}
+
+#[test]
+fn as_many_as_were_demanded_for_later_are_given_when_they_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("q.db"));
+    run(async {
+        let channel = open(&settings).await;
+        let later = tokio::time::Instant::now() + 60 * LONG;
+        let demand = Demand { messages: 10, bytes: 1000, not_before: Some(later) };
+        let come = async {
+            for number in 0..20 {
+                push(&channel, numbers(number..number + 1)).await;
+            }
+        };
+        let (taken, ()) = futures_util::join!(channel.receive(demand, LONG), come);
+        assert_eq!(taken.unwrap().unwrap().messages, numbers(0..10));
     });
 }
 

@@ -101,7 +101,7 @@ impl World {
                     room = room.saturating_sub(message.len());
                     expected.push((*place, message.clone()));
                 }
-                let lease = channel.receive(Demand { messages, bytes }, NO_WAIT).await.unwrap();
+                let lease = channel.receive(Demand { messages, bytes, not_before: None }, NO_WAIT).await.unwrap();
                 assert_eq!(lease.is_none(), expected.is_empty());
                 let Some(lease) = lease else { return };
                 let (places, texts): (Vec<_>, Vec<_>) = expected.into_iter().unzip();

@@ -93,7 +93,7 @@ fn what_was_adopted_stays_adopted_and_comes_first() {
             channel.recover().await.unwrap();
         }
         let mut leases = Vec::new();
-        while let Some(lease) = channel.receive(Demand { messages: 9, bytes: 100 }, NO_WAIT).await.unwrap() {
+        while let Some(lease) = channel.receive(Demand { messages: 9, bytes: 100, not_before: None }, NO_WAIT).await.unwrap() {
             leases.push(lease);
         }
         assert_eq!(leases.iter().map(|lease| lease.adopted).collect::<Vec<_>>(), [true, false]);

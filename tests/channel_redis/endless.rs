@@ -13,7 +13,7 @@ use crate::{
 const BATCH: usize = 1 << 20;
 const MOST: usize = 2 * BATCH;
 
-const LITTLE: Demand = Demand { messages: 100_000, bytes: BATCH };
+const LITTLE: Demand = Demand { messages: 100_000, bytes: BATCH, not_before: None };
 
 const LARGE: &str = "began an answer that takes more than";
 const DEEP: &str = "lists in lists";

@@ -133,7 +133,10 @@ fn a_connection_outlives_the_thread_that_made_it() {
     push(&mut redis, ["a", "b"]);
     let channel = channel(&server);
     let mut leases = run(async { vec![receive(&channel, 1, 100).await.unwrap()] });
-    assert!(run(async { channel.receive(Demand { messages: 1, bytes: 0 }, NO_WAIT).await.is_err() }), "one call finds it gone");
+    assert!(
+        run(async { channel.receive(Demand { messages: 1, bytes: 0, not_before: None }, NO_WAIT).await.is_err() }),
+        "one call finds it gone"
+    );
     run(async {
         channel.complete(&mut leases, &[]).await.unwrap();
         // A connection for waiting, too.
@@ -154,7 +157,10 @@ async fn persevere(channel: &RedisChannel, done: &mut HashMap<String, usize>, pr
             proxy.cut_before_answer(fastrand::i64(1..12));
         }
         drop(channel.recover().await);
-        let lease = match channel.receive(Demand { messages: fastrand::usize(1..1200), bytes: 15_000 }, NO_WAIT).await {
+        let lease = match channel
+            .receive(Demand { messages: fastrand::usize(1..1200), bytes: 15_000, not_before: None }, NO_WAIT)
+            .await
+        {
             Ok(Some(lease)) => lease,
             Ok(None) if channel.registry().dropped().is_empty() => return,
             _ => continue,

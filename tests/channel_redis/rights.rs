@@ -135,7 +135,8 @@ impl Stage {
             Act::Open => channel.open().await.map(drop),
             Act::Take | Act::TakeTooLarge | Act::TakeMore => {
                 // "more" is asked for when as many came as were asked for at once, so a demand of many asks for more.
-                let demand = Demand { messages: if let Act::TakeMore = act { 100_000 } else { 2 }, bytes: 1000 };
+                let demand =
+                    Demand { messages: if let Act::TakeMore = act { 100_000 } else { 2 }, bytes: 1000, not_before: None };
                 let lease = channel.receive(demand, NO_WAIT).await?;
                 self.leases.extend(lease);
                 Ok(())

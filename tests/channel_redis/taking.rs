@@ -142,7 +142,9 @@ fn agents_in_parallel_never_share_a_message() {
                 run(async {
                     let mut mine = Vec::new();
                     let mut turn = agent;
-                    while let Some(lease) = channel.receive(Demand { messages: 37, bytes: 500 }, NO_WAIT).await.unwrap() {
+                    while let Some(lease) =
+                        channel.receive(Demand { messages: 37, bytes: 500, not_before: None }, NO_WAIT).await.unwrap()
+                    {
                         turn += 1;
                         // Some are given back, some dropped, most completed.
                         match turn % 7 {

@@ -7,7 +7,13 @@ use super::*;
 /// Points of a full batch.
 const BATCH: usize = 5_000;
 
-const LIMITS: Limits = Limits { interval: Duration::ZERO, max_messages: BATCH, max_bytes: 1 << 20 };
+const LIMITS: Limits = Limits {
+    interval: Duration::ZERO,
+    linger: Duration::ZERO,
+    max_linger: Duration::ZERO,
+    max_messages: BATCH,
+    max_bytes: 1 << 20,
+};
 const PROMPT: Duration = LATE;
 const TOO_LATE: Duration = Duration::from_millis(1001);
 
@@ -365,7 +371,7 @@ proptest! {
             }
             limiter.wrote(Wrote { points, full, begun, done: now });
             prop_assert!((1..=max).contains(&limiter.limit()) && (1..=max).contains(&limiter.home) && limiter.divisor() <= 64);
-            let limits = limiter.limits(Limits { interval: Duration::ZERO, max_messages, max_bytes: max_messages });
+            let limits = limiter.limits(Limits { interval: Duration::ZERO, linger: Duration::ZERO, max_linger: Duration::ZERO, max_messages, max_bytes: max_messages });
             prop_assert!((1..=max_messages).contains(&limits.max_messages) && (1..=max_messages).contains(&limits.max_bytes));
         }
     }

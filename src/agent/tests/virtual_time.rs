@@ -169,6 +169,39 @@ fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
     );
 }
 
+/// What an application does: one message after the other, for ever.
+#[test]
+fn a_steady_load_is_published_in_beats_of_which_the_first_is_at_once() {
+    for (gap, batches, longest) in [(2, 20, 60), (50, 3, 1010)] {
+        on_a_clock_of_its_own(
+            |settings| settings.batch.max_messages = 1000,
+            |mut agent| async move {
+                let (gap, longest) = (Duration::from_millis(gap), Duration::from_millis(longest));
+                let memory = Arc::clone(&agent.memory);
+                agent.push(1);
+                agent.wait("the first is written", || memory.done() == 1).await;
+                assert!(agent.begun.elapsed() <= Duration::from_millis(20), "{:?}", agent.begun.elapsed());
+                let (second, mut done_at) = (Duration::from_secs(1), Vec::new());
+                for at in 0..10 * u32::try_from(second.as_millis() / gap.as_millis()).unwrap() {
+                    agent.push(1);
+                    tokio::time::sleep(gap).await;
+                    done_at.push((gap * at, memory.done()));
+                }
+                agent.wait("everything is written", || memory.done() == agent.pushed).await;
+                let loaded = agent.loaded.lock().unwrap().len();
+                assert!(loaded <= 10 * batches + 6, "{loaded} batches in ten seconds");
+                // The message that came at that time was done so much later.
+                for (number, (at, _)) in done_at.iter().enumerate() {
+                    let done = done_at.iter().find(|(_, done)| *done > number + 1).map_or(*at, |(done, _)| *done);
+                    assert!(done.saturating_sub(*at) <= longest, "message {number} of {at:?} was done at {done:?}");
+                }
+                agent.assert_all_stored_once();
+                agent
+            },
+        );
+    }
+}
+
 /// A destination that comes back finds many agents, all of them with a backlog.
 #[test]
 fn after_an_outage_batches_begin_small_and_double_with_each_success() {

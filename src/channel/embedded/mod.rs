@@ -209,7 +209,7 @@ impl Channel for EmbeddedChannel {
         let mut lease = self.registry.enter(self.new_lease());
         let id = lease.id().clone();
         let limit = TakeLimit { messages: demand.messages, bytes: demand.bytes };
-        let taken = self.consumer.take(&id.0, limit, wait).await;
+        let taken = self.consumer.take(&id.0, limit, demand.not_before, wait).await;
         let unreadable = self.consumer.take_unreadable();
         if unreadable > 0 {
             self.registry.set_aside(unreadable);

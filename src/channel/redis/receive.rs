@@ -38,6 +38,12 @@ struct Slice {
 /// See [`crate::channel::Channel::receive`].
 pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, Error> {
     let until = Instant::now() + wait;
+    if let Some(begins) = demand.not_before {
+        tokio::time::sleep_until(begins.min(until)).await;
+        if begins > until {
+            return Ok(None);
+        }
+    }
     let (mut pause, mut woken_at_once) = (SHORTEST_PAUSE, false);
     loop {
         // From here on an adoption is not missed, whether it comes before or after the wait has begun.

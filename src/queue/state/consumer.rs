@@ -73,6 +73,8 @@ pub(in super::super) struct ConsumerState {
     ended: HashMap<String, LeaseEnd>,
     /// How often what waits was deleted: what was read before is not to be leased after.
     clears: u64,
+    /// With how many waiting messages whoever takes them is to be woken.
+    awaited: Option<u64>,
     /// What it is among several.
     named: Option<Named>,
 }
@@ -117,6 +119,7 @@ impl ConsumerState {
             keeps_all: false,
             ended: HashMap::new(),
             clears: 0,
+            awaited: None,
             named,
         }
     }
@@ -199,17 +202,28 @@ impl ConsumerState {
         self.waiting.iter().next().is_some()
     }
 
+    /// Whether so many messages wait, or any where one is enough; else that many are awaited from now on.
+    pub(in super::super) fn has_or_awaits(&mut self, enough: u64) -> bool {
+        let has = if enough > 1 { self.messages >= enough } else { self.is_waiting() };
+        if !has {
+            self.awaited = Some(self.awaited.map_or(enough, |awaited| awaited.min(enough)));
+        }
+        has
+    }
+
     /// How many leases there are.
     pub(in super::super) fn leases(&self) -> usize {
         self.leases.len()
     }
 
     /// Messages were stored in chunks from the one offset to the other.
-    pub(super) fn stored(&mut self, from: Offset, to: Offset, messages: u64) {
+    /// Returns whether as many wait now as are awaited.
+    pub(super) fn stored(&mut self, from: Offset, to: Offset, messages: u64) -> bool {
         self.waiting.insert(from, to);
         self.messages += messages;
         self.tally.stored += messages;
         self.audit();
+        self.awaited.take_if(|awaited| *awaited <= self.messages).is_some()
     }
 
     /// Where the oldest messages wait, in at most so many intervals, and a mark that [`ConsumerState::lease`] wants to see again.

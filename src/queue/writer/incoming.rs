@@ -165,8 +165,10 @@ impl Writer {
         transaction.commit()?;
         self.letters = letters_after;
         if chunks > 0 {
-            shared.state().stored(region, chunks, messages.len() as u64, mark);
-            shared.arrived.notify_waiters();
+            let awaited = shared.state().stored(region, chunks, messages.len() as u64, mark);
+            if awaited {
+                shared.arrived.notify_waiters();
+            }
         }
         Ok(Some(true))
     }
@@ -275,12 +277,15 @@ fn write(transaction: Transaction<'_>, shared: &Shared, space: &mut SpaceAccount
     transaction.commit()?;
     let mut state = shared.state();
     let before = state.messages();
+    let mut awaited = false;
     for (region, Written { chunks, mark, .. }, count) in stored {
         if chunks > 0 {
-            state.stored(region, chunks, count, mark);
+            awaited |= state.stored(region, chunks, count, mark);
         }
     }
     drop(state);
-    shared.arrived.notify_waiters();
+    if awaited {
+        shared.arrived.notify_waiters();
+    }
     Ok(before)
 }
