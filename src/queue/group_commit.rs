@@ -6,8 +6,10 @@
 //! sync, while the log has room, and when no other program is in the way. All else is left to the writer's thread.
 
 use std::{
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    task::Poll,
     thread,
 };
 
@@ -90,10 +92,23 @@ impl GroupCommit {
 /// Sees to it that a push is committed, together with what else comes on this thread.
 pub(super) async fn push(shared: &Shared, push: Push) {
     if let Some(leader) = shared.writer.gather(Job::Push(push)) {
-        // The other tasks of the thread run first, and may bring more pushes.
-        tokio::task::yield_now().await;
+        others_first().await;
         shared.group_commit.commit(shared, leader);
     }
+}
+
+/// Lets the other tasks run that the thread was woken for: they may bring more pushes. Tokio's own `yield_now` has the thread ask the
+/// kernel for news before, which is a system call for each push that comes alone.
+async fn others_first() {
+    let mut first = true;
+    poll_fn(|context| {
+        if std::mem::take(&mut first) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 #[cfg(test)]
