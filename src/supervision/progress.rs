@@ -7,6 +7,9 @@ use std::{
 
 use tokio::time::Instant;
 
+/// How many pings a child gets in the time after which it counts as hung, so that one that hangs idly is noticed a quarter later.
+const PINGS: u32 = 4;
+
 /// Asks for a sign of life.
 #[derive(Clone, Copy, actix::Message)]
 #[rtype(result = "()")]
@@ -26,7 +29,10 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct Signs {
     work: Option<Begun>,
+    /// Since when the answer to a ping is due.
     pinged: Option<Instant>,
+    /// When it is to be pinged again.
+    next_ping: Option<Instant>,
 }
 
 /// Work that has begun.
@@ -69,12 +75,15 @@ impl Progress {
         Work(self)
     }
 
-    /// The child's mailbox is about to be asked for a sign of life, unless an answer is still due.
+    /// The child's mailbox is about to be asked for a sign of life, unless an answer is still due or was given lately: each ping wakes a
+    /// thread that may have nothing else to do.
     pub(super) fn ping(&self, now: Instant) -> bool {
         let mut signs = self.signs();
-        let first = signs.pinged.is_none();
-        signs.pinged.get_or_insert(now);
-        first
+        if signs.pinged.is_some() || signs.next_ping.is_some_and(|next| now < next) {
+            return false;
+        }
+        (signs.pinged, signs.next_ping) = (Some(now), Some(now + self.hang_timeout / PINGS));
+        true
     }
 
     /// The sign of life.
@@ -161,5 +170,7 @@ mod tests {
         assert!(progress.stuck(now + HANG + Duration::from_millis(1)).is_some());
         progress.pong();
         assert_eq!(progress.stuck(now + HANG * 2), None);
+        assert!(!progress.ping(now + HANG / 8), "one that has just answered is left alone");
+        assert!(progress.ping(now + HANG / 4));
     }
 }
