@@ -125,7 +125,7 @@ pub(crate) async fn the_oldest_come_first_and_no_more_than_demanded<H: Home>() {
 }
 
 pub(crate) async fn what_waits_can_be_looked_at_and_is_left_where_it_is<H: Home>() {
-    const ALL: Demand = Demand { messages: 10_000, bytes: 1 << 20 };
+    const ALL: Demand = Demand { messages: 10_000, bytes: 1 << 20, not_before: None };
     let home = home::<H>();
     let channel = home.channel();
     assert_eq!(channel.peek(ALL).await.unwrap(), numbers(0..0));

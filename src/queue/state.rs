@@ -171,7 +171,14 @@ impl QueueState {
     }
 
     /// The same, for one consumer alone if it is said for which.
-    pub(super) fn stored_for(&mut self, only: Option<usize>, region: Region, chunks: i64, messages: u64, mark: Option<Mark>) -> bool {
+    pub(super) fn stored_for(
+        &mut self,
+        only: Option<usize>,
+        region: Region,
+        chunks: i64,
+        messages: u64,
+        mark: Option<Mark>,
+    ) -> bool {
         if let Some(mark) = mark {
             self.accepted.set(mark);
         }

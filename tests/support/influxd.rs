@@ -2,8 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs, iter,
+    fs, iter, mem,
     net::TcpListener,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -229,9 +233,14 @@ impl Influxd {
     }
 }
 
-/// A free port that no outgoing connection is given, so that it is still free after a stop.
+/// A free port that no outgoing connection is given, so that it is still free after a stop. No other test gets it either while this
+/// one runs: it has a socket's name for that, which nothing is left of when its process ends.
 pub(super) fn port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let free = |port: &u16| {
+        let name = SocketAddr::from_abstract_name(format!("kadabra-test-port-{port}")).unwrap();
+        let taken = UnixListener::bind_addr(&name).map(mem::forget);
+        taken.is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok()
+    };
     iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How many of the oldest messages are looked at, and about how many bytes of them.
-const MOST: Demand = Demand { messages: 10_000, bytes: 16 << 20 };
+const MOST: Demand = Demand { messages: 10_000, bytes: 16 << 20, not_before: None };
 
 /// How many of the newest messages a running agent is asked for, which has other things to do.
 pub(super) const MOST_OF_AN_AGENT: usize = 1000;
