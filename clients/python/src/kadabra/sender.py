@@ -27,6 +27,9 @@ from .metrics import Counter, Dimension, Metrics, get_now
 #: How long a message waits for others to go with it, in seconds. What a killed process loses is what came within this time.
 BEAT = 0.05
 
+#: After how many beats without a message the thread waits to be woken.
+_BEATS_AWAKE = 20
+
 #: The most that goes in one push.
 _PUSH_MESSAGES = 500
 _PUSH_BYTES = 256 * 1024
@@ -236,13 +239,19 @@ class Sender:
                 time.sleep(1.0)
 
     def _await_messages(self, wake: threading.Lock) -> None:
-        if self._is_done():
-            self._asleep = True
-            if self._is_done():
-                wake.acquire()
-            self._asleep = False
-        if not self._hurry:
+        # As long as messages come, none of them has to pay for waking the thread: it looks by itself, once a beat.
+        for _ in range(_BEATS_AWAKE):
+            if self._hurry:
+                return
             # Only a flush wakes it from this.
+            wake.acquire(timeout=BEAT)
+            if not self._is_done():
+                return
+        self._asleep = True
+        if self._is_done():
+            wake.acquire()
+        self._asleep = False
+        if not self._hurry:
             wake.acquire(timeout=BEAT)
 
     def _turn(self, deadline: Optional[float]) -> None:

@@ -273,8 +273,9 @@ class Place:
 
     def unaccounted(self):
         """How many requests are neither stored nor dropped. Below zero would be too many."""
-        sent = self.server.numbers()
+        # In this order, since a message is published after its request was written down.
         stored, dropped = self.agent.numbers()
+        sent = self.server.numbers()
         assert len(set(stored) - {0}) == len([n for n in stored if n]), "a request has two messages"
         assert set(stored) <= set(sent), "what was never sent is stored"
         return len(sent) - len(stored) - dropped
