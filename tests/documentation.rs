@@ -119,8 +119,9 @@ fn every_row_of_the_faults_names_tests_that_exist() {
             wrong.push(format!("no test is named for: {}", row[0]));
         }
         for name in named {
-            // The campaign, the model and the fuzz targets are tests as a whole.
-            let whole = ["tests/campaign.rs", "tests/lease_model.rs", "tests/fuzz"].contains(&name) && root().join(name).exists();
+            // The campaign, the model, the fuzz targets and the tests in Python are tests as a whole.
+            let whole = ["tests/campaign.rs", "tests/lease_model.rs", "tests/fuzz", "clients/python/tests"].contains(&name)
+                && root().join(name).exists();
             if !whole && !tests_of(name).contains("#[test]") && !tests_of(name).contains("::test]") {
                 wrong.push(format!("{name} has no test: {}", row[0]));
             }

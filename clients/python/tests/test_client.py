@@ -17,7 +17,7 @@ import types
 import unittest
 
 import kadabra
-from kadabra import sender
+from kadabra import connection, sender
 from kadabra.client import CollectorClosedError
 from stand_in import StandIn, wait_for
 
@@ -137,6 +137,30 @@ class TheApi(Case):
         number(client, 1)
         self.assertTrue(client.flush(10))
         self.assertEqual(server.numbers(), [1])
+        encrypted = types.SimpleNamespace(connection_kwargs=told, connection_class=type("SSLConnection", (), {}))
+        with self.assertRaises(ValueError):
+            client.channel.client = types.SimpleNamespace(connection_pool=encrypted)
+
+    def test_the_socket_of_an_agent_on_this_machine_is_found_unless_another_address_is_told(self):
+        usual, told = self.server(unix=True), self.server()
+        before, connection.LOCAL_SOCKET = connection.LOCAL_SOCKET, usual.path
+        self.addCleanup(setattr, connection, "LOCAL_SOCKET", before)
+        for n, settings in enumerate([{}, {"CLIENT_CHANNEL_ARGS": {"buffer_messages": 10}}, told.settings()]):
+            client = kadabra.Kadabra(settings)
+            number(client, n)
+            self.assertTrue(client.flush(10))
+        self.assertEqual((usual.numbers(), told.numbers()), ([0, 1], [2]))
+
+    def test_metadata_of_any_kind_is_written_as_the_original_writes_it(self):
+        server = self.server()
+        client = kadabra.Kadabra(server.settings())
+        moment = datetime.datetime(2026, 1, 1)
+        kinds = [{"a": "b"}, None, {}, [1], {"a": [1]}, {"a": None, "b": True, "c": 1.5}]
+        for kind in kinds:
+            message = kadabra.Metrics([], [kadabra.Counter("c", moment, m, 1) for m in (kind, None, {"d": "e"})], [], serialized_at="x")
+            client.send(message)
+            self.assertTrue(client.flush(10))
+            self.assertEqual(server.pushes[-1], [json.dumps(message.serialize()).encode()])
 
 
 class Delivery(Case):

@@ -77,12 +77,19 @@ class RedisChannel:
     @property
     def client(self) -> Any:
         """A client of redis-py that was assigned here. The original has one; here only its address and password are taken
-        from it, so that code which replaced it goes on working."""
+        from it, so that code which replaced it goes on working.
+
+        :raises ValueError: for one that uses TLS, Sentinel, or a provider of credentials.
+        """
         return self._client
 
     @client.setter
     def client(self, client: Any) -> None:
-        told = client.connection_pool.connection_kwargs
+        pool = client.connection_pool
+        told = pool.connection_kwargs
+        plain = not told.get("credential_provider") and "SSL" not in getattr(getattr(pool, "connection_class", None), "__name__", "")
+        if not plain or "sentinel" in type(pool).__name__.lower():
+            raise ValueError("kadabra-metrics speaks neither TLS nor with Sentinel; push to the agent of this machine")
         host, port, db = told.get("host") or "localhost", told.get("port") or 6379, told.get("db") or 0
         self._use(Endpoint(host, port, db, told.get("path"), told.get("username"), told.get("password"), None, False))
         self._client = client

@@ -445,11 +445,11 @@ def _as_sent(metrics: Metrics) -> Union[_Unencoded, bytes]:
     for group in (metrics.counters, metrics.timers):
         for metric in group:
             if metric.metadata:
-                # What is in there is as it is now only if it cannot change.
-                if not _SCALARS.issuperset(map(type, metric.metadata.values())):
+                # What is in there stays as it is now only if it cannot change.
+                if type(metric.metadata) is not dict or not _SCALARS.issuperset(map(type, metric.metadata.values())):
                     return json.dumps(metrics.serialize()).encode()
                 if metadata is None:
-                    metadata = [dict(m.metadata) for g in (metrics.counters, metrics.timers) for m in g]
+                    metadata = [m.metadata and dict(m.metadata) for g in (metrics.counters, metrics.timers) for m in g]
     return _Unencoded(metrics, _time(), metadata)
 
 
