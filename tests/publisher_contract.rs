@@ -1,6 +1,7 @@
 //! What every publisher promises, tried on each of them. A publisher more is a [`Destination`] and a line at the end.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     marker::PhantomData,
     sync::{Arc, Mutex},
@@ -329,6 +330,47 @@ impl Destination for Log {
     }
 }
 
+thread_local! {
+    /// Whether the publishers that this test makes compress what they write.
+    static GZIP: Cell<bool> = const { Cell::new(false) };
+}
+
+fn compressing<T>(make: impl FnOnce() -> T) -> T {
+    GZIP.set(true);
+    let made = make();
+    GZIP.set(false);
+    made
+}
+
+/// Any destination of requests whose bodies are compressed.
+struct Compressed<D>(D);
+
+impl<D: Destination> Destination for Compressed<D> {
+    fn new() -> Self {
+        Self(D::new())
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        compressing(|| self.0.publisher())
+    }
+
+    fn published(&self) -> BTreeSet<usize> {
+        self.0.published()
+    }
+
+    fn fail(&mut self, fault: Fault) -> bool {
+        self.0.fail(fault)
+    }
+
+    fn mend(&mut self) {
+        self.0.mend();
+    }
+
+    fn has_types(&self) -> bool {
+        self.0.has_types()
+    }
+}
+
 fn influxdb(url: String) -> Box<dyn Publisher> {
     influxdb_with(url, InfluxdbApi::V1(InfluxdbV1 { database: "kadabra".to_owned(), ..InfluxdbV1::default() }))
 }
@@ -340,7 +382,7 @@ fn influxdb_with(url: String, api: InfluxdbApi) -> Box<dyn Publisher> {
         tls: Tls::default(),
         proxy: None,
         timeout: Duration::from_secs(5),
-        gzip: false,
+        gzip: GZIP.get(),
         unique_timestamps: true,
     }))
 }
@@ -503,7 +545,7 @@ fn victoriametrics(url: String) -> Box<dyn Publisher> {
         max_labels: 30,
         unique_timestamps: true,
         timeout: Duration::from_secs(5),
-        gzip: false,
+        gzip: GZIP.get(),
     }))
 }
 
@@ -583,14 +625,23 @@ struct Influxdb2Destination {
 
 const TOKEN: &str = "token";
 
+fn influxdb_2(url: String) -> Box<dyn Publisher> {
+    let v2 = InfluxdbV2 { org: "o1".to_owned(), bucket: "kadabra".to_owned(), token: Some(Secret::new(TOKEN)) };
+    influxdb_with(url, InfluxdbApi::V2(v2))
+}
+
+fn influxdb_3(url: String, accept_partial: bool) -> Box<dyn Publisher> {
+    let v3 = InfluxdbV3 { database: "kadabra".to_owned(), token: Some(Secret::new(TOKEN)), accept_partial, no_sync: false };
+    influxdb_with(url, InfluxdbApi::V3(v3))
+}
+
 impl Destination for Influxdb2Destination {
     fn new() -> Self {
         Self { server: Influxdb2::start("o1", "kadabra", TOKEN), fault: None }
     }
 
     fn publisher(&self) -> Box<dyn Publisher> {
-        let v2 = InfluxdbV2 { org: "o1".to_owned(), bucket: "kadabra".to_owned(), token: Some(Secret::new(TOKEN)) };
-        influxdb_with(self.server.url(), InfluxdbApi::V2(v2))
+        influxdb_2(self.server.url())
     }
 
     fn published(&self) -> BTreeSet<usize> {
@@ -630,9 +681,7 @@ struct Influxdb3Destination {
 
 impl Influxdb3Destination {
     fn publisher_with(&self, accept_partial: bool) -> Box<dyn Publisher> {
-        let token = Some(Secret::new(TOKEN));
-        let v3 = InfluxdbV3 { database: "kadabra".to_owned(), token, accept_partial, no_sync: false };
-        influxdb_with(self.server.url(), InfluxdbApi::V3(v3))
+        influxdb_3(self.server.url(), accept_partial)
     }
 }
 
@@ -716,3 +765,36 @@ keeps_the_contract!(influxdb_1_stand_in, super::StandInFor<super::InfluxdbSpeech
 keeps_the_contract!(influxdb_2, super::Influxdb2Destination);
 keeps_the_contract!(influxdb_3, super::Influxdb3Destination);
 keeps_the_contract!(influxdb_3_whole, super::Influxdb3Whole);
+keeps_the_contract!(victoriametrics_gzip, super::Compressed<super::RealVictoriametrics>);
+keeps_the_contract!(influxdb_1_gzip, super::Compressed<super::RealInfluxdb>);
+keeps_the_contract!(influxdb_2_gzip, super::Compressed<super::Influxdb2Destination>);
+keeps_the_contract!(influxdb_3_gzip, super::Compressed<super::Influxdb3Destination>);
+
+#[actix_rt::test]
+async fn what_takes_nothing_compressed_is_held_with_the_key_to_change_and_nothing_is_refused() {
+    const OF_INFLUXDB: &str = "publisher.influxdb.gzip";
+    // As a server answers that looks for lines in what is compressed.
+    let unparsed = "unable to parse '\u{1f}\u{fffd}\u{8}': missing fields";
+    let of_v2 = json!({ "code": "invalid", "message": unparsed }).to_string();
+    let not_a_type = || answer("415 Unsupported Media Type", "", "");
+    for (reply, publisher, key) in [
+        (not_a_type(), influxdb as fn(String) -> Box<dyn Publisher>, OF_INFLUXDB),
+        (answer("400 Bad Request", "", &json!({ "error": unparsed }).to_string()), influxdb, OF_INFLUXDB),
+        (answer("400 Bad Request", "", "<html>nginx</html>"), influxdb, OF_INFLUXDB),
+        (not_a_type(), influxdb_2, OF_INFLUXDB),
+        (answer("400 Bad Request", "", &of_v2), influxdb_2, OF_INFLUXDB),
+        (not_a_type(), |url| influxdb_3(url, true), OF_INFLUXDB),
+        (not_a_type(), victoriametrics, "publisher.victoriametrics.gzip"),
+    ] {
+        let server = StandIn::start(vec![reply]);
+        let mut publisher = compressing(|| publisher(server.url()));
+        for numbers in [0..1, 0..300] {
+            publisher.load(batch(numbers));
+            // However often: it is not the points that are refused.
+            for _ in 0..20 {
+                let Outcome::Hold { mend, .. } = write(publisher.as_mut()).await else { panic!("it is not held") };
+                assert!(mend.ends_with(&format!(", or set {key} = false if what is compressed is refused there")), "{mend}");
+            }
+        }
+    }
+}

@@ -37,6 +37,13 @@ pub(crate) struct Service {
     pub(crate) plain: &'static str,
 }
 
+impl Service {
+    /// The section of the configuration that [`Service::key`] stands in.
+    pub(crate) fn section(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+}
+
 /// Whether a connection is encrypted.
 #[derive(Debug)]
 pub(crate) enum Security {

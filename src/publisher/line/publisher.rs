@@ -10,7 +10,7 @@ use crate::{
     plural::count,
     publisher::{
         Caution, Inspection, Outcome, Publisher, Refused,
-        http::{Answer, How, NoAnswer, Transport},
+        http::{Answer, How, NoAnswer, To, Transport},
         isolate::{Evidence, Failure, Next, RefusedLine, Work},
     },
     wire::MessageSet,
@@ -243,7 +243,11 @@ impl LinePublisher {
     }
 
     fn hold(&self, cause: Cause, words: &str) -> Outcome {
-        let Caution { what, mend } = self.dialect.remedy(cause, words);
+        let Caution { what, mut mend } = self.dialect.remedy(cause, words);
+        let To { gzip, service, .. } = self.dialect.to();
+        if gzip && cause == Cause::Foreign {
+            mend.extend([", or set ", service.section(), ".gzip = false if what is compressed is refused there"]);
+        }
         Outcome::Hold { what, mend }
     }
 
