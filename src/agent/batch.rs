@@ -6,7 +6,7 @@ use crate::{
     panics,
     publisher::Refused,
     quote::cut_name,
-    wire::{Decoder, MOST_REFUSALS, MessageSet, Refusal},
+    wire::{Decoder, MOST_REFUSALS, MessageSet, Recent, Refusal},
 };
 
 /// Leased messages, decoded, with the verdicts so far.
@@ -21,12 +21,22 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park.
-    pub(super) fn take_in(&mut self, lease: Lease, decoder: &mut Decoder, (filter, guards): (Option<&Filter>, Option<&Guards>)) {
+    /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park. `recent` is what
+    /// other pipelines have decoded.
+    pub(super) fn take_in(
+        &mut self,
+        lease: Lease,
+        decoder: &mut Decoder,
+        mut recent: Option<&mut Recent>,
+        (filter, guards): (Option<&Filter>, Option<&Guards>),
+    ) {
         let first = self.set.len();
         for payload in &lease.messages {
             let index = self.set.len();
-            let refused = decoder.decode(payload, &mut self.set);
+            let refused = match &mut recent {
+                Some(recent) => recent.decode(payload, decoder, &mut self.set),
+                None => decoder.decode(payload, &mut self.set),
+            };
             self.refusals.extend(refused.into_iter().map(|refusal| (index, refusal)));
         }
         if let Some(filter) = filter {

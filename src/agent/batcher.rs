@@ -1,6 +1,9 @@
 //! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -16,7 +19,7 @@ use super::{
 use crate::{
     failpoint::fail_point,
     supervision::{Drain, Life, Neighbour, answers_pings},
-    wire::Decoder,
+    wire::{Decoder, Recent},
 };
 
 /// A publisher is free and asks for a batch. Answered once, with one [`Publish`].
@@ -51,6 +54,8 @@ pub(super) struct Params {
     pub(super) filter: Option<Filter>,
     /// What is looked at before points are published, if anything is.
     pub(super) guards: Option<Arc<Guards>>,
+    /// What the pipelines have decoded lately, where there are several.
+    pub(super) recent: Option<Arc<Mutex<Recent>>>,
 }
 
 /// The actor.
@@ -152,7 +157,10 @@ impl Handler<Leased> for Batcher {
             let _work = self.life.progress.begin("decoding");
             self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
             let params = &self.params;
-            self.filling.take_in(lease, &mut self.decoder, (params.filter.as_ref(), params.guards.as_deref()));
+            // Held for all of the lease: another pipeline would only read the same messages meanwhile.
+            let mut recent = params.recent.as_ref().map(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner));
+            let sieves = (params.filter.as_ref(), params.guards.as_deref());
+            self.filling.take_in(lease, &mut self.decoder, recent.as_deref_mut(), sieves);
         }
         self.advance(ctx);
     }

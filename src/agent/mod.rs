@@ -173,8 +173,9 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
 /// Every actor, with all that it works with, in the order of this page's picture.
 fn wire(settings: &Settings, pipelines: &[Wired]) -> Children {
     let mut children = Children::default();
+    let recent = (pipelines.len() > 1).then(Arc::default);
     for pipeline in pipelines {
-        pipeline.add_to(&settings.guards, &mut children);
+        pipeline.add_to(&settings.guards, recent.as_ref(), &mut children);
     }
     for pipeline in pipelines {
         let params = Arc::new(nanny::Params {

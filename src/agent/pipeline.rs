@@ -1,7 +1,7 @@
 //! A pipeline: the Receiver, the Batcher and the Publishers of one publisher, with a channel, a limiter and conditions of their own, so
 //! that none of several waits for another.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use slog::{Logger, o};
 
@@ -25,6 +25,7 @@ use crate::{
         dead_letters::DeadLetterSayings,
     },
     supervision::{Children, Closing, Thread},
+    wire::Recent,
 };
 
 /// What the actors of one pipeline share.
@@ -64,8 +65,8 @@ impl Wired {
     }
 
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
-    /// some.
-    pub(super) fn add_to(&self, guards: &config::Guards, children: &mut Children) {
+    /// some. `recent` is what the pipelines share of their decoding.
+    pub(super) fn add_to(&self, guards: &config::Guards, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
         let Self { channel, publishers, settings, health, log, conditions, closing } = self;
         let (of, first) = (self.of(), children.len());
         let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
@@ -95,6 +96,7 @@ impl Wired {
             permits: Arc::clone(&permits),
             filter: Filter::of(&settings.consumer),
             guards: Guards::of(guards, conditions),
+            recent: recent.cloned(),
         });
         let batcher = children.add(format!("batcher{of}"), intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
         children.introduce::<Wanted, _, _>(&batcher, &receiver);

@@ -130,6 +130,6 @@ impl Decoder {
 }
 
 /// What [`Message::digest`](super::Message::digest) says of a message.
-fn digest(payload: &[u8]) -> u32 {
+pub(super) fn digest(payload: &[u8]) -> u32 {
     crc32fast::hash(payload)
 }

@@ -9,6 +9,7 @@
 //! | a message means what it meant to the Python agent | `decode` (its table), `timestamp`, `python_json`, `python_text` |
 //! | a bad metric costs no other, and its reason is a sentence | `decode/validate`, `decode/fields`, `decode/sentence` |
 //! | no message takes more than a bounded amount of memory | `memory_budget` |
+//! | what several pipelines decode at about the same time is read once | `recent` |
 //! | a message has one digest for ever | [`Message::digest`] |
 //! | what a client writes is what the Python client writes | `message` |
 
@@ -25,6 +26,8 @@ mod message;
 mod python_json;
 mod python_text;
 #[cfg(feature = "agent")]
+mod recent;
+#[cfg(feature = "agent")]
 mod set;
 #[cfg(feature = "agent")]
 mod timestamp;
@@ -39,6 +42,8 @@ pub use decode::Decoder;
 #[cfg(feature = "agent")]
 pub(crate) use decode::MOST_REFUSALS;
 pub use message::{DEFAULT_FORMAT as DEFAULT_TIMESTAMP_FORMAT, MessageError, Metadata, OutgoingMessage, Unit};
+#[cfg(feature = "agent")]
+pub(crate) use recent::Recent;
 #[cfg(feature = "agent")]
 pub use set::{Dimension, Field, Kind, Message, MessageSet, Point, Refusal, Scalar, Text};
 #[cfg(feature = "agent")]
