@@ -5,6 +5,9 @@ use std::{
     net::TcpStream,
 };
 
+/// How gzip begins, and line protocol cannot (RFC 1952, section 2.3.1).
+pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// A connection to one server.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
@@ -19,9 +22,10 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream), line: String::new() })
     }
 
-    /// Posts a body and reads the answer: its status.
+    /// Posts a body and reads the answer: its status. A body that is gzip is said to be.
     pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> io::Result<u16> {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
+        let encoding = if body.starts_with(&GZIP) { "Content-Encoding: gzip\r\n" } else { "" };
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{encoding}Content-Length: {}\r\n\r\n", body.len());
         let stream = self.stream.get_mut();
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;

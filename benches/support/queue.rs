@@ -40,11 +40,15 @@ impl Own {
 
     /// An agent with this queue, which publishes to `to`.
     pub(crate) fn agent(&self, to: &str) -> Builder {
+        self.agent_with(&publisher(to))
+    }
+
+    /// An agent with this queue and these publishers, as TOML.
+    pub(crate) fn agent_with(&self, publishers: &str) -> Builder {
         let (path, port, durability) = (self.path(), self.port, self.durability);
         Agent::with(&format!(
             "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {path:?}\nlisten = \"127.0.0.1:{port}\"\n\
-             durability = \"{durability}\"\nmax_bytes = \"16GiB\"\nqueue_key = \"{QUEUE}\"\n{}",
-            publisher(to)
+             durability = \"{durability}\"\nmax_bytes = \"16GiB\"\nqueue_key = \"{QUEUE}\"\n{AGENT}{publishers}"
         ))
     }
 
@@ -61,7 +65,12 @@ impl Own {
 
     /// Queues messages, and ends the agent that took them.
     pub(crate) fn fill(&self, count: u64) {
-        let mut agent = self.agent(NOBODY).start();
+        self.fill_for(&publisher(NOBODY), count);
+    }
+
+    /// The same for these publishers, as TOML, which reach nobody.
+    pub(crate) fn fill_for(&self, publishers: &str, count: u64) {
+        let mut agent = self.agent_with(publishers).start();
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let mut connection = self.connection();
@@ -79,11 +88,16 @@ impl Own {
 
 /// An agent that publishes to `to` what is in this Redis.
 pub(crate) fn from_redis(redis: &str, to: &str) -> Builder {
-    Agent::with(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{redis}\"\n{}", publisher(to)))
+    from_redis_with(redis, &publisher(to))
 }
 
+/// An agent with these publishers, as TOML, of what is in this Redis.
+pub(crate) fn from_redis_with(redis: &str, publishers: &str) -> Builder {
+    Agent::with(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{redis}\"\n{AGENT}{publishers}"))
+}
+
+const AGENT: &str = "[agent]\nname = \"bench\"\n";
+
 fn publisher(to: &str) -> String {
-    format!(
-        "[agent]\nname = \"bench\"\n[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = \"{to}\"\ndatabase = \"{DATABASE}\"\n"
-    )
+    format!("[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = \"{to}\"\ndatabase = \"{DATABASE}\"\n")
 }

@@ -1,12 +1,15 @@
 //! A server on threads of the bench that takes what an agent writes: it answers 204 and forgets it, or passes it on to
-//! an InfluxDB and answers what that says. It can tell when it answered what.
+//! an InfluxDB and answers what that says. It can tell when it answered what, and the way to it can be a slow one.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::http::Connection;
@@ -25,22 +28,29 @@ pub(crate) struct Sink {
 impl Sink {
     /// One that answers 204 to everything.
     pub(crate) fn null() -> Self {
-        Self::start(None, None)
+        Self::start(None, None, None)
     }
 
     /// One that says what it answered when. Passes everything on to the server at `forward`, if there is one.
     pub(crate) fn that_tells(forward: Option<&str>) -> (Self, Receiver<Answered>) {
         let (tell, told) = mpsc::channel();
-        (Self::start(forward.map(str::to_owned), Some(tell)), told)
+        (Self::start(forward.map(str::to_owned), Some(tell), None), told)
     }
 
-    fn start(forward: Option<String>, tell: Option<Sender<Answered>>) -> Self {
+    /// The same behind a way that lets so many bytes a second pass, those of all connections together.
+    pub(crate) fn far_away(forward: Option<&str>, bytes_per_second: f64) -> (Self, Receiver<Answered>) {
+        let (tell, told) = mpsc::channel();
+        let way = Way { bytes_per_second, free: Arc::new(Mutex::new(Instant::now())) };
+        (Self::start(forward.map(str::to_owned), Some(tell), Some(way)), told)
+    }
+
+    fn start(forward: Option<String>, tell: Option<Sender<Answered>>, way: Option<Way>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (forward, tell) = (forward.clone(), tell.clone());
-                thread::spawn(move || serve(stream, forward.as_deref(), tell.as_ref()));
+                let (forward, tell, way) = (forward.clone(), tell.clone(), way.clone());
+                thread::spawn(move || serve(stream, forward.as_deref(), tell.as_ref(), way));
             }
         });
         Self { url }
@@ -51,10 +61,40 @@ impl Sink {
     }
 }
 
-fn serve(stream: TcpStream, forward: Option<&str>, tell: Option<&Sender<Answered>>) -> io::Result<()> {
+/// A way with a rate, which its connections share.
+#[derive(Clone)]
+struct Way {
+    bytes_per_second: f64,
+    /// When all that has come is through.
+    free: Arc<Mutex<Instant>>,
+}
+
+/// What comes on a way, as late as it comes.
+struct Requests {
+    stream: TcpStream,
+    way: Option<Way>,
+}
+
+impl Read for Requests {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(way) = &self.way else { return self.stream.read(buffer) };
+        // Pieces so small that connections take turns.
+        let most = buffer.len().min(8 << 10);
+        let count = self.stream.read(&mut buffer[..most])?;
+        let through = {
+            let mut free = way.free.lock().unwrap();
+            *free = Instant::now().max(*free) + Duration::from_secs_f64(count as f64 / way.bytes_per_second);
+            *free
+        };
+        thread::sleep(through.saturating_duration_since(Instant::now()));
+        Ok(count)
+    }
+}
+
+fn serve(stream: TcpStream, forward: Option<&str>, tell: Option<&Sender<Answered>>, way: Option<Way>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut answers = stream.try_clone()?;
-    let mut requests = BufReader::with_capacity(256 << 10, stream);
+    let mut requests = BufReader::with_capacity(256 << 10, Requests { stream, way });
     let mut upstream = forward.map(Connection::open).transpose()?;
     let mut body = Vec::new();
     while let Some((path, length)) = head(&mut requests)? {
