@@ -126,7 +126,12 @@ fn many_small_leases_are_given_back_in_few_round_trips() {
     const LEASES: u64 = 300;
     let mut pipeline = Pipeline::start();
     pipeline.influxd.stop();
-    let mut agent = pipeline.agent().env("KADABRA_BATCH__INTERVAL", "1h").env("KADABRA_NANNY__FREQUENCY", "1h").start();
+    let mut agent = pipeline
+        .agent()
+        .env("KADABRA_BATCH__INTERVAL", "1h")
+        .env("KADABRA_BATCH__LINGER", "0s")
+        .env("KADABRA_NANNY__FREQUENCY", "1h")
+        .start();
     agent.wait_log("publishing");
     for number in 0..LEASES {
         pipeline.push_numbers(number..number + 1);

@@ -235,7 +235,8 @@ impl Reader {
     /// Reads one chunk after the other, as long as that goes well. `from` is where the first is that was not read.
     fn read_on(&mut self, taking: &mut Taking, from: &mut Offset, to: Offset) -> rusqlite::Result<Read> {
         let begun = taking.messages.len();
-        let mut statement = self.connection.prepare("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
         let mut rows = statement.query((from.chunk, behind(to)))?;
         while let Some(row) = rows.next()? {
             let chunk: i64 = row.get(0)?;

@@ -1,7 +1,7 @@
 //! How large the file is.
 //!
-//! SQLite prepares that question anew each time it is asked, so it is not with every commit: what a push can add at most is
-//! counted, and the question asked only where that could make a difference.
+//! SQLite locks the file for that question outside of a transaction, so it is not asked with every commit: what a push can add at
+//! most is counted, and the question asked only where that could make a difference.
 
 use std::io;
 
@@ -103,7 +103,7 @@ fn page_count(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
-    connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+    connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
 #[cfg(test)]

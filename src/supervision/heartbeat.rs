@@ -16,8 +16,10 @@ use slog::{Logger, warn};
 
 use crate::limits::THREADS;
 
-/// How often the beats are counted.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the beats are counted: this often in the time that none may come, within these bounds.
+const TICKS: u32 = 10;
+const SHORTEST_TICK: Duration = Duration::from_secs(1);
+const LONGEST_TICK: Duration = Duration::from_secs(5);
 
 /// The supervisor's signs of life.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +52,9 @@ impl Heartbeat {
         let (watched, end) = mpsc::channel();
         let beats = self.clone();
         let watches = thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            if beats.stop_for(may_take.as_secs(), &end) {
+            let tick = (may_take / TICKS).clamp(SHORTEST_TICK, LONGEST_TICK);
+            let ticks = may_take.as_millis() / tick.as_millis();
+            if beats.stop_for(tick, u32::try_from(ticks).unwrap_or(u32::MAX), &end) {
                 process::exit(hung().into());
             }
         });
@@ -61,10 +65,10 @@ impl Heartbeat {
     }
 
     /// Waits for the end of the watch, or until there has been no beat for more than so many ticks; returns whether there has not.
-    fn stop_for(&self, ticks: u64, end: &Receiver<()>) -> bool {
+    fn stop_for(&self, tick: Duration, ticks: u32, end: &Receiver<()>) -> bool {
         let mut pulse = Pulse::default();
-        while end.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            if u64::from(pulse.missed(self.0.load(Ordering::Relaxed))) > ticks {
+        while end.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+            if pulse.missed(self.0.load(Ordering::Relaxed)) > ticks {
                 return true;
             }
         }

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How many pings a child gets in the time after which it counts as hung, so that one that hangs idly is noticed a quarter later.
-const PINGS: u32 = 4;
+/// How many pings a child gets in the time after which it counts as hung, so that one that hangs idly is noticed a third later.
+const PINGS: u32 = 3;
 
 /// Asks for a sign of life.
 #[derive(Clone, Copy, actix::Message)]
@@ -171,6 +171,6 @@ mod tests {
         progress.pong();
         assert_eq!(progress.stuck(now + HANG * 2), None);
         assert!(!progress.ping(now + HANG / 8), "one that has just answered is left alone");
-        assert!(progress.ping(now + HANG / 4));
+        assert!(progress.ping(now + HANG / 3));
     }
 }
