@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    os::fd::AsFd,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -19,6 +20,7 @@ use super::{
     cause::Cause,
     clients::Client,
     conversation::{Conversation, Room},
+    listen,
     session::Flow,
     shared::Shared,
 };
@@ -34,13 +36,14 @@ const PROGRESS: usize = 256 << 10;
 /// Serves a client until it goes, must go, or `closing` comes.
 pub(super) async fn serve<S>(stream: &mut S, shared: Arc<Shared>, client: &Arc<Client>, closing: impl Future<Output = ()>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin,
 {
     let limits = (shared.settings.timeout, shared.settings.idle_timeout, shared.settings.patience);
     let (request_timeout, idle_timeout, patience) = limits;
     let mut conversation = Conversation::new(Arc::clone(&shared), Arc::clone(client));
     let mut closing = pin!(closing);
-    let mut closed = false;
+    // Until when a push may come once `closing` has.
+    let mut closed: Option<Instant> = None;
     // One timer, set anew only when it has run out, for what is rarely late.
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut alarmed = false;
@@ -53,6 +56,9 @@ where
     let mut progress: Option<(Instant, usize)> = None;
     loop {
         let flow = conversation.answer().await;
+        if closed.is_some() && conversation.has_pushed() {
+            listen::send_with_the_end(stream);
+        }
         if flow == Flow::Cut {
             return cut(Cause::Http);
         }
@@ -93,10 +99,11 @@ where
             (Some(request), _) => Some((request, heard)),
         };
         unauthenticated = (!conversation.is_authenticated()).then(|| unauthenticated.unwrap_or(heard));
-        if closed {
-            // Only what has arrived already.
-            match read_now(stream, &mut conversation).await {
-                Some(read) if read > 0 => continue,
+        if let Some(until) = closed {
+            // The end comes with the answer to a push, so that the client sees it before it pushes again.
+            let until = if conversation.has_pushed() { heard } else { until };
+            match timeout_at(until, stream.read_buf(conversation.buffer())).await {
+                Ok(Ok(read)) if read > 0 => continue,
                 _ => {
                     drop(stream.shutdown().await);
                     return;
@@ -131,14 +138,11 @@ where
                     }
                     _ => return,
                 },
-                () = &mut closing, if !closed => {
-                    closed = true;
+                () = &mut closing, if closed.is_none() => {
+                    closed = Some(Instant::now() + shared.settings.last_push);
+                    conversation.nears_its_end();
                     // Lets the reactor say what else has arrived.
                     tokio::task::yield_now().await;
-                    if read_now(stream, &mut conversation).await.is_none_or(|read| read == 0) {
-                        drop(stream.shutdown().await);
-                        return;
-                    }
                     break;
                 }
                 () = &mut alarm, if alarmed => {
@@ -209,16 +213,6 @@ where
     if send(stream, conversation, limit, patience).await.is_ok() {
         linger(stream).await;
     }
-}
-
-/// Reads what has arrived, without waiting.
-async fn read_now<S: AsyncRead + Unpin>(stream: &mut S, conversation: &mut Conversation) -> Option<usize> {
-    let mut read = pin!(stream.read_buf(conversation.buffer()));
-    poll_fn(|context| match read.as_mut().poll(context) {
-        Poll::Ready(Ok(read)) => Poll::Ready(Some(read)),
-        Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 /// Closes so that the client can read the last answer: a connection on which bytes still wait to be read would be reset, and

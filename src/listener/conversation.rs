@@ -68,6 +68,16 @@ impl Conversation {
         self.session.authenticated
     }
 
+    /// Whether a push was answered, since [`Conversation::nears_its_end`] if that was called.
+    pub(super) fn has_pushed(&self) -> bool {
+        self.session.has_pushed
+    }
+
+    /// One more push is answered, if it comes in time.
+    pub(super) fn nears_its_end(&mut self) {
+        self.session.has_pushed = false;
+    }
+
     /// The answers that are to be sent.
     pub(super) fn answers(&self) -> &[u8] {
         self.session.replies.bytes()

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::SocketAddr,
+    os::fd::AsFd,
     os::unix::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
         net::{UnixListener, UnixStream},
@@ -31,6 +32,12 @@ pub(super) fn keep_alive(stream: &tokio::net::TcpStream, after: Option<Duration>
         // Where that cannot be set, a client is served all the same.
         drop(SockRef::from(stream).set_tcp_keepalive(&times));
     }
+}
+
+/// Has the system keep what is sent from now on until the connection is closed for sending: the client has both at once.
+pub(super) fn send_with_the_end(stream: &impl AsFd) {
+    // A socket in the file system has no such option: there the end comes an instant later.
+    drop(SockRef::from(stream).set_tcp_cork(true));
 }
 
 /// Listens on an address; `None` when this machine has no such address, but could: IPv6 is switched off.

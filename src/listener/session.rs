@@ -56,6 +56,8 @@ pub(super) struct Session {
     pub(super) alone: bool,
     /// Where the answer to this command begins.
     pub(super) begun: usize,
+    /// Whether a push was answered.
+    pub(super) has_pushed: bool,
 }
 
 impl Session {
@@ -71,6 +73,7 @@ impl Session {
             incoming: 0,
             alone: false,
             begun: 0,
+            has_pushed: false,
             shared,
             client,
         }
@@ -105,9 +108,10 @@ impl Session {
     }
 
     async fn hand_over(&mut self) {
-        let Self { shared, pushes, replies, client, .. } = self;
+        let Self { shared, pushes, replies, client, has_pushed, .. } = self;
         let messages = std::mem::take(&mut pushes.messages);
         let count = messages.len();
+        *has_pushed = true;
         let outcome = shared.backend.push(pushes.end, messages).await;
         shared.stats.pushed(count as u64, outcome.is_ok());
         match &outcome {

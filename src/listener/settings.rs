@@ -44,6 +44,8 @@ pub struct Settings {
     /// How long after a wrong password from an address the next one from there is looked at.
     pub wrong_password_pause: Duration,
 }
+    /// How long a client that is connected may still bring a push, its last, when the listener closes.
+    pub last_push: Duration,
 
 impl Default for Settings {
     fn default() -> Self {
@@ -67,3 +69,4 @@ impl Default for Settings {
         }
     }
 }
+            last_push: Duration::ZERO,

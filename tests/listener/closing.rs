@@ -4,7 +4,7 @@ use std::{io::Write as _, time::Duration};
 
 use kadabra::channel::embedded::test_server::FaultMode;
 
-use super::{Q, address, command, connect, listener, read, rest};
+use super::{Q, address, command, connect, line, listener, read, rest, with};
 use crate::support::process::wait_for;
 
 #[test]
@@ -32,6 +32,29 @@ fn what_has_arrived_is_answered_and_then_connections_are_closed() {
     assert!(listener.end());
     assert_eq!(listener.messages().len(), 100);
     assert!(std::net::TcpStream::connect(address(&listener)).is_err());
+}
+
+#[test]
+fn who_is_connected_can_push_once_more_where_that_is_wanted_and_sees_the_end_with_the_answer() {
+    let mut listener = with(|settings| settings.last_push = Duration::from_secs(60));
+    let mut clients: Vec<_> = (0..2).map(|_| connect(address(&listener))).collect();
+    for client in &mut clients {
+        client.write_all(b"PING\r\n").unwrap();
+        assert_eq!(line(client), "+PONG");
+    }
+    listener.close();
+    wait_for("the end to begin", super::PATIENCE, || std::net::TcpStream::connect(address(&listener)).is_err().then_some(()));
+    for client in &mut clients {
+        // As redis-py introduces itself.
+        client.write_all(b"CLIENT SETINFO LIB-NAME test\r\n").unwrap();
+        assert_eq!(line(client), "+OK");
+    }
+    for (client, answer) in clients.iter_mut().zip([":1\r\n", ":2\r\n"]) {
+        client.write_all(&command(&["LPUSH", Q, "a"])).unwrap();
+        assert_eq!(rest(client), answer);
+    }
+    assert!(listener.end());
+    assert!(!listener.log().contains("did not read their answers"), "{}", listener.log());
 }
 
 #[test]
