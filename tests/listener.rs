@@ -14,6 +14,8 @@ mod like_redis;
 mod limits;
 #[path = "listener/memory.rs"]
 mod memory;
+#[path = "listener/passed.rs"]
+mod passed;
 #[path = "listener/passwords.rs"]
 mod passwords;
 #[path = "listener/refusals.rs"]

@@ -29,13 +29,16 @@ pub use contract::{Backlog, Channel, ChannelError, Completed, DeadLetter, Demand
 pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
 pub use pressure::{Patience, Pressure, Threat, Warning};
 
-pub use crate::listener::Refused;
+pub use crate::listener::{PassedSockets, Refused};
 
 use std::{iter, sync::Arc};
 
 use slog::Logger;
 
-use crate::config::{self, Settings};
+use crate::{
+    config::{self, Settings},
+    listener::BindError,
+};
 
 /// The channel that the configuration asks for, not connected yet, as each of its publishers uses it, in their order. One that
 /// clients push to logs what they do to `log`.
@@ -43,11 +46,20 @@ use crate::config::{self, Settings};
 /// Each publisher is a *consumer*: every message is given to each of them, under leases that the others know nothing of, and is done
 /// when all have completed it. So each has a [`LeaseRegistry`] of its own, its own [`Tally`], backlog and dead letters, and nothing
 /// that one of them does or leaves undone delays another. Only the first has the [`Channel::intake`]. A consumer that is new gets
-/// what is accepted from then on. With one publisher there is one consumer, which is the channel itself.
+/// what is accepted from then on. With one publisher there is one consumer, which is the channel itself. `passed` are the sockets for
+/// clients that this process was started with.
 ///
 /// # Errors
-/// [`ChannelError::Unusable`] when it cannot be reached in principle, such as by a URL of something else.
-pub fn open(settings: &Settings, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, ChannelError> {
+/// [`ChannelError::Unusable`] when it cannot be reached in principle, such as by a URL of something else, or when clients would come
+/// by a socket on which it does not listen.
+pub fn open(settings: &Settings, passed: &PassedSockets, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, ChannelError> {
+    let (listen, unix_socket) = match &settings.channel {
+        config::Channel::Redis(_) => (&[][..], None),
+        config::Channel::Embedded(embedded) => (&embedded.listen[..], embedded.unix_socket.as_deref()),
+    };
+    passed
+        .are_configured(listen, unix_socket)
+        .map_err(|BindError { what, remedy }| ChannelError::Unusable { what, mend: remedy })?;
     match &settings.channel {
         config::Channel::Redis(redis) => {
             let named = settings.several.iter().filter_map(|pipeline| Some((pipeline.name.as_deref()?, &pipeline.consumer)));
@@ -67,7 +79,7 @@ pub fn open(settings: &Settings, log: &Logger) -> Result<Vec<Arc<dyn Channel>>, 
                 let consumers = settings.several.iter().map(consumer).collect();
                 embedded::EmbeddedChannel::several(embedded, &settings.agent.name, consumers)
             };
-            let first = channels.remove(0).with_intake(log);
+            let first = channels.remove(0).with_intake(passed, log);
             Ok(iter::once(first).chain(channels).map(|channel| Arc::new(channel) as Arc<dyn Channel>).collect())
         }
     }

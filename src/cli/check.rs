@@ -12,7 +12,7 @@ use self::waiting::Waiting;
 use super::{Answers, or_complain, pusher::Pusher};
 use crate::{
     agent::code,
-    channel::{self, Backlog, Channel, ChannelError, Patience, Pressure, Warning, embedded::pressure},
+    channel::{self, Backlog, Channel, ChannelError, PassedSockets, Patience, Pressure, Warning, embedded::pressure},
     config::{self, Embedded, Log, Pipeline, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},
@@ -151,7 +151,7 @@ struct Opened {
 }
 
 async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
-    let channels = channel::open(settings, &Logger::root(Discard, o!()))?;
+    let channels = channel::open(settings, &PassedSockets::default(), &Logger::root(Discard, o!()))?;
     let mut consumers = Vec::new();
     for (channel, pipeline) in channels.into_iter().zip(settings.pipelines()) {
         let reached = channel.open().await?;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{allocator, signals};
 use crate::{
     agent::{self, Parts, code},
-    channel,
+    channel::{self, PassedSockets},
     config::{self, Loaded, Log, LogFormat},
     descriptors,
     limits::THREADS,
@@ -33,6 +33,14 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         error!(log::at_once(loaded.settings.log), "{}", sentence; "exit_code" => code::CONFIGURATION);
         return code::CONFIGURATION;
     }
+    // While this is the only thread.
+    let passed = match PassedSockets::from_environment() {
+        Ok(passed) => passed,
+        Err(error) => {
+            error!(log::at_once(loaded.settings.log), "{}", error; "exit_code" => code::CONFIGURATION);
+            return code::CONFIGURATION;
+        }
+    };
     let output = match log::Output::start(loaded.settings.log) {
         Ok(output) => output,
         Err(error) => {
@@ -41,12 +49,12 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return code::FAILED;
         }
     };
-    let code = live(&loaded, &output);
+    let code = live(&loaded, &passed, &output);
     // Where it could be said why is what cannot be written.
     if output.flush().is_err() && code == 0 { code::OUTPUT } else { code }
 }
 
-fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
+fn live(Loaded { settings, file, .. }: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
     let logger = output.logger();
     log::install_panic_hook(output);
     log::capture_libraries(&logger, settings.log.level);
@@ -58,7 +66,7 @@ fn live(Loaded { settings, file, .. }: &Loaded, output: &log::Output) -> u8 {
         error!(logger, "cannot handle signals: {}", error; "mend" => THREADS, "exit_code" => code::FAILED);
         return code::FAILED;
     }
-    let channels = match channel::open(settings, &logger) {
+    let channels = match channel::open(settings, passed, &logger) {
         Ok(channels) => channels,
         Err(error) => {
             error!(logger, "{}", error; "exit_code" => code::CONFIGURATION);

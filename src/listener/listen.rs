@@ -84,20 +84,25 @@ fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
-/// A socket in the file system; the file goes with it.
+/// A socket in the file system; the file goes with it, where the agent has made it.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     pub(super) path: PathBuf,
-    file: (u64, u64),
+    made: Option<(u64, u64)>,
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
         // Unless another has taken its place.
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
+        if identity(&self.path).is_ok_and(|file| self.made == Some(file)) {
             drop(fs::remove_file(&self.path));
         }
     }
+}
+
+/// One that was passed.
+pub(super) fn passed_unix(path: &Path) -> UnixSocket {
+    UnixSocket { path: path.to_owned(), made: None }
 }
 
 /// Listens on a socket in the file system. A socket that its process has left behind is replaced.
@@ -132,7 +137,7 @@ pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket),
         listener.set_nonblocking(true)?;
         let file = identity(&new)?;
         fs::rename(&new, path)?;
-        Ok((listener, UnixSocket { path: path.to_owned(), file }))
+        Ok((listener, UnixSocket { path: path.to_owned(), made: Some(file) }))
     });
     bound.map_err(|error| {
         drop(fs::remove_file(&new));
@@ -140,6 +145,6 @@ pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket),
     })
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }

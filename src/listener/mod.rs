@@ -2,7 +2,8 @@
 //!
 //! It knows no channel, no file and no lease. From the outside in:
 //!
-//! - [`server`] accepts clients on the sockets of [`listen`]; [`port_probe`] says which program has a port that is taken.
+//! - [`server`] accepts clients on the sockets of [`listen`], or on [`passed`] ones, which outlive the agent; [`port_probe`] says which
+//!   program has a port that is taken.
 //! - [`connection`] moves a client's bytes and keeps its deadlines: no other client waits for a slow or a silent one.
 //! - [`conversation`] is the same without a socket: the [`decoder`] reads [`request`]s, [`commands`] run them (its `table` says which
 //!   there are and which client sends each), [`replies`] are the answers.
@@ -25,6 +26,7 @@ mod fuzzing;
 mod inline;
 mod listen;
 mod memory;
+mod passed;
 mod pending;
 mod port_probe;
 mod refusals;
@@ -50,6 +52,7 @@ pub use backend::{Backend, BackendError, ConsumerStatus, End, PushError, QueueSt
 pub use cause::Cause;
 pub(crate) use cause::Limits;
 pub use error::BindError;
+pub use passed::PassedSockets;
 pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
 pub(crate) use report::{Report, Times};

@@ -53,13 +53,18 @@ impl Server {
     ) -> Result<Self, BindError> {
         let mut tcp = Vec::new();
         for address in &settings.listen {
-            match listen::tcp(*address)? {
+            let passed = settings.passed.tcp(*address)?;
+            let listener = if passed.is_some() { passed } else { listen::tcp(*address)? };
+            match listener {
                 Some(listener) => tcp.push(listener),
                 None => warn!(log, "no client can come by {address}: this machine has no IPv6"),
             }
         }
         let unix = match &settings.unix_socket {
-            Some(path) => Some(listen::unix(path, settings.unix_socket_mode)?),
+            Some(path) => Some(match settings.passed.unix(path)? {
+                Some(listener) => (listener, listen::passed_unix(path)),
+                None => listen::unix(path, settings.unix_socket_mode)?,
+            }),
             None => None,
         };
         if tcp.is_empty() && unix.is_none() {

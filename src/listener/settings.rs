@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use super::passed::PassedSockets;
 use crate::config::Secret;
 
 /// How the listener listens, and its limits.
@@ -17,6 +18,8 @@ pub struct Settings {
     pub unix_socket: Option<PathBuf>,
     /// Its permissions.
     pub unix_socket_mode: u32,
+    /// Sockets that are open already, which take the place of those that have the same address.
+    pub passed: PassedSockets,
     /// The one list there is.
     pub queue_key: String,
     /// What clients must say to be let in.
@@ -41,11 +44,11 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long a client may hardly go on while others wait for memory that it has.
     pub patience: Duration,
+    /// How long a client that is connected may still bring a push, its last, when the listener closes.
+    pub last_push: Duration,
     /// How long after a wrong password from an address the next one from there is looked at.
     pub wrong_password_pause: Duration,
 }
-    /// How long a client that is connected may still bring a push, its last, when the listener closes.
-    pub last_push: Duration,
 
 impl Default for Settings {
     fn default() -> Self {
@@ -54,6 +57,7 @@ impl Default for Settings {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             unix_socket: None,
             unix_socket_mode: 0o660,
+            passed: PassedSockets::default(),
             queue_key: "kadabra_queue".to_owned(),
             password: None,
             allow_delete: false,
@@ -65,8 +69,8 @@ impl Default for Settings {
             max_arguments: 1 << 16,
             timeout: Duration::from_secs(30),
             patience: Duration::from_secs(3),
+            last_push: Duration::ZERO,
             wrong_password_pause: Duration::from_secs(1),
         }
     }
 }
-            last_push: Duration::ZERO,

@@ -21,20 +21,25 @@ use crate::support::{
 };
 
 /// InfluxDB, a file and a port for agents one after the other.
-struct House {
+pub(super) struct House {
     influxd: Influxd,
     folder: TempDir,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl House {
     fn new() -> Self {
-        let influxd = Influxd::start();
-        influxd.create_database(DATABASE);
-        Self { influxd, folder: tempfile::tempdir().unwrap(), address: ([127, 0, 0, 1], free_port()).into() }
+        Self::at(([127, 0, 0, 1], free_port()).into())
     }
 
-    fn agent(&self) -> Builder {
+    /// With agents that listen there.
+    pub(super) fn at(address: SocketAddr) -> Self {
+        let influxd = Influxd::start();
+        influxd.create_database(DATABASE);
+        Self { influxd, folder: tempfile::tempdir().unwrap(), address }
+    }
+
+    pub(super) fn agent(&self) -> Builder {
         let file = self.folder.path().join("queue.db");
         let channel = format!(
             "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nlisten = \"{}\"\nlease = \"2s\"",
@@ -57,7 +62,7 @@ impl House {
 
     /// Waits until an agent has nothing left to do, and checks that what was answered is there, once, and nothing that
     /// nobody sent.
-    fn assert_stored(&self, answered: &BTreeSet<u64>, sent: &BTreeSet<u64>) {
+    pub(super) fn assert_stored(&self, answered: &BTreeSet<u64>, sent: &BTreeSet<u64>) {
         wait_for("the queue to be empty", PATIENCE, || (self.left() == 0).then_some(()));
         let stored = self.stored();
         let once: BTreeSet<u64> = stored.iter().copied().collect();
@@ -68,7 +73,7 @@ impl House {
     }
 }
 
-fn push(number: u64) -> Vec<u8> {
+pub(super) fn push(number: u64) -> Vec<u8> {
     command(&["LPUSH", Q, &numbered(number)])
 }
 

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,8 +14,13 @@ use slog::Logger;
 use crate::{
     channel::{ChannelError, Intake},
     config,
-    listener::{Backend, BindError, Refusals, Refused, Server, Settings},
+    listener::{Backend, BindError, PassedSockets, Refusals, Refused, Server, Settings},
 };
+
+/// How long a client may still bring a push at the end, where those that connect meanwhile wait for the next agent. Long for one
+/// that has connected just now and introduces itself before it pushes, short for those that wait. Where nothing lets clients wait,
+/// the next agent ought to come at once.
+const LAST_PUSH: Duration = Duration::from_millis(250);
 
 /// What the configuration says to the listener.
 pub(super) fn listener_settings(settings: &config::Embedded) -> Settings {
@@ -46,11 +52,17 @@ pub(super) struct ListenerSlot {
 
 impl ListenerSlot {
     /// `None` when clients have no address to push to.
-    pub(super) fn new(settings: &config::Embedded, backend: Arc<dyn Backend>, log: &Logger) -> Option<Self> {
+    pub(super) fn new(
+        settings: &config::Embedded,
+        passed: &PassedSockets,
+        backend: Arc<dyn Backend>,
+        log: &Logger,
+    ) -> Option<Self> {
         if settings.listen.is_empty() && settings.unix_socket.is_none() {
             return None;
         }
-        let settings = listener_settings(settings);
+        let last_push = if passed.is_empty() { Duration::ZERO } else { LAST_PUSH };
+        let settings = Settings { passed: passed.clone(), last_push, ..listener_settings(settings) };
         let refusals = Arc::new(Refusals::new(&settings, log));
         Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default() })
     }
@@ -61,7 +73,8 @@ impl ListenerSlot {
         let addresses = bound.as_ref().map(Server::addresses).unwrap_or_default();
         let tcp = addresses.iter().map(ToString::to_string);
         let unix = self.settings.unix_socket.iter().map(|path| path.display().to_string());
-        tcp.chain(unix).collect::<Vec<_>>().join(" and ")
+        let kept = if self.settings.passed.is_empty() { "" } else { ", where systemd lets them wait while no agent runs," };
+        tcp.chain(unix).collect::<Vec<_>>().join(" and ") + kept
     }
 }
 

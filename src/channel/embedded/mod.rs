@@ -31,7 +31,7 @@ pub(crate) use self::errors::remedy;
 use self::{backend::QueueBackend, errors::unusable, listener_slot::ListenerSlot};
 use super::{
     Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry,
-    Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
+    PassedSockets, Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
 pub use crate::listener::{Backend, BackendError, BindError, Cause, ConsumerStatus, End, PushError, QueueStatus};
 pub use crate::queue::ConsumerSettings;
@@ -89,10 +89,11 @@ impl EmbeddedChannel {
         Self::of(Consumer::new(self.consumer.store(), place), &self.settings, &self.agent)
     }
 
-    /// The channel with its [`Channel::intake`], where its settings name an address. What clients do is logged to `log`.
+    /// The channel with its [`Channel::intake`], where its settings name an address; at those of `passed` there is a socket already.
+    /// What clients do is logged to `log`.
     #[must_use]
-    pub fn with_intake(self, log: &Logger) -> Self {
-        let slot = ListenerSlot::new(&self.settings, self.backend(), log).map(Arc::new);
+    pub fn with_intake(self, passed: &PassedSockets, log: &Logger) -> Self {
+        let slot = ListenerSlot::new(&self.settings, passed, self.backend(), log).map(Arc::new);
         Self { slot, ..self }
     }
 

@@ -40,11 +40,12 @@ section! {
         /// with batch.max_bytes.
         max_message_bytes: usize = Is("4MiB"), MESSAGE_BYTES;
         /// Where clients push to: several as ["127.0.0.1:6379", "[::1]:6379"], none as []. Beyond this machine only
-        /// with a password, or with allow_remote; the protocol is not encrypted.
+        /// with a password, or with allow_remote; the protocol is not encrypted. A socket that systemd has opened there
+        /// (conf/systemd/kadabra.socket) is used, and a restart then refuses no client.
         listen: Vec<SocketAddr> = Is("127.0.0.1:6379"), ValueType::Addresses;
-        /// A socket in the file system that clients may push to, besides listen.
+        /// A socket in the file system that clients may push to, besides listen. It, too, may be systemd's.
         unix_socket: Option<PathBuf> = Unset("/run/kadabra/kadabra.sock"), ValueType::Path;
-        /// Who may use that socket, as chmod takes it.
+        /// Who may use that socket, as chmod takes it. Of systemd's, SocketMode= in its unit says so.
         unix_socket_mode: u32 = Is("0660"), ValueType::Permissions;
         /// The list that clients push to. Change it when the clients are configured to push to another.
         queue_key: String = Is("kadabra_queue"), LIST;
