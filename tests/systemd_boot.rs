@@ -17,7 +17,7 @@ const CONFIGURATION: &str = "/etc/kadabra/kadabra.toml";
 /// With the agent as the README installs it, and nothing at the address of its InfluxDB, so that messages wait.
 fn installed() -> Machine {
     let machine = Machine::start();
-    machine.does(["systemctl", "enable", "--now", "kadabra"]);
+    machine.does(["systemctl", "enable", "--now", "kadabra.socket", "kadabra"]);
     machine
 }
 
@@ -348,7 +348,7 @@ fn an_import_as_the_documentation_says_fills_the_queue_of_the_unit() {
     let to_redis = ["env", "KADABRA_CHANNEL__TYPE=redis", "KADABRA_CHANNEL__REDIS__URL=redis://localhost:6380/0"];
     machine.does([&to_redis[..], &["kadabra", "send", "--count", "userSignup=1"]].concat());
 
-    let import = told("docs/operations.md", "sudo systemctl stop kadabra\n");
+    let import = told("docs/operations.md", "sudo systemctl stop kadabra.socket kadabra\nsudo systemd-run");
     assert!(import.contains("redis://localhost:6379/0"), "{import}");
     let said = machine.does(["sh", "-ec", &import.replace("localhost:6379", "localhost:6380")]);
     assert!(said.contains("1 message and 0 dead letters were moved"), "{said}");

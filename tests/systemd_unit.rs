@@ -31,13 +31,17 @@ fn unit_with_everything_in_use(folder: &Path) -> PathBuf {
     }
     let path = folder.join("kadabra.service");
     std::fs::write(&path, unit).unwrap();
+    std::fs::write(folder.join("kadabra.socket"), text("systemd/kadabra.socket").replace("\n#ListenStream=", "\nListenStream="))
+        .unwrap();
     path
 }
 
 #[test]
 fn systemd_takes_the_unit_without_a_word() {
     let folder = tempfile::tempdir().unwrap();
-    let output = systemd_analyze(&["verify", "--man=no"], &unit_with_everything_in_use(folder.path()));
+    let unit = unit_with_everything_in_use(folder.path());
+    let socket = folder.path().join("kadabra.socket");
+    let output = systemd_analyze(&["verify", "--man=no", socket.to_str().unwrap()], &unit);
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
@@ -96,6 +100,16 @@ fn as_many_clients_can_be_connected_as_a_configuration_may_ask_for() {
     };
     // And what the agent needs for itself.
     assert!(hard.parse::<u64>().unwrap() >= max + 1000, "{hard}");
+}
+
+#[test]
+fn the_socket_is_where_the_agent_listens_and_clients_look() {
+    let socket = text("systemd/kadabra.socket");
+    let Channel::Embedded(embedded) = defaults().channel else { panic!("not a queue of its own") };
+    assert_eq!(value(&socket, "ListenStream="), embedded.listen[0].to_string());
+    assert!(socket.contains("\n#ListenStream=/run/kadabra/kadabra.sock\n"));
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/src/kadabra/connection.py");
+    assert_eq!(value(&std::fs::read_to_string(client).unwrap(), "LOCAL_SOCKET = "), "\"/run/kadabra/kadabra.sock\"");
 }
 
 #[test]

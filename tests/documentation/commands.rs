@@ -47,7 +47,7 @@ fn what_an_operator_does_works() {
     let counted = shell.redis_cli(&["INFO", "kadabra"]);
     let counted = counted.lines().filter_map(|line| line.strip_prefix("refused_")?.split(':').next());
     assert_eq!(told, counted.collect(), "the reasons for a refusal");
-    run(&mut shell, "docs/operations.md", 7);
+    run(&mut shell, "docs/operations.md", 16);
     assert_eq!(shell.redis.left().queued, 0, "it was imported");
 }
 

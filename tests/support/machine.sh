@@ -64,7 +64,7 @@ echo 'of nobody else' >home/somebody/letter
 # What the README says about installing it.
 cp "$kadabra" usr/local/bin/kadabra
 cp "$project/conf/examples/influxdb.toml" etc/kadabra/kadabra.toml
-cp "$project/conf/systemd/kadabra.service" etc/systemd/system
+cp "$project/conf/systemd/kadabra.service" "$project/conf/systemd/kadabra.socket" etc/systemd/system
 
 # Else systemd takes the devices of whoever runs the tests for its own.
 mount -t tmpfs -o mode=755 tmpfs dev
