@@ -85,6 +85,12 @@ def full(place, over):
     over.wait()
 
 
+def without_room(place, over):
+    place.agent.stop()
+    place.agent.start(publisher=AWAY, largest_file=4 * 1024 * 1024)
+    over.wait()
+
+
 def wrong_password(place, over):
     place.agent.stop()
     place.agent.start(password="sesame")
@@ -103,6 +109,7 @@ STATES = [
     ("is killed and started", killed, {}),
     ("is restarted", restarted, {}),
     ("is full", full, {}),
+    ("has no room on its disk", without_room, {}),
     ("has another password", wrong_password, {}),
     ("is stopped, buffer of 100", stopped, {"buffer_messages": 100}),
 ]
@@ -193,7 +200,7 @@ def paced(seconds):
 def original(seconds, connections):
     """The unmodified original clients; what it answers, and when."""
     print("| server | the agent | requests | failed | p50 ms | p99 ms | longest ms |\n|---|---|--:|--:|--:|--:|--:|")
-    for state, act, extra in STATES[:7]:
+    for state, act, extra in STATES[:8]:
         with Place([*ORIGINAL, "-k", "gthread", "--threads", "4", "apps:flask_app()"]) as place:
             wrk(place.server.port, 1, connections)
             over = threading.Event()

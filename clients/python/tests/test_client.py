@@ -299,6 +299,24 @@ class Delivery(Case):
         self.assertEqual(server.dropped(), {"refused": 1})
 
 
+    def test_a_thread_that_was_ended_is_started_again(self):
+        server = self.server()
+        client = kadabra.Kadabra(server.settings())
+
+        def end():
+            raise SystemExit
+
+        turn = sender.Sender._turn
+        sender.Sender._turn = lambda *_: end()
+        self.addCleanup(setattr, sender.Sender, "_turn", turn)
+        number(client, 1)
+        wait_for("no thread", lambda: client.channel._sender._thread is None)
+        sender.Sender._turn = turn
+        number(client, 2)
+        self.assertTrue(client.flush(20))
+        self.assertEqual(server.numbers(), [1, 2])
+
+
 class Bounds(Case):
     def test_beyond_the_buffer_the_oldest_are_dropped_and_all_are_accounted_for(self):
         port = free_port()

@@ -120,18 +120,23 @@ class Sender:
     def send(self, metrics: Metrics) -> None:
         """Leaves a message for the thread. Never raises and never waits."""
         try:
+            message = _as_sent(metrics)
+        except Exception:
+            self._count_dropped("unencodable")
+            self._logger.debug("a message cannot be sent", exc_info=True)
+            return
+        try:
             if self._process != _process_id():
                 # A fork that did not go through Python.
                 self.begin()
             incoming = self._incoming
-            incoming.append(_as_sent(metrics))
+            incoming.append(message)
             if len(incoming) > self._most_incoming:
                 self._drop_incoming()
             if self._asleep:
                 self._rouse()
         except Exception:
-            self._count_dropped("unencodable")
-            self._logger.debug("a message cannot be sent", exc_info=True)
+            self._logger.debug("the thread cannot be started or woken; the next message tries again", exc_info=True)
 
     def _drop_incoming(self) -> None:
         try:
@@ -230,13 +235,19 @@ class Sender:
 
     def _run(self, wake: threading.Lock) -> None:
         self._asleep = False
-        while True:
-            try:
-                self._await_messages(wake)
-                self._turn(None)
-            except Exception:
-                self._logger.exception("a fault in Kadabra's client; it goes on")
-                time.sleep(1.0)
+        try:
+            while True:
+                try:
+                    self._await_messages(wake)
+                    self._turn(None)
+                except Exception:
+                    self._logger.exception("a fault in Kadabra's client; it goes on")
+                    time.sleep(1.0)
+        finally:
+            # Something ended it, such as gevent.killall(). The next message starts another.
+            if self._wake is wake:
+                self._thread = None
+                self._asleep = True
 
     def _await_messages(self, wake: threading.Lock) -> None:
         # As long as messages come, none of them has to pay for waking the thread: it looks by itself, once a beat.

@@ -55,16 +55,19 @@ class Agent:
         #: Each message that was published, as bytes, and how often.
         self.published = {}
 
-    def start(self, max_bytes="1GiB", publisher='type = "debug"', password=None, others=""):
+    def start(self, max_bytes="1GiB", publisher='type = "debug"', password=None, largest_file=None):
         said = 'password = "%s"\n' % password if password else ""
         (self.folder / "kadabra.toml").write_text(
-            '[channel.embedded]\npath = "%s/queue.db"\nlisten = "127.0.0.1:%d"\nmax_bytes = "%s"\nmax_message_bytes = "1MiB"\n%s[publisher]\n%s\n%s'
-            % (self.folder, self.port, max_bytes, said, publisher, others)
+            '[channel.embedded]\npath = "%s/queue.db"\nlisten = "127.0.0.1:%d"\nmax_bytes = "%s"\nmax_message_bytes = "1MiB"\n%s[publisher]\n%s\n'
+            % (self.folder, self.port, max_bytes, said, publisher)
         )
         self._starts += 1
         log = open(self.folder / ("agent-%d.log" % self._starts), "wb")
         environment = {name: os.environ[name] for name in ["PATH", "HOME"] if name in os.environ}
         command = [AGENT, "run", "--config", str(self.folder / "kadabra.toml")]
+        if largest_file:
+            # As on a disk that has no more room.
+            command = ["prlimit", "--fsize=%d" % largest_file, *command]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self.folder)
         log.close()
         wait_for("an agent that listens", lambda: answers(self.port))
