@@ -65,10 +65,7 @@ impl Told {
     fn refusals(&self) -> String {
         let refused = self.channel.intake().map(|intake| intake.refused()).unwrap_or_default();
         let lasting = refused.into_iter().filter(|refused| refused.lasts.is_some());
-        let said = |Refused { reason, what, times, of_pushes, .. }| {
-            let of = if of_pushes { "pushes" } else { "clients" };
-            format!("; {what} ({reason}, {of} since the start: {times})")
-        };
+        let said = |Refused { reason, what, times, unit, .. }| format!("; {what} ({reason}, {unit} since the start: {times})");
         lasting.map(said).collect()
     }
 }

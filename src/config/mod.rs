@@ -59,7 +59,7 @@ pub use secret_file::password_in;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi, InfluxdbV1,
     InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Supervisor, TextMetadata,
-    Victoriametrics,
+    Victoriametrics, WhenFull,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;

@@ -21,6 +21,16 @@ pub trait Backend: Send + Sync {
     /// first of them, so one that is kept without being polled may hold up the others.
     async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError>;
 
+    /// Counts messages that were dropped since [`Backend::push`] has refused them, as accepted and dropped.
+    fn drop_newest(&self, messages: u64) {
+        let _ = messages;
+    }
+
+    /// How many messages were dropped to make room for others since this was asked last.
+    fn take_dropped_oldest(&self) -> u64 {
+        0
+    }
+
     /// How many messages wait; those under a lease do not.
     async fn length(&self) -> Result<u64, BackendError>;
 

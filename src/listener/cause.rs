@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Settings;
-use crate::duration::for_people;
+use crate::{config::WhenFull, duration::for_people};
 
 /// One such cause. Each has a counter, from the start on at zero, and lines in the log when it begins and when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,8 @@ pub enum Cause {
     NoMessage,
     /// A transaction whose pushes were discarded since one of its commands was refused.
     Aborted,
+    /// The oldest messages were dropped, to make room for others.
+    DroppedOldest,
     /// Another database than 0 was chosen, so that the client does not come to push.
     WrongDatabase,
     /// Others have the memory that a command or its answer takes.
@@ -73,17 +75,19 @@ pub enum Cause {
 pub(crate) struct Limits {
     pub(crate) places: usize,
     pub(crate) timeout: Duration,
+    /// Whether what the queue cannot take is dropped.
+    pub(crate) drops: bool,
 }
 
 impl From<&Settings> for Limits {
     fn from(settings: &Settings) -> Self {
-        Self { places: settings.max_connections, timeout: settings.timeout }
+        Self { places: settings.max_connections, timeout: settings.timeout, drops: settings.when_full != WhenFull::Refuse }
     }
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Full,
         Self::Backlog,
         Self::DiskFull,
@@ -99,6 +103,7 @@ impl Cause {
         Self::UnknownCommand,
         Self::NoMessage,
         Self::Aborted,
+        Self::DroppedOldest,
         Self::WrongDatabase,
         Self::NoMemory,
         Self::WrongPassword,
@@ -134,6 +139,7 @@ impl Cause {
             Self::UnknownCommand => "unknown_command",
             Self::NoMessage => "no_message",
             Self::Aborted => "transaction_aborted",
+            Self::DroppedOldest => "dropped_oldest",
             Self::WrongDatabase => "wrong_database",
             Self::NoMemory => "no_memory",
             Self::WrongPassword => "wrong_password",
@@ -157,10 +163,14 @@ impl Cause {
         self <= Self::Fault
     }
 
-    /// Whether it is counted by pushes, and otherwise by clients.
+    /// By what it is counted.
     #[must_use]
-    pub fn is_of_pushes(self) -> bool {
-        self <= Self::Aborted
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::DroppedOldest => "messages",
+            pushes if pushes <= Self::Aborted => "pushes",
+            _ => "clients",
+        }
     }
 
     /// Whether an operator has asked for it.
@@ -181,7 +191,26 @@ impl Cause {
             | Self::Gone
             | Self::Unsynced
             | Self::Unwritable
+            | Self::Fault
+                if limits.drops =>
+            {
+                "what clients push is dropped, though they are told that it was queued, as channel.embedded.when_full says"
+                    .to_owned()
+            }
+            Self::Full
+            | Self::Backlog
+            | Self::DiskFull
+            | Self::FileSizeLimit
+            | Self::Damaged
+            | Self::Gone
+            | Self::Unsynced
+            | Self::Unwritable
             | Self::Fault => "what clients push is refused".to_owned(),
+            Self::DroppedOldest => {
+                "the oldest messages are dropped to make room for what clients push, as channel.embedded.when_full \
+                                    says; see why they are not published"
+                    .to_owned()
+            }
             Self::NoAuth => "pushes are refused, since their clients have not said the password; give them the one in \
                              password_file in [channel.embedded]"
                 .to_owned(),

@@ -133,6 +133,7 @@ pub(super) struct Stats {
     commands: AtomicU64,
     queued: AtomicU64,
     refused: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Stats {
@@ -148,8 +149,17 @@ impl Stats {
         self.commands.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn pushed(&self, messages: u64, taken: bool) {
-        if taken { &self.queued } else { &self.refused }.fetch_add(messages, Relaxed);
+    pub(super) fn queued(&self, messages: u64) {
+        self.queued.fetch_add(messages, Relaxed);
+    }
+
+    pub(super) fn refused(&self, messages: u64) {
+        self.refused.fetch_add(messages, Relaxed);
+    }
+
+    /// Messages were dropped in place of being queued.
+    pub(super) fn dropped(&self, messages: u64) {
+        self.dropped.fetch_add(messages, Relaxed);
     }
 
     /// By Redis's names.
@@ -161,9 +171,9 @@ impl Stats {
         ]
     }
 
-    /// How many messages were queued, and how many were refused.
-    pub(super) fn messages(&self) -> (u64, u64) {
-        (self.queued.load(Relaxed), self.refused.load(Relaxed))
+    /// How many messages were queued, how many were refused, and how many were dropped in place of either.
+    pub(super) fn messages(&self) -> (u64, u64, u64) {
+        (self.queued.load(Relaxed), self.refused.load(Relaxed), self.dropped.load(Relaxed))
     }
 }
 

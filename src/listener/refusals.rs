@@ -22,6 +22,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    config::WhenFull,
     duration::for_people,
     quote::quote,
     rate_limit::{LAST_INTERVAL, RateLimit},
@@ -44,8 +45,8 @@ pub struct Refused {
     pub why: Option<String>,
     /// How often, since the process started.
     pub times: u64,
-    /// Whether pushes are counted, and otherwise clients.
-    pub of_pushes: bool,
+    /// What is counted: pushes, messages or clients.
+    pub unit: &'static str,
     /// For how long already, when it is not over.
     pub lasts: Option<Duration>,
 }
@@ -56,6 +57,7 @@ pub(crate) struct Refusals {
     log: Logger,
     places: AtomicUsize,
     timeout: Duration,
+    drops: bool,
     noted: Mutex<[Noted; Cause::ALL.len()]>,
     /// Whether the queue took nothing when it was last asked to.
     queue_refuses: AtomicBool,
@@ -108,6 +110,7 @@ impl Refusals {
             log: log.clone(),
             places: AtomicUsize::new(settings.max_connections),
             timeout: settings.timeout,
+            drops: settings.when_full != WhenFull::Refuse,
             noted: Mutex::new(std::array::from_fn(|_| Noted::default())),
             queue_refuses: AtomicBool::new(false),
             later: Notify::new(),
@@ -120,7 +123,7 @@ impl Refusals {
     }
 
     fn sentence(&self, cause: Cause) -> String {
-        cause.sentence(Limits { places: self.places.load(Ordering::Relaxed), timeout: self.timeout })
+        cause.sentence(Limits { places: self.places.load(Ordering::Relaxed), timeout: self.timeout, drops: self.drops })
     }
 
     /// It has happened to a client with this address.
@@ -150,6 +153,13 @@ impl Refusals {
         };
         self.queue_refuses.store(true, Ordering::Relaxed);
         self.note_all(error.cause(), pushes, example, Some(why));
+    }
+
+    /// The queue has dropped so many messages, to make room for a push of this client.
+    pub(super) fn dropped_oldest(&self, messages: u64, example: &str) {
+        if messages > 0 {
+            self.note_all(Cause::DroppedOldest, messages, example, None);
+        }
     }
 
     /// The queue has taken a push.
@@ -183,7 +193,7 @@ impl Refusals {
             what: self.sentence(*cause),
             why: noted.why.clone(),
             times: noted.times,
-            of_pushes: cause.is_of_pushes(),
+            unit: cause.unit(),
             lasts: noted.lasting.filter(|_| !cause.is_wanted()).map(|lasting| now.saturating_duration_since(lasting.since)),
         };
         Cause::ALL.iter().zip(all.iter()).map(refused).collect()
@@ -255,7 +265,8 @@ impl Refusals {
         } else if now.saturating_duration_since(lasting.last) < LAST_INTERVAL {
             info!(self.log, "what clients push is taken again, after {}", lasted; values);
         } else {
-            info!(self.log, "nothing that clients push was refused any more, for {}", for_people(LAST_INTERVAL); values);
+            let refused = if self.drops { "dropped" } else { "refused" };
+            info!(self.log, "nothing that clients push was {} any more, for {}", refused, for_people(LAST_INTERVAL); values);
         }
     }
 
@@ -277,7 +288,7 @@ struct Values<'a> {
 impl KV for Values<'_> {
     fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
         serializer.emit_str("reason", self.cause.name())?;
-        serializer.emit_u64(if self.cause.is_of_pushes() { "pushes" } else { "clients" }, self.count)?;
+        serializer.emit_u64(self.cause.unit(), self.count)?;
         serializer.emit_str("for_example", self.example)?;
         self.lasts.map_or(Ok(()), |lasts| serializer.emit_bool("lasts", lasts))
     }
@@ -317,8 +328,8 @@ mod tests {
         refusals.note(Cause::NoAuth, "b");
         refusals.note(Cause::Idle, "c");
         let times: Vec<_> = refusals.all().into_iter().filter(|refused| refused.times > 0).collect();
-        let told = |refused: &Refused| (refused.reason, refused.times, refused.of_pushes, refused.lasts.is_some());
-        let expected = [("disk_full", 3, true, true), ("no_password", 1, true, true), ("idle", 1, false, false)];
+        let told = |refused: &Refused| (refused.reason, refused.times, refused.unit, refused.lasts.is_some());
+        let expected = [("disk_full", 3, "pushes", true), ("no_password", 1, "pushes", true), ("idle", 1, "clients", false)];
         assert_eq!(times.iter().map(told).collect::<Vec<_>>(), expected);
         assert_eq!(refusals.why().as_deref(), Some("no space"));
         refusals.taken();

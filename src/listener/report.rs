@@ -22,6 +22,9 @@ pub(crate) struct Report {
     pub(crate) queued: u64,
     /// Messages that were refused since the start.
     pub(crate) refused: u64,
+    /// Messages that were dropped since the start, though their clients were told that they were queued.
+    #[serde(default)]
+    pub(crate) dropped: u64,
     /// Why the queue takes nothing, while that is so.
     pub(crate) refused_because: Option<String>,
     /// By the name of its [`Cause`], what was refused.
@@ -76,11 +79,12 @@ impl fmt::Display for Report {
             }
         }
         write!(f, "messages_queued:{}\r\nmessages_refused:{}\r\n", self.queued, self.refused)?;
+        write!(f, "dropped_newest:{}\r\ndropped_oldest:{}\r\n", self.dropped, self.of(Cause::DroppedOldest).times)?;
         write!(f, "wrong_passwords:{}\r\n", self.of(Cause::WrongPassword).times)?;
         if let Some(why) = &self.refused_because {
             write!(f, "refused_because:{why}\r\n")?;
         }
-        for cause in Cause::ALL {
+        for cause in Cause::ALL.into_iter().filter(|cause| *cause != Cause::DroppedOldest) {
             write!(f, "refused_{cause}:{}\r\n", self.of(cause).times)?;
         }
         let lasting: Vec<_> = Cause::ALL.into_iter().filter(|cause| self.of(*cause).lasts).map(Cause::name).collect();

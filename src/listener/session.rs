@@ -14,6 +14,7 @@ use super::{
     request::Request,
     shared::Shared,
 };
+use crate::config::WhenFull;
 
 const FULL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
@@ -112,11 +113,26 @@ impl Session {
         let messages = std::mem::take(&mut pushes.messages);
         let count = messages.len();
         *has_pushed = true;
-        let outcome = shared.backend.push(pushes.end, messages).await;
-        shared.stats.pushed(count as u64, outcome.is_ok());
+        let mut outcome = shared.backend.push(pushes.end, messages).await;
         match &outcome {
-            Ok(_) => shared.refusals.taken(),
-            Err(error) => shared.refusals.refused(error, pushes.commands.len() as u64, &client.peer),
+            Ok(_) => {
+                shared.stats.queued(count as u64);
+                shared.refusals.taken();
+                if shared.settings.when_full == WhenFull::DropOldest {
+                    shared.refusals.dropped_oldest(shared.backend.take_dropped_oldest(), &client.peer);
+                }
+            }
+            Err(error) => {
+                shared.refusals.refused(error, pushes.commands.len() as u64, &client.peer);
+                if shared.settings.when_full != WhenFull::Refuse && error.cause().is_of_the_queue() {
+                    shared.stats.dropped(count as u64);
+                    shared.backend.drop_newest(count as u64);
+                    // As if they had come and gone.
+                    outcome = Ok(shared.backend.length().await.unwrap_or_default().saturating_add(count as u64));
+                } else {
+                    shared.stats.refused(count as u64);
+                }
+            }
         }
         let mut length = outcome.as_ref().map_or(0, |length| length.saturating_sub(count as u64));
         for messages in pushes.commands.drain(..) {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::passed::PassedSockets;
-use crate::config::Secret;
+use crate::config::{Secret, WhenFull};
 
 /// How the listener listens, and its limits.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub queue_key: String,
     /// What clients must say to be let in.
     pub password: Option<Secret>,
+    /// What happens to pushes that the queue cannot take.
+    pub when_full: WhenFull,
     /// Whether DEL deletes the queue.
     pub allow_delete: bool,
     /// How many clients may be connected at once, where there are file descriptors for so many.
@@ -60,6 +62,7 @@ impl Default for Settings {
             passed: PassedSockets::default(),
             queue_key: "kadabra_queue".to_owned(),
             password: None,
+            when_full: WhenFull::Refuse,
             allow_delete: false,
             max_connections: 1000,
             max_message_bytes: 4 << 20,

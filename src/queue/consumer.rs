@@ -158,7 +158,9 @@ impl Consumer {
 
     /// What has become of all that was accepted.
     pub(crate) fn tally(&self) -> Tally {
-        self.store.running.get().map(|running| running.shared.state().of(self.place).tally()).unwrap_or_default()
+        let tally = self.store.running.get().map(|running| running.shared.state().of(self.place).tally()).unwrap_or_default();
+        let dropped = self.store.dropped_newest();
+        Tally { stored: tally.stored + dropped, dropped: tally.dropped + dropped, ..tally }
     }
 
     /// How the queue is for this one. This asks the file, unlike the other numbers.

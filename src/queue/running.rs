@@ -43,6 +43,9 @@ pub(super) struct Shared {
     pub(super) agent: String,
     pub(super) lease: Duration,
     pub(super) max_bytes: u64,
+    pub(super) drops_oldest: bool,
+    /// How many messages were dropped to make room that nobody has been told of yet.
+    pub(super) dropped_oldest: AtomicU64,
     pub(super) max_dead_letters: u64,
     pub(super) max_dead_bytes: u64,
     /// Whether consumers have names.
@@ -72,6 +75,8 @@ impl Shared {
             agent: agent.to_owned(),
             lease: settings.lease,
             max_bytes: settings.max_bytes,
+            drops_oldest: settings.drops_oldest,
+            dropped_oldest: AtomicU64::new(0),
             max_dead_letters: settings.max_dead_letters,
             max_dead_bytes: settings.max_bytes / 4,
             several: !found.consumers.is_empty(),

@@ -11,6 +11,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     /// How large the file may become. Dead letters take a quarter of it at most.
     pub(crate) max_bytes: u64,
+    /// Whether the oldest messages give way to those that come, where there is no room for both.
+    pub(crate) drops_oldest: bool,
     /// How long a lease lasts without being renewed.
     pub(crate) lease: Duration,
     /// How many dead letters are kept.

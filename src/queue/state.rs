@@ -202,14 +202,40 @@ impl QueueState {
         self.all().find_map(full)
     }
 
-    /// The consumers that are not required and for which too many messages wait, with how many too many, and how many may.
-    pub(super) fn too_long(&self) -> Vec<(usize, u64, u64)> {
+    /// The consumers for which too many messages wait, with how many too many, and how many may: those that are not required, or all
+    /// of them.
+    pub(super) fn too_long(&self, all: bool) -> Vec<(usize, u64, u64)> {
         let over = |(place, consumer): (usize, &ConsumerState)| {
-            let most = consumer.bound(false)?;
+            let most = consumer.bound(false).or_else(|| consumer.bound(true).filter(|_| all))?;
             let over = consumer.pending().messages.saturating_sub(most);
             (over > 0).then_some((place, over, most))
         };
         self.all().enumerate().filter_map(over).collect()
+    }
+
+    /// Chunks, from the oldest on, of which something waits for any consumer and nothing is leased, in so many intervals at most for
+    /// each consumer.
+    pub(super) fn droppable(&self, intervals: usize) -> IntervalSet {
+        let mut droppable = IntervalSet::default();
+        for (from, to) in self.all().flat_map(|consumer| consumer.oldest(intervals).0) {
+            let behind = to.chunk.saturating_add(i64::from(to.message > 0));
+            droppable.insert(Offset::start(from.chunk), Offset::start(behind));
+        }
+        for chunk in self.all().flat_map(ConsumerState::leased_chunks) {
+            droppable.remove(Offset::start(chunk), Offset::start(chunk.saturating_add(1)));
+        }
+        droppable
+    }
+
+    /// Takes off for each consumer what waits in these chunks, but for those of which something is leased by now. It comes back by
+    /// [`ConsumerState::uncleared`].
+    pub(super) fn begin_dropping(&mut self, chunks: &IntervalSet) -> Vec<(usize, Vec<(Offset, Offset)>)> {
+        let mut chunks = chunks.clone();
+        for chunk in self.all().flat_map(ConsumerState::leased_chunks) {
+            chunks.remove(Offset::start(chunk), Offset::start(chunk.saturating_add(1)));
+        }
+        let taken_off = self.all_mut().enumerate().map(|(place, consumer)| (place, consumer.take_off(&chunks)));
+        taken_off.filter(|(_, intervals)| !intervals.is_empty()).collect()
     }
 
     /// The file is damaged: nothing of it is to be deleted any more.

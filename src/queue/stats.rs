@@ -20,13 +20,13 @@ pub(crate) struct Pending {
 pub(crate) struct Tally {
     /// There when the file was opened.
     pub(crate) found: u64,
-    /// Pushed since then.
+    /// Pushed since then, what was dropped in place of being stored included.
     pub(crate) stored: u64,
     /// Settled, and no dead letter.
     pub(crate) published: u64,
     /// Settled as a dead letter, or unreadable.
     pub(crate) parked: u64,
-    /// Deleted before they were settled.
+    /// Deleted before they were settled, or not stored at all.
     pub(crate) dropped: u64,
     /// Neither of those yet.
     pub(crate) pending: u64,

@@ -3,7 +3,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -35,6 +38,8 @@ pub(crate) struct Store {
     agent: String,
     pub(super) running: OnceLock<Running>,
     opening: Mutex<Option<Held>>,
+    /// Messages that were dropped in place of being stored.
+    dropped: AtomicU64,
 }
 
 /// Why the file could not be opened.
@@ -54,7 +59,13 @@ impl Held {
 impl Store {
     /// `agent` is whom dead letters name.
     pub(crate) fn new(settings: Settings, agent: &str) -> Self {
-        Self { settings, agent: agent.to_owned(), running: OnceLock::new(), opening: Mutex::default() }
+        Self {
+            settings,
+            agent: agent.to_owned(),
+            running: OnceLock::new(),
+            opening: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -163,6 +174,20 @@ impl Store {
         self.answer(answered).await.map(|stored| stored.length)
     }
 
+    /// Messages that could not be stored are dropped, though who pushed them is told that they were: they count as accepted and dropped.
+    pub(crate) fn drop_newest(&self, messages: u64) {
+        self.dropped.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped_newest(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many of the oldest messages were dropped to make room since this was asked last.
+    pub(crate) fn take_dropped_oldest(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.shared.dropped_oldest.swap(0, Ordering::Relaxed))
+    }
+
     /// The file's own name, for those who move messages into it.
     pub(crate) fn identity(&self) -> Result<&str, StoreError> {
         Ok(&self.shared()?.identity)
@@ -222,7 +247,10 @@ impl Store {
 
     /// How it stands with each consumer, where there are several.
     pub(crate) fn consumers(&self) -> Vec<ConsumerStats> {
-        self.running.get().map(|running| running.shared.state().consumers(Instant::now())).unwrap_or_default()
+        let mut consumers =
+            self.running.get().map(|running| running.shared.state().consumers(Instant::now())).unwrap_or_default();
+        consumers.iter_mut().for_each(|consumer| consumer.dropped += self.dropped_newest());
+        consumers
     }
 
     /// What waits, leased or not, for the consumer for which the most does; `None` while the file is not open.
@@ -252,6 +280,7 @@ impl Store {
             path: folder.join("q.db"),
             durability: Durability::Process,
             max_bytes: 1 << 30,
+            drops_oldest: false,
             lease: Duration::from_secs(60),
             max_dead_letters: 10_000,
             max_message_bytes: 4 << 20,

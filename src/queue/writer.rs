@@ -4,6 +4,7 @@ mod incoming;
 mod letters;
 mod log;
 mod outgoing;
+mod room;
 
 use std::{sync::Arc, time::Instant};
 

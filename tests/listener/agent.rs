@@ -271,6 +271,50 @@ fn a_queue_that_is_full_is_said_at_once_by_the_log_by_check_and_by_who_sends() {
 }
 
 #[test]
+fn a_full_queue_that_drops_answers_as_if_it_had_room_and_says_what_it_drops() {
+    for (when_full, reason, what) in [
+        ("drop_newest", "queue_full", "what clients push is dropped, though they are told that it was queued"),
+        ("drop_oldest", "dropped_oldest", "the oldest messages are dropped to make room for what clients push"),
+    ] {
+        let house = House::new();
+        let agent = house.agent().env("KADABRA_CHANNEL__EMBEDDED__MAX_BYTES", "4MiB");
+        let agent = agent.env("KADABRA_CHANNEL__EMBEDDED__WHEN_FULL", when_full).env("KADABRA_PUBLISHER__TYPE", "influxdb");
+        // Nobody answers there, so nothing leaves the queue.
+        let nobody = format!("http://127.0.0.1:{}", free_port());
+        let mut agent = agent.env("KADABRA_PUBLISHER__INFLUXDB__URL", &nobody).start();
+        agent.wait_log("receiving");
+        let mut stream = connect(house.address);
+        let text = "x".repeat(100_000);
+        for number in 0..100 {
+            stream.write_all(&command(&["LPUSH", Q, &numbered(number).replace("/index", &text)])).unwrap();
+            let answer = line(&mut stream);
+            assert!(answer.starts_with(':'), "{when_full}: {answer}");
+        }
+        agent.wait_log(what);
+        assert_eq!(agent.logged(what)[0]["reason"], reason);
+        stream.write_all(&command(&["KADABRA"])).unwrap();
+        let length: usize = line(&mut stream)[1..].trim().parse().unwrap();
+        let mut json = vec![0; length + 2];
+        stream.read_exact(&mut json).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let dropped = if when_full == "drop_newest" { &report["dropped"] } else { &report["refusals"][reason]["times"] };
+        let dropped = dropped.as_u64().unwrap();
+        assert!((50..80).contains(&dropped), "{report}");
+        assert_eq!(report["status"]["waiting"].as_u64().unwrap() + dropped, 100, "{report}");
+        assert_eq!(report["refused"], 0, "{report}");
+        let output = kadabra().args(["check", "--online", "--config"]).arg(agent.folder().join("kadabra.toml")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            said.contains(&format!("{dropped} {}", if when_full == "drop_newest" { "pushes" } else { "messages" })),
+            "{said}"
+        );
+        agent.terminate(PATIENCE);
+        let ledger = agent.logged("accepted 100");
+        assert!(ledger.iter().any(|line| line["dropped"] == dropped && line["balances"] == true), "{ledger:?}");
+    }
+}
+
+#[test]
 fn an_agent_that_starts_on_a_full_disk_refuses_pushes_says_why_once_and_goes_on_by_itself_when_there_is_room() {
     // Whether there is a file already or not.
     for before in [None, Some(1)] {

@@ -22,7 +22,10 @@ fn refused(address: SocketAddr, password: &str) -> (BTreeMap<String, u64>, Strin
     let info = read(&mut stream, length);
     let all: BTreeMap<String, u64> = info
         .lines()
-        .filter_map(|line| line.strip_prefix("refused_")?.split_once(':'))
+        // Of which nothing is refused to anybody.
+        .filter_map(|line| {
+            line.strip_prefix("refused_").or_else(|| line.starts_with("dropped_oldest").then_some(line))?.split_once(':')
+        })
         .filter_map(|(reason, times)| Some((reason.to_owned(), times.parse().ok()?)))
         .collect();
     assert_eq!(all.len(), Cause::ALL.len(), "each has a counter that exists at zero");

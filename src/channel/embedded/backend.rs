@@ -42,6 +42,14 @@ impl Backend for QueueBackend {
         Ok(self.store.push(region, messages).await?)
     }
 
+    fn drop_newest(&self, messages: u64) {
+        self.store.drop_newest(messages);
+    }
+
+    fn take_dropped_oldest(&self) -> u64 {
+        self.store.take_dropped_oldest()
+    }
+
     async fn length(&self) -> Result<u64, BackendError> {
         Ok(self.store.length()?)
     }
@@ -119,7 +127,7 @@ fn consumers(store: &Store) -> Vec<ConsumerStatus> {
         age: pending.oldest,
         dropped,
         max_backlog: settings.as_ref().and_then(|settings: &ConsumerSettings| settings.max_backlog),
-        required: settings.is_some_and(|settings| settings.required),
+        required: settings.is_some_and(|settings| settings.required) && !store.settings().drops_oldest,
     };
     store.consumers().into_iter().map(status).collect()
 }

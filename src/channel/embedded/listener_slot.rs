@@ -30,6 +30,7 @@ pub(super) fn listener_settings(settings: &config::Embedded) -> Settings {
         unix_socket_mode: settings.unix_socket_mode,
         queue_key: settings.queue_key.clone(),
         password: settings.password.clone(),
+        when_full: settings.when_full,
         allow_delete: settings.allow_delete,
         max_connections: settings.max_connections,
         max_message_bytes: settings.max_message_bytes,

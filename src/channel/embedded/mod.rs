@@ -349,6 +349,7 @@ fn queue_settings(settings: &config::Embedded, consumers: Consumers) -> queue::S
             config::Durability::Fsync => Durability::Fsync,
         },
         max_bytes: settings.max_bytes,
+        drops_oldest: settings.when_full == config::WhenFull::DropOldest,
         lease: settings.lease,
         max_dead_letters: settings.max_dead_letters as u64,
         max_message_bytes: settings.max_message_bytes,

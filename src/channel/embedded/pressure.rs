@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use super::{ConsumerStatus, EmbeddedChannel, QueueStatus, backend::status, listener_slot::listener_settings};
 use crate::{
     channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
-    config,
+    config::{self, WhenFull},
     listener::{Cause, Limits, Report, Times},
     plural::{either, messages_wait},
 };
@@ -20,6 +20,7 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
     let facts = Facts {
         path: channel.settings.path.clone(),
         status: status(channel.consumer.stats().await?, channel.consumer.store()),
+        when_full: channel.settings.when_full,
         consumer: channel.consumer.name().map(ToOwned::to_owned),
         letters_dropped: Some(channel.registry().tally().letters_dropped),
     };
@@ -31,7 +32,13 @@ pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, p
     // What an agent does not report is no threat.
     let unknown = || QueueStatus { max_bytes: u64::MAX, max_dead_letters: u64::MAX, ..QueueStatus::default() };
     let status = report.status.clone().unwrap_or_else(unknown);
-    let facts = Facts { path: settings.path.clone(), status: status.clone(), consumer: None, letters_dropped: None };
+    let facts = Facts {
+        path: settings.path.clone(),
+        status: status.clone(),
+        when_full: settings.when_full,
+        consumer: None,
+        letters_dropped: None,
+    };
     let mut warnings = facts.warnings(patience);
     let limits = Limits::from(&listener_settings(settings));
     for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_wanted()) {
@@ -49,11 +56,13 @@ pub(crate) fn of_a_running_agent(report: &Report, settings: &config::Embedded, p
 /// What an agent has refused since it started, and how often.
 fn refusal(cause: Cause, times: u64, lasts: bool, why: Option<String>, limits: Limits) -> Warning {
     let what = match (cause.is_of_the_queue(), lasts) {
+        (true, true) if limits.drops => format!("the agent drops what clients push ({cause})"),
+        (true, false) if limits.drops => format!("the agent has dropped what clients pushed ({cause})"),
         (true, true) => format!("the agent refuses what clients push ({cause})"),
         (true, false) => format!("the agent has refused what clients pushed ({cause})"),
         (false, _) => cause.sentence(limits),
     };
-    let of = if cause.is_of_pushes() { "pushes" } else { "clients" };
+    let of = cause.unit();
     let count = if times == 1 { "once".to_owned() } else { format!("{times} {of}") };
     let now = format!("{count} since it started, {}", if lasts { "and it goes on" } else { "and not any more" });
     Warning {
@@ -75,6 +84,7 @@ pub(super) fn dead_letters_command(act: &str, consumer: Option<&str>) -> String 
 struct Facts {
     path: PathBuf,
     status: QueueStatus,
+    when_full: WhenFull,
     /// Whose it is, where there are several.
     consumer: Option<String>,
     /// How many this agent has dropped, which only itself knows.
@@ -96,12 +106,26 @@ impl Facts {
         .collect()
     }
 
+    /// What becomes of a push that cannot be stored.
+    fn refused(&self) -> &'static str {
+        if self.when_full == WhenFull::Refuse { "refused" } else { "dropped" }
+    }
+
+    /// What happens when there is no room left.
+    fn then(&self) -> &'static str {
+        match self.when_full {
+            WhenFull::Refuse => "what clients push is refused",
+            WhenFull::DropOldest => "the oldest messages are dropped",
+            WhenFull::DropNewest => "what clients push is dropped",
+        }
+    }
+
     fn persistence(&self) -> Option<Warning> {
         let (now, mend) = self.status.unsafe_because.clone()?;
         let what = if self.status.broken {
-            format!("{} is damaged: what clients push is refused, what can be read is published", self.path.display())
+            format!("{} is damaged: what clients push is {}, what can be read is published", self.path.display(), self.refused())
         } else {
-            format!("what clients push is refused, since what is queued in {} is not safe", self.path.display())
+            format!("what clients push is {}, since what is queued in {} is not safe", self.refused(), self.path.display())
         };
         Some(Warning { threat: Threat::Persistence, what, now, mend })
     }
@@ -111,7 +135,7 @@ impl Facts {
         let percent = used.saturating_mul(100) / max_bytes.max(1);
         (percent >= SHORT_OF_ROOM).then(|| Warning {
             threat: Threat::Capacity,
-            what: format!("{} has little room left, and when there is none what clients push is refused", self.path.display()),
+            what: format!("{} has little room left, and when there is none {}", self.path.display(), self.then()),
             now: format!(
                 "{} of channel.embedded.max_bytes, {}, are in use, {percent} %{}",
                 size(used),
@@ -150,7 +174,7 @@ impl Facts {
         let ConsumerStatus { name, waiting, dropped, max_backlog, required, .. } =
             self.status.consumers.iter().filter(concerns).find(is_short)?;
         let what = if *required {
-            format!("when as many messages wait for publisher {name} as may, what clients push is refused")
+            format!("when as many messages wait for publisher {name} as may, {}", self.then())
         } else {
             format!("when as many messages wait for publisher {name} as may, its oldest are dropped")
         };
@@ -239,7 +263,8 @@ mod tests {
     #[test]
     fn each_threat_is_told_of_and_nothing_else() {
         let threats = |status: QueueStatus| {
-            let facts = Facts { path: "/q.db".into(), status, consumer: None, letters_dropped: None };
+            let facts =
+                Facts { path: "/q.db".into(), status, when_full: WhenFull::Refuse, consumer: None, letters_dropped: None };
             facts.warnings(&PATIENCE).iter().map(|warning| warning.threat).collect::<Vec<_>>()
         };
         assert_eq!(threats(well()), []);
@@ -266,8 +291,13 @@ mod tests {
             ..well()
         };
         let of = |name: Option<&str>| {
-            let facts =
-                Facts { path: "/q.db".into(), status: status.clone(), consumer: name.map(str::to_owned), letters_dropped: None };
+            let facts = Facts {
+                path: "/q.db".into(),
+                status: status.clone(),
+                when_full: WhenFull::Refuse,
+                consumer: name.map(str::to_owned),
+                letters_dropped: None,
+            };
             facts.warnings(&PATIENCE).into_iter().map(|warning| (warning.threat, warning.now)).collect::<Vec<_>>()
         };
         let bound = || (Threat::MaxBacklog, "80 messages wait of 100".to_owned());

@@ -25,11 +25,18 @@ section! {
         /// way; a power cut may lose the last second. fsync: when it is on the disk, which takes as long as the disk
         /// does.
         durability: Durability = Is("process"), Durability::WORDS;
-        /// How large the file may grow by messages that wait. Then pushes are refused, as by a Redis that is full,
-        /// until there is room again; nothing that waits is dropped. The log beside it takes 16MiB more, and while
+        /// How large the file may grow by messages that wait. What happens then says when_full. The log beside it takes 16MiB more, and while
         /// other programs read the file for long, as much as comes in meanwhile. Dead letters take a quarter of this
         /// at most.
         max_bytes: u64 = Is("1GiB"), ValueType::Size { min: MIB, max: 64 * TIB };
+        /// What happens to a push that the queue cannot take, since max_bytes or a publisher's max_backlog is reached,
+        /// the disk is full, or the file cannot be written. refuse: the client is told so, as by a Redis that is full;
+        /// a program that does not expect that fails. drop_newest: the client is told that its messages were queued,
+        /// and they are dropped. drop_oldest: so is it told, and where max_bytes, a max_backlog or the disk is the
+        /// bound, as many of the oldest messages that no publisher has in hand are dropped as make room; where that
+        /// does not help, the newest are. What is dropped is counted, logged, and part of the tally. Dead letters are
+        /// never dropped for messages.
+        when_full: WhenFull = Is("refuse"), WhenFull::WORDS;
         /// How long messages stay reserved for a part of the agent that neither settles nor renews them. Those of an
         /// agent that ended, in whatever way, wait again as soon as it is started.
         lease: Duration = Is("60s"), LEASE;
@@ -89,6 +96,19 @@ choice! {
         Process = "process",
         /// A push that was answered is on the disk.
         Fsync = "fsync",
+    }
+}
+
+choice! {
+    /// `channel.embedded.when_full`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum WhenFull {
+        /// The client is told.
+        Refuse = "refuse",
+        /// Room is made of what has waited longest.
+        DropOldest = "drop_oldest",
+        /// What comes is dropped.
+        DropNewest = "drop_newest",
     }
 }
 

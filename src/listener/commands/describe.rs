@@ -97,13 +97,14 @@ fn fields(session: &Session, section: &str, status: Option<&QueueStatus>) -> Vec
 
 fn report(session: &Session, status: Option<QueueStatus>) -> Report {
     let Shared { settings, stats, refusals, .. } = &*session.shared;
-    let (queued, refused) = stats.messages();
+    let (queued, refused, dropped) = stats.messages();
     let times = |it: Refused| (it.reason.to_owned(), Times { times: it.times, lasts: it.lasts.is_some() });
     Report {
         queue: settings.queue_key.clone(),
         status,
         queued,
         refused,
+        dropped,
         refused_because: refusals.why(),
         refusals: refusals.all().into_iter().map(times).collect(),
     }

@@ -399,6 +399,21 @@ impl ConsumerState {
         true
     }
 
+    /// The chunks of which something is leased.
+    pub(super) fn leased_chunks(&self) -> impl Iterator<Item = i64> + '_ {
+        self.leases.values().flat_map(|held| &held.parts).map(|part| part.chunk)
+    }
+
+    /// Takes off what waits of this, as clearing does.
+    pub(super) fn take_off(&mut self, of: &IntervalSet) -> Vec<(Offset, Offset)> {
+        let intervals: Vec<_> = self.waiting.intersection(of).iter().collect();
+        if !intervals.is_empty() {
+            self.clears += 1;
+            intervals.iter().for_each(|&(from, to)| self.waiting.remove(from, to));
+        }
+        intervals
+    }
+
     /// So many messages were deleted that were taken off.
     pub(in super::super) fn cleared(&mut self, messages: u64) {
         let messages = messages.min(self.messages);

@@ -118,7 +118,7 @@ fn backlogs_are_bounded_each_as_its_consumer_is() {
     let mut state = several(&[consumer("main", true, Some(10)), consumer("side", false, Some(5)), consumer("free", true, None)]);
     state.stored(Region::Newest, 1, 8, None);
     assert_eq!((state.no_backlog_for(2), state.no_backlog_for(3)), (None, Some(("main".to_owned(), 10))));
-    assert_eq!(state.too_long(), [(1, 3, 5)]);
+    assert_eq!(state.too_long(false), [(1, 3, 5)]);
 }
 
 #[test]

@@ -45,9 +45,22 @@ impl Writer {
         }
         match self.store(pushes) {
             Ok(stored) => answer(stored),
-            Err((pushes, why)) => self.refuse(pushes, &why),
+            Err((pushes, why)) => self.refuse_unless_room(pushes, &why),
         }
         self.drop_oldest();
+    }
+
+    /// Refuses pushes for which there was no room on the disk, unless the file itself has some in the place of older messages.
+    fn refuse_unless_room(&mut self, pushes: Vec<Push>, why: &rusqlite::Error) {
+        let no_room = matches!(why.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::TooBig));
+        if no_room && self.shared.drops_oldest && self.make_room_inside(pushes.iter().map(needed).sum::<u64>() + SPARE) {
+            match self.store(pushes) {
+                Ok(stored) => answer(stored),
+                Err((pushes, why)) => self.refuse(pushes, &why),
+            }
+        } else {
+            self.refuse(pushes, why);
+        }
     }
 
     /// Stores pushes as [`Writer::push`] does, unless another program is in the way: then it returns them. To be asked only of
@@ -60,7 +73,7 @@ impl Writer {
         match self.store(pushes) {
             Ok(stored) => answer(stored),
             Err((pushes, why)) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return pushes,
-            Err((pushes, why)) => self.refuse(pushes, &why),
+            Err((pushes, why)) => self.refuse_unless_room(pushes, &why),
         }
         self.drop_oldest();
         self.shared.checkpointer.committed(self.shared.log_bytes());
@@ -74,16 +87,19 @@ impl Writer {
     /// Stores what there is room for, in one transaction, and refuses the rest. Returns whom to answer, with how many wait then.
     fn store(&mut self, pushes: Vec<Push>) -> Result<Vec<(Push, u64)>, NotStored> {
         let shared = Arc::clone(&self.shared);
-        let pushes = if shared.bounded { within_backlogs(&shared, pushes) } else { pushes };
+        let pushes = if shared.bounded && !shared.drops_oldest { within_backlogs(&shared, pushes) } else { pushes };
         if pushes.is_empty() {
             return Ok(Vec::new());
+        }
+        let all = pushes.iter().map(needed).sum::<u64>() + SPARE;
+        if shared.drops_oldest {
+            self.make_room(all);
         }
         let transaction = match Transaction::begin(&mut self.connection) {
             Ok(transaction) => transaction,
             Err(why) => return Err((pushes, why)),
         };
-        let needed = |push: &Push| push.messages.iter().map(|message| on_disk(message.len())).sum::<u64>();
-        let mut room = match self.space.room(&transaction, &shared, pushes.iter().map(needed).sum::<u64>() + SPARE) {
+        let mut room = match self.space.room(&transaction, &shared, all) {
             Ok(room) => room,
             Err(why) => return Err((pushes, why)),
         };
@@ -172,6 +188,11 @@ impl Writer {
         }
         Ok(Some(true))
     }
+}
+
+/// How much a push takes in the file at most.
+fn needed(push: &Push) -> u64 {
+    push.messages.iter().map(|message| on_disk(message.len())).sum()
 }
 
 /// Refuses pushes by which too many messages would wait for a required consumer. Returns the others.

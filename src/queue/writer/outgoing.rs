@@ -102,13 +102,14 @@ impl Writer {
             return Ok(false);
         }
         match self.delete(&intervals) {
-            Ok(messages) => Ok(messages > 0),
+            Ok(messages) => Ok(messages.iter().any(|messages| *messages > 0)),
             Err(why) => Err(self.error("delete messages", &why)),
         }
     }
 
-    /// Deletes what was taken off what waits, of each consumer. Returns how many messages it were; when that fails, they wait again.
-    fn delete(&mut self, taken_off: &[(usize, Vec<(Offset, Offset)>)]) -> rusqlite::Result<u64> {
+    /// Deletes what was taken off what waits, of each consumer. Returns how many messages of each it
+    /// were; when that fails, they wait again.
+    pub(super) fn delete(&mut self, taken_off: &[(usize, Vec<(Offset, Offset)>)]) -> rusqlite::Result<Vec<u64>> {
         let deleted = self.write_deleted(taken_off);
         let mut state = self.shared.state();
         match deleted {
@@ -119,7 +120,7 @@ impl Writer {
                 }
                 drop(state);
                 self.freed = true;
-                Ok(messages.into_iter().sum())
+                Ok(messages)
             }
             Err(why) => {
                 taken_off.iter().for_each(|(consumer, intervals)| state.of_mut(*consumer).uncleared(intervals));
@@ -158,7 +159,7 @@ impl Writer {
         if !self.shared.bounded || self.shared.damage.is_known() {
             return;
         }
-        let too_long = self.shared.state().too_long();
+        let too_long = self.shared.state().too_long(self.shared.drops_oldest);
         for (consumer, over, most) in too_long {
             let (waiting, mark) = self.shared.state().of(consumer).oldest(FRAGMENTS);
             let dropped = first_messages(&self.connection, &waiting, over + most / DROPPED_AT_ONCE).and_then(|intervals| {
