@@ -1,5 +1,8 @@
 //! The unit in conf/ under a real systemd: the agent is started, started again, stopped and shut in as the unit and the documentation say.
 
+#[path = "systemd_boot/restarts.rs"]
+mod restarts;
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},

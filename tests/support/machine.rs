@@ -191,9 +191,19 @@ impl Machine {
         wait_for(&format!("a unit {what}"), PATIENCE, || Some(self.unit()).filter(&wanted))
     }
 
+    /// Its first process, as this side counts them.
+    pub(crate) fn systemd(&self) -> u32 {
+        self.systemd
+    }
+
+    /// The processes of the unit, as this side counts them.
+    pub(crate) fn agents(&self) -> Vec<u32> {
+        self.group.processes(&format!("system.slice/{UNIT}"))
+    }
+
     /// The agent, as this side counts processes.
     pub(crate) fn agent(&self) -> u32 {
-        let processes = self.group.processes(&format!("system.slice/{UNIT}"));
+        let processes = self.agents();
         let [agent] = processes[..] else { panic!("the processes of the unit: {processes:?}") };
         agent
     }
