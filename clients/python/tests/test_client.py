@@ -334,6 +334,24 @@ class Bounds(Case):
         self.assertEqual(report["counters"][0]["metadata"]["pid"], str(os.getpid()))
         self.assertEqual(client.stats()["stored"], 100)
 
+    def test_a_report_of_drops_that_is_refused_is_made_again(self):
+        server = self.server()
+        refused = []
+
+        def refuse(words):
+            if words[0] == b"LPUSH" and len(refused) < 3:
+                refused.append(b" ".join(words))
+                return "-OOM command not allowed when used memory > 'maxmemory'."
+            return None
+
+        server.answer = refuse
+        client = kadabra.Kadabra(server.settings(buffer_messages=10))
+        for n in range(300):
+            number(client, n)
+        self.assertTrue(client.flush(20))
+        self.assertEqual(len(server.numbers()) + server.dropped()["buffer_full"], 300)
+        self.assertGreater(server.dropped()["buffer_full"], 200)
+
     def test_a_buffer_is_bounded_in_bytes_too(self):
         port = free_port()
         settings = {"host": "127.0.0.1", "port": port, "buffer_bytes": 10_000}
