@@ -47,6 +47,7 @@ impl Told {
         let tally = self.channel.tally();
         let accepted = tally.accepted.map(|accepted| format!("{} accepted, ", accepted.all)).unwrap_or_default();
         let waiting = self.channel.backlog().map(|backlog| format!(", {backlog}")).unwrap_or_default();
+        let waiting = waiting + &self.channel.full_in().map(|full_in| format!(", {full_in}")).unwrap_or_default();
         let counts =
             format!("{accepted}{} published, {} parked, {} in flight{waiting}", tally.published, tally.parked, tally.in_flight);
         if stopping {

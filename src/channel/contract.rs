@@ -233,6 +233,11 @@ pub trait Channel: Send + Sync {
         None
     }
 
+    /// In how long the channel is full at the present rate, in words. `None` where it does not fill, or that is unknown.
+    fn full_in(&self) -> Option<String> {
+        None
+    }
+
     /// How an operator sees the newest dead letters: a command, whole.
     fn look_at_dead_letters(&self) -> String;
 

@@ -114,9 +114,10 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
         Ok((report, newest)) => {
             let (status, pressure) = pressure::of_a_running_agent(&report, embedded, &Patience::from(&settings.nanny));
             answers.say(format_args!(
-                "ok: channel: an agent is running on the queue in {shown}, where {}; {}",
+                "ok: channel: an agent is running on the queue in {shown}, where {}; {}{}",
                 pressure::backlog(&status),
-                count(status.dead, "dead letter")
+                count(status.dead, "dead letter"),
+                status.outlook.map(|outlook| format!("; {outlook}")).unwrap_or_default()
             ));
             for consumer in status.consumers.iter().filter(|consumer| !consumer.removed) {
                 let waiting = Backlog { waiting: consumer.waiting, in_hand: consumer.in_hand, age: consumer.age };

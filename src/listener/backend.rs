@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::cause::Cause;
+use crate::queue::Outlook;
 
 /// The queue as a Redis list.
 ///
@@ -66,6 +67,9 @@ pub struct QueueStatus {
     pub used: u64,
     /// `channel.embedded.max_bytes`.
     pub max_bytes: u64,
+    /// How long the rest of them lasts, once that is known.
+    #[serde(default)]
+    pub outlook: Option<Outlook>,
     /// How many dead letters there are.
     pub dead: u64,
     /// `channel.embedded.max_dead_letters`.

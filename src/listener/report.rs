@@ -67,6 +67,9 @@ impl fmt::Display for Report {
             if let Some(age) = status.age {
                 write!(f, "oldest_message_seconds:{}\r\n", age.as_secs())?;
             }
+            if let Some(outlook) = &status.outlook {
+                write!(f, "outlook:{outlook}\r\n")?;
+            }
             if let Some((what, remedy)) = &status.unsafe_because {
                 write!(f, "unsafe_because:{}\r\nunsafe_mend:{}\r\n", quote(what), quote(remedy))?;
             }

@@ -170,6 +170,7 @@ impl Consumer {
         let shared = self.store.shared()?;
         let (unreadable, unmarked) = shared.damage.counts(self.place);
         let pending = self.pending().unwrap_or_default();
-        Ok(Stats { pending, used_bytes, dead_letters, unreadable, unmarked, refusing: self.store.refusing() })
+        let outlook = self.store.find_outlook(used_bytes);
+        Ok(Stats { pending, used_bytes, outlook, dead_letters, unreadable, unmarked, refusing: self.store.refusing() })
     }
 }

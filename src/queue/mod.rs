@@ -15,6 +15,7 @@
 //! - a dead letter that is queued anew waits for whom it was set aside, and is gone in the same step: `writer/letters.rs`;
 //! - the file is bounded, and a full disk refuses pushes without stopping what settles: [`space`], [`preallocation`], [`letters`];
 //! - a damaged file delivers what can be read and takes no more: [`damage`], [`chunks`], and for the operator [`salvage()`];
+//! - how long its room lasts at the present rate: [`outlook`];
 //! - everything refused has a typed reason: [`errors`].
 
 mod accepted;
@@ -33,6 +34,7 @@ mod found;
 mod group_commit;
 mod intervals;
 mod letters;
+mod outlook;
 mod packing;
 mod preallocation;
 mod reader;
@@ -51,7 +53,6 @@ mod work_queue;
 mod writer;
 
 use self::running::Shared;
-pub use self::settings::ConsumerSettings;
 pub(crate) use self::{
     consumer::Consumer,
     errors::{Failure, Problem, PushError, StoreError},
@@ -66,3 +67,4 @@ pub(crate) use self::{
     stats::{ConsumerStats, Pending, Stats, Tally},
     store::Store,
 };
+pub use self::{outlook::Outlook, settings::ConsumerSettings};

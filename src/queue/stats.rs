@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{errors::PushError, settings::ConsumerSettings};
+use super::{errors::PushError, outlook::Outlook, settings::ConsumerSettings};
 
 /// What was accepted and is not done, in messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) struct Stats {
     pub(crate) pending: Pending,
     /// Bytes of the file that are in use.
     pub(crate) used_bytes: u64,
+    /// How long the rest of it lasts, once that is known.
+    pub(crate) outlook: Option<Outlook>,
     pub(crate) dead_letters: u64,
     /// Messages that cannot be read, since the file is damaged.
     pub(crate) unreadable: u64,

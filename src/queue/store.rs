@@ -19,6 +19,7 @@ use super::{
     errors::{Problem, PushError, StoreError},
     group_commit,
     letters::Letter,
+    outlook::{Growth, Outlook},
     reader::Question,
     region::Region,
     running::{Running, Shared},
@@ -38,6 +39,9 @@ pub(crate) struct Store {
     agent: String,
     pub(super) running: OnceLock<Running>,
     opening: Mutex<Option<Held>>,
+    growth: Mutex<Growth>,
+    /// The newest that was found out.
+    outlook: Mutex<Option<Outlook>>,
     /// Messages that were dropped in place of being stored.
     dropped: AtomicU64,
 }
@@ -64,6 +68,8 @@ impl Store {
             agent: agent.to_owned(),
             running: OnceLock::new(),
             opening: Mutex::default(),
+            growth: Mutex::default(),
+            outlook: Mutex::default(),
             dropped: AtomicU64::new(0),
         }
     }
@@ -263,7 +269,21 @@ impl Store {
         let (dead_letters, used_bytes) = self.ask(|answer| Question::Stats { of: None, answer }).await?;
         let (unreadable, unmarked) = self.shared()?.damage.most_counts();
         let pending = self.pending().unwrap_or_default();
-        Ok(Stats { pending, used_bytes, dead_letters, unreadable, unmarked, refusing: self.refusing() })
+        let outlook = self.find_outlook(used_bytes);
+        Ok(Stats { pending, used_bytes, outlook, dead_letters, unreadable, unmarked, refusing: self.refusing() })
+    }
+
+    /// How long the room lasts when so many bytes are in use now.
+    pub(super) fn find_outlook(&self, used_bytes: u64) -> Option<Outlook> {
+        let mut growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let outlook = growth.outlook(used_bytes, self.settings.max_bytes, Instant::now());
+        *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = outlook;
+        outlook
+    }
+
+    /// How long the room lasts, as it was found out last: this asks no file.
+    pub(crate) fn outlook(&self) -> Option<Outlook> {
+        *self.outlook.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why pushes are refused, unless it is for want of room.

@@ -108,6 +108,7 @@ pub(super) fn status(stats: Stats, store: &Store) -> QueueStatus {
         age: oldest,
         used: stats.used_bytes,
         max_bytes: store.settings().max_bytes,
+        outlook: stats.outlook,
         dead: stats.dead_letters,
         max_dead_letters: store.settings().max_dead_letters,
         damaged: stats.unreadable,

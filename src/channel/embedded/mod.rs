@@ -34,7 +34,7 @@ use super::{
     PassedSockets, Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
 pub use crate::listener::{Backend, BackendError, BindError, Cause, ConsumerStatus, End, PushError, QueueStatus};
-pub use crate::queue::ConsumerSettings;
+pub use crate::queue::{ConsumerSettings, Outlook};
 use crate::{
     config,
     plural::messages_wait,
@@ -307,6 +307,11 @@ impl Channel for EmbeddedChannel {
     fn backlog(&self) -> Option<Backlog> {
         let Pending { messages, leased, oldest } = self.consumer.pending()?;
         Some(Backlog { waiting: messages, in_hand: leased, age: oldest })
+    }
+
+    fn full_in(&self) -> Option<String> {
+        let outlook = self.consumer.store().outlook()?;
+        matches!(outlook, Outlook::FullIn(_)).then(|| outlook.to_string())
     }
 
     async fn rest(&self) -> Result<(), ChannelError> {

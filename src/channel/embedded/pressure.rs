@@ -1,6 +1,6 @@
 //! The status of the queue, and what of that an operator should know before pushes are refused.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 
@@ -10,10 +10,14 @@ use crate::{
     config::{self, WhenFull},
     listener::{Cause, Limits, Report, Times},
     plural::{either, messages_wait},
+    queue::Outlook,
 };
 
 /// The share of the room in use from which on there is little left, in per cent.
 const SHORT_OF_ROOM: u64 = 80;
+
+/// A queue that is full within this at the present rate has little room left, too.
+const SOON: Duration = Duration::from_secs(3600);
 
 /// See [`Channel::pressure`].
 pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
@@ -133,11 +137,13 @@ impl Facts {
     fn room(&self) -> Option<Warning> {
         let QueueStatus { used, max_bytes, .. } = self.status;
         let percent = used.saturating_mul(100) / max_bytes.max(1);
-        (percent >= SHORT_OF_ROOM).then(|| Warning {
+        let soon = matches!(self.status.outlook, Some(Outlook::FullIn(time)) if time <= SOON);
+        let outlook = self.status.outlook.map(|outlook| format!("; {outlook}")).unwrap_or_default();
+        (percent >= SHORT_OF_ROOM || soon).then(|| Warning {
             threat: Threat::Capacity,
             what: format!("{} has little room left, and when there is none {}", self.path.display(), self.then()),
             now: format!(
-                "{} of channel.embedded.max_bytes, {}, are in use, {percent} %{}",
+                "{} of channel.embedded.max_bytes, {}, are in use, {percent} %{outlook}{}",
                 size(used),
                 size(max_bytes),
                 self.most_waits_for()
@@ -238,8 +244,6 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const PATIENCE: Patience = Patience { age: Duration::from_secs(300), messages: 1000 };
@@ -251,6 +255,7 @@ mod tests {
             age: Some(Duration::from_secs(300)),
             used: 799,
             max_bytes: 1000,
+            outlook: None,
             dead: 9,
             max_dead_letters: 10,
             damaged: 0,
@@ -272,6 +277,9 @@ mod tests {
         assert_eq!(threats(QueueStatus { age: Some(Duration::from_secs(301)), ..well() }), [Threat::Backlog]);
         assert_eq!(threats(QueueStatus { waiting: 1001, age: None, ..well() }), [Threat::Backlog]);
         assert_eq!(threats(QueueStatus { used: 800, ..well() }), [Threat::Capacity]);
+        let full_in = |seconds| Some(Outlook::FullIn(Duration::from_secs(seconds)));
+        assert_eq!(threats(QueueStatus { outlook: full_in(3601), ..well() }), []);
+        assert_eq!(threats(QueueStatus { outlook: full_in(3600), ..well() }), [Threat::Capacity]);
         assert_eq!(threats(QueueStatus { dead: 10, ..well() }), [Threat::DeadLetters]);
         let failed = Some(("cannot sync".to_owned(), "look".to_owned()));
         assert_eq!(threats(QueueStatus { unsafe_because: failed, ..well() }), [Threat::Persistence]);
