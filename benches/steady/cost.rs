@@ -16,7 +16,8 @@ use crate::{
     window::{Window, load},
 };
 
-const TAKERS: [Taker; 5] = [REDIS_ALONE, EMBEDDED, Taker::Redis, Taker::RedisAlone { always: true }, EMBEDDED_FSYNC];
+const TAKERS: [Taker; 6] =
+    [REDIS_ALONE, EMBEDDED, Taker::Redis, Taker::EmbeddedToTwo, Taker::RedisAlone { always: true }, EMBEDDED_FSYNC];
 
 /// For how long system calls are counted, behind the window: counting takes time, too.
 const COUNTED: Duration = Duration::from_secs(2);

@@ -1,10 +1,10 @@
 //! Which server takes the pushes.
 
 use crate::{
-    servers::agent::Agent,
+    servers::agent::{Agent, Builder},
     support::{
         queue::{Own, from_redis},
-        world::{World, wait_for_rest},
+        world::{DATABASE, World, wait_for_rest},
     },
 };
 
@@ -14,6 +14,8 @@ pub(crate) enum Taker {
     RedisAlone { always: bool },
     /// An agent with a queue of its own, of this durability.
     Embedded { durability: &'static str },
+    /// The same with two publishers, of which the second writes into another database.
+    EmbeddedToTwo,
     /// A Redis, and an agent that drains it.
     Redis,
 }
@@ -37,13 +39,14 @@ impl Taker {
             Self::RedisAlone { always: true } => "Redis alone, fsync",
             Self::Embedded { durability: "fsync" } => "embedded, fsync",
             Self::Embedded { .. } => "embedded",
+            Self::EmbeddedToTwo => "embedded, two publishers",
             Self::Redis => "over Redis",
         }
     }
 
     /// Whether what happens in Redis says anything of it.
     pub(crate) fn has_redis(self) -> bool {
-        !matches!(self, Self::Embedded { .. })
+        !matches!(self, Self::Embedded { .. } | Self::EmbeddedToTwo)
     }
 
     /// Starts it with both servers empty. The agent publishes to `to`.
@@ -55,9 +58,19 @@ impl Taker {
             Self::RedisAlone { .. } => Running { agent: None, server: world.redis.url(), _own: None },
             Self::Embedded { durability } => {
                 let own = Own::new(durability);
-                let agent = own.agent(to).start();
-                drop(own.connection());
-                Running { agent: Some(agent), server: own.url(), _own: Some(own) }
+                let agent = own.agent(to);
+                of_its_own(own, agent)
+            }
+            Self::EmbeddedToTwo => {
+                let own = Own::new("process");
+                let publisher = |name, database| {
+                    format!(
+                        "[publishers.{name}]\ntype = \"influxdb\"\ninfluxdb.url = \"{to}\"\ninfluxdb.database = \"{database}\"\n\
+                         influxdb.create_database = true\n"
+                    )
+                };
+                let agent = own.agent_with(&[publisher("one", DATABASE), publisher("two", "steady_too")].concat());
+                of_its_own(own, agent)
             }
             Self::Redis => {
                 let agent = from_redis(&world.redis.url(), to).start();
@@ -70,4 +83,11 @@ impl Taker {
         }
         running
     }
+}
+
+/// Starts an agent with a queue of its own.
+fn of_its_own(own: Own, agent: Builder) -> Running {
+    let agent = agent.start();
+    drop(own.connection());
+    Running { agent: Some(agent), server: own.url(), _own: Some(own) }
 }
