@@ -37,8 +37,8 @@ fn write_changes(transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::
 }
 
 fn write_rests(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
-    let mut forget = transaction.prepare("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
-    let mut insert = transaction.prepare("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
+    let mut forget = transaction.prepare_cached("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
+    let mut insert = transaction.prepare_cached("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
     let whole = rests.iter().filter(|(_, rest)| **rest == Rest::Nothing).map(|(&chunk, _)| chunk);
     for run in runs(whole) {
         delete_run(transaction, run)?;
