@@ -39,8 +39,7 @@ fn write_changes(transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::
 fn write_rests(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> rusqlite::Result<()> {
     let mut forget = transaction.prepare_cached("DELETE FROM done WHERE chunk BETWEEN ?1 AND ?2")?;
     let mut insert = transaction.prepare_cached("INSERT INTO done (chunk, first, behind) VALUES (?1, ?2, ?3)")?;
-    let whole = rests.iter().filter(|(_, rest)| **rest == Rest::Nothing).map(|(&chunk, _)| chunk);
-    for run in runs(whole) {
+    for run in whole(rests) {
         delete_run(transaction, run)?;
         forget.execute(run)?;
     }
@@ -58,6 +57,20 @@ fn write_rests(transaction: &Transaction<'_>, rests: &BTreeMap<i64, Rest>) -> ru
         ranges.iter().try_for_each(|(first, behind)| insert.execute(params![chunk, first, behind]).map(drop))?;
     }
     Ok(())
+}
+
+impl Change {
+    /// Runs of chunks of which nothing is left to do, each from its first to its last.
+    pub(super) fn deleted(&self) -> Vec<(i64, i64)> {
+        match self {
+            Self::OfTheOnly(rests) => whole(rests),
+            Self::OfSeveral(changes) => changes.deleted.clone(),
+        }
+    }
+}
+
+fn whole(rests: &BTreeMap<i64, Rest>) -> Vec<(i64, i64)> {
+    runs(rests.iter().filter(|(_, rest)| **rest == Rest::Nothing).map(|(&chunk, _)| chunk))
 }
 
 /// Runs of chunks, each from its first to its last.

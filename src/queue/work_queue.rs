@@ -90,6 +90,21 @@ impl<T> WorkQueue<T> {
         Some(waiting.take())
     }
 
+    /// Takes the work that `pick` gives back as such, and leaves the rest in its order.
+    pub(super) fn take_those<U>(&self, mut pick: impl FnMut(T) -> Result<U, T>) -> Vec<U> {
+        let mut waiting = self.waiting();
+        let mut picked = Vec::new();
+        let rest = |work| match pick(work) {
+            Ok(work) => {
+                picked.push(work);
+                None
+            }
+            Err(work) => Some(work),
+        };
+        waiting.work = mem::take(&mut waiting.work).into_iter().filter_map(rest).collect();
+        picked
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting().work.is_empty()
     }
@@ -202,6 +217,14 @@ mod tests {
             assert!(!work_queue.waiting().idle, "nobody was woken");
             assert_eq!(work_queue.take().unwrap()[0], 1);
         }
+    }
+
+    #[test]
+    fn a_part_of_the_work_can_be_taken_before_the_rest() {
+        let work_queue = WorkQueue::new();
+        (1..7).for_each(|work| work_queue.put(work));
+        assert_eq!(work_queue.take_those(|work| if work % 2 == 0 { Ok(work) } else { Err(work) }), [2, 4, 6]);
+        assert_eq!(work_queue.take(), Some(vec![1, 3, 5]));
     }
 
     #[test]

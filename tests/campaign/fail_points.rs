@@ -37,12 +37,12 @@ const ONCE: [&str; 8] = [
 ];
 
 /// Just before something is committed to the queue's file: what fails here is undone.
-const BEFORE_COMMITS: [&str; 2] = ["queue.push", "queue.settle"];
+const BEFORE_COMMITS: [&str; 3] = ["queue.push", "queue.slice", "queue.settle"];
 
 /// Where the queue's threads can be slow, so that a kill finds them there. What is committed must be known at once, so
 /// that nothing fails after it.
-const ROUND_COMMITS: [&str; 6] =
-    ["queue.push", "queue.pushed", "queue.settle", "queue.settled", "queue.sync", "queue.checkpoint"];
+const ROUND_COMMITS: [&str; 7] =
+    ["queue.push", "queue.pushed", "queue.slice", "queue.settle", "queue.settled", "queue.sync", "queue.checkpoint"];
 
 /// Futures that can be made never to end, while they receive, write, settle, renew, recover and look.
 const FUTURES: [&str; 7] = [

@@ -69,6 +69,29 @@ fn as_many_as_were_demanded_for_later_are_given_when_they_are_there() {
 }
 
 #[test]
+fn pushes_are_stored_between_the_slices_of_a_long_settlement() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("q.db"));
+    run(async {
+        let channel = open(&settings).await;
+        for number in 0..1000 {
+            push(&channel, numbers(number..number + 1)).await;
+        }
+        let mut leases = vec![receive(&channel, 900, 100_000).await.unwrap()];
+        let come = async {
+            for number in 1000..1100 {
+                push(&channel, numbers(number..number + 1)).await;
+            }
+        };
+        let (completed, ()) = futures_util::join!(channel.complete(&mut leases, &[]), come);
+        assert_eq!(completed.unwrap().messages, 900);
+        drop(channel);
+        let channel = open(&settings).await;
+        assert_eq!(receive(&channel, 1000, 100_000).await.unwrap().messages, numbers(900..1100));
+    });
+}
+
+#[test]
 fn deleting_spares_what_is_leased_and_what_is_done_stays_done() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(&folder.path().join("q.db"));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::Writer;
+use super::{Job, Writer};
 use crate::{
     failpoint::fail_point,
     queue::{
-        deleting::{count, delete, write_down},
+        deleting::{count, delete, delete_run, write_down},
         errors::{StoreError, is_damage},
         intervals::{Offset, Part},
         settlement::Settlement,
@@ -19,6 +19,8 @@ use crate::{
 
 /// Of a consumer for which too many messages wait, this part of what may is dropped with what is too much.
 const DROPPED_AT_ONCE: u64 = 64;
+/// How many chunks are deleted while a push may have to wait for it: some 300 µs.
+const SLICE: i64 = 64;
 /// In so many intervals at most.
 const FRAGMENTS: usize = 1000;
 
@@ -58,6 +60,10 @@ impl Writer {
     fn finish(&mut self, settlements: &mut Vec<Settlement>) -> rusqlite::Result<u64> {
         let shared = Arc::clone(&self.shared);
         let letters: Vec<_> = settlements.iter().flat_map(|settlement| &settlement.letters).collect();
+        // A message must not go before its dead letter is there.
+        if letters.is_empty() && settlements.iter().flat_map(Settlement::done).count() > SLICE as usize {
+            self.delete_in_slices(settlements)?;
+        }
         let change = shared.state().change(settlements.iter().flat_map(Settlement::done));
         if change.is_empty() && letters.is_empty() {
             Settlement::settled(std::mem::take(settlements), &shared, change);
@@ -74,6 +80,23 @@ impl Writer {
         self.freed = true;
         fail_point!("queue.settled");
         Ok(dropped)
+    }
+
+    /// Deletes the chunks that are done as a whole, a slice after the other, and stores what is pushed meanwhile in between, so that no
+    /// push waits until all are deleted. Should it end half-way, what is left is published once more, as if nothing were settled.
+    fn delete_in_slices(&mut self, settlements: &[Settlement]) -> rusqlite::Result<()> {
+        let change = self.shared.state().change(settlements.iter().flat_map(Settlement::done));
+        for slice in slices(change.deleted()) {
+            let transaction = self.begin()?;
+            delete_run(&transaction, slice)?;
+            fail_point!("queue.slice");
+            transaction.commit()?;
+            let pushes = self.shared.writer.take_those(|job| if let Job::Push(push) = job { Ok(push) } else { Err(job) });
+            if !pushes.is_empty() {
+                self.push(pushes);
+            }
+        }
+        Ok(())
     }
 
     /// Finishes one in a damaged file. What cannot be written down is done nevertheless, as far as this agent is concerned: held,
@@ -180,6 +203,14 @@ impl Writer {
         });
         drop(marked);
     }
+}
+
+/// Runs of chunks, cut so that no piece has more than [`SLICE`].
+fn slices(runs: Vec<(i64, i64)>) -> impl Iterator<Item = (i64, i64)> {
+    runs.into_iter().flat_map(|(first, last)| {
+        let starts = std::iter::successors(Some(first), move |start| start.checked_add(SLICE).filter(|start| *start <= last));
+        starts.map(move |start| (start, start.saturating_add(SLICE - 1).min(last)))
+    })
 }
 
 /// Where the first so many messages of these intervals are.
