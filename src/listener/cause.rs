@@ -24,6 +24,8 @@ pub enum Cause {
     Unsynced,
     /// `MISCONF`: the file cannot be written for another reason, such as a program that has locked it.
     Unwritable,
+    /// `MISCONF`: the disk stalls, and as much as may wait for it does.
+    Stalled,
     /// `MISCONF`: a fault in the agent.
     Fault,
     /// `NOAUTH`: a push before the password was said.
@@ -87,7 +89,7 @@ impl From<&Settings> for Limits {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Full,
         Self::Backlog,
         Self::DiskFull,
@@ -96,6 +98,7 @@ impl Cause {
         Self::Gone,
         Self::Unsynced,
         Self::Unwritable,
+        Self::Stalled,
         Self::Fault,
         Self::NoAuth,
         Self::WrongQueue,
@@ -132,6 +135,7 @@ impl Cause {
             Self::Gone => "file_gone",
             Self::Unsynced => "sync_failed",
             Self::Unwritable => "write_failed",
+            Self::Stalled => "disk_stalled",
             Self::Fault => "agent_fault",
             Self::NoAuth => "no_password",
             Self::WrongQueue => "wrong_queue",
@@ -191,6 +195,7 @@ impl Cause {
             | Self::Gone
             | Self::Unsynced
             | Self::Unwritable
+            | Self::Stalled
             | Self::Fault
                 if limits.drops =>
             {
@@ -205,6 +210,7 @@ impl Cause {
             | Self::Gone
             | Self::Unsynced
             | Self::Unwritable
+            | Self::Stalled
             | Self::Fault => "what clients push is refused".to_owned(),
             Self::DroppedOldest => {
                 "the oldest messages are dropped to make room for what clients push, as channel.embedded.when_full \

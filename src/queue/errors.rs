@@ -25,6 +25,8 @@ pub(crate) enum PushError {
     TooLarge { limit: usize },
     /// What was queued before cannot be synced or moved out of the log, so that it is not safe.
     Unsynced(StoreError),
+    /// As much as may wait for a disk that stalls waits already.
+    Stalled(StoreError),
     /// This failed.
     Failed(StoreError),
 }
@@ -67,6 +69,8 @@ pub(crate) enum Problem {
     NotOpen,
     /// A fault in the agent has taken along what was asked.
     Interrupted,
+    /// A write to it takes long.
+    Stalled,
     /// A fault in the agent keeps it from being synced.
     NeverSynced,
     /// Messages wait in it for consumers, with how many each, and it was to be opened by one without a name.
@@ -200,6 +204,7 @@ impl fmt::Display for StoreError {
             ),
             Problem::NotOpen => write!(f, "the queue in {shown} is not open"),
             Problem::Interrupted => write!(f, "a fault in the agent itself interrupted the work on {shown}"),
+            Problem::Stalled => write!(f, "a write to {shown} does not end, and as much as may wait for that does"),
             Problem::NeverSynced => write!(f, "a fault in the agent itself keeps {shown} from being synced"),
             Problem::Consumers { waiting } => {
                 let waiting = waiting.iter().map(|(name, messages)| format!("{} for {name}", messages_wait(*messages)));

@@ -15,6 +15,7 @@
 //! - a dead letter that is queued anew waits for whom it was set aside, and is gone in the same step: `writer/letters.rs`;
 //! - the file is bounded, and a full disk refuses pushes without stopping what settles: [`space`], [`preallocation`], [`letters`];
 //! - a damaged file delivers what can be read and takes no more: [`damage`], [`chunks`], and for the operator [`salvage()`];
+//! - a disk that stalls keeps no answer waiting, where the settings say so: [`early_answers`];
 //! - how long its room lasts at the present rate: [`outlook`];
 //! - everything refused has a typed reason: [`errors`].
 
@@ -27,6 +28,7 @@ mod consumer;
 mod consumers;
 mod damage;
 mod deleting;
+mod early_answers;
 mod errors;
 mod file;
 mod forget;

@@ -19,6 +19,7 @@ use super::{
     checkpointer::{Checkpointer, Files},
     consumers,
     damage::Damage,
+    early_answers::EarlyAnswers,
     errors::StoreError,
     file::{self, Opened},
     found::Found,
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) damage: Damage,
     pub(super) writer: WorkQueue<Job>,
     pub(super) group_commit: GroupCommit,
+    pub(super) early_answers: EarlyAnswers,
     pub(super) reader: WorkQueue<Question>,
 }
 
@@ -93,6 +95,7 @@ impl Shared {
             damage: Damage::default(),
             writer: WorkQueue::new(),
             group_commit: GroupCommit::default(),
+            early_answers: EarlyAnswers::default(),
             reader: WorkQueue::new(),
         }
     }

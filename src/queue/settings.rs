@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) max_bytes: u64,
     /// Whether the oldest messages give way to those that come, where there is no room for both.
     pub(crate) drops_oldest: bool,
+    /// How long a push may wait for the disk, with [`Durability::Process`], before it is answered as if it were stored; `None` is for ever.
+    pub(crate) patience: Option<Duration>,
     /// How long a lease lasts without being renewed.
     pub(crate) lease: Duration,
     /// How many dead letters are kept.

@@ -4,7 +4,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -43,7 +43,7 @@ pub(crate) struct Store {
     /// The newest that was found out.
     outlook: Mutex<Option<Outlook>>,
     /// Messages that were dropped in place of being stored.
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
 }
 
 /// Why the file could not be opened.
@@ -70,7 +70,7 @@ impl Store {
             opening: Mutex::default(),
             growth: Mutex::default(),
             outlook: Mutex::default(),
-            dropped: AtomicU64::new(0),
+            dropped: Arc::default(),
         }
     }
 
@@ -173,6 +173,10 @@ impl Store {
         }
         let (answer, answered) = oneshot::channel();
         let push = Push { region, messages, from: thread::current().id(), answer };
+        if let (Durability::Process, Some(patience)) = (self.settings.durability, self.settings.patience) {
+            let shared = &running.shared;
+            return shared.early_answers.push(shared, push, answered, patience, &self.dropped).await;
+        }
         match self.settings.durability {
             Durability::Process => group_commit::push(&running.shared, push).await,
             Durability::Fsync => running.shared.writer.put(Job::Push(push)),
@@ -296,16 +300,22 @@ impl Store {
 impl Store {
     /// One in a file of this folder.
     pub(super) fn open_in(folder: &std::path::Path) -> Self {
-        let settings = Settings {
+        Self::open_with(folder, |_| ())
+    }
+
+    pub(super) fn open_with(folder: &std::path::Path, set: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings {
             path: folder.join("q.db"),
             durability: Durability::Process,
             max_bytes: 1 << 30,
             drops_oldest: false,
+            patience: None,
             lease: Duration::from_secs(60),
             max_dead_letters: 10_000,
             max_message_bytes: 4 << 20,
             consumers: super::Consumers::TheOnly,
         };
+        set(&mut settings);
         let store = Self::new(settings, "here");
         store.open().unwrap();
         store

@@ -32,6 +32,9 @@ pub(crate) fn remedy(error: &StoreError) -> String {
         ),
         Problem::NotOpen => "see what the log says of it".to_owned(),
         Problem::Interrupted => "report what the log says before this, as it is a bug".to_owned(),
+        Problem::Stalled => {
+            format!("see what keeps the disk that {shown} is on from its work; the system's log (dmesg) says more")
+        }
         Problem::NeverSynced => "report what the log says before this, as it is a bug; it is tried again by itself".to_owned(),
         Problem::Consumers { .. } => {
             "configure them again, each as [publishers.NAME], until what waits for them is published, or let \
@@ -71,6 +74,7 @@ fn cause(error: &StoreError) -> Cause {
     match &error.problem {
         Problem::Damaged { .. } | Problem::Unreadable { .. } => Cause::Damaged,
         Problem::Gone => Cause::Gone,
+        Problem::Stalled => Cause::Stalled,
         Problem::Interrupted | Problem::NeverSynced => Cause::Fault,
         Problem::Failed { failure: Failure::DiskFull, .. } => Cause::DiskFull,
         Problem::Failed { failure: Failure::FileSizeLimit, .. } => Cause::FileSizeLimit,
@@ -117,7 +121,9 @@ impl From<queue::PushError> for PushError {
                 let cause = if cause == Cause::Unwritable { Cause::Unsynced } else { cause };
                 Self::Failed { cause, why: sentence(&error) }
             }
-            queue::PushError::Failed(error) => Self::Failed { cause: cause(&error), why: sentence(&error) },
+            queue::PushError::Stalled(error) | queue::PushError::Failed(error) => {
+                Self::Failed { cause: cause(&error), why: sentence(&error) }
+            }
         }
     }
 }

@@ -345,6 +345,9 @@ pub fn forget_consumer(settings: &config::Embedded, name: &str) -> Result<(u64, 
     }
 }
 
+/// How long a push may wait for the disk, where what the queue cannot take is dropped: its answer is to be there after 50 ms.
+const PATIENCE: Duration = Duration::from_millis(40);
+
 /// What the configuration says to the queue.
 fn queue_settings(settings: &config::Embedded, consumers: Consumers) -> queue::Settings {
     queue::Settings {
@@ -354,6 +357,8 @@ fn queue_settings(settings: &config::Embedded, consumers: Consumers) -> queue::S
             config::Durability::Fsync => Durability::Fsync,
         },
         max_bytes: settings.max_bytes,
+        // A client that is told that its messages are refused would send them again though they are stored in the end.
+        patience: (settings.when_full != config::WhenFull::Refuse).then_some(PATIENCE),
         drops_oldest: settings.when_full == config::WhenFull::DropOldest,
         lease: settings.lease,
         max_dead_letters: settings.max_dead_letters as u64,

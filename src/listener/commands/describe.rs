@@ -96,7 +96,9 @@ fn fields(session: &Session, section: &str, status: Option<&QueueStatus>) -> Vec
 }
 
 fn report(session: &Session, status: Option<QueueStatus>) -> Report {
-    let Shared { settings, stats, refusals, .. } = &*session.shared;
+    let Shared { settings, stats, refusals, backend, .. } = &*session.shared;
+    // Room may have been made since the last push was answered.
+    refusals.dropped_oldest(backend.take_dropped_oldest(), &session.client.peer);
     let (queued, refused, dropped) = stats.messages();
     let times = |it: Refused| (it.reason.to_owned(), Times { times: it.times, lasts: it.lasts.is_some() });
     Report {

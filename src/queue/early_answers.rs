@@ -1,0 +1,133 @@
+//! Answers to pushes that the disk keeps waiting, where the settings bound how long that may take.
+//!
+//! Such pushes are committed by the writer's thread alone, since a thread that hangs in a write answers nothing. One that is not
+//! committed in time is answered as if it were, and is stored as soon as the disk lets the writer go on. What waits for that is bounded:
+//! beyond it pushes are refused. What cannot be stored in the end counts as dropped, like what was never taken; what is lost with the
+//! process is not counted by anybody.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Shared,
+    answers::{Push, Stored},
+    errors::{Problem, PushError, StoreError},
+    writer::Job,
+};
+
+/// How much may wait that was answered: bytes of messages, and what a client's buffer takes for each push, of which they are a part.
+const MOST: usize = 8 << 20;
+const BUFFER: usize = 16 << 10;
+
+/// What was answered and is not stored yet.
+#[derive(Debug, Default)]
+pub(super) struct EarlyAnswers {
+    bytes: Arc<AtomicUsize>,
+}
+
+impl EarlyAnswers {
+    /// Has a push stored. Returns how many messages wait then; or about as many, where that took longer than `patience` and goes on.
+    pub(super) async fn push(
+        &self,
+        shared: &Shared,
+        push: Push,
+        mut answered: oneshot::Receiver<Result<Stored, PushError>>,
+        patience: Duration,
+        dropped: &Arc<AtomicU64>,
+    ) -> Result<u64, PushError> {
+        let messages = push.messages.len() as u64;
+        let bytes = BUFFER + push.messages.iter().map(Bytes::len).sum::<usize>();
+        let before = self.bytes.load(Ordering::Relaxed);
+        // A single one may be larger than all that may wait together.
+        if before > 0 && before + bytes > MOST {
+            return Err(PushError::Stalled(StoreError::new(&shared.path, Problem::Stalled)));
+        }
+        shared.writer.put(Job::Push(push));
+        // Also while others wait that were answered: who pushes on and on would fill what may wait within a hiccup of the disk.
+        if let Ok(answer) = timeout(patience, &mut answered).await {
+            let answer = answer.unwrap_or_else(|_| Err(StoreError::new(&shared.path, Problem::Interrupted).into()));
+            return answer.map(|stored| stored.length);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (waiting, dropped) = (Arc::clone(&self.bytes), Arc::clone(dropped));
+        tokio::spawn(async move {
+            if !matches!(answered.await, Ok(Ok(_))) {
+                dropped.fetch_add(messages, Ordering::Relaxed);
+            }
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+        });
+        Ok(shared.state().messages() + messages)
+    }
+}
+
+#[cfg(all(test, feature = "failpoints"))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::queue::{Region, Store};
+
+    #[test]
+    fn a_stalled_disk_delays_no_answer_and_what_was_answered_is_stored_when_it_goes_on_up_to_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let scenario = fail::FailScenario::setup();
+        actix_rt::System::new().block_on(async {
+            let store = Store::open_with(folder.path(), |settings| settings.patience = Some(Duration::from_millis(45)));
+            let push = async |bytes| store.push(Region::Newest, vec![Bytes::from(vec![b'm'; bytes])]).await;
+            assert_eq!(push(1).await, Ok(1));
+            fail::cfg("queue.push", "pause").unwrap();
+            let mut stored = 1;
+            loop {
+                let began = Instant::now();
+                let answer = push(100_000).await;
+                assert!(began.elapsed() < Duration::from_secs(5), "it waits for the disk");
+                match answer {
+                    Ok(_) => stored += 1,
+                    Err(PushError::Stalled(_)) => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!((60..100).contains(&stored), "{stored}");
+            assert_eq!(store.length(), Ok(1));
+            fail::remove("queue.push");
+            while store.length() != Ok(stored) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // And no sooner is one refused again.
+            while push(1).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(store.dropped_newest(), 0);
+        });
+        scenario.teardown();
+    }
+
+    #[test]
+    fn what_was_answered_and_cannot_be_stored_in_the_end_counts_as_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let scenario = fail::FailScenario::setup();
+        actix_rt::System::new().block_on(async {
+            let store = Store::open_with(folder.path(), |settings| settings.patience = Some(Duration::from_millis(45)));
+            fail::cfg_callback("queue.push", || {
+                std::thread::sleep(Duration::from_millis(500));
+                panic!("as a test wants it");
+            })
+            .unwrap();
+            let messages = vec![Bytes::from_static(b"m"); 3];
+            assert_eq!(store.push(Region::Newest, messages).await, Ok(3));
+            while store.dropped_newest() != 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(store.length(), Ok(0));
+        });
+        scenario.teardown();
+    }
+}
