@@ -136,3 +136,27 @@ fn what_is_dropped_was_not_leased_meanwhile_nor_is_leased_after() {
     side.cleared(2);
     assert_eq!((side.messages(), side.tally().dropped), (6, 2));
 }
+
+#[test]
+fn a_chunk_of_which_anything_is_leased_by_anybody_makes_room_for_nobody() {
+    let mut state = several(&["quick", "slow"].map(|name| consumer(name, true, None)));
+    state.stored(Region::Newest, 3, 30, None);
+    let chunks = |from, to| {
+        let mut chunks = IntervalSet::default();
+        chunks.insert(Offset::start(from), Offset::start(to));
+        chunks
+    };
+    assert_eq!(state.droppable(10), chunks(1, 4));
+    let (_, mark) = state.of(0).oldest(1);
+    let part = Part { chunk: 1, from: 0, to: 3, of: 10 };
+    assert!(state.of_mut(0).lease("a".to_owned(), vec![part], Instant::now(), mark));
+    assert_eq!(state.droppable(10), chunks(2, 4));
+    // It was leased after it had been looked for what to drop.
+    let taken_off = state.begin_dropping(&chunks(1, 3));
+    let second = vec![(Offset::start(2), Offset::start(3))];
+    assert_eq!(taken_off, [(0, second.clone()), (1, second)]);
+    for consumer in 0..2 {
+        state.of_mut(consumer).cleared(10);
+        assert_eq!(state.of(consumer).tally().dropped, 10);
+    }
+}
