@@ -107,10 +107,15 @@ class TheApi(Case):
         self.assertNotIn("method", client.default_dimensions)
 
     def test_a_wrong_configuration_is_said_at_once(self):
-        for arguments, error in [({"prot": 1}, TypeError), ({"port": "x"}, ValueError), ({"buffer_messages": 0}, ValueError)]:
+        for arguments, error in [({"prot": 1}, TypeError), ({"port": "x"}, ValueError), ({"buffer_messages": 0}, ValueError), ({"password": 1}, TypeError)]:
             self.assertRaises(error, kadabra.Kadabra, {"CLIENT_CHANNEL_ARGS": arguments})
         self.assertRaisesRegex(Exception, "channel type", kadabra.Kadabra, {"CLIENT_CHANNEL_TYPE": "file"})
         self.assertRaises(NotImplementedError, kadabra.Agent)
+
+    def test_a_dimension_may_have_any_name(self):
+        names = {"timestamp_format": "a", "self": "b", "": "c"}
+        metrics = kadabra.Kadabra({"CLIENT_DEFAULT_DIMENSIONS": names}).metrics().close()
+        self.assertEqual({d.name: d.value for d in metrics.dimensions}, names)
 
     def test_a_message_is_sent_as_it_was_when_it_was_sent(self):
         server = self.server()
@@ -131,7 +136,7 @@ class TheApi(Case):
 
     def test_the_address_is_taken_from_a_client_that_was_assigned(self):
         server = self.server(password="sesame")
-        told = {"host": "127.0.0.1", "port": server.port, "db": 0, "password": "sesame", "socket_timeout": 0.1}
+        told = {"host": "127.0.0.1", "port": server.port, "db": 0, "password": b"sesame", "socket_timeout": 0.1}
         client = kadabra.Kadabra()
         client.channel.client = types.SimpleNamespace(connection_pool=types.SimpleNamespace(connection_kwargs=told))
         number(client, 1)
@@ -317,6 +322,24 @@ class Delivery(Case):
         self.assertEqual(server.numbers(), [1, 2])
 
 
+class Hostile:
+    """Raises whatever is done with it, and what it raises cannot be told either."""
+
+    def __getattr__(self, name):
+        raise HostileError
+
+    def __iter__(self):
+        raise HostileError
+
+    def __repr__(self):
+        raise HostileError
+
+
+class HostileError(Exception):
+    def __str__(self):
+        raise HostileError
+
+
 class Bounds(Case):
     def test_beyond_the_buffer_the_oldest_are_dropped_and_all_are_accounted_for(self):
         port = free_port()
@@ -370,12 +393,14 @@ class Bounds(Case):
         metrics.add_count("c", 1, metadata={"a": object()})
         client.send(metrics.close())
         client.send(None)
+        client.send(kadabra.Metrics([], [kadabra.Counter("c", Hostile(), {}, 1)], []))
+        client.send(kadabra.Metrics(Hostile(), [], []))
         metrics = client.metrics()
         metrics.set_dimension("a", object())
         client.send(metrics.close())
         number(client, 1)
         self.assertTrue(client.flush(20))
-        self.assertEqual((server.numbers(), server.dropped()), ([1], {"unencodable": 3}))
+        self.assertEqual((server.numbers(), server.dropped()), ([1], {"unencodable": 5}))
 
     def test_drops_are_said_once_an_outage(self):
         logger = logging.getLogger("kadabra.drops")
@@ -478,6 +503,85 @@ time.sleep(60)
         done = run("import atexit\n" + SENDS + "atexit.register(lambda: number(1))", server.port)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         self.assertEqual(server.numbers(), [1])
+
+    def test_without_any_thread_the_end_is_bounded_too_and_that_is_said_once(self):
+        hanging = self.server()
+        hanging.answer = lambda words: "" if words[0] == b"LPUSH" else None
+        mute = self.server()
+        mute.answer = lambda words: ""
+        for server, started in [(hanging, 1), (mute, 1), (self.server(), 1)]:
+            begun = time.monotonic()
+            done = run(
+                """
+import threading
+starts = []
+def start(thread):
+    starts.append(thread)
+    raise RuntimeError("can't start new thread")
+"""
+                + SENDS
+                + """
+threading.Thread.start = start
+for n in range(200): number(n)
+import time
+assert len(starts) <= 1 + time.process_time(), len(starts)
+""",
+                server.port,
+                0.3,
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertLess(time.monotonic() - begun, 4.0)
+            self.assertEqual(done.stderr.count(b"no thread can be started"), 1, done.stderr)
+            self.assertEqual(b"ends before 200 messages" in done.stderr, server in (hanging, mute), done.stderr)
+        self.assertEqual(server.numbers(), list(range(200)))
+
+    def test_a_start_that_is_interrupted_leads_to_no_second_thread(self):
+        server = self.server()
+        client = kadabra.Kadabra(server.settings())
+        start = threading.Thread.start
+
+        class TimedOut(BaseException):
+            pass
+
+        def interrupted(thread):
+            start(thread)
+            if thread.name == "kadabra":
+                raise TimedOut
+
+        threads = lambda: {t for t in threading.enumerate() if t.name == "kadabra"}
+        before = threads()
+        self.addCleanup(setattr, threading.Thread, "start", start)
+        threading.Thread.start = interrupted
+        self.assertRaises(TimedOut, number, client, 1)
+        threading.Thread.start = start
+        number(client, 2)
+        self.assertTrue(client.flush(20))
+        self.assertEqual((server.numbers(), len(threads() - before)), ([1, 2], 1))
+
+    def test_a_signal_handler_may_make_a_client(self):
+        port = self.server().port
+        done = run(
+            """
+import signal
+from kadabra import sender
+class Slow(sender.Sender):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        signal.raise_signal(signal.SIGUSR1)
+sender.Sender = Slow
+handled = []
+def handle(*_):
+    if not handled:
+        handled.append(1)
+        handled.append(kadabra.Kadabra({"CLIENT_CHANNEL_ARGS": {"host": "127.0.0.1", "port": int(sys.argv[1]), "exit_timeout": 20}}))
+signal.signal(signal.SIGUSR1, handle)
+signal.alarm(20)
+"""
+            + SENDS
+            + "assert client.channel._sender is handled[1].channel._sender",
+            port,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_signal_handlers_may_send(self):
         server = self.server()

@@ -60,6 +60,9 @@ class RedisChannel:
     ) -> None:
         if buffer_messages < 1 or buffer_bytes < 1:
             raise ValueError("buffer_messages and buffer_bytes must be 1 or more")
+        for name, word in [("username", username), ("password", password)]:
+            if not isinstance(word, (str, type(None))):
+                raise TypeError("%s must be a str" % name)
         self.logger = logging.getLogger(logger)
         self.queue_key = queue_key
         self.inprogress_key = inprogress_key
@@ -91,7 +94,8 @@ class RedisChannel:
         if not plain or "sentinel" in type(pool).__name__.lower():
             raise ValueError("kadabra-metrics speaks neither TLS nor with Sentinel; push to the agent of this machine")
         host, port, db = told.get("host") or "localhost", told.get("port") or 6379, told.get("db") or 0
-        self._use(Endpoint(host, port, db, told.get("path"), told.get("username"), told.get("password"), None, False))
+        username, password = (_decoded(told.get(name)) for name in ("username", "password"))
+        self._use(Endpoint(host, port, db, told.get("path"), username, password, None, False))
         self._client = client
 
     def flush(self, timeout: float) -> bool:
@@ -105,3 +109,8 @@ class RedisChannel:
     def report_dimensions(self, dimensions: dict[str, str]) -> None:
         """Which dimensions the metric about dropped messages has, besides the reason, unless another client has said so."""
         self._sender.report_dimensions = self._sender.report_dimensions or dict(dimensions)
+
+
+def _decoded(word: Any) -> Optional[str]:
+    """A user's name or password as text. To redis-py it may also be bytes or a number."""
+    return word.decode() if isinstance(word, bytes) else None if word is None else str(word)

@@ -40,7 +40,10 @@ class Kadabra:
 
     def metrics(self) -> MetricsCollector:
         """A new collector, with the default dimensions set."""
-        return MetricsCollector(self.timestamp_format, **self.default_dimensions)
+        collector = MetricsCollector(self.timestamp_format)
+        # Not as keywords, since a dimension may be called like a parameter.
+        collector.dimensions.update(self.default_dimensions)
+        return collector
 
     def send(self, metrics: Metrics) -> None:
         """Leaves a message for the thread that pushes it to the agent. Never raises and never waits: what cannot be pushed

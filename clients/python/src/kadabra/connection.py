@@ -68,18 +68,18 @@ class Endpoint:
         host = "[%s]" % self.host if ":" in self.host else self.host
         return "%s:%d" % (host, self.port)
 
-    def open(self) -> socket.socket:
-        """A connected socket. The name is resolved each time."""
+    def open(self, timeout: float) -> socket.socket:
+        """A connected socket, within so many seconds. The name is resolved each time, which may take longer."""
         if self.find_local and self.path is None and os.path.exists(LOCAL_SOCKET):
             # It stays with that, also while an agent that is restarted has taken it away.
             self.path = LOCAL_SOCKET
         if self.path is None:
-            connected = socket.create_connection((self.host, self.port), CONNECT_TIMEOUT)
+            connected = socket.create_connection((self.host, self.port), timeout)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connected
         unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            unix.settimeout(CONNECT_TIMEOUT)
+            unix.settimeout(timeout)
             unix.connect(self.path)
         except BaseException:
             unix.close()
@@ -114,18 +114,19 @@ class Connection:
     """A connection that the server has answered on.
 
     :param between: called at least every 50 ms while this waits.
+    :param timeout: how long it may take to be made, and its first answer to come, in seconds.
     :raises OSError: if no connection can be made, or no answer comes.
     :raises Refused: if the server does not let this client in.
     """
 
-    def __init__(self, endpoint: Endpoint, between: Callable[[], None]) -> None:
+    def __init__(self, endpoint: Endpoint, between: Callable[[], None], timeout: float = CONNECT_TIMEOUT) -> None:
         self._between = between
         self._unread = b""
-        self._socket = endpoint.open()
+        self._socket = endpoint.open(timeout)
         try:
             self._socket.settimeout(_STEP)
             greeting = endpoint.greeting()
-            for answer in self.ask(greeting, CONNECT_TIMEOUT):
+            for answer in self.ask(greeting, timeout):
                 if isinstance(answer, Refused) and not str(answer).startswith("NOPERM"):
                     raise answer
         except BaseException:

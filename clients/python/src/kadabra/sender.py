@@ -21,7 +21,7 @@ import time
 from collections import deque
 from typing import Any, NamedTuple, Optional, Union
 
-from .connection import Connection, Endpoint, Refused, command
+from .connection import CONNECT_TIMEOUT, Connection, Endpoint, Refused, command
 from .metrics import Counter, Dimension, Metrics, get_now
 
 #: How long a message waits for others to go with it, in seconds. What a killed process loses is what came within this time.
@@ -40,6 +40,9 @@ _SLICE = 0.0001
 #: The pauses between attempts, in seconds: doubled from the first to the last.
 _FIRST_PAUSE = 0.05
 _LAST_PAUSE = 2.0
+
+#: How long to wait after a thread could not be started, in seconds. Each attempt costs the application some time.
+_START_PAUSE = 1.0
 
 #: The counter that tells of dropped messages.
 DROPPED = "KadabraClientDropped"
@@ -104,6 +107,9 @@ class Sender:
         self._thread: Optional[threading.Thread] = None
         # Held until the thread is to be woken. Made with the thread, since gevent may have replaced what a lock is by then.
         self._wake: Optional[threading.Lock] = None
+        # When a thread may be started again, on the monotonic clock, after it could not be.
+        self._start_again = 0.0
+        self._start_failure_told = False
         # Whether a message must wake the thread, or start it.
         self._asleep = True
         # Whether the thread has something in hand that is in no list.
@@ -162,19 +168,27 @@ class Sender:
             pass
 
     def _start(self) -> None:
-        if not self._starting.acquire(blocking=False):
+        if time.monotonic() < self._start_again or not self._starting.acquire(blocking=False):
             return
         try:
             if self._thread is None:
                 self._wake = threading.Lock()
                 self._wake.acquire()
                 thread = threading.Thread(target=self._run, args=(self._wake,), name="kadabra", daemon=True)
-                thread.start()
+                # Before it is started: a signal or a time-out that interrupts this must not lead to a second one.
                 self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:
+                    self._thread = None
+                    raise
                 _flush_when_a_child_ends()
         except RuntimeError as error:
-            # No more threads, or the interpreter ends, which flushes without one. The next message tries again.
-            self._logger.debug("no thread can be started: %s", error)
+            # No more threads, or the interpreter ends, which flushes without one. A later message tries again.
+            self._start_again = time.monotonic() + _START_PAUSE
+            if not self._start_failure_told and not sys.is_finalizing() and "shutdown" not in str(error):
+                self._start_failure_told = True
+                self._logger.warning("messages wait, since no thread can be started to push them: %s", error)
         finally:
             self._starting.release()
 
@@ -183,15 +197,20 @@ class Sender:
         deadline = time.monotonic() + timeout
         if self._process != _process_id() or self._is_done():
             return True
-        self._hurry = True
         try:
             while not self._is_done():
+                # Each time, since another flush that ends takes it back.
+                self._hurry = True
                 if time.monotonic() >= deadline:
                     return False
                 self._rouse()
                 if self._thread is None:
                     # There cannot be one any more.
-                    self._turn(deadline)
+                    try:
+                        self._turn(deadline)
+                    except Exception:
+                        self._logger.exception("a fault in Kadabra's client; what waits is not pushed")
+                        return False
                 else:
                     time.sleep(0.002)
             return True
@@ -275,8 +294,9 @@ class Sender:
                     return
                 try:
                     if self._connection is None:
-                        self._connection = Connection(self._endpoint, self._encode)
-                    self._push(self._connection)
+                        timeout = _within(CONNECT_TIMEOUT, deadline)
+                        self._connection = Connection(self._endpoint, self._encode, timeout)
+                    self._push(self._connection, _within(self._limits.timeout, deadline))
                 except (OSError, Refused, ValueError) as error:
                     self._has_failed(error)
                     self._pause(deadline)
@@ -334,20 +354,20 @@ class Sender:
         metadata = {"pid": str(self._process), "client": "python"}
         return json.dumps(Metrics(dimensions, [Counter(DROPPED, get_now(), metadata, count)], []).serialize()).encode()
 
-    def _push(self, connection: Connection) -> None:
+    def _push(self, connection: Connection, timeout: float) -> None:
         """Pushes what is to be pushed next, and settles it by the answers.
 
         :raises OSError: if no answer came, so that nothing is known.
         :raises Refused: if something must be mended before it can be stored.
         """
         self._fill()
-        (answer,) = connection.ask([self._lpush(self._flying)], self._limits.timeout)
+        (answer,) = connection.ask([self._lpush(self._flying)], timeout)
         if not isinstance(answer, Refused):
             self._has_stored(self._flying)
             self._flying = []
         elif answer.concerns_the_command:
             # Which of the messages is it?
-            answers = connection.ask([self._lpush([message]) for message in self._flying], self._limits.timeout)
+            answers = connection.ask([self._lpush([message]) for message in self._flying], timeout)
             self._settle_each(answers)
         else:
             self._give_back_reports()
@@ -448,6 +468,11 @@ class Sender:
             self._encode()
 
 
+def _within(timeout: float, deadline: Optional[float]) -> float:
+    """A time-out that ends no later than a deadline. It is not 0, which to a socket is not to wait at all."""
+    return timeout if deadline is None else max(0.001, min(timeout, deadline - time.monotonic()))
+
+
 def _as_sent(metrics: Metrics) -> Union[_Unencoded, bytes]:
     """A message with all that may change until it is encoded."""
     metadata: Optional[list[Any]] = None
@@ -477,17 +502,14 @@ def _encoded(message: _Unencoded) -> bytes:
 
 
 _senders: dict[tuple[object, ...], Sender] = {}
-_making = threading.Lock()
 
 
 def shared_sender(endpoint: Endpoint, queue_key: str, limits: Limits, logger: logging.Logger) -> Sender:
     """The sender of this process with these settings."""
     settings = (*vars(endpoint).values(), queue_key, limits, logger.name)
-    with _making:
-        sender = _senders.get(settings)
-        if sender is None:
-            sender = _senders[settings] = Sender(endpoint, queue_key, limits, logger)
-        return sender
+    sender = _senders.get(settings)
+    # Without a lock, which a signal handler that makes a client would wait for in vain.
+    return sender or _senders.setdefault(settings, Sender(endpoint, queue_key, limits, logger))
 
 
 def flush_all(timeout: Optional[float] = None) -> None:
@@ -499,8 +521,6 @@ def flush_all(timeout: Optional[float] = None) -> None:
 
 
 def _begin_in_child() -> None:
-    global _making
-    _making = threading.Lock()
     for sender in list(_senders.values()):
         sender.begin()
 
