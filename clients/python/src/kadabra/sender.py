@@ -10,19 +10,19 @@ Everything belongs to one process: a child begins with an empty buffer, and star
 from __future__ import annotations
 
 import atexit
-import datetime
-import json
 import logging
 import os
-import random
 import sys
 import threading
 import time
 from collections import deque
-from typing import Any, NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from .connection import CONNECT_TIMEOUT, Connection, Endpoint, Refused, command
-from .metrics import Counter, Dimension, Metrics, get_now
+from .drops import Drops
+from .encoding import Unencoded, as_sent, encoded
+from .metrics import Metrics
+from .outage import FIRST_PAUSE, Outage
 
 #: How long a message waits for others to go with it, in seconds. What a killed process loses is what came within this time.
 BEAT = 0.05
@@ -37,22 +37,10 @@ _PUSH_BYTES = 256 * 1024
 #: How long the thread makes bytes of messages in one go, and lets others run, in seconds.
 _SLICE = 0.0001
 
-#: The pauses between attempts, in seconds: doubled from the first to the last.
-_FIRST_PAUSE = 0.05
-_LAST_PAUSE = 2.0
-
 #: How long to wait after a thread could not be started, in seconds. Each attempt costs the application some time.
 _START_PAUSE = 1.0
 
-#: The counter that tells of dropped messages.
-DROPPED = "KadabraClientDropped"
-
-#: Why messages are dropped.
-REASONS = ("buffer_full", "refused", "unencodable")
-
-_time = time.time
 _process_id = os.getpid
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class Limits(NamedTuple):
@@ -62,14 +50,6 @@ class Limits(NamedTuple):
     bytes: int
     timeout: float
     exit_timeout: float
-
-
-class _Unencoded(NamedTuple):
-    """A message as it was sent: when, and its metadata, in the order of its counters and timers, if it has any."""
-
-    metrics: Metrics
-    sent_at: float
-    metadata: Optional[list[Any]]
 
 
 class Sender:
@@ -93,15 +73,11 @@ class Sender:
             self._connection.forget()
         self._process = _process_id()
         self._connection = None
-        self._incoming: deque[Union[_Unencoded, bytes]] = deque()
+        self._incoming: deque[Union[Unencoded, bytes]] = deque()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._flying: list[bytes] = []
-        # The reports among what is flying, with what they report.
-        self._reports: dict[bytes, tuple[str, int]] = {}
-        self._counting = threading.RLock()
-        self._dropped = dict.fromkeys(REASONS, 0)
-        self._reported = dict.fromkeys(REASONS, 0)
+        self._drops = Drops()
         self._stored = 0
         self._starting = threading.Lock()
         self._thread: Optional[threading.Thread] = None
@@ -115,20 +91,16 @@ class Sender:
         # Whether the thread has something in hand that is in no list.
         self._at_work = False
         self._hurry = False
-        self._failures = 0
-        self._failing_since: Optional[float] = None
-        self._failure_told = False
-        self._drops_told = False
-        self._last_report = 0.0
+        self._outage = Outage(self._endpoint, self._limits.messages, self._logger)
 
     # By the application's threads.
 
     def send(self, metrics: Metrics) -> None:
         """Leaves a message for the thread. Never raises and never waits."""
         try:
-            message = _as_sent(metrics)
+            message = as_sent(metrics)
         except Exception:
-            self._count_dropped("unencodable")
+            self._drops.count("unencodable")
             self._logger.debug("a message cannot be sent", exc_info=True)
             return
         try:
@@ -149,11 +121,7 @@ class Sender:
             self._incoming.popleft()
         except IndexError:
             return
-        self._count_dropped("buffer_full")
-
-    def _count_dropped(self, reason: str, count: int = 1) -> None:
-        with self._counting:
-            self._dropped[reason] += count
+        self._drops.count("buffer_full")
 
     def _rouse(self) -> None:
         """Wakes the thread, or starts it."""
@@ -218,21 +186,14 @@ class Sender:
             self._hurry = False
 
     def _is_done(self) -> bool:
-        return not (self._incoming or self._at_work or self._waiting or self._flying or self._unreported())
-
-    def _unreported(self) -> list[tuple[str, int]]:
-        with self._counting:
-            counts = [(reason, self._dropped[reason] - self._reported[reason]) for reason in REASONS]
-        return [(reason, count) for reason, count in counts if count]
+        return not (self._incoming or self._at_work or self._waiting or self._flying or self._drops.unreported())
 
     def stats(self) -> dict[str, int]:
         """What became of the messages of this process. ``unanswered`` are those of ``waiting`` that have been pushed and not
         answered."""
-        unanswered = len(self._flying) - len(self._reports)
-        with self._counting:
-            dropped = {"dropped_" + reason: count for reason, count in self._dropped.items()}
+        unanswered = len(self._flying) - self._drops.flying_reports()
         waiting = len(self._incoming) + len(self._waiting) + unanswered
-        return {"stored": self._stored, "waiting": waiting, "unanswered": unanswered, **dropped}
+        return {"stored": self._stored, "waiting": waiting, "unanswered": unanswered, **self._drops.stats()}
 
     def end(self, deadline: float) -> None:
         """Flushes at the end of a process, and says what is lost."""
@@ -247,7 +208,7 @@ class Sender:
             stats["waiting"],
             self._endpoint,
             stats["unanswered"],
-            sum(count for _, count in self._unreported()) + sum(count for _, count in self._reports.values()),
+            self._drops.untold(),
         )
 
     # By the sender's own thread.
@@ -312,47 +273,36 @@ class Sender:
             except IndexError:
                 return
             try:
-                encoded = message if isinstance(message, bytes) else _encoded(message)
+                as_bytes = encoded(message)
             except Exception as error:
-                self._count_dropped("unencodable")
+                self._drops.count("unencodable")
                 self._logger.warning("a message was dropped, since it cannot be written as JSON: %s", error)
                 continue
-            self._waiting.append(encoded)
-            self._waiting_bytes += len(encoded)
+            self._waiting.append(as_bytes)
+            self._waiting_bytes += len(as_bytes)
             while self._waiting and (len(self._waiting) > self._limits.messages or self._waiting_bytes > self._limits.bytes):
                 self._waiting_bytes -= len(self._waiting.popleft())
-                self._count_dropped("buffer_full")
+                self._drops.count("buffer_full")
             if time.monotonic() - begun > _SLICE:
                 if len(self._incoming) * 2 < self._most_incoming and not self._hurry:
                     time.sleep(_SLICE)
                 begun = time.monotonic()
 
     def _must_report(self) -> bool:
-        return bool(self._unreported()) and (self._hurry or time.monotonic() - self._last_report > 1.0)
+        return self._drops.must_report(self._hurry)
 
     def _fill(self) -> None:
         """Takes what is pushed next, unless there is something that no answer came for."""
         if self._flying:
             return
         if self._must_report():
-            for reason, count in self._unreported():
-                report = self._report(reason, count)
-                self._reports[report] = (reason, count)
-                self._reported[reason] += count
-                self._flying.append(report)
-            self._last_report = time.monotonic()
+            self._flying += self._drops.reports(self.report_dimensions, self._process)
         size = 0
         while self._waiting and len(self._flying) < _PUSH_MESSAGES and size < _PUSH_BYTES:
             message = self._waiting.popleft()
             self._waiting_bytes -= len(message)
             size += len(message)
             self._flying.append(message)
-
-    def _report(self, reason: str, count: int) -> bytes:
-        """A message that tells of dropped ones. Its metadata makes it differ from that of another process."""
-        dimensions = [Dimension(name, value) for name, value in {**self.report_dimensions, "reason": reason}.items()]
-        metadata = {"pid": str(self._process), "client": "python"}
-        return json.dumps(Metrics(dimensions, [Counter(DROPPED, get_now(), metadata, count)], []).serialize()).encode()
 
     def _push(self, connection: Connection, timeout: float) -> None:
         """Pushes what is to be pushed next, and settles it by the answers.
@@ -372,14 +322,14 @@ class Sender:
         else:
             self._give_back_reports()
             raise answer
-        self._has_succeeded()
+        self._outage.is_over()
 
     def _lpush(self, messages: list[bytes]) -> bytes:
         return command([b"LPUSH", self._queue_key, *messages])
 
     def _has_stored(self, messages: list[bytes]) -> None:
         for message in messages:
-            if self._reports.pop(message, None) is None:
+            if not self._drops.forget_report(message):
                 self._stored += 1
 
     def _settle_each(self, answers: list[object]) -> None:
@@ -391,8 +341,8 @@ class Sender:
             if not isinstance(answer, Refused):
                 self._has_stored([message])
             elif answer.concerns_the_command and (some_taken or answer.says_too_large):
-                self._reports.pop(message, None)
-                self._count_dropped("refused")
+                self._drops.forget_report(message)
+                self._drops.count("refused")
                 self._logger.warning("a message of %d bytes was dropped: %s answers: %s", len(message), self._endpoint, answer)
             else:
                 kept.append(message)
@@ -404,10 +354,8 @@ class Sender:
 
     def _give_back_reports(self) -> None:
         """What was refused was not stored, so another report can take its place."""
-        for report, (reason, count) in self._reports.items():
-            self._reported[reason] -= count
+        for report in self._drops.take_back_reports():
             self._flying.remove(report)
-        self._reports.clear()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -418,37 +366,11 @@ class Sender:
         # After a refusal the connection is as good as before, unless another password or another server is needed.
         if not isinstance(error, Refused) or str(error).startswith(("NOAUTH", "READONLY")):
             self._disconnect()
-        self._failures += 1
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        # A restart of the agent is no news.
-        if not self._failure_told and now - self._failing_since > 1.0:
-            self._failure_told = True
-            self._logger.warning(
-                "messages cannot be pushed to %s and wait: %s; when %d wait, the oldest are dropped",
-                self._endpoint,
-                error or type(error).__name__,
-                self._limits.messages,
-            )
-        if not self._drops_told and self._unreported():
-            self._drops_told = True
-            self._logger.warning("messages are dropped, since none can be pushed to %s: %s", self._endpoint, error)
-
-    def _has_succeeded(self) -> None:
-        self._failures = 0
-        if self._failing_since is None:
-            return
-        if self._failure_told or self._drops_told:
-            took = time.monotonic() - self._failing_since
-            self._logger.warning("messages are pushed to %s again, after %.1f s", self._endpoint, took)
-        self._failing_since = None
-        self._failure_told = self._drops_told = False
+        self._outage.has_failed(error, bool(self._drops.unreported()))
 
     def _pause(self, deadline: Optional[float]) -> None:
-        """Waits before the next attempt, with a random part, so that many processes do not come at once."""
-        pause = min(_LAST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10)) * random.uniform(0.5, 1.0)
-        until = time.monotonic() + pause
+        """Waits before the next attempt."""
+        until = time.monotonic() + self._outage.pause()
         if deadline is not None:
             until = min(until, deadline)
         hurried = self._hurry
@@ -456,7 +378,7 @@ class Sender:
             left = until - time.monotonic()
             if self._hurry and (deadline is not None or not hurried):
                 # A flush tries at once, and then soon again.
-                left = min(left, _FIRST_PAUSE)
+                left = min(left, FIRST_PAUSE)
                 until = min(until, time.monotonic() + left)
                 hurried = True
             if left <= 0:
@@ -471,34 +393,6 @@ class Sender:
 def _within(timeout: float, deadline: Optional[float]) -> float:
     """A time-out that ends no later than a deadline. It is not 0, which to a socket is not to wait at all."""
     return timeout if deadline is None else max(0.001, min(timeout, deadline - time.monotonic()))
-
-
-def _as_sent(metrics: Metrics) -> Union[_Unencoded, bytes]:
-    """A message with all that may change until it is encoded."""
-    metadata: Optional[list[Any]] = None
-    if type(metrics) is not Metrics:
-        return json.dumps(metrics.serialize()).encode()
-    for group in (metrics.counters, metrics.timers):
-        for metric in group:
-            if metric.metadata:
-                # What is in there stays as it is now only if it cannot change.
-                if type(metric.metadata) is not dict or not _SCALARS.issuperset(map(type, metric.metadata.values())):
-                    return json.dumps(metrics.serialize()).encode()
-                if metadata is None:
-                    metadata = [m.metadata and dict(m.metadata) for g in (metrics.counters, metrics.timers) for m in g]
-    return _Unencoded(metrics, _time(), metadata)
-
-
-def _encoded(message: _Unencoded) -> bytes:
-    metrics, sent_at, metadata = message
-    serialized = metrics.serialize()
-    if metrics.serialized_at is None:
-        sent = datetime.datetime.fromtimestamp(sent_at, datetime.timezone.utc).replace(tzinfo=None)
-        serialized["serialized_at"] = sent.strftime(metrics.timestamp_format)
-    if metadata is not None:
-        for metric, as_sent in zip(serialized["counters"] + serialized["timers"], metadata):
-            metric["metadata"] = as_sent
-    return json.dumps(serialized).encode()
 
 
 _senders: dict[tuple[object, ...], Sender] = {}

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import kadabra
 import kadabra.asgi
+from kadabra import encoding
 from flask_kadabra import Kadabra, record_metrics
 from stand_in import StandIn
 
@@ -199,10 +200,7 @@ class TheOriginal(unittest.TestCase):
         self.assertGreater(len(written[0]), 100)
         for line in written[0][1:]:
             message = kadabra.Metrics.deserialize(json.loads(line))
-            from kadabra.sender import _as_sent, _encoded
-
-            as_sent = _as_sent(message)
-            self.assertEqual(as_sent if isinstance(as_sent, bytes) else _encoded(as_sent), line.encode())
+            self.assertEqual(encoding.encoded(encoding.as_sent(message)), line.encode())
 
 
 if __name__ == "__main__":
