@@ -402,6 +402,13 @@ class Bounds(Case):
         self.assertTrue(client.flush(20))
         self.assertEqual((server.numbers(), server.dropped()), ([1], {"unencodable": 5}))
 
+    def test_drops_are_told_also_where_the_default_dimensions_cannot_be_written_down(self):
+        server = self.server()
+        client = kadabra.Kadabra({"CLIENT_DEFAULT_DIMENSIONS": {"release": {1}}, **server.settings()})
+        number(client, 1)
+        self.assertTrue(client.flush(5))
+        self.assertEqual(server.dropped(), {"unencodable": 1})
+
     def test_drops_are_said_once_an_outage(self):
         logger = logging.getLogger("kadabra.drops")
         logger.setLevel(logging.INFO)

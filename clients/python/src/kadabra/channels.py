@@ -108,7 +108,7 @@ class RedisChannel:
 
     def report_dimensions(self, dimensions: dict[str, str]) -> None:
         """Which dimensions the metric about dropped messages has, besides the reason, unless another client has said so."""
-        self._sender.report_dimensions = self._sender.report_dimensions or dict(dimensions)
+        self._sender.report_dimensions = self._sender.report_dimensions or {str(name): str(dimensions[name]) for name in dimensions}
 
 
 def _decoded(word: Any) -> Optional[str]:
