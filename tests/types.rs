@@ -188,10 +188,17 @@ fn what_waits_in_the_agents_own_queue_is_looked_at_while_it_runs_and_while_it_do
     let said = check(&of(&influxd.url()));
     assert!(said.contains("an agent is running on the queue") && said.contains("is an integer in influxdb at"), "{said}");
     assert!(said.contains("and a string in 1000 of the 1000 waiting messages looked at"), "{said}");
+    // Of large messages it is asked for few at once, and for fewer in all.
+    let large = |number| numbered(number).replace("/index", &"x".repeat(1 << 20));
+    for number in 3000..3020 {
+        let _: usize = connection.lpush("kadabra_queue", large(number)).unwrap();
+    }
+    let said = check(&of(&influxd.url()));
+    assert!(said.contains("and a string in 16 of the 16 waiting messages looked at"), "{said}");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     for _ in 0..2 {
         let said = check(&of(&influxd.url()));
-        assert!(said.contains("and a string in 3000 of the 3000 waiting messages looked at"), "{said}");
+        assert!(said.contains("and a string in 3015 of the 3015 waiting messages looked at"), "{said}");
     }
 }
 

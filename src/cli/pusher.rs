@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     channel::{
-        ChannelError,
+        ChannelError, Demand,
         redis::{Names, RedisChannel},
     },
     config::{self, Secret},
@@ -117,7 +117,7 @@ impl Pusher {
     ///
     /// # Errors
     /// When it cannot be reached, or refuses it.
-    pub(super) async fn newest(&self, most: usize) -> Result<Vec<Vec<u8>>, ChannelError> {
+    pub(super) async fn newest(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
         self.channel.newest(most).await
     }
 

@@ -141,6 +141,27 @@ fn over_embedded() {
     what_one_publisher_refused_is_queued_anew_for_it_alone(&World::embedded());
 }
 
+/// Which may be as large as all memory that it has for its answers.
+#[test]
+fn a_running_agent_tells_of_large_dead_letters_and_of_those_behind_them() {
+    let world = World::embedded();
+    let publishers = "[publishers.shown]\ntype = \"debug\"\n";
+    let kadabra = Kadabra::with(&world.config(publishers));
+    let mut agent = world.agent(publishers).start();
+    let large: String = (0..4 << 20).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    let messages = ["no JSON 1", &large, "no JSON 2"];
+    for (before, message) in messages.into_iter().enumerate() {
+        let _: usize = world.connection().lpush("kadabra_queue", message).unwrap();
+        wait_for("it to be a dead letter", PATIENCE, || (world.dead_letters_of("shown") > before).then_some(()));
+    }
+    assert_eq!(kadabra.said("list").lines().count(), 3);
+    let payloads: Vec<_> = kadabra.exported("export").into_iter().map(|mut letter| letter["payload"].take()).collect();
+    assert!(payloads == messages, "{:?}", payloads.iter().map(|payload| payload.as_str().unwrap().len()).collect::<Vec<_>>());
+    assert_eq!(kadabra.said("discard --all"), "3 dead letters are gone\n");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    assert!(agent.logged("no memory left").is_empty());
+}
+
 /// At any instant it is either a dead letter or a message that waits.
 #[test]
 fn kill_9_in_the_midst_of_a_replay_in_redis_loses_and_doubles_nothing() {

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{RedisChannel, answers, export::LARGEST};
+use super::{RedisChannel, answers};
 use crate::{channel::ChannelError, config};
 
 const LETTERS: &str = "read dead letters";
@@ -127,16 +127,38 @@ impl RedisChannel {
         Ok(answers::integer(&answer).ok_or_else(|| self.link.garbled(DELETE))? == 1)
     }
 
-    /// The first dead letter with a larger number than this, of an agent that listens itself.
+    /// The first dead letter with a larger number than this, of an agent that listens itself, which tells of it piece by piece.
     pub(crate) async fn agents_letter_after(&self, number: i64) -> Result<Option<StoredLetter>, ChannelError> {
-        let mut command = redis::cmd("KADABRA");
-        self.link.expect(LETTER_VALUES, usize::try_from(LARGEST).unwrap_or(usize::MAX).saturating_add(LETTER_BYTES));
-        let answer = self.link.command(LETTERS, command.arg("LETTER").arg(number)).await?;
-        let fields = answers::messages(answer).ok_or_else(|| self.link.garbled(LETTERS))?;
-        if fields.is_empty() {
-            return Ok(None);
+        let garbled = || self.link.garbled(LETTERS);
+        let (mut letter, mut had): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
+        loop {
+            let mut command = redis::cmd("KADABRA");
+            self.link.expect(LETTER_VALUES + 1, LETTER_BYTES);
+            let answer = self.link.command(LETTERS, command.arg("LETTER").arg(number).arg(had)).await?;
+            let mut piece = answers::messages(answer).ok_or_else(garbled)?;
+            if piece.len() < 2 {
+                return if piece.is_empty() { Ok(None) } else { Err(garbled().into()) };
+            }
+            let total = piece.remove(1);
+            let bytes = std::str::from_utf8(&total).ok().and_then(|total| total.parse::<usize>().ok()).ok_or_else(garbled)?;
+            let of_piece: usize = piece.iter().skip(1).map(Vec::len).sum();
+            if letter.is_empty() {
+                letter = piece;
+            } else if letter.first() == piece.first() && letter.len() == piece.len() {
+                letter.iter_mut().zip(piece).skip(1).for_each(|(field, more)| field.extend(more));
+            } else {
+                // It is gone, and this is of the one behind it.
+                (letter, had) = (Vec::new(), 0);
+                continue;
+            }
+            had += of_piece;
+            if had >= bytes {
+                return Ok(Some(StoredLetter::of_fields(letter).ok_or_else(garbled)?));
+            }
+            if of_piece == 0 {
+                return Err(garbled().into());
+            }
         }
-        Ok(Some(StoredLetter::of_fields(fields).ok_or_else(|| self.link.garbled(LETTERS))?))
     }
 
     /// Has an agent that listens itself queue a dead letter of its anew, or else delete it, if it is the one of that time. Returns

@@ -50,23 +50,28 @@ pub(super) async fn peek(channel: &RedisChannel, most: Demand) -> Result<Vec<Vec
 }
 
 impl RedisChannel {
-    /// The newest messages of the list that clients push to, by which an agent that listens itself shows what waits there.
+    /// The newest messages of the list that clients push to, by which an agent that listens itself shows what waits there. The one that
+    /// passes the bytes is the last.
     ///
     /// # Errors
     /// When it cannot be reached or refuses it.
-    pub(crate) async fn newest(&self, most: usize) -> Result<Vec<Vec<u8>>, ChannelError> {
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        while found.len() < most {
-            let asked = AT_ONCE.min(most - found.len());
+    pub(crate) async fn newest(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+        let (mut found, mut bytes): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
+        let mut asked = 1;
+        while found.len() < most.messages && bytes < most.bytes {
+            asked = asked.min(most.messages - found.len());
             let mut command = redis::cmd("LRANGE");
             command.arg(&self.keys.queue).arg(found.len()).arg(found.len() + asked - 1);
             self.link.expect(AT_ONCE, AT_ONCE.saturating_mul(self.max_message_bytes));
             let shown = answers::messages(self.link.command(LOOK, &command).await?).ok_or_else(|| self.link.garbled(LOOK))?;
             let count = shown.len();
+            bytes = shown.iter().fold(bytes, |bytes, message| bytes.saturating_add(message.len()));
             found.extend(shown);
             if count < asked {
                 break;
             }
+            // So many as have had about a page until now: the agent has little memory for answers.
+            asked = found.len().saturating_mul(PAGE_BYTES).checked_div(bytes).unwrap_or(AT_ONCE).clamp(1, AT_ONCE);
         }
         Ok(found)
     }
