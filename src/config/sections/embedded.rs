@@ -40,8 +40,9 @@ section! {
         /// How long messages stay reserved for a part of the agent that neither settles nor renews them. Those of an
         /// agent that ended, in whatever way, wait again as soon as it is started.
         lease: Duration = Is("60s"), LEASE;
-        /// How many dead letters are kept; with each further one the oldest is dropped for good. Each takes its
-        /// message's bytes and a few more of the file. Raise it to have longer to look into them.
+        /// How many dead letters are kept, of several publishers for each of them; with each further one the oldest is
+        /// dropped for good. Each takes its message's bytes and a few more of the file, of which they take a quarter at
+        /// most. Raise it to have longer to look into them.
         max_dead_letters: usize = Is("10000"), COUNT;
         /// How large a message may be. The push of a larger one is refused. The agent's memory grows with this as
         /// with batch.max_bytes.
@@ -65,7 +66,8 @@ section! {
         /// Whether other machines may push without a password, when listen has an address that they can reach. Only
         /// in a network where everybody may.
         allow_remote: bool = Is("false"), ValueType::Flag;
-        /// Whether clients may delete all that waits, with DEL, as redis-cli can. No client of Kadabra's does.
+        /// Whether clients may delete all that waits, with DEL, as redis-cli can. No client of Kadabra's does. Dead
+        /// letters do not wait: kadabra dead-letters asks a running agent for them whatever this is.
         allow_delete: bool = Is("false"), ValueType::Flag;
         /// How many clients may be connected at once. Each needs a file descriptor: the agent raises its limit for
         /// them as far as it may, and takes fewer, with a warning, where that does not suffice; see LimitNOFILE of

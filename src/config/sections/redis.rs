@@ -42,9 +42,9 @@ section! {
         lease: Duration = Is("60s"), LEASE;
         /// How long to wait for a connection or an answer. Raise it for a Redis that is far away or often busy.
         timeout: Duration = Is("5s"), TIMEOUT;
-        /// How many dead letters are kept, over all agents of this queue; with each further one the oldest is dropped
-        /// for good. They take memory of Redis: each has its message's bytes and about 300 more. Raise it to have
-        /// longer to look into them, lower it when Redis is short of memory.
+        /// How many dead letters are kept, over all agents of this queue, and of several publishers for each of them;
+        /// with each further one the oldest is dropped for good. They take memory of Redis: each has its message's
+        /// bytes and about 300 more. Raise it to have longer to look into them, lower it when Redis is short of memory.
         max_dead_letters: usize = Is("10000"), COUNT;
         /// How large a message may be. A larger one becomes a dead letter within Redis and is never read by the
         /// agent, whose memory grows with this as with batch.max_bytes.
