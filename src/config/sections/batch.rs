@@ -6,19 +6,19 @@ use super::{HOUR, MESSAGE_BYTES, secs};
 use crate::config::{cross_checks::CrossChecks, schema::Fallback::Is, value_type::ValueType};
 
 section! {
-    /// How many messages are published together. Whichever of the three is reached first makes a batch due.
+    /// How many messages are published together. Whichever of interval, max_messages and max_bytes is reached first makes a batch due.
     "batch" pub struct Batch {
-        /// How old a batch may get. With 0s messages are published as soon as a publisher is free: quickest, and
-        /// batches still grow under load. "60s" is Kadabra's batched agent: fewer, larger writes, for a database that
-        /// many agents share.
+        /// How old a batch may get. With 0s it is published as soon as it is taken from the channel, which linger and
+        /// max_linger put off. "60s" is Kadabra's batched agent: fewer, larger writes, for a database that many agents
+        /// share; linger and max_linger are no longer than this then.
         interval: Duration = Is("0s"), ValueType::Duration { min: Duration::ZERO, max: secs(HOUR) };
         /// How soon after a batch began to be taken from the channel the next one may. What comes meanwhile is published
         /// together, so a busy second makes 20 requests; a message after a quiet second is published at once, and so is
         /// what is more than half a full batch. With 0s each batch is taken as soon as a publisher is free: quickest under
         /// load by those milliseconds, for a request and its CPU a message.
         linger: Duration = Is("50ms"), ValueType::Duration { min: Duration::ZERO, max: secs(10) };
-        /// As long as a batch has fewer than 20 messages, the next one lingers twice as long, up to this: many hosts
-        /// with little each then make a request a second each. No message waits longer because of it.
+        /// As long as a batch has fewer than 20 messages, the next one lingers longer, up to this: many hosts with
+        /// little each then make a request a second each. No message waits longer because of it.
         max_linger: Duration = Is("1s"), ValueType::Duration { min: Duration::ZERO, max: secs(60) };
         /// How many messages a batch may have.
         max_messages: usize = Is("10000"), ValueType::Number { min: 1, max: 1_000_000 };
