@@ -194,7 +194,12 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
                 Some(membership) => membership.ask_for_more().await?,
                 None => break,
             };
-            let Given::Messages(1..) = more else { break };
+            // By now another consumer may have had some moved, which are taken as long as any fit.
+            match more {
+                Given::Messages(1..) => {}
+                Given::Already if count > 0 => {}
+                _ => break,
+            }
         }
     }
     if messages.is_empty() {
