@@ -29,8 +29,10 @@ fn applications_of_each_kind_are_heard() {
     let mut shell = Shell::with_agent_as_channel();
     shell.influxd.create_database(DATABASE);
     shell.start_agent(AGENT);
-    run(&mut shell, "docs/applications.md", 0);
-    assert_eq!(shell.influxd.count(DATABASE, "userSignup"), 3);
+    shell.run_blocks(&Page::read("docs/applications.md"));
+    // A message that lingers when the agent is stopped waits for its next start.
+    wait_for("a point of each kind", PATIENCE, || (shell.influxd.count(DATABASE, "userSignup") == 3).then_some(()));
+    assert_eq!(shell.left_out, 0);
 }
 
 #[test]

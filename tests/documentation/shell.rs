@@ -76,6 +76,12 @@ impl Shell {
 
     /// Runs all blocks of a page, and the agents in it to their end. Each must succeed, and what the page shows must come.
     pub(super) fn run(&mut self, page: &Page) {
+        self.run_blocks(page);
+        self.stop_agent();
+    }
+
+    /// The same, but the agent of the last block goes on.
+    pub(super) fn run_blocks(&mut self, page: &Page) {
         for block in page.blocks() {
             match block.language.as_str() {
                 "sh" => self.run_block(&block),
@@ -87,7 +93,6 @@ impl Shell {
                 other => panic!("{}: {other} is no language that the tests know", block.place),
             }
         }
-        self.stop_agent();
     }
 
     fn run_block(&mut self, block: &Block) {
