@@ -119,6 +119,19 @@ fn what_is_left_is_given_back_over_a_connection_that_another_thread_had_made() {
     assert_eq!(pipeline.left(), Left { queued: 100, ..Left::NOTHING });
 }
 
+#[test]
+fn what_lingers_is_written_before_the_end() {
+    let pipeline = Pipeline::start();
+    let lingers = [("KADABRA_BATCH__LINGER", "10s"), ("KADABRA_BATCH__MAX_LINGER", "60s")];
+    let mut agent = lingers.iter().fold(pipeline.agent(), |agent, (name, value)| agent.env(name, *value)).start();
+    pipeline.push_numbers(0..1);
+    pipeline.assert_all_written(0..1);
+    pipeline.push_numbers(1..20);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    pipeline.assert_written(0..20);
+    assert_eq!(pipeline.left(), Left::NOTHING);
+}
+
 /// In batched mode each message that comes alone is a lease of its own. On a network, a round trip for each is too slow
 /// for the end and for recovery.
 #[test]

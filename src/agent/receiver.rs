@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use slog::Logger;
+use tokio::time::Instant;
 
 use super::channel_health::{ChannelHealth, RECONNECT, Use};
 use crate::{
@@ -103,11 +104,19 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
             let _work = progress.begin_waiting("receiving from the channel", WAIT);
             stall_point!("receiver.receive");
             // Dropping the other branch loses nothing: what it has leased by then is in the registry, and is given back. Closing
-            // is looked at first, so that nothing is taken any more once it has begun: when the process ends at once,
-            // that would wait until its lease expires.
+            // is looked at first, so that nothing is taken any more once it has begun, but for what is there and lingers:
+            // when the process ends at once, that would wait until its lease expires.
             tokio::select! {
                 biased;
-                () = closing.begun() => return,
+                () = closing.begun() => {
+                    if lingers(&wanted.demand) {
+                        let demand = channel::Demand { not_before: None, ..wanted.demand };
+                        if let Ok(Some(lease)) = failing("receiver.receive.error", channel.receive(demand, Duration::ZERO)).await {
+                            wanted.answer_to.do_send(Leased(lease));
+                        }
+                    }
+                    return;
+                }
                 answer = failing("receiver.receive.error", channel.receive(wanted.demand, WAIT)) => answer,
             }
         };
@@ -131,6 +140,11 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
             }
         }
     }
+}
+
+/// Whether what waits was not taken yet only so that more comes to it.
+fn lingers(demand: &channel::Demand) -> bool {
+    demand.not_before.is_some_and(|begins| begins > Instant::now())
 }
 
 /// Says that receiving works. After a refusal, messages do not show that yet: the channel may give them and still let no client wait.
