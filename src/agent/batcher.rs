@@ -155,7 +155,7 @@ impl Handler<Leased> for Batcher {
         self.asked = false;
         {
             let _work = self.life.progress.begin("decoding");
-            self.batching.add(lease.messages.len(), lease.bytes(), Instant::now());
+            self.batching.add(lease.messages.len(), lease.bytes(), lease.more, Instant::now());
             let params = &self.params;
             // Held for all of the lease: another pipeline would only read the same messages meanwhile.
             let mut recent = params.recent.as_ref().map(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner));

@@ -53,11 +53,11 @@ impl Batching {
         self.limits = limits;
     }
 
-    /// So many messages with so many bytes have come in.
-    pub(super) fn add(&mut self, messages: usize, bytes: usize, now: Instant) {
+    /// So many messages with so many bytes have come in; `more` are known to wait.
+    pub(super) fn add(&mut self, messages: usize, bytes: usize, more: bool, now: Instant) {
         self.messages += messages;
         self.bytes += bytes;
-        let more = messages > self.demanded.messages / 2 || bytes > self.demanded.bytes / 2;
+        let more = more || messages > self.demanded.messages / 2 || bytes > self.demanded.bytes / 2;
         self.linger.taken(messages, more, now);
         if self.due.is_none() {
             self.due = Some(self.next_beat(now));
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(batching.demand(false), None);
         assert_eq!(batching.demand(true), Some(Demand { messages: 100, bytes: 1000, not_before: None }));
         assert!(!batching.is_due(now));
-        batching.add(1, 10, now);
+        batching.add(1, 10, false, now);
         assert!(batching.is_due(now));
         assert_eq!(batching.demand(true), None);
     }
@@ -155,13 +155,13 @@ mod tests {
     fn batched_fills_up_until_the_beat_whoever_is_free() {
         let now = Instant::now();
         let mut batching = Batching::new(limits(MINUTE), now, 0.5);
-        batching.add(10, 100, now);
+        batching.add(10, 100, false, now);
         assert_eq!(batching.demand(false), Some(Demand { messages: 90, bytes: 900, not_before: None }));
         assert!(!batching.is_due(now + MINUTE / 2 - Duration::from_millis(1)));
         assert!(batching.is_due(now + MINUTE / 2));
         batching.take();
         assert!(!batching.is_due(now + MINUTE * 5));
-        batching.add(1, 1, now + MINUTE * 5);
+        batching.add(1, 1, false, now + MINUTE * 5);
         assert_eq!(batching.due_at(), Some(now + MINUTE * 5 + MINUTE / 2));
     }
 
@@ -169,11 +169,11 @@ mod tests {
     fn a_full_batch_is_due_before_its_age_and_asks_for_nothing() {
         let now = Instant::now();
         let mut batching = Batching::new(limits(MINUTE), now, 0.9);
-        batching.add(100, 100, now);
+        batching.add(100, 100, false, now);
         assert!(batching.is_due(now));
         assert_eq!(batching.demand(true), None);
         batching.take();
-        batching.add(1, 5000, now);
+        batching.add(1, 5000, false, now);
         assert!(batching.is_due(now), "one message larger than a batch goes alone");
         assert_eq!(batching.demand(true), None);
     }
@@ -182,13 +182,25 @@ mod tests {
     fn a_lower_limit_makes_what_is_there_full_and_a_higher_one_leaves_room() {
         let now = Instant::now();
         let mut batching = Batching::new(limits(MINUTE), now, 0.9);
-        batching.add(50, 500, now);
+        batching.add(50, 500, false, now);
         batching.limit(Limits { max_messages: 10, max_bytes: 100, ..limits(MINUTE) });
         assert!(batching.is_due(now));
         assert_eq!(batching.demand(true), None);
         batching.limit(limits(MINUTE));
         assert!(!batching.is_due(now));
         assert_eq!(batching.demand(true), Some(Demand { messages: 50, bytes: 500, not_before: None }));
+    }
+
+    #[test]
+    fn what_is_followed_by_more_is_followed_at_once() {
+        let now = Instant::now();
+        let lingering = Limits { linger: Duration::from_millis(50), max_linger: MINUTE, ..limits(Duration::ZERO) };
+        let mut batching = Batching::new(lingering, now, 0.5);
+        for (more, not_before) in [(false, Some(now + Duration::from_millis(50))), (true, None)] {
+            batching.add(1, 1, more, now);
+            batching.take();
+            assert_eq!(batching.demand(true).unwrap().not_before, not_before);
+        }
     }
 
     proptest::proptest! {
@@ -208,7 +220,7 @@ mod tests {
                     continue;
                 };
                 proptest::prop_assert!(demand.messages >= 1 && demand.bytes >= 1);
-                batching.add(messages.min(demand.messages), bytes.min(demand.bytes), now);
+                batching.add(messages.min(demand.messages), bytes.min(demand.bytes), false, now);
                 proptest::prop_assert!(batching.messages <= limits.max_messages && batching.bytes <= limits.max_bytes);
                 let due = batching.due_at().unwrap();
                 proptest::prop_assert!(due <= now.max(start + limits.interval) + limits.interval);

@@ -174,6 +174,8 @@ pub struct Lease {
     pub messages: Vec<Vec<u8>>,
     /// Whether these messages come from a Python agent's in-progress list, so that it may have written them already.
     pub adopted: bool,
+    /// Whether it was ended before it had as much as was demanded though more is likely to wait.
+    pub more: bool,
     registry: Arc<LeaseRegistry>,
     settled: bool,
 }
@@ -193,7 +195,7 @@ impl LeaseRegistry {
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: LeaseId) -> Lease {
         self.entries().open.insert(id.clone(), Entry::default());
-        Lease { id, messages: Vec::new(), adopted: false, registry: Arc::clone(self), settled: false }
+        Lease { id, messages: Vec::new(), adopted: false, more: false, registry: Arc::clone(self), settled: false }
     }
 
     /// The open leases that have messages and are still ours, to be renewed.

@@ -186,6 +186,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         }
         let full = room == 0 || messages.len() >= demand.messages;
         if full || small || Instant::now() > no_more_after {
+            lease.more = count == most;
             break;
         }
         if count < most {
