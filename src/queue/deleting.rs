@@ -1,13 +1,13 @@
 //! How what is done, or deleted, goes out of the file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use rusqlite::{Connection, params};
 
 use super::{
     Shared,
     errors::misplaced,
-    intervals::{Offset, Part},
+    intervals::{Offset, Part, places},
     state::{Change, Changes, ConsumerChange, Rest},
     transaction::Transaction,
 };
@@ -126,7 +126,7 @@ pub(super) fn delete(
     let (mut parts, mut messages) = (Vec::new(), 0);
     for &(from, to) in intervals {
         // Chunks that wait as a whole, and then those at the ends of which only a part does.
-        let whole = (from.chunk + i64::from(from.message > 0), to.chunk);
+        let whole = (from.next_chunk(), to.chunk);
         if whole.0 < whole.1 {
             let sum = "SELECT total(count) FROM chunks WHERE id >= ?1 AND id < ?2";
             messages += transaction.query_row(sum, whole, |row| row.get::<_, f64>(0))? as u64;
@@ -137,12 +137,8 @@ pub(super) fn delete(
         for chunk in ends.into_iter().take(if one { 1 } else { 2 }).flatten() {
             let of = "SELECT coalesce(max(count), 0) FROM chunks WHERE id = ?1";
             let of: u32 = transaction.query_row(of, [chunk], |row| row.get(0))?;
-            let part = Part {
-                chunk,
-                from: if chunk == from.chunk { from.message } else { 0 },
-                to: if chunk == to.chunk { to.message } else { of },
-                of,
-            };
+            let Range { start, end } = places(chunk, of, from, to);
+            let part = Part { chunk, from: start, to: end, of };
             if part.from < part.to {
                 messages += part.count();
                 parts.push(part);

@@ -1,6 +1,6 @@
 //! Where messages are: offsets in chunks, and sets of them as few intervals. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 /// A message's chunk, and which of its messages it is. Offsets are ordered from the oldest message to the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +14,17 @@ impl Offset {
     pub(super) fn start(chunk: i64) -> Self {
         Self { chunk, message: 0 }
     }
+
+    /// The first chunk of which nothing is before this.
+    pub(super) fn next_chunk(self) -> i64 {
+        self.chunk.saturating_add(i64::from(self.message > 0))
+    }
+}
+
+/// Which messages of a chunk, of so many, are from the one offset on and before the other.
+pub(super) fn places(chunk: i64, of: u32, from: Offset, to: Offset) -> Range<u32> {
+    let first = if chunk == from.chunk { from.message } else { 0 };
+    first..if chunk == to.chunk { to.message } else { of }
 }
 
 /// Some messages of one chunk.

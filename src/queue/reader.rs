@@ -16,7 +16,7 @@ use super::{
     body::{checked, counted, messages},
     chunks::{Chunks, Next},
     errors::{Problem, StoreError, changed, is_damage, misplaced},
-    intervals::{Offset, Part},
+    intervals::{Offset, Part, places},
     letters::{self, Letter},
     region::ADOPTED_BELOW,
     space::Pages,
@@ -207,10 +207,9 @@ impl Reader {
         if let Some((chunk, of, body)) =
             self.kept.get(taking.consumer).and_then(Option::as_ref).filter(|(chunk, ..)| *chunk == from.chunk)
         {
-            let until = if *chunk == to.chunk { to.message } else { *of };
             // It was checked when it was kept.
             if let Ok(checked) = checked(body)
-                && !taking.add(*chunk, *of, checked, from.message..until)
+                && !taking.add(*chunk, *of, checked, places(*chunk, *of, from, to))
             {
                 return Ok(Filled::Full);
             }
@@ -237,7 +236,7 @@ impl Reader {
         let begun = taking.messages.len();
         let mut statement =
             self.connection.prepare_cached("SELECT id, body FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
-        let mut rows = statement.query((from.chunk, behind(to)))?;
+        let mut rows = statement.query((from.chunk, to.next_chunk()))?;
         while let Some(row) = rows.next()? {
             let chunk: i64 = row.get(0)?;
             if chunk < from.chunk {
@@ -248,7 +247,7 @@ impl Reader {
             let Some((checked, of)) = checked(body).ok().and_then(|checked| Some((checked, counted(checked)?))) else {
                 return Err(changed());
             };
-            let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+            let places = places(chunk, of, *from, to);
             *from = Offset::start(chunk.saturating_add(1));
             if !taking.add(chunk, of, checked, places) {
                 let rest = taking.parts.last().is_none_or(|part| part.chunk != chunk || part.to < of);
@@ -260,7 +259,7 @@ impl Reader {
             }
         }
         // Where a damaged table shows nothing, its index may.
-        if taking.messages.len() == begun && !matches!(Chunks(&self.connection).next(from.chunk, behind(to))?, Next::End) {
+        if taking.messages.len() == begun && !matches!(Chunks(&self.connection).next(from.chunk, to.next_chunk())?, Next::End) {
             return Err(misplaced());
         }
         Ok(Read::End)
@@ -272,7 +271,7 @@ impl Reader {
         self.connection.pragma_update(None, "cell_size_check", false)?;
         let chunks = Chunks(&self.connection);
         loop {
-            let (id, count) = match chunks.next(from.chunk, behind(to))? {
+            let (id, count) = match chunks.next(from.chunk, to.next_chunk())? {
                 Next::Chunk { id, count } => (id, count),
                 Next::Unknown { until } => {
                     self.shared.state().of_mut(taking.consumer).skip(from, Offset::start(until));
@@ -281,16 +280,16 @@ impl Reader {
                 }
                 Next::End => return Ok(Read::End),
             };
-            let first = if id == from.chunk { from.message } else { 0 };
-            let until = |of| if id == to.chunk { to.message } else { of };
+            let begins = from;
             from = Offset::start(id.saturating_add(1));
             if let Some((of, checked)) = chunks.read(id)? {
-                if !taking.add(id, of, &checked, first..until(of)) {
+                if !taking.add(id, of, &checked, places(id, of, begins, to)) {
                     return Ok(Read::Full);
                 }
             } else {
                 let of = count.unwrap_or_default();
-                self.shared.unreadable(taking.consumer, Part { chunk: id, from: first, to: until(of).max(first), of });
+                let Range { start, end } = places(id, of, begins, to);
+                self.shared.unreadable(taking.consumer, Part { chunk: id, from: start, to: end.max(start), of });
             }
         }
     }
@@ -302,10 +301,10 @@ impl Reader {
         let mut ids =
             self.connection.prepare("SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
         for (from, to) in intervals {
-            let mut rows = ids.query((from.chunk, behind(to)))?;
+            let mut rows = ids.query((from.chunk, to.next_chunk()))?;
             while let Some(row) = rows.next()? {
                 let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
-                let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+                let places = places(chunk, of, from, to);
                 let Some((_, checked)) = Chunks(&self.connection).read(chunk)? else { continue };
                 for message in messages(&checked, places) {
                     if found.len() >= limit.messages || bytes >= limit.bytes {
@@ -343,10 +342,10 @@ impl Reader {
             .connection
             .prepare("SELECT id, count FROM chunks INDEXED BY counts WHERE id >= ?1 AND id < ?2 ORDER BY id DESC")?;
         for &(from, to) in intervals {
-            let mut rows = ids.query((from.chunk, to.chunk + i64::from(to.message > 0)))?;
+            let mut rows = ids.query((from.chunk, to.next_chunk()))?;
             while let Some(row) = rows.next()? {
                 let (chunk, of): (i64, u32) = (row.get(0)?, row.get(1)?);
-                let places = if chunk == from.chunk { from.message } else { 0 }..if chunk == to.chunk { to.message } else { of };
+                let places = places(chunk, of, from, to);
                 let here = u64::from(places.end.saturating_sub(places.start));
                 if skip >= here {
                     skip -= here;
@@ -402,11 +401,6 @@ enum Filled {
 enum Read {
     Full,
     End,
-}
-
-/// The first chunk of which nothing is before this place.
-fn behind(to: Offset) -> i64 {
-    to.chunk.saturating_add(i64::from(to.message > 0))
 }
 
 enum Reading {

@@ -218,22 +218,23 @@ impl QueueState {
     pub(super) fn droppable(&self, intervals: usize) -> IntervalSet {
         let mut droppable = IntervalSet::default();
         for (from, to) in self.all().flat_map(|consumer| consumer.oldest(intervals).0) {
-            let behind = to.chunk.saturating_add(i64::from(to.message > 0));
-            droppable.insert(Offset::start(from.chunk), Offset::start(behind));
+            droppable.insert(Offset::start(from.chunk), Offset::start(to.next_chunk()));
         }
+        self.without_leased(droppable)
+    }
+
+    /// These chunks, but for those of which something is leased.
+    fn without_leased(&self, mut chunks: IntervalSet) -> IntervalSet {
         for chunk in self.all().flat_map(ConsumerState::leased_chunks) {
-            droppable.remove(Offset::start(chunk), Offset::start(chunk.saturating_add(1)));
+            chunks.remove(Offset::start(chunk), Offset::start(chunk.saturating_add(1)));
         }
-        droppable
+        chunks
     }
 
     /// Takes off for each consumer what waits in these chunks, but for those of which something is leased by now. It comes back by
     /// [`ConsumerState::uncleared`].
     pub(super) fn begin_dropping(&mut self, chunks: &IntervalSet) -> Vec<(usize, Vec<(Offset, Offset)>)> {
-        let mut chunks = chunks.clone();
-        for chunk in self.all().flat_map(ConsumerState::leased_chunks) {
-            chunks.remove(Offset::start(chunk), Offset::start(chunk.saturating_add(1)));
-        }
+        let chunks = self.without_leased(chunks.clone());
         let taken_off = self.all_mut().enumerate().map(|(place, consumer)| (place, consumer.take_off(&chunks)));
         taken_off.filter(|(_, intervals)| !intervals.is_empty()).collect()
     }
@@ -271,7 +272,7 @@ impl QueueState {
         let (mut added, mut touched) = (BTreeMap::<usize, IntervalSet>::new(), IntervalSet::default());
         for (consumer, from, to) in done {
             added.entry(consumer).or_default().insert(from, to);
-            touched.insert(Offset::start(from.chunk), Offset::start(to.chunk.saturating_add(i64::from(to.message > 0))));
+            touched.insert(Offset::start(from.chunk), Offset::start(to.next_chunk()));
         }
         let change = |(consumer, added)| {
             let (id, done) = self.of(consumer).done()?;

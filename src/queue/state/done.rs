@@ -85,6 +85,6 @@ pub(in super::super) fn done_by_all<'a>(
         }
         common = here;
     }
-    let run = |(from, to): (Offset, Offset)| (from.chunk.saturating_add(i64::from(from.message > 0)), to.chunk.saturating_sub(1));
+    let run = |(from, to): (Offset, Offset)| (from.next_chunk(), to.chunk.saturating_sub(1));
     common.iter().map(run).filter(|(first, last)| first <= last).collect()
 }

@@ -1,6 +1,6 @@
 //! What goes out: what is done or deleted.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use crate::{
     queue::{
         deleting::{count, delete, delete_run, write_down},
         errors::{StoreError, is_damage},
-        intervals::{Offset, Part},
+        intervals::{Offset, Part, places},
         settlement::Settlement,
         state::Change,
     },
@@ -227,8 +227,7 @@ fn first_messages(
         let mut rows = chunks.query((from.chunk, to.chunk))?;
         while let Some(row) = rows.next()? {
             let (chunk, count): (i64, u32) = (row.get(0)?, row.get(1)?);
-            let begin = if chunk == from.chunk { from.message } else { 0 };
-            let behind = if chunk == to.chunk { to.message } else { count };
+            let Range { start: begin, end: behind } = places(chunk, count, from, to);
             let here = u64::from(behind.saturating_sub(begin));
             end = if here > messages {
                 // Which is less than a chunk has.
