@@ -126,18 +126,23 @@ def line(kind, state, figures, *counts):
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
+def load(place, act, seconds, connections):
+    """Warms the server up, and returns the figures of a load while something happens to the agent."""
+    wrk(place.server.port, 1, connections)
+    over = threading.Event()
+    acting = threading.Thread(target=act, args=(place, over))
+    acting.start()
+    try:
+        time.sleep(0.3)
+        return wrk(place.server.port, seconds, connections)
+    finally:
+        over.set()
+        acting.join()
+
+
 def one(kind, state, act, extra, seconds, connections):
     with Place(kind, extra) as place:
-        wrk(place.server.port, 1, connections)
-        over = threading.Event()
-        acting = threading.Thread(target=act, args=(place, over))
-        acting.start()
-        try:
-            time.sleep(0.3)
-            figures = wrk(place.server.port, seconds, connections)
-        finally:
-            over.set()
-            acting.join()
+        figures = load(place, act, seconds, connections)
         if act not in (well, hanging):
             place.agent.stop()
             place.agent.start()
@@ -202,17 +207,7 @@ def original(seconds, connections):
     print("| server | the agent | requests | failed | p50 ms | p99 ms | longest ms |\n|---|---|--:|--:|--:|--:|--:|")
     for state, act, extra in STATES[:8]:
         with Place([*ORIGINAL, "-k", "gthread", "--threads", "4", "apps:flask_app()"]) as place:
-            wrk(place.server.port, 1, connections)
-            over = threading.Event()
-            acting = threading.Thread(target=act, args=(place, over))
-            acting.start()
-            try:
-                time.sleep(0.3)
-                figures = wrk(place.server.port, seconds, connections)
-            finally:
-                over.set()
-                acting.join()
-            requests, failed, median, p99, longest = figures
+            figures = load(place, act, seconds, connections)
             print("| Flask, gunicorn gthread | %s | %d | %d | %.1f | %.1f | %.0f |" % (state, *figures), flush=True)
 
 
