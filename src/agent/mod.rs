@@ -45,7 +45,6 @@ mod linger;
 mod listener;
 mod nanny;
 mod orders;
-
 mod pipeline;
 mod publisher;
 mod receiver;

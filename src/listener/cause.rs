@@ -196,22 +196,12 @@ impl Cause {
             | Self::Unsynced
             | Self::Unwritable
             | Self::Stalled
-            | Self::Fault
-                if limits.drops =>
-            {
+            | Self::Fault => if limits.drops {
                 "what clients push is dropped, though they are told that it was queued, as channel.embedded.when_full says"
-                    .to_owned()
+            } else {
+                "what clients push is refused"
             }
-            Self::Full
-            | Self::Backlog
-            | Self::DiskFull
-            | Self::FileSizeLimit
-            | Self::Damaged
-            | Self::Gone
-            | Self::Unsynced
-            | Self::Unwritable
-            | Self::Stalled
-            | Self::Fault => "what clients push is refused".to_owned(),
+            .to_owned(),
             Self::DroppedOldest => {
                 "the oldest messages are dropped to make room for what clients push, as channel.embedded.when_full \
                                     says; see why they are not published"
