@@ -56,6 +56,7 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use proxy::Proxy;
 pub use secret::Secret;
 pub use secret_file::password_in;
+pub(crate) use sections::LARGEST_MESSAGE;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi, InfluxdbV1,
     InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Supervisor, TextMetadata,

@@ -51,7 +51,7 @@ pub trait Backend: Send + Sync {
 
     /// Takes out the dead letter of that number, if it was set aside at that `time`: to queue it anew for the publisher that set it
     /// aside alone, with `replay`, or else to delete it. Returns whether it was there.
-    async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, PushError>;
+    async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, BackendError>;
 }
 
 /// What a queue says of itself.

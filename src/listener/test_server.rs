@@ -220,7 +220,7 @@ impl Backend for Queue {
         self.works().await.map(|()| None)
     }
 
-    async fn take_out_letter(&self, _: i64, _: String, _: bool) -> Result<bool, PushError> {
+    async fn take_out_letter(&self, _: i64, _: String, _: bool) -> Result<bool, BackendError> {
         Ok(false)
     }
 }

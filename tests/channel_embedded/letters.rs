@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use kadabra::channel::embedded::{Backend, ConsumerSettings, PushError};
+use kadabra::channel::embedded::{Backend, BackendError, ConsumerSettings};
 
 use super::*;
 use crate::{
@@ -85,10 +85,7 @@ fn a_letter_waits_for_the_one_that_set_it_aside_also_after_a_restart() {
         let channels = several(&path, &["a", "c"]).await;
         let (id, time) = letters(channels[0].backend().as_ref()).await.remove(0);
         let refused = channels[0].backend().take_out_letter(id, time.clone(), true).await.unwrap_err();
-        assert!(
-            matches!(&refused, PushError::Failed { why, .. } if why.contains("knows no publisher by the name of b")),
-            "{refused}"
-        );
+        assert!(matches!(&refused, BackendError(why) if why.contains("knows no publisher by the name of b")), "{refused}");
         assert!(channels[0].backend().take_out_letter(id, time, false).await.unwrap());
     });
 }

@@ -81,8 +81,11 @@ impl Backend for QueueBackend {
         Ok(self.store.letter_after(id).await?.map(|(id, letter)| fields(id, letter)))
     }
 
-    async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, PushError> {
-        Ok(self.store.take_out_letter(id, time, replay).await?)
+    async fn take_out_letter(&self, id: i64, time: String, replay: bool) -> Result<bool, BackendError> {
+        self.store.take_out_letter(id, time, replay).await.map_err(|why| match why.into() {
+            PushError::Full => BackendError("the queue is full: the message would have no room in it".to_owned()),
+            PushError::Failed { why, .. } => BackendError(why),
+        })
     }
 }
 

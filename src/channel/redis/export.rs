@@ -8,7 +8,7 @@
 use redis::Value;
 
 use super::{RedisChannel, answers, sweep};
-use crate::channel::ChannelError;
+use crate::{channel::ChannelError, config::LARGEST_MESSAGE};
 
 const SET_APART: &str = "set messages apart";
 const FIND: &str = "find portions that were set apart";
@@ -20,9 +20,6 @@ const FORGET: &str = "delete a portion";
 const MOST: usize = 1000;
 /// How many bytes a portion has at most, unless one message has more.
 const MOST_BYTES: usize = 1 << 20;
-
-/// The most that `max_message_bytes` can be: a portion may have been set apart when it was more than now.
-pub(super) const LARGEST: i64 = 256 << 20;
 
 /// How the name of a portion of adopted messages ends.
 const ADOPTED: &str = ":adopted";
@@ -164,10 +161,12 @@ impl RedisChannel {
         let key = self.keys.portion(&name.0);
         let mut script = self.scripts.weigh_portion.prepare_invoke();
         let bytes = self.named(self.link.script(READ, script.key(&key)).await).await?;
-        let bytes = answers::integer(&bytes).filter(|bytes| *bytes <= LARGEST).ok_or_else(|| self.link.garbled(READ))?;
+        let bytes = answers::integer(&bytes).and_then(|bytes| usize::try_from(bytes).ok());
+        // A portion may have been set apart when more was allowed than is now.
+        let bytes = bytes.filter(|bytes| *bytes <= LARGEST_MESSAGE).ok_or_else(|| self.link.garbled(READ))?;
         let mut command = redis::cmd("LRANGE");
         command.arg(&key).arg(0).arg(-1);
-        self.link.expect(MOST + 1, MOST_BYTES.max(usize::try_from(bytes).unwrap_or(0)));
+        self.link.expect(MOST + 1, MOST_BYTES.max(bytes));
         let answer = self.link.command(READ, &command).await?;
         let mut messages = answers::messages(answer).ok_or_else(|| self.link.garbled(READ))?;
         messages.reverse();

@@ -7,14 +7,11 @@ use super::super::pusher::Pusher;
 use crate::{
     channel::{
         Channel as _, ChannelError,
-        embedded::{Backend, BackendError, EmbeddedChannel, PushError},
+        embedded::{Backend, BackendError, EmbeddedChannel},
         redis::{RedisChannel, StoredLetter},
     },
     config, queue,
 };
-
-/// The most that `max_message_bytes` can be: a letter may have been set aside since it is larger than that is now.
-const LARGEST: usize = 256 << 20;
 
 /// See the module.
 pub(super) enum Places {
@@ -36,7 +33,8 @@ impl Places {
     pub(super) async fn open(channel: &config::Channel) -> Result<Self, ChannelError> {
         match channel {
             config::Channel::Redis(redis) => {
-                let redis = config::Redis { max_message_bytes: LARGEST, ..redis.clone() };
+                // A letter may have been set aside since it is larger than is allowed now.
+                let redis = config::Redis { max_message_bytes: config::LARGEST_MESSAGE, ..redis.clone() };
                 RedisChannel::of_all_consumers(&redis).await.map(Self::Redis)
             }
             config::Channel::Embedded(embedded) => {
@@ -109,10 +107,7 @@ impl Places {
         match self {
             Self::Redis(_) => Ok(false),
             Self::Agent(agent) => agent.agent_takes_out(number, time, replay).await,
-            Self::File(_, backend) => backend.take_out_letter(number, time.to_owned(), replay).await.map_err(|why| match why {
-                PushError::Full => refused("the queue is full: the message would have no room in it".to_owned()),
-                PushError::Failed { why, .. } => refused(why),
-            }),
+            Self::File(_, backend) => backend.take_out_letter(number, time.to_owned(), replay).await.map_err(refused),
         }
     }
 
@@ -126,7 +121,7 @@ impl Places {
             Self::Redis(_) => Ok(None),
             Self::Agent(agent) => agent.agents_letter_after(number).await,
             Self::File(_, backend) => {
-                let letter = backend.letter_after(number).await.map_err(|BackendError(why)| refused(why))?;
+                let letter = backend.letter_after(number).await.map_err(refused)?;
                 Ok(letter.and_then(StoredLetter::of_fields))
             }
         }
@@ -140,7 +135,7 @@ impl Places {
     }
 }
 
-fn refused(what: String) -> ChannelError {
+fn refused(BackendError(what): BackendError) -> ChannelError {
     ChannelError::Refused { what, mend: "nothing was done with this dead letter".to_owned() }
 }
 

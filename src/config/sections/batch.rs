@@ -18,7 +18,7 @@ section! {
         /// load by those milliseconds, for a request and its CPU a message.
         linger: Duration = Is("50ms"), ValueType::Duration { min: Duration::ZERO, max: secs(10) };
         /// As long as a batch has fewer than 20 messages, the next one lingers longer, up to this: many hosts with
-        /// little each then make a request a second each. No message waits longer because of it.
+        /// little each then make a request a second each. No message waits longer than this for others.
         max_linger: Duration = Is("1s"), ValueType::Duration { min: Duration::ZERO, max: secs(60) };
         /// How many messages a batch may have.
         max_messages: usize = Is("10000"), ValueType::Number { min: 1, max: 1_000_000 };

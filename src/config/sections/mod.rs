@@ -74,7 +74,9 @@ const LEASE: ValueType = ValueType::Duration { min: secs(1), max: secs(HOUR) };
 /// Below a millisecond a retry is a busy loop; above the longest a server that is back stays unused.
 const PAUSE_MIN: ValueType = ValueType::Duration { min: millis(1), max: secs(60) };
 const PAUSE_MAX: ValueType = ValueType::Duration { min: millis(1), max: secs(600) };
-const MESSAGE_BYTES: ValueType = ValueType::Size { min: KIB, max: 256 * MIB };
+/// The most that a message may be allowed to have, in bytes.
+pub(crate) const LARGEST_MESSAGE: usize = 256 << 20;
+const MESSAGE_BYTES: ValueType = ValueType::Size { min: KIB, max: LARGEST_MESSAGE as u64 };
 const COUNT: ValueType = ValueType::Number { min: 1, max: 1_000_000_000 };
 /// Braces are welcome: a hash tag of its own is kept in the derived keys' names.
 const LIST: ValueType = ValueType::Text {

@@ -7,7 +7,7 @@
 
 use super::{NOT_AN_INTEGER, SYNTAX};
 use crate::listener::{
-    backend::{BackendError, PushError},
+    backend::BackendError,
     request::{Request, integer},
     session::Session,
 };
@@ -30,8 +30,7 @@ pub(super) async fn letters(session: &mut Session, request: &Request) {
         (4, Some(time)) if is("replay") || is("discard") => {
             match session.shared.backend.take_out_letter(number, time.to_owned(), is("replay")).await {
                 Ok(was_there) => session.replies.integer(u64::from(was_there)),
-                Err(PushError::Full) => session.replies.error("ERR the queue is full: the message would have no room in it"),
-                Err(PushError::Failed { why, .. }) => session.replies.error(format!("ERR {why}")),
+                Err(BackendError(why)) => session.replies.error(format!("ERR {why}")),
             }
         }
         _ => session.replies.error(SYNTAX),
