@@ -347,12 +347,14 @@ impl Work {
         self.again(lines);
     }
 
-    /// Puts lines back, those that are neighbours as one range.
+    /// Puts lines back: one that was named into the range that it is in, if that still waits, and others that are neighbours as one
+    /// range.
     fn again(&mut self, mut lines: Vec<usize>) {
         lines.sort_unstable();
-        for line in &lines {
+        lines.retain(|line| {
             self.named.remove(line);
-        }
+            !self.pending.iter().any(|range| range.contains(line))
+        });
         for range in lines.chunk_by(|one, next| one + 1 == *next) {
             if let (Some(first), Some(last)) = (range.first(), range.last()) {
                 self.pending.push(*first..last + 1);

@@ -150,6 +150,21 @@ proptest! {
     }
 }
 
+/// A line that was named waits in the range that it was named in, and not a second time by itself.
+#[test]
+fn a_line_that_was_named_in_vain_is_sent_again_where_it_was() {
+    let (mut work, evidence) = (Work::default(), Evidence::default());
+    work.load(4);
+    assert_eq!(work.next(size, &evidence), Some(Next::Lines(0..4)));
+    work.named(vec![(1, "400".to_owned())], false);
+    assert_eq!(work.next(size, &evidence), Some(Next::Blank));
+    work.disproved();
+    assert_eq!(work.next(size, &evidence), Some(Next::Lines(0..4)));
+    assert_eq!(work.left(&(0..4)).count(), 4);
+    work.accepted();
+    assert!(work.is_done() && work.refused.is_empty());
+}
+
 /// What becomes of lines of which a server fails on some, and how many requests it took; `None` if that has no end.
 fn settle(lines: usize, evidence: &Evidence, mut fails: impl FnMut(&Next) -> bool) -> Option<(Vec<usize>, usize)> {
     let mut work = Work::default();
