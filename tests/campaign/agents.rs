@@ -51,6 +51,8 @@ enum State {
         process: Process,
         life: Life,
         told_to_end: Option<Instant>,
+        /// Since when it stands still, which is no time in which it could end.
+        frozen: Option<Instant>,
     },
     /// Until then, or for as long as a fault says.
     Down(Option<Instant>),
@@ -124,7 +126,7 @@ impl Slot {
         command.envs(faketime(&self.clock));
         let process = Process::start_heard("kadabra", command, &log);
         let publishers = self.settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
-        self.now = State::Alive { process, life: Life { name, log, publishers, variables }, told_to_end: None };
+        self.now = State::Alive { process, life: Life { name, log, publishers, variables }, told_to_end: None, frozen: None };
         self.apply_disk();
     }
 
@@ -195,10 +197,19 @@ impl Slot {
 
     /// SIGSTOP or SIGCONT.
     pub(crate) fn signal(&mut self, name: &str) {
-        if let State::Alive { process, .. } = &mut self.now
+        if let State::Alive { process, told_to_end, frozen, .. } = &mut self.now
             && process.ended().is_none()
         {
             process.signal(name);
+            match name {
+                "STOP" => *frozen = Some(Instant::now()),
+                "CONT" => {
+                    if let (Some(since), Some(told)) = (frozen.take(), told_to_end) {
+                        *told += since.max(*told).elapsed();
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
@@ -213,8 +224,8 @@ impl Slot {
 
     /// The end of its life, if it has ended by itself; the next one is due a little later.
     pub(crate) fn ended(&mut self) -> Option<End> {
-        let State::Alive { process, told_to_end, .. } = &mut self.now else { return None };
-        let late = told_to_end.is_some_and(|at| at.elapsed() > END_WITHIN);
+        let State::Alive { process, told_to_end, frozen, .. } = &mut self.now else { return None };
+        let late = told_to_end.is_some_and(|at| frozen.unwrap_or_else(Instant::now).saturating_duration_since(at) > END_WITHIN);
         let status = match process.ended() {
             Some(status) => status,
             None if late => {
