@@ -13,6 +13,9 @@ use super::{
 
 const START: Duration = Duration::from_secs(20);
 
+/// A time in seconds, later than any that is written.
+const END: &str = "9000000000";
+
 /// A running VictoriaMetrics.
 pub(crate) struct VictoriaMetrics {
     folder: TempDir,
@@ -101,7 +104,11 @@ impl VictoriaMetrics {
     pub(crate) fn samples(&self, selector: &str) -> Vec<Value> {
         // What was written a moment ago is shown after this.
         assert_eq!(self.ask("GET", "/internal/force_flush", b"").status, 200);
-        let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("match[]", selector).finish();
+        // Without an end it leaves out what is of the present second.
+        let query: String = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("match[]", selector)
+            .append_pair("end", END)
+            .finish();
         let answer = self.ask("GET", &format!("/api/v1/export?{query}"), b"");
         assert_eq!(answer.status, 200, "{}", answer.body);
         let mut samples = Vec::new();
