@@ -156,6 +156,22 @@ class TheApi(Case):
             self.assertTrue(client.flush(10))
         self.assertEqual((usual.numbers(), told.numbers()), ([0, 1], [2]))
 
+    def test_a_socket_of_this_machine_that_may_not_be_used_is_not_taken(self):
+        folder = tempfile.mkdtemp()
+        server, before = self.server(), connection.LOCAL_SOCKET
+        connection.LOCAL_SOCKET = os.path.join(folder, "socket")
+        self.addCleanup(setattr, connection, "LOCAL_SOCKET", before)
+        open(connection.LOCAL_SOCKET, "w").close()
+        allowed, os.access = os.access, lambda path, mode: path != connection.LOCAL_SOCKET and allowed(path, mode)
+        self.addCleanup(setattr, os, "access", allowed)
+        defaults = kadabra.channels.RedisChannel.DEFAULT_ARGS
+        self.addCleanup(defaults.update, dict(defaults))
+        defaults["port"] = server.port
+        client = kadabra.Kadabra()
+        number(client, 1)
+        self.assertTrue(client.flush(10))
+        self.assertEqual(server.numbers(), [1])
+
     def test_metadata_of_any_kind_is_written_as_the_original_writes_it(self):
         server = self.server()
         client = kadabra.Kadabra(server.settings())
@@ -340,7 +356,236 @@ class HostileError(Exception):
         raise HostileError
 
 
+class Answering:
+    """A server on a free port that does to each connection what it is told, in a thread of its own."""
+
+    def __init__(self, serve):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.settings = {"CLIENT_CHANNEL_ARGS": {"host": "127.0.0.1", "port": self.port, "timeout": 0.3, "exit_timeout": 0.3}}
+        self.accepted = 0
+        threading.Thread(target=self._accept, args=(serve,), daemon=True).start()
+
+    def _accept(self, serve):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+                self.accepted += 1
+                threading.Thread(target=self._serve, args=(serve, connection), daemon=True).start()
+            except (OSError, RuntimeError):
+                return
+
+    def _serve(self, serve, connection):
+        with contextlib.suppress(OSError), connection:
+            serve(connection)
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def let_in(connection):
+    """Answers the first command, and waits for the beginning of the next."""
+    connection.recv(65536)
+    connection.sendall(b"+PONG\r\n")
+    connection.recv(10)
+
+
+def drips(connection):
+    let_in(connection)
+    for _ in range(2000):
+        connection.sendall(b":")
+        time.sleep(0.01)
+
+
+def reads_slowly(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    let_in(connection)
+    for _ in range(2000):
+        if not connection.recv(2000):
+            return
+        time.sleep(0.01)
+
+
+def never_ends(connection):
+    let_in(connection)
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def answers_too_often(connection):
+    let_in(connection)
+    connection.sendall(b"+OK\r\n" * 10)
+    while connection.recv(65536):
+        connection.sendall(b"+OK\r\n" * 10)
+
+
+def speaks_mail(connection):
+    connection.sendall(b"+OK POP3 ready\r\n")
+    while connection.recv(65536):
+        connection.sendall(b"+OK\r\n")
+
+
+def is_half_closed(connection):
+    let_in(connection)
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65536):
+        pass
+
+
+def says_nonsense(connection):
+    let_in(connection)
+    connection.sendall(b":not a number\r\n")
+    connection.recv(65536)
+
+
+class Hostility(Case):
+    def test_a_server_that_answers_slowly_wrongly_or_without_end_is_left_and_takes_no_message(self):
+        for serve in [drips, reads_slowly, never_ends, answers_too_often, speaks_mail, is_half_closed, says_nonsense]:
+            server = Answering(serve)
+            client = kadabra.Kadabra(server.settings)
+            for n in range(3):
+                metrics = client.metrics()
+                metrics.add_count("n", n, metadata={"long": "x" * 4_000_000} if serve is reads_slowly else None)
+                client.send(metrics.close())
+            wait_for("another attempt, " + serve.__name__, lambda: server.accepted > 1)
+            self.assertEqual((client.stats()["stored"], client.stats()["waiting"]), (0, 3), serve.__name__)
+            # The thread looks after the buffer meanwhile, which is bounded.
+            number(client, 3)
+            wait_for("bytes, " + serve.__name__, lambda: not client.channel._sender._incoming)
+            server.close()
+            sender._senders.clear()
+
+    def test_what_a_server_says_is_not_said_in_the_log_at_any_length(self):
+        server = self.server()
+        server.answer = lambda words: "-OOM \x1b[2J" + "x" * 60_000
+        client = kadabra.Kadabra(server.settings(logger="kadabra.length"))
+        logging.getLogger("kadabra.length").setLevel(logging.INFO)
+        with self.assertLogs("kadabra.length") as logs:
+            number(client, 1)
+            wait_for("it is said", lambda: logs.output)
+        self.assertIn("OOM", logs.output[0])
+        self.assertLess(len(logs.output[0]), 1000)
+        self.assertNotIn("\x1b", logs.output[0])
+
+    def test_a_name_that_takes_long_to_look_up_delays_neither_the_buffer_nor_a_flush(self):
+        looked_up, over = [], threading.Event()
+        server, found = self.server(), socket.getaddrinfo
+
+        def slow(host, *others, **flags):
+            if host != "agent.example":
+                return found(host, *others, **flags)
+            if flags.get("flags"):
+                raise socket.gaierror("it is a name")
+            looked_up.append(host)
+            over.wait(20)
+            return found("127.0.0.1", *others, **flags)
+
+        socket.getaddrinfo = slow
+        self.addCleanup(setattr, socket, "getaddrinfo", found)
+        self.addCleanup(over.set)
+        settings = {"host": "agent.example", "port": server.port, "buffer_messages": 20}
+        client = kadabra.Kadabra({"CLIENT_CHANNEL_ARGS": settings})
+        number(client, 0)
+        wait_for("it is looked up", lambda: looked_up)
+        for n in range(1, 30):
+            number(client, n)
+        wait_for("the buffer is bounded", lambda: client.stats()["dropped_buffer_full"] == 10)
+        begun = time.monotonic()
+        self.assertFalse(client.flush(2.0))
+        self.assertLess(time.monotonic() - begun, 10)
+        # There is no second thread that waits for the same.
+        self.assertEqual(looked_up, ["agent.example"])
+        over.set()
+        self.assertTrue(client.flush(20))
+        self.assertEqual(server.numbers(), list(range(10, 30)))
+
+    def test_a_connection_that_breaks_ends_no_program_that_wants_to_be_ended_by_broken_pipes(self):
+        done = run(
+            """
+import signal, socket, threading
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+from stand_in import StandIn, wait_for
+server = StandIn()
+sys_argv_port = server.port
+import sys
+sys.argv.append(str(server.port))
+"""
+            + SENDS
+            + """
+number(1)
+assert client.flush(10)
+from kadabra import connection
+ask = connection.Connection.ask
+def broken(self, commands, timeout, *others):
+    # What a connection is when the agent has ended in this moment.
+    self._socket.shutdown(socket.SHUT_WR)
+    connection.Connection.ask = ask
+    return ask(self, commands, timeout, *others)
+connection.Connection.ask = broken
+number(2)
+assert client.flush(10)
+assert server.numbers() == [1, 2], server.numbers()
+"""
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_without_free_descriptors_messages_wait(self):
+        server = self.server()
+        done = run(
+            """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+"""
+            + SENDS
+            + """
+held = []
+try:
+    while True: held.append(os.dup(0))
+except OSError:
+    pass
+for n in range(10): number(n)
+assert not client.flush(0.5)
+for n in range(10, 20): number(n)
+for one in held: os.close(one)
+assert client.flush(20)
+""",
+            server.port,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(server.numbers(), list(range(20)))
+
+    def test_a_clock_that_jumps_delays_nothing(self):
+        server = self.server()
+        real, offset = time.time, [0.0]
+        client = kadabra.Kadabra(server.settings())
+        time.time = lambda: real() + offset[0]
+        self.addCleanup(setattr, time, "time", real)
+        for n, jump in enumerate([0.0, 1e8, -1e8, 3e8]):
+            offset[0] = jump
+            number(client, n)
+            self.assertTrue(client.flush(20))
+        self.assertEqual(server.numbers(), [0, 1, 2, 3])
+
+
 class Bounds(Case):
+    def test_what_was_pushed_and_not_answered_counts_in_the_bounds(self):
+        hanging = self.server()
+        hanging.answer = lambda words: "" if words[0] == b"LPUSH" else None
+        for limits, most, size in [({"buffer_bytes": 10_000}, 10_000, sum), ({"buffer_messages": 10}, 10, len)]:
+            client = kadabra.Kadabra(hanging.settings(timeout=20, **limits))
+            held = client.channel._sender
+            for n in range(5):
+                number(client, n)
+            wait_for("an unanswered push", lambda: client.stats()["unanswered"])
+            for n in range(100):
+                number(client, n)
+            wait_for("all are bytes", lambda: not held._incoming)
+            time.sleep(0.1)
+            self.assertLessEqual(size([len(message) for message in [*held._flying, *held._waiting]]), most)
+            self.assertEqual(client.stats()["waiting"] + client.stats()["dropped_buffer_full"], 105)
+            self.assertGreater(client.stats()["waiting"], 2)
+
     def test_beyond_the_buffer_the_oldest_are_dropped_and_all_are_accounted_for(self):
         port = free_port()
         settings = {"host": "127.0.0.1", "port": port, "buffer_messages": 100}
@@ -476,6 +721,39 @@ number(2000)
         children = [100 * (child + 1) + n for child in range(3) for n in range(50)]
         self.assertEqual(sorted(server.numbers()), sorted([0, 1, 2, *children, 1000, 1001, 1002, 2000]))
 
+    def test_a_child_that_is_forked_during_a_flush_or_while_a_connection_is_made_begins_anew(self):
+        server, hanging = self.server(), self.server()
+        hanging.answer = lambda words: ""
+        for port, left in [(server.port, 0), (hanging.port, 5)]:
+            done = run(
+                SENDS
+                + """
+import os, threading, time
+before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+for n in range(5): number(n)
+flushing = threading.Thread(target=client.flush, args=(0.7,))
+flushing.start()
+pipe = os.pipe()
+for child in range(20):
+    time.sleep(0.01)
+    pid = os.fork()
+    if pid == 0:
+        held = len(os.listdir("/proc/self/fd")) - 2 if before is not None else None
+        number(100 + child)
+        stats = client.stats()
+        os.write(pipe[1], b"%d" % (held == before and stats["waiting"] == 1 and stats["stored"] == 0))
+        if len(sys.argv) > 2 and sys.argv[2] == "20": client.flush(20)
+        os._exit(0)
+    os.waitpid(pid, 0)
+flushing.join()
+assert os.read(pipe[0], 100) == b"1" * 20
+""",
+                port,
+                20 if not left else 0.1,
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(sorted(server.numbers()), [0, 1, 2, 3, 4, *range(100, 120)])
+
     def test_children_of_multiprocessing_flush(self):
         for method in ["fork", "spawn", "forkserver"]:
             server = self.server()
@@ -589,6 +867,19 @@ signal.alarm(20)
             port,
         )
         self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_a_thread_that_was_not_woken_looks_by_itself(self):
+        server = self.server()
+        before, sender._LONGEST_SLEEP = sender._LONGEST_SLEEP, 0.2
+        self.addCleanup(setattr, sender, "_LONGEST_SLEEP", before)
+        client = kadabra.Kadabra(server.settings())
+        number(client, 0)
+        held = client.channel._sender
+        wait_for("a thread that sleeps", lambda: held._asleep and server.numbers())
+        # As where a signal's handler raises between the two steps of waking it.
+        held._asleep = False
+        number(client, 1)
+        wait_for("the second", lambda: server.numbers() == [0, 1])
 
     def test_signal_handlers_may_send(self):
         server = self.server()

@@ -8,7 +8,7 @@ The names are those of the original Kadabra 0.5, so that code which uses it need
 - ``sender``: the bounded buffer of a process and the thread that empties it.
 - ``encoding``, ``drops``, ``outage``: what of a message waits there, what is counted as dropped, and what is said and waited
   while nothing can be pushed.
-- ``connection``: one connection to the agent or a Redis.
+- ``connection``, ``lookup``: one connection to the agent or a Redis, and the addresses of a name.
 - ``request``: what all middleware measures of a request; ``wsgi``, ``asgi`` and ``django`` are for their frameworks,
   and the package ``flask_kadabra`` is for Flask.
 """

@@ -15,14 +15,15 @@ class RedisChannel:
     one thread and one connection in each process.
 
     :param host: of the agent or the Redis. Where neither this nor ``port``, ``db`` and ``unix_socket_path`` are given and
-        an agent of this machine has its usual socket, /run/kadabra/kadabra.sock, that is used.
+        an agent of this machine has its usual socket, /run/kadabra/kadabra.sock, that is used if this process may.
     :param logger: the name of the logger to use.
     :param queue_key: the agent's ``queue_key``.
     :param inprogress_key: has no effect; it is the agent's.
     :param unix_socket_path: a socket in the file system in place of ``host`` and ``port``.
     :param password_file: a file with the password, read at each connecting.
-    :param buffer_messages: how many messages may wait in a process, 1 or more; and as many that came within the last
-        fraction of a second. With each further one the oldest is dropped.
+    :param buffer_messages: how many messages may wait in a process, 1 or more, those included that were pushed and not
+        answered; and as many that came within the last fraction of a second. With each further one the oldest is dropped
+        that has not been pushed.
     :param buffer_bytes: how many bytes of them.
     :param timeout: how long an answer may take, in seconds, until the push is made again.
     :param exit_timeout: how long the end of a process may wait for what is left, in seconds.

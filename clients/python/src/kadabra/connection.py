@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Callable, Optional
 
+from .lookup import Address, Lookup
+
 #: Where an agent that was installed as a service listens, if it was told to.
 LOCAL_SOCKET = "/run/kadabra/kadabra.sock"
 
@@ -22,6 +24,14 @@ _STEP = 0.05
 
 #: An answer is one short line.
 _LONGEST_ANSWER = 64 * 1024
+
+#: How much of a refusal is said in the log, in characters.
+_LONGEST_SAID = 300
+
+#: A connection that has broken is an error, and no signal that ends a program which has not told Python to ignore it.
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+
+_NOT_REDIS = "what answers there does not speak the protocol of Redis"
 
 
 class Refused(Exception):
@@ -40,7 +50,7 @@ class Refused(Exception):
 
 class Endpoint:
     """Where to push to, and how to be let in. ``path`` is a Unix socket; with ``find_local`` the agent's usual one is taken
-    if it is there."""
+    if it is there and may be used."""
 
     def __init__(
         self,
@@ -68,23 +78,11 @@ class Endpoint:
         host = "[%s]" % self.host if ":" in self.host else self.host
         return "%s:%d" % (host, self.port)
 
-    def open(self, timeout: float) -> socket.socket:
-        """A connected socket, within so many seconds. The name is resolved each time, which may take longer."""
-        if self.find_local and self.path is None and os.path.exists(LOCAL_SOCKET):
-            # It stays with that, also while an agent that is restarted has taken it away.
+    def use_local(self) -> None:
+        """Takes the agent's usual socket, if that is wanted and this process may use it. It stays with that, also while an
+        agent that is restarted has taken the socket away."""
+        if self.find_local and self.path is None and os.access(LOCAL_SOCKET, os.W_OK):
             self.path = LOCAL_SOCKET
-        if self.path is None:
-            connected = socket.create_connection((self.host, self.port), timeout)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connected
-        unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            unix.settimeout(timeout)
-            unix.connect(self.path)
-        except BaseException:
-            unix.close()
-            raise
-        return unix
 
     def greeting(self) -> list[bytes]:
         """The commands that a connection begins with. The last only asks whether the server answers, before it is trusted
@@ -111,66 +109,100 @@ def command(words: Sequence[bytes]) -> bytes:
 
 
 class Connection:
-    """A connection that the server has answered on.
+    """A connection, which is made by :meth:`open`.
 
-    :param between: called at least every 50 ms while this waits.
-    :param timeout: how long it may take to be made, and its first answer to come, in seconds.
-    :raises OSError: if no connection can be made, or no answer comes.
-    :raises Refused: if the server does not let this client in.
+    :param between: called at least every 50 ms while this waits, or every second while it connects.
     """
 
-    def __init__(self, endpoint: Endpoint, between: Callable[[], None], timeout: float = CONNECT_TIMEOUT) -> None:
+    def __init__(self, endpoint: Endpoint, lookup: Lookup, between: Callable[[], None]) -> None:
+        self._endpoint = endpoint
+        self._lookup = lookup
         self._between = between
         self._unread = b""
-        self._socket = endpoint.open(timeout)
-        try:
+        # Here as soon as it is there, so that a child that is forked meanwhile can close it.
+        self._socket: Optional[socket.socket] = None
+
+    def open(self, timeout: float = CONNECT_TIMEOUT) -> None:
+        """Connects, says the password, and has the server answer.
+
+        :param timeout: how long the name's lookup, a connection to each address, and the first answer may take, in seconds.
+        :raises OSError: if no connection can be made, or no answer comes.
+        :raises Refused: if the server does not let this client in.
+        """
+        self._connect(timeout)
+        for answer in self.ask(self._endpoint.greeting(), timeout, str):
+            if isinstance(answer, Refused) and not str(answer).startswith("NOPERM"):
+                raise answer
+
+    def _connect(self, timeout: float) -> None:
+        self._endpoint.use_local()
+        addresses: Sequence[Address] = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", self._endpoint.path or "")]
+        if self._endpoint.path is None:
+            addresses = self._lookup.addresses(self._endpoint.host, self._endpoint.port, timeout, _STEP, self._between)
+        failure = OSError("the name has no address")
+        for family, kind, protocol, _, address in addresses:
+            try:
+                self._socket = socket.socket(family, kind, protocol)
+                self._socket.settimeout(timeout)
+                self._socket.connect(address)
+            except OSError as error:
+                failure = error
+                self.close()
+                self._between()
+                continue
+            if family != socket.AF_UNIX:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.settimeout(_STEP)
-            greeting = endpoint.greeting()
-            for answer in self.ask(greeting, timeout):
-                if isinstance(answer, Refused) and not str(answer).startswith("NOPERM"):
-                    raise answer
-        except BaseException:
-            self.close()
-            raise
+            return
+        raise failure
 
-    def ask(self, commands: Sequence[bytes], timeout: float) -> list[object]:
-        """Sends commands in one go, and returns their answers: a number, a text or a :class:`Refused` each.
+    def ask(self, commands: Sequence[bytes], timeout: float, kind: type) -> list[object]:
+        """Sends commands in one go, and returns their answers: of the kind that is right for them, or a :class:`Refused`.
 
-        :raises OSError: if they do not all come within ``timeout`` seconds. Then nothing is known of them.
+        :raises OSError: if they do not all come within ``timeout`` seconds, or are others. Then nothing is known of them.
         """
         deadline = time.monotonic() + timeout
-        self._send(b"".join(commands), deadline)
-        return [self._answer(deadline) for _ in commands]
+        if self._socket is None or self._unread:
+            raise OSError(_NOT_REDIS)
+        self._send(self._socket, b"".join(commands), deadline)
+        answers = [self._answer(self._socket, deadline) for _ in commands]
+        if not all(isinstance(answer, (kind, Refused)) for answer in answers):
+            raise OSError(_NOT_REDIS)
+        return answers
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _send(self, connected: socket.socket, data: bytes, deadline: float) -> None:
         left = memoryview(data)
-        while left:
+        while True:
             try:
-                left = left[self._socket.send(left) :]
+                left = left[connected.send(left, _NO_SIGNAL) :]
             except socket.timeout:
-                self._wait_on(deadline)
+                pass
+            if not left:
+                return
+            self._wait_on(deadline)
 
-    def _answer(self, deadline: float) -> object:
+    def _answer(self, connected: socket.socket, deadline: float) -> object:
         while b"\r\n" not in self._unread:
-            if len(self._unread) > _LONGEST_ANSWER:
-                raise OSError("what answers there does not speak the protocol of Redis")
             try:
-                more = self._socket.recv(65536)
+                more = connected.recv(65536)
+                if not more:
+                    raise ConnectionResetError("the connection was closed by the other side")
+                self._unread += more
             except socket.timeout:
+                pass
+            if len(self._unread) > _LONGEST_ANSWER:
+                raise OSError(_NOT_REDIS)
+            if b"\r\n" not in self._unread:
                 self._wait_on(deadline)
-                continue
-            if not more:
-                raise ConnectionResetError("the connection was closed by the other side")
-            self._unread += more
         line, self._unread = self._unread.split(b"\r\n", 1)
         kind, text = line[:1], line[1:].decode("utf-8", "replace")
         if kind == b"-":
-            return Refused(text)
-        if kind == b":":
+            return Refused("".join(c if c.isprintable() else "?" for c in text[:_LONGEST_SAID]))
+        if kind == b":" and text.isdigit():
             return int(text)
         if kind == b"+":
             return text
-        raise OSError("what answers there does not speak the protocol of Redis")
+        raise OSError(_NOT_REDIS)
 
     def _wait_on(self, deadline: float) -> None:
         self._between()
@@ -180,13 +212,15 @@ class Connection:
     def close(self) -> None:
         """Closes the connection, without a word to the other side."""
         try:
-            self._socket.close()
+            if self._socket is not None:
+                self._socket.close()
         except OSError:
             pass
 
     def forget(self) -> None:
         """Closes this process's copy of a connection that belongs to the process it was forked from."""
         try:
-            os.close(self._socket.detach())
+            if self._socket is not None:
+                os.close(self._socket.detach())
         except OSError:
             pass

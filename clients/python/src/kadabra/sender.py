@@ -1,8 +1,8 @@
 """The bounded buffer of a process, and the thread that empties it.
 
 A message goes ``_incoming`` (as it was sent, by any thread) -> ``_waiting`` (as bytes) -> ``_flying`` (pushed, no answer yet)
--> stored. Only the thread touches the last two. What is flying is never dropped, since nobody knows whether it was stored:
-it is pushed again, byte for byte, and the agent writes the same bytes once.
+-> stored. Only the thread touches the last two, which share the bounds. What is flying is never dropped, since nobody knows
+whether it was stored: it is pushed again, byte for byte, and the agent writes the same bytes once.
 
 Everything belongs to one process: a child begins with an empty buffer, and starts a thread of its own with its first message.
 """
@@ -21,6 +21,7 @@ from typing import NamedTuple, Optional, Union
 from .connection import CONNECT_TIMEOUT, Connection, Endpoint, Refused, command
 from .drops import Drops
 from .encoding import Unencoded, as_sent, encoded
+from .lookup import Lookup
 from .metrics import Metrics
 from .outage import FIRST_PAUSE, Outage
 
@@ -29,6 +30,9 @@ BEAT = 0.05
 
 #: After how many beats without a message the thread waits to be woken.
 _BEATS_AWAKE = 20
+
+#: How long the thread waits to be woken until it looks by itself, in seconds.
+_LONGEST_SLEEP = 10.0
 
 #: The most that goes in one push.
 _PUSH_MESSAGES = 500
@@ -73,6 +77,7 @@ class Sender:
             self._connection.forget()
         self._process = _process_id()
         self._connection = None
+        self._lookup = Lookup()
         self._incoming: deque[Union[Unencoded, bytes]] = deque()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -238,9 +243,12 @@ class Sender:
             wake.acquire(timeout=BEAT)
             if not self._is_done():
                 return
-        self._asleep = True
-        if self._is_done():
-            wake.acquire()
+        while True:
+            self._asleep = True
+            if not self._is_done():
+                break
+            # It looks by itself now and then, since a signal's handler may raise between the two steps of waking it.
+            wake.acquire(timeout=_LONGEST_SLEEP)
         self._asleep = False
         if not self._hurry:
             wake.acquire(timeout=BEAT)
@@ -254,19 +262,30 @@ class Sender:
                 if not (self._waiting or self._flying or self._must_report()):
                     return
                 try:
-                    if self._connection is None:
-                        timeout = _within(CONNECT_TIMEOUT, deadline)
-                        self._connection = Connection(self._endpoint, self._encode, timeout)
-                    self._push(self._connection, _within(self._limits.timeout, deadline))
+                    connection = self._connection or self._connect(_within(CONNECT_TIMEOUT, deadline))
+                    self._push(connection, _within(self._limits.timeout, deadline))
                 except (OSError, Refused, ValueError) as error:
                     self._has_failed(error)
                     self._pause(deadline)
         finally:
             self._at_work = False
 
+    def _connect(self, timeout: float) -> Connection:
+        # It is known before it is there, so that a child that is forked meanwhile can close it.
+        self._connection = connection = Connection(self._endpoint, self._lookup, self._encode)
+        try:
+            connection.open(timeout)
+        except BaseException:
+            self._disconnect()
+            raise
+        return connection
+
     def _encode(self) -> None:
         """Makes bytes of what came, a little at a time, so that no thread of the application waits long for the interpreter."""
         begun = time.monotonic()
+        # What is flying counts, too; only what waits can be dropped.
+        most = self._limits.messages - len(self._flying)
+        most_bytes = self._limits.bytes - sum(map(len, self._flying))
         while self._incoming:
             try:
                 message = self._incoming.popleft()
@@ -280,7 +299,7 @@ class Sender:
                 continue
             self._waiting.append(as_bytes)
             self._waiting_bytes += len(as_bytes)
-            while self._waiting and (len(self._waiting) > self._limits.messages or self._waiting_bytes > self._limits.bytes):
+            while self._waiting and (len(self._waiting) > most or self._waiting_bytes > most_bytes):
                 self._waiting_bytes -= len(self._waiting.popleft())
                 self._drops.count("buffer_full")
             if time.monotonic() - begun > _SLICE:
@@ -297,8 +316,11 @@ class Sender:
             return
         if self._must_report():
             self._flying += self._drops.reports(self.report_dimensions, self._process)
+        # At most half of the buffer, so that the other half is for newer messages, of which the oldest can be dropped.
+        most = min(_PUSH_MESSAGES, self._limits.messages // 2)
+        most_bytes = min(_PUSH_BYTES, self._limits.bytes // 2)
         size = 0
-        while self._waiting and len(self._flying) < _PUSH_MESSAGES and size < _PUSH_BYTES:
+        while self._waiting and (not size or len(self._flying) < most and size + len(self._waiting[0]) <= most_bytes):
             message = self._waiting.popleft()
             self._waiting_bytes -= len(message)
             size += len(message)
@@ -311,13 +333,13 @@ class Sender:
         :raises Refused: if something must be mended before it can be stored.
         """
         self._fill()
-        (answer,) = connection.ask([self._lpush(self._flying)], timeout)
+        (answer,) = connection.ask([self._lpush(self._flying)], timeout, int)
         if not isinstance(answer, Refused):
             self._has_stored(self._flying)
             self._flying = []
         elif answer.concerns_the_command:
             # Which of the messages is it?
-            answers = connection.ask([self._lpush([message]) for message in self._flying], timeout)
+            answers = connection.ask([self._lpush([message]) for message in self._flying], timeout, int)
             self._settle_each(answers)
         else:
             self._give_back_reports()
