@@ -49,6 +49,8 @@ mod limits;
 mod listener;
 #[path = "logs.rs"]
 mod logs;
+#[path = "manual.rs"]
+mod manual;
 #[path = "outages.rs"]
 mod outages;
 #[path = "panics.rs"]
@@ -61,6 +63,8 @@ mod publisher_contract;
 mod python_client;
 #[path = "rust_client.rs"]
 mod rust_client;
+#[path = "send.rs"]
+mod send;
 #[path = "several.rs"]
 mod several;
 #[path = "shutdown.rs"]

@@ -38,6 +38,8 @@ impl Exit {
 pub mod code {
     /// The command line is wrong.
     pub const COMMAND_LINE: u8 = 2;
+    /// Something in what a command such as `send` was given to read is of no use.
+    pub const DATA: u8 = 65;
     /// A command such as `check --online` or `send` found a server that it cannot use.
     pub const UNAVAILABLE: u8 = 69;
     /// A child failed more often than its budget allows, or the supervisor itself failed.

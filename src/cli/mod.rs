@@ -4,11 +4,13 @@ mod allocator;
 mod check;
 mod dead_letters;
 mod import;
+mod manual;
 mod pusher;
 mod queue;
 mod run;
 mod send;
 mod signals;
+mod time;
 
 use std::{
     cell::RefCell,
@@ -18,7 +20,7 @@ use std::{
 };
 
 use clap::{
-    Parser, Subcommand,
+    Parser, Subcommand, ValueHint,
     builder::{OsStringValueParser, TypedValueParser},
 };
 
@@ -31,6 +33,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    stopped cleanly, or done
   2    the command line is wrong
+  65   send: some lines of standard input are no messages; all others are queued
   69   the channel cannot be used (run: its port is taken, its file is not usable, its Redis is too old; others: any reason);
        check --online: or the publisher, or the agent refuses what clients push; warnings alone are 0
   70   an actor failed more often than supervisor.max_restarts allows
@@ -51,7 +54,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// The configuration file; without it /etc/kadabra/kadabra.toml, if there is one
-    #[arg(long, value_name = "FILE", global = true, value_parser = path())]
+    #[arg(long, value_name = "FILE", global = true, value_parser = path(), value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 }
 
@@ -63,7 +66,7 @@ enum Command {
     /// Check the configuration, and with --online the channel and the publisher
     #[command(after_help = "Example:\n  kadabra check --online --config /etc/kadabra/kadabra.toml")]
     Check(check::Arguments),
-    /// Queue one message, as a Kadabra client does
+    /// Queue a message, or as many as come on standard input, as a Kadabra client does
     #[command(after_help = send::EXAMPLE)]
     Send(send::Arguments),
     /// Move a queue out of a Redis into the agent's own file, each message exactly once
@@ -74,6 +77,12 @@ enum Command {
     DeadLetters(dead_letters::Arguments),
     /// Work on what waits in a queue
     Queue(queue::Arguments),
+    /// Print what a shell needs to complete the command line
+    #[command(after_help = manual::COMPLETIONS_EXAMPLE)]
+    Completions(manual::Completions),
+    /// Print a manual page, or write all of them and the completions as a package has them
+    #[command(after_help = manual::EXAMPLE)]
+    Man(manual::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -92,6 +101,8 @@ pub fn main() -> ExitCode {
         Some(Command::Import(arguments)) => import::import(config, &arguments),
         Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),
         Some(Command::Queue(arguments)) => queue::queue(config, &arguments),
+        Some(Command::Completions(arguments)) => manual::completions(&arguments),
+        Some(Command::Man(arguments)) => manual::man(&arguments),
     };
     ExitCode::from(code)
 }

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueHint;
+
 use super::{Answers, complain, or_complain, path};
 use crate::{
     agent::code,
@@ -48,10 +50,10 @@ struct Forget {
 #[derive(Debug, clap::Args)]
 struct Salvage {
     /// The file; it is not changed
-    #[arg(value_name = "FILE", value_parser = path())]
+    #[arg(value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
     file: PathBuf,
     /// The new file; it must not be there yet
-    #[arg(long, value_name = "NEW", value_parser = path())]
+    #[arg(long, value_name = "NEW", value_parser = path(), value_hint = ValueHint::FilePath)]
     to: PathBuf,
 }
 

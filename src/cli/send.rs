@@ -1,4 +1,6 @@
-//! `kadabra send`: queues a message from a shell, as a Kadabra client does.
+//! `kadabra send`: queues a message from a shell, or those that come on standard input, as a Kadabra client does.
+
+mod lines;
 
 use std::{
     path::Path,
@@ -6,10 +8,12 @@ use std::{
 };
 
 use clap::ArgGroup;
+use jiff::Timestamp;
 
 use super::{
     complain, or_complain,
     pusher::{PushError, Pusher},
+    time::time,
 };
 use crate::{
     agent::code,
@@ -18,11 +22,12 @@ use crate::{
 };
 
 pub(super) const EXAMPLE: &str = "\
-Example:
-  kadabra send --count userSignup=1 --timer RequestTime=12.5ms --dimension method=index --metadata path=/";
+Examples:
+  kadabra send --count userSignup=1 --timer RequestTime=12.5ms --dimension method=index --metadata path=/
+  kadabra send --stdin < messages.jsonl";
 
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("metric").required(true).multiple(true).args(["counts", "timers"])))]
+#[command(group(ArgGroup::new("metric").required(true).multiple(true).args(["counts", "timers", "stdin"])))]
 pub(super) struct Arguments {
     /// A counter; without a value it counts one
     #[arg(long = "count", value_name = "NAME[=VALUE]", value_parser = count)]
@@ -36,6 +41,12 @@ pub(super) struct Arguments {
     /// Metadata of every metric of the message
     #[arg(long = "metadata", value_name = "NAME=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
+    /// When it was: 2026-03-01T12:00:00Z, or 2h for two hours ago; without it now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    timestamp: Option<Timestamp>,
+    /// Queue the messages of standard input instead: one a line, in JSON as a client of Kadabra writes it
+    #[arg(long, conflicts_with_all = ["counts", "timers", "dimensions", "metadata", "timestamp"])]
+    stdin: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +61,9 @@ pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
         Ok(channel) => channel,
         Err(code) => return code,
     };
+    if arguments.stdin {
+        return lines::send(&channel);
+    }
     let sent = actix_rt::System::new().block_on(async {
         let pusher = Pusher::new(&channel)?;
         pusher.send(&message(arguments)?).await
@@ -64,7 +78,7 @@ pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
 }
 
 fn message(arguments: &Arguments) -> Result<OutgoingMessage, PushError> {
-    let now = SystemTime::now();
+    let now = arguments.timestamp.map_or_else(SystemTime::now, SystemTime::from);
     let mut message = OutgoingMessage::new();
     for (name, value) in &arguments.dimensions {
         message.dimension(name, value);

@@ -9,25 +9,28 @@ use super::value_type::quoted;
 
 const WIDTH: usize = 110;
 
+/// What is to know before the keys, a paragraph each.
+pub(crate) const INTRODUCTION: [&str; 4] = [
+    "Every key stands here at its default, commented out; nothing needs to be set but what should differ. `kadabra check` says what is \
+     wrong with a configuration, and `kadabra check --show` what holds and where each value came from.",
+    "An environment variable overrides this file: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
+     KADABRA_CHANNEL__REDIS__URL. An empty variable unsets a key that has no default. Any other variable whose name starts \
+     with KADABRA_ is an error, but for those that Kubernetes and Docker set for a service whose name begins with kadabra: \
+     KADABRA_SERVICE_HOST, KADABRA_AGENT_SERVICE_PORT, KADABRA_PORT_6379_TCP, KADABRA_ENV_PATH and the like, and KADABRA_PORT and \
+     KADABRA_NAME where their values are such as tcp://10.0.0.1:6379 and /web/kadabra.",
+    "A duration has a unit: ms, s, m (or min), h or d, or the word for it; \"90s\", \"1 minute\" and \"1h 30m\" are durations. A size \
+     has one too: B, KiB, MiB, GiB or TiB, which are powers of 1024, or KB, MB, GB or TB, for short K, M, G or T, which are powers of \
+     1000: \"4MiB\" is 4,194,304 bytes, \"4MB\" and \"4M\" are 4,000,000. Both stand in quotes, as all does but numbers, true and \
+     false. A path is absolute or begins with ~/, which is HOME of whoever starts the agent; a relative one is refused, since it would \
+     depend on where the agent is started.",
+    "The agent reads this file when it starts; restart it after a change.",
+];
+
 /// Every key with what it does, what it takes and its default, commented out; as a file, it changes nothing.
 #[must_use]
 pub fn documented() -> String {
     let mut text = format!("# {DEFAULT_FILE}: the configuration of the Kadabra agent.\n#\n");
-    for paragraph in [
-        "Every key stands here at its default, commented out; nothing needs to be set but what should differ. `kadabra check` says what is \
-         wrong with a configuration, and `kadabra check --show` what holds and where each value came from.",
-        "An environment variable overrides this file: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
-         KADABRA_CHANNEL__REDIS__URL. An empty variable unsets a key that has no default. Any other variable whose name starts \
-         with KADABRA_ is an error, but for those that Kubernetes and Docker set for a service whose name begins with kadabra: \
-         KADABRA_SERVICE_HOST, KADABRA_AGENT_SERVICE_PORT, KADABRA_PORT_6379_TCP, KADABRA_ENV_PATH and the like, and KADABRA_PORT and \
-         KADABRA_NAME where their values are such as tcp://10.0.0.1:6379 and /web/kadabra.",
-        "A duration has a unit: ms, s, m (or min), h or d, or the word for it; \"90s\", \"1 minute\" and \"1h 30m\" are durations. A size \
-         has one too: B, KiB, MiB, GiB or TiB, which are powers of 1024, or KB, MB, GB or TB, for short K, M, G or T, which are powers of \
-         1000: \"4MiB\" is 4,194,304 bytes, \"4MB\" and \"4M\" are 4,000,000. Both stand in quotes, as all does but numbers, true and \
-         false. A path is absolute or begins with ~/, which is HOME of whoever starts the agent; a relative one is refused, since it would \
-         depend on where the agent is started.",
-        "The agent reads this file when it starts; restart it after a change.",
-    ] {
+    for paragraph in INTRODUCTION {
         wrapped(&mut text, paragraph);
         text.push_str("#\n");
     }
@@ -48,21 +51,31 @@ pub fn documented() -> String {
 
 fn entry(text: &mut String, key: &Key) {
     wrapped(text, key.doc);
-    let (note, value) = match key.default {
-        Fallback::Is(value) => (String::new(), value.to_owned()),
-        Fallback::HostName => (" Default: the host's name. For example:".to_owned(), "web-1".to_owned()),
-        Fallback::StateFile(name) => {
-            let note = format!(
-                " Default: {name} in $STATE_DIRECTORY (which systemd sets), else in $XDG_STATE_HOME/kadabra, else in ~/.local/state/kadabra. For example:"
-            );
-            (note, format!("/var/lib/kadabra/{name}"))
-        }
-        Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example.to_owned()),
-    };
-    let only = key.only.map(|only| format!(" Only with {} = {}.", only.chooser, only.words.join(" or "))).unwrap_or_default();
-    wrapped(text, &format!("Takes: {}.{only}{note}", key.value_type.takes()));
-    let value = if matches!(key.value_type, ValueType::Number { .. } | ValueType::Flag) { value } else { quoted(&value) };
+    let (takes, value) = key.takes();
+    wrapped(text, &takes);
     let _ = writeln!(text, "# {} = {value}", key.name());
+}
+
+impl Key {
+    /// What the key takes, with what there is such a key, and what it is when nothing sets it, as sentences; and its default, or a
+    /// value that it might have, as a file has it.
+    pub(crate) fn takes(&self) -> (String, String) {
+        let (note, value) = match self.default {
+            Fallback::Is(value) => (String::new(), value.to_owned()),
+            Fallback::HostName => (" Default: the host's name. For example:".to_owned(), "web-1".to_owned()),
+            Fallback::StateFile(name) => {
+                let note = format!(
+                    " Default: {name} in $STATE_DIRECTORY (which systemd sets), else in $XDG_STATE_HOME/kadabra, else in ~/.local/state/kadabra. For example:"
+                );
+                (note, format!("/var/lib/kadabra/{name}"))
+            }
+            Fallback::Unset(example) => (" Not set by default. For example:".to_owned(), example.to_owned()),
+        };
+        let only =
+            self.only.map(|only| format!(" Only with {} = {}.", only.chooser, only.words.join(" or "))).unwrap_or_default();
+        let bare = matches!(self.value_type, ValueType::Number { .. } | ValueType::Flag);
+        (format!("Takes: {}.{only}{note}", self.value_type.takes()), if bare { value } else { quoted(&value) })
+    }
 }
 
 fn wrapped(text: &mut String, paragraph: &str) {

@@ -49,6 +49,7 @@ mod url;
 mod value_type;
 mod values;
 
+pub(crate) use documented::INTRODUCTION;
 pub use documented::documented;
 pub use effective::Effective;
 pub use error::{ConfigErrors, Problem};

@@ -64,6 +64,16 @@ fn what_is_told_of_dead_letters_works() {
 }
 
 #[test]
+fn what_is_told_of_the_commands_works() {
+    let mut shell = Shell::with_agent_as_channel();
+    shell.influxd.create_database(DATABASE);
+    shell.start_agent(AGENT);
+    shell.run_blocks(&Page::read("docs/commands.md"));
+    wait_for("a point of each message", PATIENCE, || (shell.influxd.count(DATABASE, "userSignup") == 3).then_some(()));
+    assert_eq!(shell.left_out, 0);
+}
+
+#[test]
 fn what_is_told_of_redis_works() {
     let mut shell = Shell::with_redis_as_channel();
     shell.influxd.create_database(DATABASE);
@@ -94,6 +104,7 @@ fn the_commands_of_every_other_page_build_or_measure() {
     let run_above = [
         "README.md",
         "docs/applications.md",
+        "docs/commands.md",
         "docs/configuration.md",
         "docs/dead-letters.md",
         "docs/migration.md",

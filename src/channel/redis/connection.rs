@@ -140,10 +140,19 @@ impl Link {
         Error::Other(errors::garbled(doing, &self.server))
     }
 
+    /// Makes the connection that commands share, if there is none.
+    pub(super) async fn connected(&self) -> Result<(), Error> {
+        self.connection_by(Instant::now() + self.timeout).await.map(drop)
+    }
+
+    async fn connection_by(&self, deadline: Instant) -> Result<(Connection, u64), Error> {
+        let connected = by(deadline, self.timeout, self.connection()).await;
+        connected.map_err(|error| self.explain(CONNECT, &error))
+    }
+
     async fn run(&self, doing: &str, request: Request<'_>) -> Result<Value, Error> {
         let deadline = Instant::now() + self.timeout;
-        let connected = by(deadline, self.timeout, self.connection()).await;
-        let (mut connection, generation) = connected.map_err(|error| self.explain(CONNECT, &error))?;
+        let (mut connection, generation) = self.connection_by(deadline).await?;
         by(deadline, self.timeout, connection.ask(request)).await.map_err(|failure| {
             if failure.is_for_good() {
                 self.forget(generation);

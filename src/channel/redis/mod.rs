@@ -121,6 +121,24 @@ impl RedisChannel {
         self.named(pushed).await.map(drop)
     }
 
+    /// Queues messages in this order, all or none of them.
+    ///
+    /// # Errors
+    /// When Redis refuses them; or cannot be reached any more, and then it is not known whether they are queued.
+    pub(crate) async fn push_all(&self, messages: &[&[u8]]) -> Result<(), ChannelError> {
+        let mut command = redis::cmd("LPUSH");
+        let pushed = self.link.command("queue messages", command.arg(&self.keys.queue).arg(messages)).await;
+        self.named(pushed).await.map(drop)
+    }
+
+    /// Connects, unless there is a connection that is not known to be broken.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached, or refuses the login.
+    pub(crate) async fn connect(&self) -> Result<(), ChannelError> {
+        Ok(self.link.connected().await?)
+    }
+
     /// How many messages wait in the queue.
     ///
     /// # Errors

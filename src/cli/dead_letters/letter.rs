@@ -1,12 +1,11 @@
 //! What is shown of a dead letter, and which are meant: for people, on lines that drive no terminal, or as JSON.
 
-use std::time::{Duration, SystemTime};
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use wildmatch::WildMatch;
 
+use super::super::time::time;
 use crate::{
     channel::redis::StoredLetter,
     plural::count,
@@ -54,13 +53,6 @@ impl Filter {
 /// Whether a pattern fits, or what has none does `otherwise`.
 fn fits(text: &str, found: &str, otherwise: bool) -> bool {
     if text.contains(['*', '?']) { WildMatch::new(text).matches(found) } else { otherwise }
-}
-
-/// A time, or how long ago.
-fn time(text: &str) -> Result<Timestamp, String> {
-    let ago = |ago: Duration| SystemTime::now().checked_sub(ago).and_then(|time| Timestamp::try_from(time).ok());
-    let time = text.parse::<Timestamp>().ok().or_else(|| humantime::parse_duration(text).ok().and_then(ago));
-    time.ok_or_else(|| "expected a time such as 2026-03-01T12:00:00Z, or a duration such as 2h".to_owned())
 }
 
 /// The refused points; none where the whole message was refused.
