@@ -7,7 +7,7 @@ through each state. What `tests/frameworks/test_servers.py` asserts in short is 
     python3 clients/python/bench/proof.py --paced               what a request takes at a moderate rate, beside one without metrics
     python3 clients/python/bench/proof.py --original            the unmodified original clients, in Flask
 
-It needs wrk (Debian's package). `lost` is what was sent and is neither stored nor counted as dropped.
+It needs wrk (Debian's package), and for the original clients the environment that the head of request.py tells. `lost` is what was sent and is neither stored nor counted as dropped.
 """
 
 import argparse

@@ -1,11 +1,19 @@
 """What a request pays: one timer, two counters, one dimension, collected and sent, in each state of the agent, and beside other
 tools in the same run.
 
-    python3 clients/python/bench/request.py            from the root of the clone, after `tests/run --install`; two minutes
+    tests/run --install                                once, and the environments of the other tools:
+    for tools in bench original; do python3 -m venv target/python-$tools; done
+    target/python-bench/bin/pip install -r clients/python/bench/requirements.txt
+    target/python-original/bin/pip install -r clients/python/bench/requirements-original.txt
+
+    python3 clients/python/bench/request.py            from the root of the clone; five minutes
     python3 clients/python/bench/request.py --quick    a fifth of it
 
 Each is measured in a process of its own, while a loop that computes for 0.5 ms stands for the rest of a request, so that 2,000 a
 second are made and the client's thread has to share the interpreter with them. `thread` is the CPU time of that thread a message.
+
+`control` is measured in the same process, in turn with the requests, half way through the loop: work of the same length that calls
+nobody and keeps nothing (a list of small dictionaries). What its 99th percentile is above its median, the machine did.
 The agent is the debug build in target/debug. Tools that push over UDP have a socket that is read.
 """
 
@@ -120,33 +128,54 @@ def influxdb(settings):
 
 
 def measure(one, count):
-    """Each call in µs, and of the client's thread the CPU time a call."""
+    """Each call in µs, the control's too, and of the client's thread the CPU time a call."""
 
     def compute():
-        until = time.perf_counter() + 0.0005
+        until = time.perf_counter() + 0.00025
         while time.perf_counter() < until:
             sum(range(50))
 
-    begun = time.perf_counter_ns()
-    one()
-    took = [(time.perf_counter_ns() - begun) / 1000]
+    def timed(work):
+        begun = time.perf_counter_ns()
+        work()
+        return (time.perf_counter_ns() - begun) / 1000
+
+    def control():
+        return [{"name": name, "value": float(name)} for name in range(size)]
+
+    took, controls, size = [timed(one)], [], 0
     if took[0] > 1e6:
         # The original waits for seconds or minutes.
         count = 0
     for n in range(count):
         compute()
-        begun = time.perf_counter_ns()
-        one()
-        took.append((time.perf_counter_ns() - begun) / 1000)
+        took.append(timed(one))
+        compute()
+        controls.append(timed(control))
         if n == 0:
             # The first one starts the thread.
             del took[0]
+        elif n <= 500 and n % 10 == 0:
+            # As long as a request.
+            size += 1 if middle(controls[-10:]) < middle(took) else -1
     cpu = None
     for thread in threading.enumerate():
         if thread.name == "kadabra":
             cpu = time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) * 1e6 / len(took)
-    took.sort()
-    return {"count": len(took), "median": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "max": took[-1], "thread": cpu}
+    del took[: 500 if count else 0]
+    del controls[:500]
+    return {
+        "count": len(took),
+        "median": middle(took),
+        "p99": sorted(took)[len(took) * 99 // 100],
+        "max": max(took),
+        "thread": cpu,
+        "control": [middle(controls), sorted(controls)[len(controls) * 99 // 100]] if controls else None,
+    }
+
+
+def middle(values):
+    return sorted(values)[len(values) // 2]
 
 
 def child(name, settings, count):
@@ -164,7 +193,9 @@ def run(python, name, settings, count, path=None):
 
 def show(title, result):
     thread = "" if result["thread"] is None else "%.0f" % result["thread"]
-    row = "| %s | %.1f | %.1f | %.0f | %s | %d |" % (title, result["median"], result["p99"], result["max"], thread, result["count"])
+    control = "%.1f / %.1f" % tuple(result["control"]) if result["control"] else ""
+    row = "| %s | %.1f | %.1f | %s | %.0f | %s | %d |"
+    row %= (title, result["median"], result["p99"], control, result["max"], thread, result["count"])
     print(row, flush=True)
 
 
@@ -177,10 +208,10 @@ def main():
         child(*options.child)
     from servers import Agent, free_port
 
-    count = 1000 if options.quick else 6000
+    count = 1500 if options.quick else 6500
     ours = BENCH.parent / "src"
     print("Python %s, load before the run %.1f\n" % (platform.python_version(), os.getloadavg()[0]))
-    print("| | median µs | p99 µs | max µs | thread µs | requests |\n|---|--:|--:|--:|--:|--:|")
+    print("| | median µs | p99 µs | control: median / p99 | max µs | thread µs | requests |\n|---|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         agent = Agent(Path(folder))
         settings = {"host": "127.0.0.1", "port": agent.port}
