@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -113,6 +114,34 @@ class Agent:
         return stored, dropped
 
 
+class Influxd:
+    """A real InfluxDB 1.x with the database kadabra, in a folder of its own."""
+
+    def __init__(self, folder):
+        self.port, rpc = free_port(), free_port()
+        (folder / "influxdb.conf").write_text(
+            'reporting-disabled = true\nbind-address = "127.0.0.1:%d"\n[meta]\ndir = "%s/meta"\n[data]\ndir = "%s/data"\n'
+            'wal-dir = "%s/wal"\n[http]\nbind-address = "127.0.0.1:%d"\n[monitor]\nstore-enabled = false\n'
+            % (rpc, folder, folder, folder, self.port)
+        )
+        command = ["influxd", "-config", str(folder / "influxdb.conf")]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("an InfluxDB that answers", lambda: answers(self.port))
+        self.query("CREATE DATABASE kadabra", "POST")
+
+    def query(self, text, method="GET"):
+        """The series that it answers with."""
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        asked.request(method, "/query?" + urllib.parse.urlencode({"db": "kadabra", "q": text}))
+        (answer,) = json.loads(asked.getresponse().read())["results"]
+        asked.close()
+        return answer.get("series", [])
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
 #: Each server: how it is started, with its socket in the place of {}.
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "unix:{}", "--log-level", "error", "--no-control-socket"]
 UVICORN = [sys.executable, "-m", "uvicorn", "--uds", "{}", "--log-level", "error", "--factory"]
@@ -124,6 +153,7 @@ KINDS = {
     "Flask, gunicorn gevent --preload": [*GUNICORN, "-w", "2", "-k", "gevent", "--preload", "apps:flask_app_that_sends_at_once()"],
     "Django, gunicorn gthread": [*GUNICORN, "-w", "2", "-k", "gthread", "--threads", "4", "apps:django_app()"],
     "Django, uvicorn": [*UVICORN, "apps:django_asgi_app"],
+    "FastAPI, gunicorn asgi --preload": [*GUNICORN, "-w", "2", "-k", "asgi", "--preload", "apps:fastapi_app()"],
     "FastAPI, uvicorn": [*UVICORN, "apps:fastapi_app"],
     "FastAPI, uvicorn, 2 workers": [*UVICORN, "--workers", "2", "apps:fastapi_app"],
     "Flask without metrics, gunicorn gthread": [*GUNICORN, "-w", "2", "-k", "gthread", "--threads", "4", "apps:flask_app_without()"],

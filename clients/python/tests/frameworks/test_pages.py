@@ -1,8 +1,16 @@
-"""The Python in the documentation of the client runs, and sends what it says. (Shown code of other tools is only compiled.)"""
+"""The Python in the documentation of the client runs, and sends what it says; what it shows of other tools, too."""
 
+import contextlib
+import http.server
+import json
+import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import unittest
 from pathlib import Path
 
@@ -10,7 +18,8 @@ ROOT = Path(__file__).parents[4]
 CLIENT = ROOT / "clients/python"
 sys.path.insert(0, str(CLIENT / "tests"))
 
-from stand_in import StandIn
+from servers import Agent
+from stand_in import StandIn, wait_for
 
 #: Runs a block with the stand-in where an agent would be.
 AT_STAND_IN = """
@@ -53,15 +62,16 @@ def blocks(page, language):
 
 
 class Pages(unittest.TestCase):
-    def sent_by(self, code):
-        """The names of what a program sends."""
+    def messages_of(self, code):
+        """What a program sends."""
         server = StandIn()
         self.addCleanup(server.close)
-        program = AT_STAND_IN.format(port=server.port) + code
-        command = [sys.executable, "-W", "ignore", "-c", program]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-        self.assertEqual(done.returncode, 0, code + done.stdout.decode())
-        return sorted({m["name"] for message in server.messages for m in message["counters"] + message["timers"]})
+        run(AT_STAND_IN.format(port=server.port) + code)
+        return server.messages
+
+    def sent_by(self, code):
+        """The names of what a program sends."""
+        return sorted({m["name"] for message in self.messages_of(code) for m in message["counters"] + message["timers"]})
 
     def test_what_is_told_of_each_framework_works(self):
         request = ["ClientError", "Failure", "RequestTime"]
@@ -91,10 +101,86 @@ class Pages(unittest.TestCase):
         self.assertEqual(
             sent, [["userSignup"], ["RequestTime", "userSignup"], ["request_seconds", "user_signup"], ["userSignup"]]
         )
-        others = blocks(page, "")
-        self.assertEqual(len(others), 3)
-        for code in others:
-            compile(code, str(page), "exec")
+
+    def test_what_is_told_of_the_original_works_with_it_too(self):
+        folder = Path(tempfile.mkdtemp(prefix="kadabra-pages-"))
+        self.addCleanup(shutil.rmtree, folder)
+        agent = Agent(folder)
+        self.addCleanup(agent.stop)
+        agent.start()
+        code = blocks(ROOT / "docs/moving-over.md", "python")[0]
+        run("import kadabra.channels\nkadabra.channels.RedisChannel.DEFAULT_ARGS['port'] = %d\n" % agent.port + code, ORIGINAL)
+        told = [json.loads(message) for message in wait_for("its message", agent.read)]
+        here = self.messages_of(code)
+        for message in here:
+            # The agent's log does not have them.
+            del message["serialized_at"], message["timestamp_format"]
+        for message in [*told, *here]:
+            del message["counters"][0]["timestamp"]
+        self.assertEqual((len(told), told), (1, here))
+
+    def test_what_is_shown_of_other_tools_does_with_them_what_it_shows(self):
+        of_statsd, of_prometheus, of_influxdb = blocks(ROOT / "docs/moving-over.md", "")
+
+        with socket.socket(type=socket.SOCK_DGRAM) as telegraf:
+            telegraf.bind(("127.0.0.1", 0))
+            telegraf.settimeout(20)
+            run(replaced(of_statsd, '"localhost", 8125', '"127.0.0.1", %d' % telegraf.getsockname()[1]))
+            self.assertEqual({telegraf.recv(1000) for _ in range(2)}, {b"shop.userSignup:1|c", b"shop.RequestTime:12.500000|ms"})
+
+        with tempfile.TemporaryDirectory() as folder:
+            scraped = run(of_prometheus + SCRAPE, PROMETHEUS_MULTIPROC_DIR=folder)
+        self.assertIn('user_signup_total{plan="free"} 1.0', scraped)
+        self.assertIn('request_seconds_count{method="signup"} 1.0', scraped)
+
+        written = []
+        with influxdb2(written) as port:
+            run(replaced(replaced(of_influxdb, "localhost:8086", "127.0.0.1:%d" % port), "…", "secret"))
+        self.assertEqual(written, [("/api/v2/write?org=shop&bucket=metrics&precision=ns", b'userSignup,plan=free userId="1",value=1')])
+
+
+ORIGINAL = os.environ["KADABRA_ORIGINAL_PYTHON"]
+
+#: What the application's view for the scraper does.
+SCRAPE = """
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def run(code, python=sys.executable, **environment):
+    """Runs a program to its end, and returns what it prints."""
+    command = [python, "-W", "ignore", "-c", code]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, env={**os.environ, **environment}, timeout=60, check=False, **output)
+    assert done.returncode == 0, code + done.stdout.decode()
+    return done.stdout.decode()
+
+
+def replaced(code, address, other):
+    assert address in code, code
+    return code.replace(address, other)
+
+
+@contextlib.contextmanager
+def influxdb2(written):
+    """Takes what is written as an InfluxDB 2 does."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            written.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 if __name__ == "__main__":

@@ -63,6 +63,9 @@ class EachServer(Case):
     def test_django_in_threads(self):
         self.each("Django, gunicorn gthread")
 
+    def test_gunicorn_asgi_preload(self):
+        self.each("FastAPI, gunicorn asgi --preload")
+
     def test_uvicorn(self):
         self.each("FastAPI, uvicorn")
 
