@@ -25,6 +25,7 @@
 //! | [`publisher`] | where metrics go: the contract ([`publisher::Publisher`]), and a folder a destination |
 //! | [`supervision`] | keeps actors at work, restarts them, drains them in order; knows none by name |
 //! | [`status`] | what an operator is told: conditions that last, dead letters, the ledger |
+//! | [`web`] | how the agent is, in a browser |
 //! | [`agent`] | the actors, and the one function that wires them |
 //! | [`client`] | queues messages from Rust programs |
 //! | [`cli`] | the command line |
@@ -99,4 +100,6 @@ mod rate_limit;
 pub mod status;
 #[cfg(feature = "agent")]
 pub mod supervision;
+#[cfg(feature = "agent")]
+pub mod web;
 pub mod wire;

@@ -32,6 +32,7 @@ const ROOMS: &[&str] = &[
     "publisher",
     "supervision",
     "status",
+    "web",
     "agent",
     "client",
     "cli",

@@ -9,6 +9,7 @@
 
 pub mod conditions;
 pub mod dead_letters;
+pub(crate) mod figures;
 pub mod latest;
 pub mod ledger;
 pub mod snapshot;

@@ -4,6 +4,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod between;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod forward_proxy;
 pub(crate) mod http_server;
