@@ -475,8 +475,6 @@ class Hostility(Case):
         def slow(host, *others, **flags):
             if host != "agent.example":
                 return found(host, *others, **flags)
-            if flags.get("flags"):
-                raise socket.gaierror("it is a name")
             looked_up.append(host)
             over.wait(20)
             return found("127.0.0.1", *others, **flags)
@@ -764,6 +762,42 @@ assert os.read(pipe[0], 100) == b"1" * 20
             for process in children:
                 process.join(60)
             self.assertEqual(sorted(server.numbers()), [0, 1], method)
+
+    if sys.version_info >= (3, 13):
+
+        def test_an_interpreter_inside_another_flushes_at_its_end_and_ends_no_process(self):
+            for kind in ["legacy", "isolated"]:
+                server = self.server()
+                done = run(
+                    "import _interpreters\ninner = _interpreters.create(%r)\n" % kind
+                    + "failed = _interpreters.run_string(inner, %r)\n" % ("import sys\nsys.argv = ['', '%d']" % server.port + SENDS + "for n in range(10): number(n)")
+                    + "assert failed is None, failed\n_interpreters.destroy(inner)\nprint('goes on')",
+                )
+                self.assertEqual((done.returncode, done.stdout), (0, b"goes on\n"), done.stderr)
+                self.assertEqual(server.numbers(), list(range(10)), kind)
+
+    def test_a_thread_that_is_ended_within_a_push_leaves_no_answer_for_the_next(self):
+        server = self.server()
+        late = []
+
+        def slowly(words):
+            if words[0] == b"LPUSH" and not late:
+                late.append(words)
+                time.sleep(0.3)
+            return None
+
+        server.answer = slowly
+        client = kadabra.Kadabra(server.settings())
+        held = client.channel._sender
+        number(client, 1)
+        wait_for("a push", lambda: late)
+        held._over = True
+        wait_for("no thread", lambda: held._thread is None)
+        held._over = False
+        number(client, 2)
+        self.assertTrue(client.flush(20))
+        self.assertEqual(len(server.connections), 2)
+        self.assertEqual(set(server.numbers()), {1, 2})
 
     def test_a_killed_process_loses_what_came_within_the_last_beat(self):
         server = self.server()

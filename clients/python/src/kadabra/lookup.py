@@ -20,6 +20,7 @@ class Lookup:
     def __init__(self) -> None:
         self._done: Optional[threading.Event] = None
         self._found: Union[Sequence[Address], OSError] = []
+        self._last: Sequence[Address] = []
 
     def addresses(self, host: str, port: int, timeout: float, step: float, between: Callable[[], None]) -> Sequence[Address]:
         """The addresses of a host.
@@ -28,11 +29,13 @@ class Lookup:
         :param between: called every ``step`` seconds.
         :raises OSError: if there is none, or it takes too long.
         """
-        try:
-            # Numbers need nobody to be asked.
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        except socket.gaierror:
-            pass
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.inet_pton(family, host)
+            except (OSError, ValueError):
+                continue
+            # A number, for which nobody needs to be asked.
+            return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
         deadline = time.monotonic() + timeout
         if self._done is None:
             done = threading.Event()
@@ -48,6 +51,7 @@ class Lookup:
         self._done = None
         if isinstance(self._found, OSError):
             raise self._found
+        self._last = self._found
         return self._found
 
     def _look_up(self, host: str, port: int, done: threading.Event) -> None:
@@ -56,6 +60,6 @@ class Lookup:
         except OSError as error:
             self._found = error
         except Exception as error:
-            # Such as UnicodeError, for what cannot be a name.
-            self._found = OSError("%s cannot be looked up: %s" % (host, error))
+            # What cannot be a name, or gevent's resolver at the end of a process.
+            self._found = self._last or OSError("%s cannot be looked up: %s" % (host, error))
         done.set()

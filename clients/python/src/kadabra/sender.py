@@ -44,6 +44,9 @@ _SLICE = 0.0001
 #: How long to wait after a thread could not be started, in seconds. Each attempt costs the application some time.
 _START_PAUSE = 1.0
 
+#: How long the end of an interpreter waits for the thread, in seconds. It may be connecting.
+_END = CONNECT_TIMEOUT + 0.2
+
 _process_id = os.getpid
 
 
@@ -54,6 +57,10 @@ class Limits(NamedTuple):
     bytes: int
     timeout: float
     exit_timeout: float
+
+
+class _ThreadEnds(BaseException):
+    """Ends the sender's thread."""
 
 
 class Sender:
@@ -96,6 +103,10 @@ class Sender:
         # Whether the thread has something in hand that is in no list.
         self._at_work = False
         self._hurry = False
+        # Whether the thread is to end.
+        self._over = False
+        # What the thread sleeps with, which is another function when gevent has come.
+        self._sleep = time.sleep
         self._outage = Outage(self._endpoint, self._limits.messages, self._logger)
 
     # By the application's threads.
@@ -147,6 +158,8 @@ class Sender:
             if self._thread is None:
                 self._wake = threading.Lock()
                 self._wake.acquire()
+                self._sleep = time.sleep
+                self._over = False
                 thread = threading.Thread(target=self._run, args=(self._wake,), name="kadabra", daemon=True)
                 # Before it is started: a signal or a time-out that interrupts this must not lead to a second one.
                 self._thread = thread
@@ -202,9 +215,7 @@ class Sender:
 
     def end(self, deadline: float) -> None:
         """Flushes at the end of a process, and says what is lost."""
-        if self._process != _process_id() or self._is_done():
-            return
-        if self.flush(max(0.0, deadline - time.monotonic())):
+        if self._process != _process_id() or self.flush(max(0.0, deadline - time.monotonic())):
             return
         stats = self.stats()
         self._logger.warning(
@@ -216,36 +227,69 @@ class Sender:
             self._drops.untold(),
         )
 
+    def end_thread(self) -> None:
+        """Ends the thread. An interpreter inside another that ends before its threads would end the process."""
+        thread, wake = self._thread, self._wake
+        if self._process != _process_id() or thread is None or wake is None:
+            return
+        self._over = True
+        try:
+            wake.release()
+        except RuntimeError:
+            pass
+        thread.join(_END)
+        self._over = False
+
     # By the sender's own thread.
 
     def _run(self, wake: threading.Lock) -> None:
         self._asleep = False
+        sleep = self._sleep
         try:
-            while True:
+            while not (self._over or self._gevent_has_come() and self._is_done()):
                 try:
                     self._await_messages(wake)
                     self._turn(None)
                 except Exception:
                     self._logger.exception("a fault in Kadabra's client; it goes on")
-                    time.sleep(1.0)
+                    self._sleep(1.0)
+        except _ThreadEnds:
+            pass
         finally:
-            # Something ended it, such as gevent.killall(). The next message starts another.
+            # It may also have been ended by something else, such as gevent.killall(). The next message starts another.
             if self._wake is wake:
+                # An answer may still come on it, to what the next thread did not ask.
+                self._disconnect()
                 self._thread = None
                 self._asleep = True
+            if time.sleep is not sleep and not self._over:
+                # Python itself complains of a thread that ends after gevent has come, so this one stays, and does nothing.
+                while True:
+                    wake.acquire()
+
+    def _gevent_has_come(self) -> bool:
+        """Whether gevent took the place of the standard library after this thread was started. Then another takes its place, which
+        is a greenlet: in this one gevent would make an event loop of its own, and hang where gevent is still being imported."""
+        return time.sleep is not self._sleep
+
+    def _look_after_the_buffer(self) -> None:
+        """What is done now and then while the thread waits for the server."""
+        self._encode()
+        if self._over:
+            raise _ThreadEnds
 
     def _await_messages(self, wake: threading.Lock) -> None:
         # As long as messages come, none of them has to pay for waking the thread: it looks by itself, once a beat.
         for _ in range(_BEATS_AWAKE):
-            if self._hurry:
-                return
-            # Only a flush wakes it from this.
-            wake.acquire(timeout=BEAT)
-            if not self._is_done():
+            # Without anything to do it waits also where a flush is in a hurry, or a greenlet would never let the flush see it.
+            if not (self._hurry and not self._is_done()):
+                # Only a flush wakes it from this.
+                wake.acquire(timeout=BEAT)
+            if self._over or not self._is_done():
                 return
         while True:
             self._asleep = True
-            if not self._is_done():
+            if self._over or not self._is_done():
                 break
             # It looks by itself now and then, since a signal's handler may raise between the two steps of waking it.
             wake.acquire(timeout=_LONGEST_SLEEP)
@@ -262,7 +306,7 @@ class Sender:
                 if not (self._waiting or self._flying or self._must_report()):
                     return
                 try:
-                    connection = self._connection or self._connect(_within(CONNECT_TIMEOUT, deadline))
+                    connection = self._connection or self._connect(_within(CONNECT_TIMEOUT, deadline), deadline is None)
                     self._push(connection, _within(self._limits.timeout, deadline))
                 except (OSError, Refused, ValueError) as error:
                     self._has_failed(error)
@@ -270,9 +314,11 @@ class Sender:
         finally:
             self._at_work = False
 
-    def _connect(self, timeout: float) -> Connection:
+    def _connect(self, timeout: float, by_thread: bool) -> Connection:
+        if by_thread and self._gevent_has_come():
+            raise _ThreadEnds
         # It is known before it is there, so that a child that is forked meanwhile can close it.
-        self._connection = connection = Connection(self._endpoint, self._lookup, self._encode)
+        self._connection = connection = Connection(self._endpoint, self._lookup, self._look_after_the_buffer)
         try:
             connection.open(timeout)
         except BaseException:
@@ -304,7 +350,7 @@ class Sender:
                 self._drops.count("buffer_full")
             if time.monotonic() - begun > _SLICE:
                 if len(self._incoming) * 2 < self._most_incoming and not self._hurry:
-                    time.sleep(_SLICE)
+                    self._sleep(_SLICE)
                 begun = time.monotonic()
 
     def _must_report(self) -> bool:
@@ -409,7 +455,7 @@ class Sender:
                 time.sleep(min(left, BEAT))
             else:
                 self._wake.acquire(timeout=min(left, BEAT))
-            self._encode()
+            self._look_after_the_buffer()
 
 
 def _within(timeout: float, deadline: Optional[float]) -> float:
@@ -436,6 +482,12 @@ def flush_all(timeout: Optional[float] = None) -> None:
         sender.end(begun + (sender.exit_timeout if timeout is None else timeout))
 
 
+def _at_exit() -> None:
+    flush_all()
+    for sender in list(_senders.values()):
+        sender.end_thread()
+
+
 def _begin_in_child() -> None:
     for sender in list(_senders.values()):
         sender.begin()
@@ -451,4 +503,4 @@ def _flush_when_a_child_ends() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_in_child)
-atexit.register(flush_all)
+atexit.register(_at_exit)
