@@ -73,12 +73,17 @@ impl Checkpointer {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a log of this length is moved into the file.
+    pub(super) fn is_long(&self, log: u64) -> bool {
+        log >= self.long
+    }
+
     /// Something was committed, and the log is so long now.
     pub(super) fn committed(&self, log: u64) {
         let mut progress = self.progress();
         let first = progress.since.is_none();
         progress.since.get_or_insert_with(Instant::now);
-        let long = log >= self.long && progress.log < self.long;
+        let long = self.is_long(log) && progress.log < self.long;
         progress.log = progress.log.max(log);
         if first || long {
             self.changed.notify_one();
@@ -146,7 +151,7 @@ impl Checkpointer {
 
     fn keep(&self, shared: &Shared, files: &Files, length: u64) -> Result<(), StoreError> {
         fail_point!("queue.sync");
-        let moved = if length >= self.long { self.empty(shared, files) } else { Ok(false) };
+        let moved = if self.is_long(length) { self.empty(shared, files) } else { Ok(false) };
         if !matches!(moved, Ok(true)) {
             files.log.sync_data().map_err(|why| StoreError::io("sync", &sibling(&shared.path, "-wal"), &why))?;
         }

@@ -283,6 +283,8 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     // Neither a path that begins with "file:" nor a lock of its own for what one thread alone uses.
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(PATIENCE)?;
+    // More than there are: one that is dropped for another would be prepared anew with each push, or end a snapshot.
+    connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
     Ok(connection)
 }

@@ -46,6 +46,7 @@ mod salvage;
 mod settings;
 mod settlement;
 mod sibling;
+mod snapshot;
 mod space;
 mod state;
 mod stats;

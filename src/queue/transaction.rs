@@ -4,7 +4,9 @@
 
 use std::ops::Deref;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
+
+use super::snapshot;
 
 /// See the module. Undone when it is dropped before [`Transaction::commit`].
 #[derive(Debug)]
@@ -13,7 +15,14 @@ pub(super) struct Transaction<'a>(&'a Connection);
 impl<'a> Transaction<'a> {
     /// Begins one, and waits for as long as the connection does for another writer.
     pub(super) fn begin(connection: &'a mut Connection) -> rusqlite::Result<Self> {
-        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let begin = |connection: &Connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop);
+        match begin(connection) {
+            // SQLite waits for no other writer with a snapshot that is older than what that one writes.
+            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && snapshot::end(connection)? => {
+                begin(connection)?;
+            }
+            begun => begun?,
+        }
         Ok(Self(connection))
     }
 

@@ -21,6 +21,7 @@ use super::{
     letters::{Letter, Letters},
     region::Region,
     settlement::Settlement,
+    snapshot,
     space::SpaceAccounting,
     transaction::Transaction,
 };
@@ -110,11 +111,22 @@ impl Writer {
             // Who does not wait any more need not hear.
             let _ = answer.send(Ok(()));
         }
-        self.shared.checkpointer.committed(self.shared.log_bytes());
+        self.committed();
         for answer in rests {
             let moved = self.rest();
             drop(answer.send(moved.map_err(|why| self.error("move messages from the log", &why))));
         }
+    }
+
+    /// To be called when something was committed.
+    fn committed(&self) {
+        let (log, checkpointer) = (self.shared.log_bytes(), &self.shared.checkpointer);
+        if checkpointer.is_long(log) {
+            drop(snapshot::end(&self.connection));
+        } else {
+            snapshot::keep(&self.connection);
+        }
+        checkpointer.committed(log);
     }
 
     /// Begins to write something else than pushes.

@@ -76,7 +76,7 @@ impl Writer {
             Err((pushes, why)) => self.refuse_unless_room(pushes, &why),
         }
         self.drop_oldest();
-        self.shared.checkpointer.committed(self.shared.log_bytes());
+        self.committed();
         Vec::new()
     }
 

@@ -11,6 +11,7 @@ use crate::queue::{
     checkpointer::checkpoint,
     errors::StoreError,
     file::{PAGE, PATIENCE},
+    snapshot,
     space::Pages,
 };
 
@@ -27,6 +28,7 @@ impl Writer {
     /// Moves the whole log into the file, and waits a little for a program that reads what is in it.
     /// Returns whether the log is empty now.
     fn checkpoint(&self, mode: &str) -> rusqlite::Result<bool> {
+        snapshot::end(&self.connection)?;
         let _one_at_a_time = self.shared.checkpointer.checkpointing();
         self.connection.busy_timeout(Duration::from_millis(250))?;
         let moved = checkpoint(&self.connection, mode);
@@ -80,7 +82,7 @@ impl Writer {
             && pages.used <= NEARLY_NONE
         {
             // Without room for it, it stays as it is.
-            drop(self.connection.execute_batch("VACUUM"));
+            drop(snapshot::end(&self.connection).and_then(|_| self.connection.execute_batch("VACUUM")));
             self.shared.preallocation().forget();
             self.shared.checkpointer.committed(u64::MAX);
         }
