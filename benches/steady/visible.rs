@@ -83,5 +83,7 @@ fn busy(world: &mut World, taker: Taker, rate: f64, seconds: f64) -> Distributio
     };
     let warm_up = Load::soon(0, 100.0, 0.5);
     drop(push(warm_up));
+    // Otherwise how little came at its end would say for how long the first messages linger.
+    thread::sleep(QUIET);
     push(Load::soon(warm_up.count, rate, seconds))
 }
