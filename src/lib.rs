@@ -25,7 +25,7 @@
 //! | [`publisher`] | where metrics go: the contract ([`publisher::Publisher`]), and a folder a destination |
 //! | [`supervision`] | keeps actors at work, restarts them, drains them in order; knows none by name |
 //! | [`status`] | what an operator is told: conditions that last, dead letters, the ledger |
-//! | [`web`] | how the agent is, in a browser |
+//! | [`web`] | how the agent is, over HTTP: for whoever starts it, for Prometheus, for a browser |
 //! | [`agent`] | the actors, and the one function that wires them |
 //! | [`client`] | queues messages from Rust programs |
 //! | [`cli`] | the command line |

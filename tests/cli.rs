@@ -115,7 +115,8 @@ fn check_online_says_what_is_well_and_what_to_mend() {
 fn check_without_more_says_where_a_right_configuration_comes_from() {
     let (_folder, path) = file("[log]\nlevel = \"debug\"\n");
     let output = kadabra().args(["check", "--config", &path]).env("KADABRA_BATCH__INTERVAL", "60s").output().unwrap();
-    let expected = format!("ok: configuration: built-in defaults, then {path}, then the environment (KADABRA_BATCH__INTERVAL)\n");
+    let variables = "KADABRA_BATCH__INTERVAL, KADABRA_STATUS__LISTEN";
+    let expected = format!("ok: configuration: built-in defaults, then {path}, then the environment ({variables})\n");
     assert_eq!((output.status.code(), out(&output)), (Some(0), expected), "{}", err(&output));
 }
 

@@ -73,6 +73,8 @@ mod shutdown;
 mod signals;
 #[path = "stand_ins.rs"]
 mod stand_ins;
+#[path = "status_http.rs"]
+mod status_http;
 #[path = "systemd.rs"]
 mod systemd;
 #[path = "systemd_boot.rs"]

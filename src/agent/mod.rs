@@ -7,7 +7,8 @@
 //!             ├─ Publisher(s)   write one batch at a time, settle its leases                  ┘ if it is not required
 //!             ├─ Nanny          one a pipeline: renews our leases; takes back leases that nobody holds; adopts Kadabra's
 //!             │                 in-progress list; watches what threatens the messages that wait
-//!             └─ Listener       serves the clients that push to this process, where the channel is part of it
+//!             ├─ Listener       serves the clients that push to this process, where the channel is part of it
+//!             └─ Web            serves the status, where that is asked for: a group, which the others can do without
 //!
 //!             Wanted                    Free
 //!  Receiver <───────── Batcher <────────────────── Publisher      demand goes up
@@ -74,7 +75,9 @@ use crate::{
     config::Settings,
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
+    status::conditions::{Condition, Conditions},
     supervision::{Children, Closing, Rules, Stop, Supervision, Thread},
+    web::{self, Web},
 };
 
 /// What the agent is made of.
@@ -128,6 +131,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let destinations: Vec<_> = told.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), told, output.clone());
     let mut children = wire(settings, &pipelines);
+    serve_status(settings, &log, &mut children);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor.clone(),
@@ -194,4 +198,20 @@ fn wire(settings: &Settings, pipelines: &[Wired]) -> Children {
         children.add("listener", thread, 4, move |life| Listener::new(Arc::clone(&params), life));
     }
     children
+}
+
+/// Adds what serves the status, if it is asked for anywhere. It goes last, so that whoever looks sees the agent stop.
+fn serve_status(settings: &Settings, log: &Logger, children: &mut Children) {
+    if settings.status.listen.is_empty() && settings.status.unix_socket.is_none() {
+        return;
+    }
+    let conditions = Arc::new(Conditions::new(log));
+    let params =
+        Arc::new(web::Params { settings: settings.status.clone(), conditions: Arc::clone(&conditions), log: log.clone() });
+    let first = children.len();
+    children.add("status page", Thread::Named("status page".to_owned()), 5, move |life| Web::new(Arc::clone(&params), life));
+    children.group_since(first, "status page", move |why| match why {
+        Some(why) => conditions.begin(Condition::StatusPage, why, None),
+        None => conditions.end(Condition::StatusPage),
+    });
 }

@@ -254,7 +254,8 @@ struct Running {
 }
 
 fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Running {
-    let mut settings = config::load_or(Path::new("/nonexistent"), None, [("HOME", "/")]).unwrap().settings;
+    let mut settings =
+        config::load_or(Path::new("/nonexistent"), None, [("HOME", "/"), ("KADABRA_STATUS__LISTEN", "")]).unwrap().settings;
     settings.publisher.workers = 1;
     settings.publisher.backoff_min = Duration::from_millis(2);
     settings.publisher.backoff_max = Duration::from_millis(20);

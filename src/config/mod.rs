@@ -60,7 +60,7 @@ pub use secret_file::password_in;
 pub(crate) use sections::LARGEST_MESSAGE;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi, InfluxdbV1,
-    InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Supervisor, TextMetadata,
+    InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Status, Supervisor, TextMetadata,
     Victoriametrics, WhenFull,
 };
 pub(crate) use tls::ClientCertificate;
@@ -91,6 +91,8 @@ pub struct Settings {
     pub nanny: Nanny,
     /// `[supervisor]`
     pub supervisor: Supervisor,
+    /// `[status]`
+    pub status: Status,
     /// `[log]`
     pub log: Log,
     /// `[publishers.<name>]`; empty where there is only one publisher.
@@ -121,6 +123,7 @@ impl Settings {
             publisher: Publisher::build(values)?,
             nanny: Nanny::build(values)?,
             supervisor: Supervisor::build(values)?,
+            status: Status::build(values)?,
             log: Log::build(values)?,
             several: values.of_publishers().map(Pipeline::build).collect::<Option<_>>()?,
         })

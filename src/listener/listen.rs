@@ -86,9 +86,15 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// A socket in the file system; the file goes with it, where the agent has made it.
 #[derive(Debug)]
-pub(super) struct UnixSocket {
+pub(crate) struct UnixSocket {
     pub(super) path: PathBuf,
     made: Option<(u64, u64)>,
+}
+
+impl UnixSocket {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for UnixSocket {
@@ -105,15 +111,16 @@ pub(super) fn passed_unix(path: &Path) -> UnixSocket {
     UnixSocket { path: path.to_owned(), made: None }
 }
 
-/// Listens on a socket in the file system. A socket that its process has left behind is replaced.
-pub(super) fn unix(path: &Path, mode: u32) -> Result<(UnixListener, UnixSocket), BindError> {
+/// Listens on a socket in the file system, as a `section` of the configuration says. A socket that its process has left behind is
+/// replaced.
+pub(crate) fn unix(path: &Path, mode: u32, section: &str) -> Result<(UnixListener, UnixSocket), BindError> {
     let failed = |error: &io::Error| BindError {
         what: format!("cannot listen for clients on {}: {error}", path.display()),
-        remedy: "see unix_socket in [channel.embedded]; its folder must exist and be writable for the agent".to_owned(),
+        remedy: format!("see unix_socket in [{section}]; its folder must exist and be writable for the agent"),
     };
     let taken = |what: &str| BindError {
         what: format!("cannot listen for clients on {}: {what}", path.display()),
-        remedy: "end that program, or set another unix_socket in [channel.embedded]".to_owned(),
+        remedy: format!("end that program, or set another unix_socket in [{section}]"),
     };
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {

@@ -63,7 +63,7 @@ impl Server {
         let unix = match &settings.unix_socket {
             Some(path) => Some(match settings.passed.unix(path)? {
                 Some(listener) => (listener, listen::passed_unix(path)),
-                None => listen::unix(path, settings.unix_socket_mode)?,
+                None => listen::unix(path, settings.unix_socket_mode, "channel.embedded")?,
             }),
             None => None,
         };

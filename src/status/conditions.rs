@@ -32,6 +32,8 @@ pub enum Condition {
     NewSeries,
     /// The actors of one of several publishers, which the others go on without.
     Pipeline,
+    /// Where the status is to be served: the agent goes on without.
+    StatusPage,
     /// A threat to messages that wait: the agent goes on.
     Threat(Threat),
 }
@@ -46,6 +48,7 @@ impl Condition {
             Self::Times => "times",
             Self::NewSeries => "new series",
             Self::Pipeline => "pipeline",
+            Self::StatusPage => "status page",
             Self::Threat(threat) => threat.name(),
         }
     }
@@ -53,7 +56,7 @@ impl Condition {
     /// Whether it only warns.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::Times | Self::NewSeries | Self::Threat(_))
+        matches!(self, Self::Times | Self::NewSeries | Self::StatusPage | Self::Threat(_))
     }
 }
 
@@ -133,6 +136,7 @@ impl Conditions {
     fn say<T: SendSyncRefUnwindSafeKV + 'static>(&self, who: Condition, what: &str, mend: Option<&str>, more: OwnedKV<T>) {
         let log = self.log.new(o!("condition" => who.name())).new(more);
         match mend {
+            Some(mend) if who.is_warning() => warn!(log, "{}", what; "mend" => mend),
             Some(mend) => error!(log, "{}", what; "mend" => mend),
             None => warn!(log, "{}", what),
         }

@@ -1,7 +1,21 @@
-//! How the agent is, for a browser.
+//! How the agent is, over HTTP: for whoever starts it, for Prometheus, for a browser.
 //!
 //! | promise | kept by |
 //! |---|---|
 //! | one page tells how the agent is, made from a snapshot and nothing else | [`page`] |
+//! | an address that is taken is said once, tried again, and ends nothing; a socket has its permissions before anybody can use it | [`server`], [`sockets`] |
+//! | whoever is slow, silent or many keeps nobody else out for long, and takes a bounded amount of memory | [`connections`] |
+//! | a page elsewhere can neither look nor act; beyond this machine nobody can without the password | [`access`] |
+//! | a browser runs nothing, and shows nothing elsewhere, that does not come from here | [`answers`] |
+//!
+//! It holds nothing that the agent needs: the agent goes on without it, and without `[status] listen` and `unix_socket` it is not there
+//! at all.
 
+mod access;
+mod answers;
+mod connections;
 pub mod page;
+mod server;
+mod sockets;
+
+pub(crate) use server::{Params, Web};

@@ -436,7 +436,7 @@ fn clients_who_take_all_file_descriptors_do_not_keep_the_agent_from_publishing_a
     agent.wait_log("publishing");
     let said = agent.wait_log("clients can be connected at once");
     let said = said["msg"].as_str().unwrap();
-    assert!(said.starts_with("only 128 clients ") && said.contains("LimitNOFILE") && said.contains("let it have 1192"), "{said}");
+    assert!(said.starts_with("only 128 clients ") && said.contains("LimitNOFILE") && said.contains("let it have 1224"), "{said}");
     let mut idle: Vec<_> = (0..128).map(|_| connect(house.address)).collect();
     for client in &mut idle {
         client.write_all(b"PING\r\n").unwrap();
@@ -460,18 +460,18 @@ fn a_low_limit_on_file_descriptors_is_raised_as_far_as_it_may_be_for_as_many_cli
     agent.wait_log("publishing");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", agent.id())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1192", "4096"]);
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1224", "4096"]);
     assert!(agent.logged("clients can be connected at once").is_empty());
 }
 
 #[test]
 fn with_few_file_descriptors_as_many_clients_are_served_as_are_announced_and_the_others_are_told() {
     let house = House::new();
-    let agent = house.agent().with_descriptors(64, 64).start();
+    let agent = house.agent().with_descriptors(96, 96).start();
     agent.wait_log("publishing");
     let said = agent.wait_log("clients can be connected at once");
     let said = said["msg"].as_str().unwrap();
-    assert!(said.starts_with("only 8 clients ") && said.contains("56 of which it keeps for itself"), "{said}");
+    assert!(said.starts_with("only 8 clients ") && said.contains("88 of which it keeps for itself"), "{said}");
     let mut clients: Vec<_> = (0..8).map(|_| connect(house.address)).collect();
     for (client, number) in clients.iter_mut().zip(1..) {
         client.write_all(&push(number)).unwrap();
@@ -494,7 +494,7 @@ fn without_any_file_descriptor_left_clients_are_told_rather_than_left_waiting() 
     let last: u64 = open().map(|file| file.to_str().unwrap().parse().unwrap()).max().unwrap();
     let limit = |files: u64| {
         let mut prlimit = crate::support::process::command("prlimit");
-        let status = prlimit.args([format!("--pid={}", agent.id()), format!("--nofile={files}:1192")]).status().unwrap();
+        let status = prlimit.args([format!("--pid={}", agent.id()), format!("--nofile={files}:1224")]).status().unwrap();
         assert!(status.success());
     };
     limit(last + 1);
@@ -511,7 +511,7 @@ fn without_any_file_descriptor_left_clients_are_told_rather_than_left_waiting() 
     for _ in 0..5 {
         assert_eq!(line(&mut connect(house.address)), "-ERR max number of clients reached");
     }
-    limit(1192);
+    limit(1224);
     let mut client = connect(house.address);
     client.write_all(&push(1)).unwrap();
     assert_eq!(line(&mut client), ":1");
@@ -521,13 +521,13 @@ fn without_any_file_descriptor_left_clients_are_told_rather_than_left_waiting() 
 
 #[test]
 fn a_limit_on_file_descriptors_that_is_too_low_to_work_with_is_said_at_the_start() {
-    for limit in [8, 16, 32, 63] {
+    for limit in [8, 16, 32, 95] {
         let house = House::new();
         let mut agent = house.agent().with_descriptors(limit, limit).start();
         assert_eq!(agent.wait(PATIENCE), Some(78), "{limit}");
         let said = agent.log_text();
         assert!(
-            said.contains(&format!("no more than {limit} files and connections open, and the agent needs 64 at least"))
+            said.contains(&format!("no more than {limit} files and connections open, and the agent needs 96 at least"))
                 && said.contains("LimitNOFILE"),
             "{said}"
         );

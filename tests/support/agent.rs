@@ -21,6 +21,9 @@ use super::{
 /// How long a line of the log may take to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The variable by which an agent serves its status nowhere, unless its test configures that.
+const STATUS: &str = "KADABRA_STATUS__LISTEN";
+
 /// A running agent. Killed when dropped; what it logged is shown when its test fails.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -75,7 +78,7 @@ impl Builder {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("kadabra.toml");
         let log = folder.path().join("log");
-        fs::write(&config, self.config).unwrap();
+        fs::write(&config, &self.config).unwrap();
         let mut command = match (self.small_disk, self.descriptors, self.hosts) {
             _ if self.starter.is_some() => self.starter.unwrap(),
             (Some(bytes), _, _) => kadabra_with_files_of(bytes),
@@ -83,7 +86,11 @@ impl Builder {
             (None, None, Some(hosts)) => kadabra_with_hosts(&hosts),
             (None, None, None) => kadabra(),
         };
-        command.arg("run").arg("--config").arg(&config).envs(self.variables);
+        command.arg("run").arg("--config").arg(&config);
+        if self.config.contains("[status]") {
+            command.env_remove(STATUS);
+        }
+        command.envs(self.variables);
         let start = if self.small_disk.is_some() { Process::start_heard } else { Process::start };
         Agent { process: start("kadabra", command, &log), folder, log }
     }
@@ -246,6 +253,8 @@ pub(crate) fn kadabra_on_a_small_disk() -> Command {
     unconfigured(command)
 }
 
+/// What nothing configures but what the test says. The status is served only where the test asks for that, since one of many
+/// agents could have its port.
 fn unconfigured(mut command: Command) -> Command {
     for (name, _) in env::vars_os() {
         let configures = name.to_string_lossy().starts_with("KADABRA") || name == "NOTIFY_SOCKET" || name == "FAILPOINTS";
@@ -254,5 +263,6 @@ fn unconfigured(mut command: Command) -> Command {
             command.env_remove(name);
         }
     }
+    command.env(STATUS, "");
     command
 }

@@ -17,6 +17,7 @@ pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod redis_server;
+pub(crate) mod served;
 pub(crate) mod squid;
 pub(crate) mod stand_in;
 pub(crate) mod stored;

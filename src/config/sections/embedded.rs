@@ -115,7 +115,7 @@ choice! {
 }
 
 /// The first of these addresses that other machines can reach.
-fn open_to_others(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
+pub(super) fn open_to_others(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
     addresses.iter().find(|address| !address.ip().to_canonical().is_loopback())
 }
 
@@ -135,12 +135,7 @@ fn listening(addresses: &[SocketAddr], checks: &mut CrossChecks<'_>) {
     if addresses.is_empty() && checks.found(Embedded::unix_socket).is_unset() {
         checks.report(&listen, format!("nowhere to listen; expected an address, or {} too", Embedded::unix_socket));
     }
-    if let Some((first, second)) = one_address_twice(addresses) {
-        let sentence = if first == second {
-            format!("{second} stands there twice; expected each address once")
-        } else {
-            format!("{second} is one of the addresses of {first} already; expected only one of the two")
-        };
+    if let Some(sentence) = one_address_twice(addresses) {
         checks.report(&listen, sentence);
     }
     let password = [Embedded::password, Embedded::password_file].map(|key| checks.found(key));
@@ -157,8 +152,8 @@ fn listening(addresses: &[SocketAddr], checks: &mut CrossChecks<'_>) {
     }
 }
 
-/// Two addresses of which the second cannot be had together with the first.
-fn one_address_twice(addresses: &[SocketAddr]) -> Option<(SocketAddr, SocketAddr)> {
+/// That two addresses cannot be had together.
+pub(super) fn one_address_twice(addresses: &[SocketAddr]) -> Option<String> {
     let covers = |one: &SocketAddr, other: &SocketAddr| {
         let every = one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4();
         // The system finds a port for 0, another one each time.
@@ -166,8 +161,12 @@ fn one_address_twice(addresses: &[SocketAddr]) -> Option<(SocketAddr, SocketAddr
     };
     addresses.iter().enumerate().find_map(|(position, second)| {
         let first = addresses.iter().take(position).find(|first| covers(first, second) || covers(second, first))?;
-        // The first is the one that covers the other.
-        Some(if covers(first, second) { (*first, *second) } else { (*second, *first) })
+        let (wider, other) = if covers(first, second) { (first, second) } else { (second, first) };
+        Some(if wider == other {
+            format!("{other} stands there twice; expected each address once")
+        } else {
+            format!("{other} is one of the addresses of {wider} already; expected only one of the two")
+        })
     })
 }
 

@@ -14,6 +14,7 @@ mod nanny;
 mod publisher;
 mod publishers;
 mod redis;
+mod status;
 mod supervisor;
 mod victoriametrics;
 
@@ -35,6 +36,7 @@ pub use self::{
     publisher::{Publisher, PublisherKind},
     publishers::Consumer,
     redis::Redis,
+    status::Status,
     supervisor::Supervisor,
     victoriametrics::{TextMetadata, Victoriametrics},
 };
@@ -54,6 +56,7 @@ pub static SECTIONS: &[Section] = &[
     Consumer::SECTION,
     Nanny::SECTION,
     Supervisor::SECTION,
+    Status::SECTION,
     Log::SECTION,
 ];
 

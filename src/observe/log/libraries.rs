@@ -25,9 +25,15 @@ pub(super) fn module<'a>(record: &'a Record<'_>) -> Option<&'a str> {
     Some(record.tag()).filter(|tag| !["", TEXT_BLOCKS, INDENTED_LINES].contains(tag))
 }
 
+/// Says as errors what whoever connects to the status page does wrong, as often as they like.
+const OF_CLIENTS: &str = "actix_http::h1::";
+
 /// Whether a record is the agent's own, or from a library and important enough for a log of this level.
 pub(super) fn may_speak(record: &Record<'_>, level: Level) -> bool {
-    module(record).is_none() || record.level().is_at_least(threshold(level))
+    module(record).is_none_or(|module| {
+        let said = if module.starts_with(OF_CLIENTS) { Level::Debug } else { record.level() };
+        said.is_at_least(threshold(level))
+    })
 }
 
 fn threshold(level: Level) -> Level {
@@ -51,6 +57,7 @@ mod tests {
             log::info!(target: "rustls::client", "info");
             tracing::warn!(target: "actix_http::h1", "warn");
             tracing::error!(target: "redis", "error");
+            tracing::error!(target: "actix_http::h1::dispatcher", "no request");
             capture_libraries(&Logger::root(slog::Discard, slog::o!()), Level::Error);
         })
     }
@@ -65,7 +72,7 @@ mod tests {
         let pair = |module: &str, message: &str| (module.to_owned(), message.to_owned());
         assert_eq!(said(Level::Info), [pair("actix_http::h1", "warn"), pair("redis", "error")]);
         assert_eq!(said(Level::Error), [pair("redis", "error")]);
-        assert_eq!(said(Level::Debug).len(), 4);
+        assert_eq!(said(Level::Debug).len(), 5);
 
         let text = library_lines(Level::Info, Form::Terminal { colour: false }).text();
         assert!(text.contains("ERRO error, module: redis\n"), "{text:?}");

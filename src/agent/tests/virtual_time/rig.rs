@@ -200,8 +200,12 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
     });
     system.block_on(async {
         let influxd = Influxd::start();
-        let variables =
-            [("HOME", "/"), ("KADABRA_PUBLISHER__TYPE", "influxdb"), ("KADABRA_PUBLISHER__INFLUXDB__URL", influxd.url())];
+        let variables = [
+            ("HOME", "/"),
+            ("KADABRA_STATUS__LISTEN", ""),
+            ("KADABRA_PUBLISHER__TYPE", "influxdb"),
+            ("KADABRA_PUBLISHER__INFLUXDB__URL", influxd.url()),
+        ];
         let mut settings = config::load_or(Path::new("/nonexistent"), None, variables).unwrap().settings;
         settings.batch.max_messages = 10;
         settings.publisher.workers = 2;

@@ -1,0 +1,61 @@
+//! `[status]`, and who may look.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use super::embedded::{one_address_twice, open_to_others};
+use crate::config::{
+    Secret,
+    cross_checks::CrossChecks,
+    schema::Fallback::{Is, Unset},
+    value_type::ValueType,
+};
+
+section! {
+    /// How the agent is, over HTTP: /health/live and /health/ready for whoever starts it, /metrics for Prometheus,
+    /// /api/status as JSON. docs/status.md says what each answers, docs/threat-model.md who may do what.
+    "status" pub struct Status {
+        /// Where it is served: several as ["127.0.0.1:9636", "[::1]:9636"], "" nowhere. Beyond this machine only with a
+        /// password; HTTP is not encrypted. An address that is taken is said once, and tried again; the agent works
+        /// without it.
+        listen: Vec<SocketAddr> = Is("127.0.0.1:9636"), ValueType::Addresses;
+        /// A socket in the file system where it is served, besides listen. Who may use that file may look without a
+        /// password.
+        unix_socket: Option<PathBuf> = Unset("/run/kadabra/status.sock"), ValueType::Path;
+        /// Who may use that socket, as chmod takes it.
+        unix_socket_mode: u32 = Is("0660"), ValueType::Permissions;
+        /// What whoever comes by listen must say: as the password of any user, as a browser asks for it, or as a bearer
+        /// token, as Prometheus sends it. /health asks for none, and tells little. Better kept in password_file.
+        password: Option<Secret> = Unset("in password_file rather than here"), ValueType::Password;
+        /// A file that holds nothing but the password; one newline at its end is not part of it. Not together with
+        /// password.
+        password_file = Unset("/etc/kadabra/status-password"), ValueType::PasswordFile;
+        /// The names by which whoever has no password may come by listen, besides localhost and every IP address: those of a
+        /// proxy in front of it, or of a container. Without that, a page elsewhere could have a browser on this machine
+        /// look.
+        allowed_hosts: Vec<String> = Unset("metrics.example.com"), ValueType::List { expected: "a host's name without a port", fits: is_host };
+    }
+    checks cross_check;
+}
+
+fn is_host(name: &str) -> bool {
+    (1..=253).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+fn cross_check(checks: &mut CrossChecks<'_>) {
+    checks.not_both(Status::password, Status::password_file);
+    let Some(addresses) = checks.get::<Vec<SocketAddr>>(Status::listen) else { return };
+    let listen = checks.found(Status::listen);
+    if let Some(sentence) = one_address_twice(&addresses) {
+        checks.report(&listen, sentence);
+    }
+    let has_password = [Status::password, Status::password_file].map(|key| !checks.found(key).is_unset()).contains(&true);
+    if let Some(remote) = open_to_others(&addresses).filter(|_| !has_password) {
+        let sentence = format!(
+            "other machines could look at {remote} without a password; expected {} too, or an address of this machine alone such as \
+             127.0.0.1:{}",
+            Status::password_file,
+            remote.port()
+        );
+        checks.report(&listen, sentence);
+    }
+}

@@ -1,0 +1,146 @@
+//! The actor that serves the status, until all others have drained: whoever looks sees the agent stop.
+
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use actix_http::HttpService;
+use actix_service::{Service as _, ServiceFactory as _, map_config};
+use actix_web::dev::AppConfig;
+use futures_util::future::join_all;
+use slog::{Logger, info};
+use tokio::sync::watch;
+
+use super::{
+    access::Access,
+    answers,
+    connections::{Connections, Since},
+    sockets::{Bound, Place, Stream},
+};
+use crate::{
+    backoff::Backoff,
+    config,
+    failpoint::fail_point,
+    listener::BindError,
+    status::conditions::{Condition, Conditions},
+    supervision::{Drain, Life, answers_pings},
+};
+
+/// The pauses between attempts to have an address.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long to wait when no connection can be accepted, usually for want of file descriptors.
+const BREATHER: Duration = Duration::from_millis(100);
+/// How long the head of a request may take.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may wait for its next request. Longer than Prometheus pauses between two, usually.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What a Web works with.
+pub(crate) struct Params {
+    pub(crate) settings: config::Status,
+    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) log: Logger,
+}
+
+/// The actor.
+pub(crate) struct Web {
+    params: Arc<Params>,
+    life: Life,
+    closing: watch::Sender<bool>,
+}
+
+impl Web {
+    pub(crate) fn new(params: Arc<Params>, life: Life) -> Self {
+        Self { params, life, closing: watch::Sender::new(false) }
+    }
+}
+
+impl Actor for Web {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (params, mut closing) = (Arc::clone(&self.params), self.closing.subscribe());
+        let serving = async move {
+            tokio::select! {
+                () = serve(&params) => {}
+                // When the sender is gone, so is the actor.
+                _ = closing.wait_for(|closing| *closing) => {}
+            }
+        };
+        ctx.spawn(serving.into_actor(self).map(|(), web, _| web.life.say_drained()));
+    }
+}
+
+impl Handler<Drain> for Web {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.closing.send_replace(true);
+    }
+}
+
+answers_pings!(Web);
+
+/// Serves wherever it can, and goes on trying where it cannot.
+async fn serve(params: &Params) {
+    fail_point!("web.serve");
+    let connections = Connections::new(params.log.clone());
+    let unbound = Unbound { conditions: &params.conditions, why: RefCell::default() };
+    join_all(Place::all(&params.settings).map(|place| serve_at(place, params, &connections, &unbound))).await;
+}
+
+async fn serve_at(place: Place, params: &Params, connections: &Connections, unbound: &Unbound<'_>) {
+    let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+    loop {
+        let bound = place.bind();
+        unbound.note(&place, bound.as_ref().err());
+        if let Ok(bound) = bound {
+            info!(params.log, "the status is served"; "at" => bound.url());
+            accept(&bound, Access::new(&params.settings, place.is_unix()), connections).await;
+        }
+        tokio::time::sleep(backoff.next_pause()).await;
+    }
+}
+
+/// Serves all who come by one socket. Ends only where nothing can be served.
+async fn accept(bound: &Bound, access: Access, connections: &Connections) {
+    let service = HttpService::build()
+        .client_request_timeout(HEAD_WITHIN)
+        .client_disconnect_timeout(HEAD_WITHIN)
+        .keep_alive(KEEP_ALIVE)
+        .h1_allow_half_closed(false)
+        .on_connect_ext(|_: &Stream, of_connection| {
+            of_connection.insert(Since::now());
+        })
+        .h1(map_config(answers::app(access), |()| AppConfig::default()));
+    let Ok(service) = service.new_service(()).await else { return };
+    loop {
+        match bound.accept().await {
+            Ok(stream) => {
+                let served = service.call((stream, None));
+                // What goes wrong with a connection is of interest to whoever is at its other end.
+                connections.add(async { drop(served.await) });
+            }
+            Err(_) => tokio::time::sleep(BREATHER).await,
+        }
+    }
+}
+
+/// Where it cannot be served now, and why: one condition, whose words change only when that does.
+struct Unbound<'a> {
+    conditions: &'a Conditions,
+    why: RefCell<BTreeMap<Place, BindError>>,
+}
+
+impl Unbound<'_> {
+    fn note(&self, place: &Place, error: Option<&BindError>) {
+        let mut why = self.why.borrow_mut();
+        match error {
+            Some(error) => drop(why.insert(place.clone(), error.clone())),
+            None => drop(why.remove(place)),
+        }
+        match why.values().next() {
+            Some(BindError { what, remedy }) => self.conditions.begin(Condition::StatusPage, what, Some(remedy)),
+            None => self.conditions.end(Condition::StatusPage),
+        }
+    }
+}

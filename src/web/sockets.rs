@@ -1,0 +1,124 @@
+//! The addresses at which the status is served.
+
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
+
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+};
+
+use crate::{
+    config,
+    listener::{BindError, UnixSocket, listen_on_unix},
+};
+
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Where the status is to be served.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Tcp(SocketAddr),
+    /// With who may use it.
+    Unix(PathBuf, u32),
+}
+
+impl Place {
+    /// All that the configuration names.
+    pub(super) fn all(settings: &config::Status) -> impl Iterator<Item = Self> {
+        let unix = settings.unix_socket.iter().map(|path| Self::Unix(path.clone(), settings.unix_socket_mode));
+        settings.listen.iter().copied().map(Self::Tcp).chain(unix)
+    }
+
+    /// Whether the system decides who may come, by the permissions of a file.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(..))
+    }
+
+    /// Has whoever connects wait for [`Bound::accept`].
+    pub(super) fn bind(&self) -> Result<Bound, BindError> {
+        match self {
+            Self::Tcp(address) => tcp(*address).map(Bound::Tcp).map_err(|error| BindError {
+                what: format!("the status cannot be served at {address}: {error}"),
+                remedy: match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "end the program that listens there, perhaps another agent, or set another listen in [status], \
+                         or \"\" to serve none; it is tried again"
+                    }
+                    io::ErrorKind::PermissionDenied => "set listen in [status] to a port from 1024 on",
+                    _ => "set listen in [status] to an address that this machine has, such as 127.0.0.1:9636; it is tried again",
+                }
+                .to_owned(),
+            }),
+            Self::Unix(path, mode) => {
+                let (listener, file) = listen_on_unix(path, *mode, "status")?;
+                let listener = UnixListener::from_std(listener).map_err(|error| BindError {
+                    what: format!("the status cannot be served at {}: {error}", path.display()),
+                    remedy: "it is tried again".to_owned(),
+                })?;
+                Ok(Bound::Unix(listener, file))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path, _) => path.display().fmt(f),
+        }
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Each address is its own, whatever the system's default is.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A connection, by whichever socket.
+pub(super) type Stream = Box<dyn ByteStream>;
+
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
+
+/// A socket that connections come by.
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    /// With its file, which goes with it.
+    Unix(UnixListener, UnixSocket),
+}
+
+impl Bound {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Answers are written in one piece, or in large ones.
+                drop(stream.set_nodelay(true));
+                Ok(Box::new(stream))
+            }
+            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+        }
+    }
+
+    /// As the log has it: the port that the system chose, too.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Tcp(listener) => {
+                listener.local_addr().map_or_else(|error| error.to_string(), |address| format!("http://{address}/"))
+            }
+            Self::Unix(_, file) => file.path().display().to_string(),
+        }
+    }
+}
