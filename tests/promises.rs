@@ -24,6 +24,8 @@ mod configuration;
 mod connections;
 #[path = "corpus.rs"]
 mod corpus;
+#[path = "dashboards.rs"]
+mod dashboards;
 #[path = "documentation.rs"]
 mod documentation;
 #[path = "gateways.rs"]
