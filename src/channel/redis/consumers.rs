@@ -8,20 +8,15 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use redis::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
-use super::{RedisChannel, answers, errors::Error, keys::Keys};
+use super::{RedisChannel, answers, errors::Error, fan_out::Desk, keys::Keys};
 use crate::{
     channel::{ChannelError, LeaseRegistry, Threat, Warning},
     config,
     plural::messages_wait,
 };
 
-/// At most so many messages, and about so many bytes, are moved by one script, so that Redis answers others in between.
-const MOST: usize = 500;
-const BYTES: usize = 1 << 20;
-
-const MOVE: &str = "give messages to every publisher";
 const JOIN: &str = "agree with other agents on the publishers";
 const FORGET: &str = "let a publisher go";
 
@@ -30,7 +25,7 @@ const FORGET: &str = "let a publisher go";
 pub(super) struct Membership {
     pub(super) group: Arc<Group>,
     /// Which one.
-    index: usize,
+    pub(super) index: usize,
 }
 
 /// The consumers of one agent.
@@ -39,32 +34,25 @@ pub(super) struct Group {
     /// The queue itself, and what older agents or those with one publisher have left in it.
     pub(super) base: RedisChannel,
     /// This agent's entry among the agents, which ends with the names.
-    entry: String,
+    pub(super) entry: String,
     /// The consumers' names, sorted.
     names: Vec<String>,
     /// What is known of each.
-    consumers: Vec<Known>,
+    pub(super) consumers: Vec<Known>,
+    /// Held by the one that has messages moved.
+    pub(super) moving: Mutex<()>,
 }
 
 /// One consumer.
 #[derive(Debug)]
-struct Known {
-    list: String,
-    adopted: String,
-    bound: Option<usize>,
-    required: bool,
-    registry: Arc<LeaseRegistry>,
-    wake: Arc<Notify>,
-}
-
-/// What became of messages that were to be given to every consumer.
-pub(super) enum Given {
-    /// So many were.
-    Messages(u64),
-    /// The consumer that asked has some by now, which another agent or another call has moved.
-    Already,
-    /// A required consumer has as many waiting as it may have.
-    AtBound,
+pub(super) struct Known {
+    pub(super) keys: Arc<Keys>,
+    pub(super) bound: Option<usize>,
+    pub(super) required: bool,
+    pub(super) registry: Arc<LeaseRegistry>,
+    pub(super) wake: Arc<Notify>,
+    /// What it waits for.
+    pub(super) desk: Desk,
 }
 
 impl RedisChannel {
@@ -88,15 +76,15 @@ impl RedisChannel {
         };
         let mut channels = consumers.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let known = |(channel, (_, consumer)): (&Self, &(&str, &config::Consumer))| Known {
-            list: channel.keys.queue.clone(),
-            adopted: channel.keys.adopted.clone(),
+            keys: Arc::clone(&channel.keys),
             bound: consumer.max_backlog,
             required: consumer.required,
             registry: Arc::clone(&channel.registry),
             wake: Arc::clone(&channel.adopted),
+            desk: Desk::default(),
         };
         let known = channels.iter().zip(consumers).map(known).collect();
-        let group = Arc::new(Group { base, entry, names, consumers: known });
+        let group = Arc::new(Group { base, entry, names, consumers: known, moving: Mutex::default() });
         for (index, channel) in channels.iter_mut().enumerate() {
             channel.membership = Some(Membership { group: Arc::clone(&group), index });
         }
@@ -199,7 +187,7 @@ impl RedisChannel {
             && let Some(bound) = known.bound
         {
             let mut command = redis::cmd("LLEN");
-            let waiting = answers::integer(&self.link.command(JOIN, command.arg(&known.list)).await?).unwrap_or(0);
+            let waiting = answers::integer(&self.link.command(JOIN, command.arg(&known.keys.queue)).await?).unwrap_or(0);
             if usize::try_from(waiting).is_ok_and(|waiting| waiting >= bound) {
                 let what = if known.required {
                     "no publisher is given more, since as many messages wait for this one as its max_backlog allows; pushes wait in the queue"
@@ -228,12 +216,7 @@ impl Membership {
         self.index == 0
     }
 
-    /// Has some of what waits in the queue moved to every consumer, unless this one has some.
-    pub(super) async fn ask_for_more(&self) -> Result<Given, Error> {
-        self.group.fan_out(self.index).await
-    }
-
-    fn known(&self) -> Option<&Known> {
+    pub(super) fn known(&self) -> Option<&Known> {
         self.group.consumers.get(self.index)
     }
 }
@@ -250,47 +233,9 @@ impl Group {
         self.base.link.command(JOIN, command.arg(&self.base.keys.agents).arg(&self.entry)).await.map(drop)
     }
 
-    /// Moves some of what waits in the queue to every consumer.
-    async fn fan_out(&self, asks: usize) -> Result<Given, Error> {
-        let mut given = self.try_fan_out(asks).await?;
-        if given.is_none() {
-            self.join(true).await?;
-            given = self.try_fan_out(asks).await?;
-        }
-        let given = given.unwrap_or(Given::Messages(0));
-        if let Given::Messages(1..) = given {
-            self.wake();
-        }
-        Ok(given)
-    }
-
     /// Has every consumer look for messages.
     pub(super) fn wake(&self) {
         self.consumers.iter().for_each(|consumer| consumer.wake.notify_waiters());
-    }
-
-    /// None when the entry has expired.
-    async fn try_fan_out(&self, asks: usize) -> Result<Option<Given>, Error> {
-        let base = &self.base;
-        let mut script = base.scripts.fan_out.prepare_invoke();
-        script.key(&base.keys.queue).key(&base.keys.adopted).key(&base.keys.agents).arg(&self.entry).arg(MOST).arg(BYTES);
-        script.arg(asks + 1);
-        for consumer in &self.consumers {
-            script.key(&consumer.list).key(&consumer.adopted);
-            script.arg(consumer.bound.unwrap_or(0)).arg(if consumer.required { "required" } else { "" });
-        }
-        match base.link.script(MOVE, &script).await? {
-            Value::Int(-1) => Ok(None),
-            Value::Int(-2) => Ok(Some(Given::AtBound)),
-            Value::Int(-3) => Ok(Some(Given::Already)),
-            value => {
-                let counts = answers::integers(&value).ok_or_else(|| base.link.garbled(MOVE))?;
-                let mut counts = counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0));
-                let moved = counts.next().ok_or_else(|| base.link.garbled(MOVE))?;
-                self.consumers.iter().zip(counts).for_each(|(consumer, dropped)| consumer.registry.backlog_dropped(dropped));
-                Ok(Some(Given::Messages(moved)))
-            }
-        }
     }
 }
 

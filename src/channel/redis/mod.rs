@@ -15,6 +15,7 @@ mod consumers;
 mod errors;
 mod export;
 mod failure;
+mod fan_out;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod guard;
@@ -57,7 +58,7 @@ use crate::{config, listener::Report};
 #[derive(Debug)]
 pub struct RedisChannel {
     link: connection::Link,
-    keys: keys::Keys,
+    keys: Arc<keys::Keys>,
     scripts: scripts::Scripts,
     registry: Arc<LeaseRegistry>,
     lease: Duration,
@@ -87,7 +88,7 @@ impl RedisChannel {
         let keys = keys::Keys::new(&settings.queue_key, &settings.inprogress_key, agent);
         Ok(Self {
             link: connection::Link::new(settings, keys.pattern())?,
-            keys,
+            keys: Arc::new(keys),
             scripts: scripts::Scripts::new(),
             registry: Arc::default(),
             lease: settings.lease,

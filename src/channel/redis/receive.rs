@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::{RedisChannel, answers, consumers::Given, errors::Error};
+use super::{RedisChannel, answers, errors::Error, fan_out::Given};
 use crate::channel::{ChannelError, Demand, Lease, Settlement};
 
 /// The pauses between wake-ups for nothing.
@@ -45,36 +45,40 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
         }
     }
     let (mut pause, mut woken_at_once) = (SHORTEST_PAUSE, false);
+    let asking = channel.membership.as_ref().map(|membership| membership.asks(demand));
     loop {
         // From here on an adoption is not missed, whether it comes before or after the wait has begun.
         let adopted = channel.adopted.notified();
-        let taken = oldest(channel, demand).await?;
+        let given = match &asking {
+            Some(asking) => asking.for_more().await?,
+            None => Given::ToList,
+        };
+        let (at_bound, to_list) = (matches!(given, Given::AtBound), matches!(given, Given::ToList));
+        let taken = match given {
+            Given::Lease(lease) => Taken::Lease(lease),
+            Given::ToList => oldest(channel, demand).await?,
+            Given::Nothing | Given::AtBound => Taken::Nothing,
+        };
         if let Taken::Lease(lease) = taken {
             return Ok(Some(lease));
-        }
-        if let Taken::SetAside = taken {
-            if until <= Instant::now() {
-                return Ok(None);
-            }
-            continue;
-        }
-        let given = match &channel.membership {
-            Some(membership) => membership.ask_for_more().await?,
-            None => Given::Messages(0),
-        };
-        if let Given::Messages(1..) | Given::Already = given {
-            continue;
         }
         let mut left = until.saturating_duration_since(Instant::now());
         // Redis counts in milliseconds and takes 0 for ever.
         if left < Duration::from_millis(1) {
             return Ok(None);
         }
+        if let Taken::SetAside = taken {
+            continue;
+        }
         let mut waits_at = channel;
         if let Some(membership) = &channel.membership {
+            // By now another agent has taken what was in the list.
+            if to_list {
+                continue;
+            }
             // Another agent may give this one's consumer messages while it waits at the queue.
             (waits_at, left) = (&membership.group.base, left.min(LOOK_AGAIN));
-            if let Given::AtBound = given {
+            if at_bound {
                 // The queue has messages, so waiting at it would be no wait.
                 drop(tokio::time::timeout(left, adopted).await);
                 continue;
@@ -190,17 +194,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
             break;
         }
         if count < most {
-            // The list of one of several consumers has only some of what waits.
-            let more = match channel.membership.as_ref().filter(|_| !adopted && !messages.is_empty()) {
-                Some(membership) => membership.ask_for_more().await?,
-                None => break,
-            };
-            // By now another consumer may have had some moved, which are taken as long as any fit.
-            match more {
-                Given::Messages(1..) => {}
-                Given::Already if count > 0 => {}
-                _ => break,
-            }
+            break;
         }
     }
     if messages.is_empty() {
