@@ -13,7 +13,7 @@
 //!
 //! | room | responsible for |
 //! |---|---|
-//! | [`backoff`], `duration`, `quote`, `plural`, `limits`, `descriptors`, `panics`, `rate_limit` | one small thing each |
+//! | [`backoff`], [`codes`], `duration`, `quote`, `plural`, `limits`, `descriptors`, `panics`, `rate_limit` | one small thing each |
 //! | `failpoint` | faults that a test injects, compiled into test builds alone |
 //! | [`config`] | files and the environment become valid [`config::Settings`], or a list of all that is wrong |
 //! | [`wire`] | the wire format: a [`wire::Decoder`] makes a [`wire::MessageSet`] of a batch, with a verdict per metric |
@@ -65,6 +65,8 @@ pub mod channel;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "agent")]
+pub mod codes;
 #[cfg(feature = "agent")]
 pub mod config;
 #[cfg(feature = "agent")]

@@ -12,6 +12,8 @@ mod shell;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use kadabra::codes::Code;
+
 use super::support::agent::cli;
 use page::Page;
 
@@ -128,6 +130,24 @@ fn every_row_of_the_faults_names_tests_that_exist() {
         }
     }
     assert_none(&wrong);
+}
+
+#[test]
+fn the_codes_are_those_of_the_program_and_each_has_a_place_to_link_to() {
+    let rows: String = Code::ALL
+        .iter()
+        .map(|code| format!("| <a id=\"{}\"></a>{code} | {} | {} |\n", code.name().to_lowercase(), code.what(), code.remedy()))
+        .collect();
+    let page = fs::read_to_string(root().join("docs/codes.md")).unwrap();
+    let (head, table) = page.split_once("|---|---|---|\n").unwrap();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(root().join("docs/codes.md"), format!("{head}|---|---|---|\n{rows}")).unwrap();
+    } else {
+        assert_eq!(table, rows, "BLESS=1 writes it anew");
+    }
+    let explained = String::from_utf8(cli(["explain", "k205"]).stdout).unwrap();
+    assert_eq!(explained, format!("K205: {}\nto mend it: {}\n", Code::Unauthenticated.what(), Code::Unauthenticated.remedy()));
+    assert_eq!(cli(["explain", "K999"]).status.code(), Some(2));
 }
 
 #[test]

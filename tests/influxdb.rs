@@ -121,7 +121,7 @@ fn refused(outcome: Outcome) -> Vec<Refused> {
 
 #[track_caller]
 fn held(outcome: Outcome) -> (String, String) {
-    let Outcome::Hold { what, mend } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Hold { what, mend, .. } = outcome else { panic!("{outcome:?}") };
     (what, mend)
 }
 

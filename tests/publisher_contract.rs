@@ -255,7 +255,7 @@ async fn what_an_operator_must_mend_is_held_until_it_is_mended<D: Destination>()
         publisher.load(batch(0..3));
         if destination.fail(fault) {
             let outcome = write(publisher.as_mut()).await;
-            let Outcome::Hold { what, mend } = &outcome else { panic!("{fault:?}: {outcome:?}") };
+            let Outcome::Hold { what, mend, .. } = &outcome else { panic!("{fault:?}: {outcome:?}") };
             assert!(![what, mend].iter().any(|said| said.is_empty() || said.contains('\n')), "{outcome:?}");
             if fault == Fault::Wrong {
                 assert_eq!(publisher.probe().await, outcome, "it is still so");

@@ -14,6 +14,7 @@ use proc_macro2::{LexError, TokenStream, TokenTree};
 const ROOMS: &[&str] = &[
     // Small pieces.
     "backoff",
+    "codes",
     "descriptors",
     "duration",
     "limits",

@@ -1,5 +1,7 @@
 //! A batch: the unit that moves between actors and is settled as one.
 
+use std::time::{Duration, Instant};
+
 use super::{filter::Filter, guards::Guards};
 use crate::{
     channel::{DeadLetter, Lease, RefusedPoint},
@@ -16,8 +18,12 @@ pub(super) struct Batch {
     pub(super) leases: Vec<Lease>,
     /// The decoded messages; moves on to the Publisher that writes them.
     pub(super) set: MessageSet,
-    /// What could not be decoded, by the message's index in the set.
+    /// What could not be decoded and what the guards park, by the message's index in the set.
     refusals: Vec<(usize, Refusal)>,
+    /// How many of those are parked by the guards.
+    guarded: usize,
+    /// When its first lease came, and how long the oldest of that one's messages had waited then, as far as that is known.
+    begun: Option<(Instant, Duration)>,
 }
 
 impl Batch {
@@ -43,12 +49,25 @@ impl Batch {
             filter.apply(&mut self.set, first);
         }
         if let Some(guards) = guards {
+            let before = self.refusals.len();
             guards.apply(&mut self.set, first, &mut self.refusals);
+            self.guarded += self.refusals.len() - before;
         }
         if lease.adopted {
             self.set.mark_adopted(first);
         }
+        self.begun.get_or_insert_with(|| (lease.since(), lease.age));
         self.leases.push(lease);
+    }
+
+    /// For how long its oldest message has waited since its push, or since its lease where that is not known.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.begun.map(|(at, age)| at.elapsed() + age)
+    }
+
+    /// How many points, or whole messages, could not be read, and how many the guards park.
+    pub(super) fn refused(&self) -> (usize, usize) {
+        (self.refusals.len() - self.guarded, self.guarded)
     }
 
     /// The messages to set aside, given what the destination refused besides.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     failpoint::fail_point,
+    status::counters::Counters,
     supervision::{Drain, Life, Neighbour, answers_pings},
     wire::{Decoder, Recent},
 };
@@ -54,6 +55,7 @@ pub(super) struct Params {
     pub(super) filter: Option<Filter>,
     /// What is looked at before points are published, if anything is.
     pub(super) guards: Option<Arc<Guards>>,
+    pub(super) counters: Arc<Counters>,
     /// What the pipelines have decoded lately, where there are several.
     pub(super) recent: Option<Arc<Mutex<Recent>>>,
 }
@@ -103,6 +105,7 @@ impl Batcher {
         {
             let (full, permit) = (self.batching.is_half_full(), permits.take(self.batching.bytes()));
             self.batching.take();
+            self.params.counters.lingers(self.batching.linger());
             // To a publisher that has died meanwhile this drops the batch, and its leases are given back.
             free.publisher.do_send(Publish { batch: std::mem::take(&mut self.filling), full, permit });
         }

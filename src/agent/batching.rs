@@ -81,6 +81,11 @@ impl Batching {
         self.due
     }
 
+    /// How far apart batches are taken now.
+    pub(super) fn linger(&self) -> Duration {
+        self.linger.pause()
+    }
+
     /// How many bytes of messages are in it.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -11,7 +11,12 @@ use slog::{Logger, error, info, warn};
 
 use super::exit::{Exit, code};
 use crate::{
-    backoff::Backoff, channel::Channel, failpoint::failing, observe::log::INDENTED_LINES, status::ledger::Ledger, supervision,
+    backoff::Backoff,
+    channel::Channel,
+    failpoint::failing,
+    observe::log::INDENTED_LINES,
+    status::{Latest, ledger::Ledger},
+    supervision,
 };
 
 /// How long giving back what is left may take at the end, beyond the shutdown time-out.
@@ -25,20 +30,25 @@ const REST_WITHIN: Duration = Duration::from_secs(2);
 
 /// Gives back every lease that is still open, of every publisher at once, and says how the books stand. `joined` when every thread
 /// has ended.
-pub(super) async fn give_back(of: &[Consumer], exit: Exit, joined: bool, log: &Logger) -> Exit {
+pub(super) async fn give_back(of: &[Consumer], latest: &Latest, exit: Exit, joined: bool, log: &Logger) -> Exit {
     if !joined {
         warn!(log, "a thread did not end; what it holds is given back under it");
     }
-    let exits = join_all(of.iter().map(|(channel, log)| give_back_of(channel.as_ref(), exit.clone(), joined, log))).await;
-    let exit = exits.into_iter().find(|other| *other != exit).unwrap_or(exit);
-    say_end(&exit, of.iter().all(|(channel, _)| channel.tally().balances()), log);
+    let ends = join_all(of.iter().map(|(channel, log)| give_back_of(channel.as_ref(), exit.clone(), joined, log))).await;
+    let snapshot = latest.now();
+    for ((publisher, (_, log)), (_, counted)) in snapshot.publishers.iter().zip(of).zip(&ends) {
+        Ledger { of: publisher, waiting: publisher.waiting.filter(|_| *counted) }.say(log);
+    }
+    let exit = ends.into_iter().map(|(other, _)| other).find(|other| *other != exit).unwrap_or(exit);
+    say_end(&exit, snapshot.publishers.iter().all(|publisher| publisher.tally.difference == 0), log);
     exit
 }
 
 /// A publisher's channel, and the log that names it.
 pub(super) type Consumer = (Arc<dyn Channel>, Logger);
 
-async fn give_back_of(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger) -> Exit {
+/// Returns whether what waits was counted at the end, too.
+async fn give_back_of(channel: &dyn Channel, exit: Exit, joined: bool, log: &Logger) -> (Exit, bool) {
     let registry = channel.registry();
     if !joined {
         // Should it serve the connection, a call would find out after its whole time-out, and there is no more time than that.
@@ -60,17 +70,12 @@ async fn give_back_of(channel: &dyn Channel, exit: Exit, joined: bool, log: &Log
         }
     };
     let depth = tokio::time::timeout(COUNT_WITHIN, channel.depth());
-    let backlog = if joined && exit != Exit::NotGivenBack {
-        depth.await.ok().and_then(Result::ok).map(|depth| depth.backlog())
-    } else {
-        None
-    };
+    let counted = joined && exit != Exit::NotGivenBack && matches!(depth.await, Ok(Ok(_)));
     // It is as safe without that, and only less tidy. A thread that hangs may keep it from coming.
     if joined && let Ok(Err(why)) = tokio::time::timeout(REST_WITHIN, channel.rest()).await {
         warn!(log, "the channel could not be tidied up"; "why" => %why);
     }
-    Ledger(channel.tally(), backlog).say(log);
-    exit
+    (exit, counted)
 }
 
 /// Tries until it is done or the time is over: the connection may have been made by a thread that has ended.
@@ -106,13 +111,13 @@ pub(super) fn say_end(exit: &Exit, balanced: bool, log: &Logger) {
 }
 
 /// The end while the supervisor's thread hangs: gives back what can be given back without it, and says so. Returns the exit code.
-pub(super) fn without_the_supervisor(of: Vec<Consumer>, log: Logger) -> u8 {
+pub(super) fn without_the_supervisor(of: Vec<Consumer>, latest: Latest, log: Logger) -> u8 {
     let (ended, end) = mpsc::channel();
     // What the thread hangs at may be the log, and then this hangs there, too.
     let gives_back = thread::Builder::new().spawn(move || {
         let Ok(runtime) = actix_rt::Runtime::new() else { return };
         let exit = Exit::GivenUp(supervision::Error::ThreadHung { child: "supervisor".to_owned() });
-        let exit = runtime.block_on(give_back(&of, exit, false, &log));
+        let exit = runtime.block_on(give_back(&of, &latest, exit, false, &log));
         let _ = ended.send(exit.code());
     });
     if gives_back.is_err() {

@@ -32,6 +32,11 @@ impl Linger {
         self.taken.map(|taken| taken + self.pause)
     }
 
+    /// How far apart they are now.
+    pub(super) fn pause(&self) -> Duration {
+        self.pause
+    }
+
     /// So many messages were taken. When `more` are likely to wait, they are not kept waiting.
     pub(super) fn taken(&mut self, messages: usize, more: bool, now: Instant) {
         if more || self.shortest.is_zero() {

@@ -49,6 +49,7 @@ mod orders;
 mod pipeline;
 mod publisher;
 mod receiver;
+mod snapshots;
 mod status;
 
 #[cfg(test)]
@@ -64,19 +65,26 @@ pub(crate) use filter::Filter;
 pub use limiter::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
 pub use orders::Order;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
+
+use jiff::Timestamp;
 
 use slog::{Logger, info, warn};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
-use self::{listener::Listener, nanny::Nanny, pipeline::Wired, status::Status};
+use self::{listener::Listener, nanny::Nanny, pipeline::Wired, snapshots::Maker, status::Status};
 use crate::{
     channel::{Channel, Patience},
     config::Settings,
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
-    status::conditions::{Condition, Conditions},
-    supervision::{Children, Closing, Rules, Stop, Supervision, Thread},
+    status::{
+        Latest,
+        conditions::{Condition, Conditions},
+        past::Past,
+        snapshot::History,
+    },
+    supervision::{Children, Closing, Reports, Rules, Stop, Supervision, Thread},
     web::{self, Web},
 };
 
@@ -90,6 +98,8 @@ pub struct Parts {
     pub output: Option<Output>,
     /// systemd, if it listens.
     pub notifier: Notifier,
+    /// The configuration that holds, for people.
+    pub configuration: String,
     /// What the agent is told to do.
     pub orders: UnboundedReceiver<Order>,
 }
@@ -114,10 +124,27 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 
 /// The life of an agent, from top to bottom. A test may `arrange` the children anew.
 async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Children)) -> Exit {
-    let Parts { pipelines, log, output, notifier, mut orders } = parts;
+    let Parts { pipelines, log, output, notifier, configuration, mut orders } = parts;
     let (notifier, closing) = (Arc::new(notifier), Closing::default());
     let wired = |(pipeline, settings)| Wired::new(pipeline, settings, closing.clone(), &log);
     let pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
+    let reports = Reports::default();
+    let started = (Timestamp::now(), Instant::now());
+    let maker = Arc::new(Maker {
+        pipelines: pipelines.iter().map(Wired::told).collect(),
+        reports: reports.clone(),
+        restarts: settings.supervisor.clone(),
+        output: output.clone(),
+        notifier: Arc::clone(&notifier),
+        configuration,
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+        started,
+        open: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
+        past: Mutex::new(Past::new(History::default(), started.0)),
+    });
+    let making = Arc::clone(&maker);
+    let latest = Latest::new(move || making.make());
     for pipeline in &pipelines {
         let Wired { channel, health, log, .. } = pipeline;
         let exit = orders::open(channel.as_ref(), health, &notifier, log, &mut orders).await;
@@ -127,9 +154,10 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         }
     }
 
-    let told: Vec<_> = pipelines.iter().map(Wired::told).collect();
-    let destinations: Vec<_> = told.iter().map(|told| told.destination.clone()).collect();
-    let status = Status::new(Arc::clone(&notifier), told, output.clone());
+    maker.is_open();
+
+    let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
+    let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker), latest.clone());
     let mut children = wire(settings, &pipelines);
     serve_status(settings, &log, &mut children);
     arrange(&mut children);
@@ -137,14 +165,15 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         restarts: settings.supervisor.clone(),
         drain_within: settings.agent.shutdown_timeout,
         observer: Box::new(status),
+        reports,
         closing: closing.clone(),
         log: log.clone(),
     };
     let consumers: Vec<_> = pipelines.iter().map(|it| (Arc::clone(&it.channel), it.log.clone())).collect();
-    let (of_hung, said, begun) = (consumers.clone(), log.clone(), closing.clone());
+    let (of_hung, told, said, begun) = (consumers.clone(), latest.clone(), log.clone(), closing.clone());
     let supervision = Supervision::start(children, rules, move || {
         begun.begin();
-        let code = ending::without_the_supervisor(of_hung, said);
+        let code = ending::without_the_supervisor(of_hung, told, said);
         // There is a worse reason to end with than a log that cannot be written.
         drop(output.map(|output| output.flush()));
         code
@@ -170,7 +199,8 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         }
     });
     let (end, joined) = supervision.ended().await;
-    ending::give_back(&consumers, end.map_or_else(Exit::GivenUp, |()| Exit::Clean), joined, &log).await
+    maker.is_stopping();
+    ending::give_back(&consumers, &latest, end.map_or_else(Exit::GivenUp, |()| Exit::Clean), joined, &log).await
 }
 
 /// Every actor, with all that it works with, in the order of this page's picture.

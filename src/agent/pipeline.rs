@@ -14,7 +14,7 @@ use super::{
     limiter::permits::Permits,
     publisher::{self, Publisher},
     receiver::{self, Receiver, Wanted},
-    status::Told,
+    snapshots::Told,
 };
 use crate::{
     channel::Channel,
@@ -22,6 +22,7 @@ use crate::{
     publisher::Publishers,
     status::{
         conditions::{Condition, Conditions},
+        counters::Counters,
         dead_letters::DeadLetterSayings,
     },
     supervision::{Children, Closing, Thread},
@@ -37,6 +38,9 @@ pub(super) struct Wired {
     /// Names the publisher where there are several.
     pub(super) log: Logger,
     conditions: Arc<Conditions>,
+    counters: Arc<Counters>,
+    permits: Arc<Permits>,
+    dead_letters: Arc<DeadLetterSayings>,
     closing: Closing,
 }
 
@@ -46,15 +50,22 @@ impl Wired {
         let log = settings.name.as_ref().map_or_else(|| log.clone(), |name| log.new(o!("publisher" => name.clone())));
         let conditions = Arc::new(Conditions::new(&log));
         let health = Arc::new(ChannelHealth::new(Arc::clone(&conditions)));
-        Self { channel, publishers, settings, health, log, conditions, closing }
+        let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
+        let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
+        let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
+        let counters = Arc::default();
+        Self { channel, publishers, settings, health, log, conditions, counters, permits, dead_letters, closing }
     }
 
     /// What is told of it.
     pub(super) fn told(&self) -> Told {
         Told {
-            name: self.settings.name.clone(),
+            settings: self.settings.clone(),
             conditions: Arc::clone(&self.conditions),
             channel: Arc::clone(&self.channel),
+            counters: Arc::clone(&self.counters),
+            permits: Arc::clone(&self.permits),
+            dead_letters: Arc::clone(&self.dead_letters),
             destination: self.publishers.make().destination(),
         }
     }
@@ -67,18 +78,16 @@ impl Wired {
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
     /// some. `recent` is what the pipelines share of their decoding.
     pub(super) fn add_to(&self, guards: &config::Guards, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
-        let Self { channel, publishers, settings, health, log, conditions, closing } = self;
+        let Self { channel, publishers, settings, health, log, conditions, counters, permits, dead_letters, closing } = self;
         let (of, first) = (self.of(), children.len());
-        let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
-        let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
         // Receiving and decoding keep a thread busy.
         let intake = Thread::Named(format!("intake{of}"));
 
         let params = Arc::new(receiver::Params {
             channel: Arc::clone(channel),
             health: Arc::clone(health),
-            dead_letters: Arc::clone(&dead_letters),
+            dead_letters: Arc::clone(dead_letters),
             closing: closing.clone(),
             log: log.clone(),
         });
@@ -93,7 +102,8 @@ impl Wired {
                 max_messages: settings.batch.max_messages,
                 max_bytes,
             },
-            permits: Arc::clone(&permits),
+            permits: Arc::clone(permits),
+            counters: Arc::clone(counters),
             filter: Filter::of(&settings.consumer),
             guards: Guards::of(guards, conditions),
             recent: recent.cloned(),
@@ -106,8 +116,9 @@ impl Wired {
             channel: Arc::clone(channel),
             health: Arc::clone(health),
             conditions: Arc::clone(conditions),
-            dead_letters,
-            permits,
+            counters: Arc::clone(counters),
+            dead_letters: Arc::clone(dead_letters),
+            permits: Arc::clone(permits),
             closing: closing.clone(),
             settings: settings.clone(),
             log: log.clone(),

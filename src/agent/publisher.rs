@@ -25,6 +25,7 @@ use crate::{
     publisher::{Outcome, Publisher as Destination, Publishers, Refused},
     status::{
         conditions::{Condition, Conditions},
+        counters::{Counters, PointRefusal, Retry},
         dead_letters::DeadLetterSayings,
     },
     supervision::{Closing, Drain, Life, Neighbour, Progress, answers_pings},
@@ -41,6 +42,7 @@ pub(super) struct Params {
     pub(super) dead_letters: Arc<DeadLetterSayings>,
     /// How much may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
+    pub(super) counters: Arc<Counters>,
     pub(super) closing: Closing,
     /// In whose words remedies name keys.
     pub(super) settings: config::Pipeline,
@@ -134,8 +136,12 @@ async fn publish(
         }
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &params, &progress).await;
+        let done = Instant::now();
+        if let Some(refused) = &written {
+            count(points, refused, &params.counters, done - begun);
+        }
         if written.is_some()
-            && let Some(limit) = params.permits.wrote(Wrote { points, full, begun, done: Instant::now() })
+            && let Some(limit) = params.permits.wrote(Wrote { points, full, begun, done })
         {
             slog::debug!(params.log, "another number of batches may be in flight"; "limit" => limit);
         }
@@ -144,6 +150,12 @@ async fn publish(
     match written {
         Some(refused) => {
             fail_point!("publisher.written");
+            if let Some(age) = batch.age() {
+                params.counters.push_to_stored.took(age);
+            }
+            let (unreadable, guarded) = batch.refused();
+            params.counters.refused(unreadable as u64, PointRefusal::Unreadable);
+            params.counters.refused(guarded as u64, PointRefusal::Guard);
             let parked = batch.dead_letters(refused);
             complete(&mut batch, &parked, &params, &progress).await;
             fail_point!("publisher.completed");
@@ -151,6 +163,14 @@ async fn publish(
         None => give_back(&mut batch, &params, &progress).await,
     }
     (destination, permit)
+}
+
+/// A batch was written, but for what was refused of it.
+fn count(points: usize, refused: &[Refused], counters: &Counters, took: Duration) {
+    counters.publish.took(took);
+    let refused = refused.len().min(points) as u64;
+    counters.wrote(points as u64 - refused);
+    counters.refused(refused, PointRefusal::Destination);
 }
 
 /// After how many failures a batch that is stuck goes back to the others.
@@ -170,6 +190,7 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
         let outcome = {
             let _work = progress.begin("writing to the destination");
             stall_point!("publisher.write");
+            params.counters.attempt();
             if holding {
                 failing("publisher.probe.error", destination.probe()).await
             } else {
@@ -193,12 +214,14 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 return Some(refused);
             }
             Outcome::Retry { after, why } => {
+                params.counters.failed(Retry::Away, &told(&why));
                 conditions.begin(Condition::Publisher, &told(&why), None);
                 // Behind what the server asked for, since it asks the same of every agent.
                 (Failure::Retry, after.unwrap_or_default() + backoff.next_pause())
             }
-            Outcome::Hold { what, mend } => {
-                conditions.begin(Condition::Publisher, &told(&what), Some(&told(&mend)));
+            Outcome::Hold { code, what, mend } => {
+                params.counters.failed(Retry::Hold, &told(&what));
+                conditions.begin_with(Condition::Publisher, code, &told(&what), Some(&told(&mend)));
                 holding = true;
                 (Failure::Hold, backoff.next_pause())
             }

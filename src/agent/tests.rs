@@ -228,7 +228,11 @@ impl Publisher for Scripted {
                 Outcome::Written { refused: Vec::new() }
             }
             Act::Retry => Outcome::Retry { after: None, why: "not now".to_owned() },
-            Act::Hold => Outcome::Hold { what: "it is missing".to_owned(), mend: "create it".to_owned() },
+            Act::Hold => Outcome::Hold {
+                code: crate::codes::Code::NoDatabase,
+                what: "it is missing".to_owned(),
+                mend: "create it".to_owned(),
+            },
             Act::Panic => panic!("a panic that the test asked for"),
             Act::Stall => std::future::pending().await,
             Act::Block(time) => {
@@ -241,7 +245,11 @@ impl Publisher for Scripted {
     async fn probe(&mut self) -> Outcome {
         match (self.script)(self.attempts.fetch_add(1, Ordering::SeqCst)) {
             Act::Write => Outcome::Written { refused: Vec::new() },
-            _ => Outcome::Hold { what: "it is missing".to_owned(), mend: "create it".to_owned() },
+            _ => Outcome::Hold {
+                code: crate::codes::Code::NoDatabase,
+                what: "it is missing".to_owned(),
+                mend: "create it".to_owned(),
+            },
         }
     }
 }
@@ -286,6 +294,7 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
             notifier: Notifier::new(None, None, &log),
             log,
             output: None,
+            configuration: String::new(),
             orders: stopped,
         };
         run(&settings, parts)

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     lease_registry::{Lease, LeaseId, LeaseRegistry, Tally},
-    pressure::{Patience, Pressure},
+    pressure::{ChannelStatus, Patience, Pressure},
 };
 use crate::{duration::for_people, listener::Refused, plural::messages_wait};
 
@@ -238,6 +238,11 @@ pub trait Channel: Send + Sync {
         None
     }
 
+    /// How it stands in numbers, without asking a server or a file.
+    fn channel_status(&self) -> ChannelStatus {
+        ChannelStatus::default()
+    }
+
     /// How an operator sees the newest dead letters: a command, whole.
     fn look_at_dead_letters(&self) -> String;
 
@@ -264,6 +269,11 @@ pub trait Intake: Send + Sync {
 
     /// What was refused since the process started: every reason there is, though it has not come to it.
     fn refused(&self) -> Vec<Refused>;
+
+    /// How many clients are connected, and may be.
+    fn clients(&self) -> (u64, u64) {
+        (0, 0)
+    }
 
     /// Serves those who come by the addresses that [`Intake::bind`] has taken, on this thread, until `closing` completes; then
     /// answers what has arrived, and closes. At once done when there are none: they are to be taken again after each time.

@@ -174,8 +174,12 @@ pub struct Lease {
     pub messages: Vec<Vec<u8>>,
     /// Whether these messages come from a Python agent's in-progress list, so that it may have written them already.
     pub adopted: bool,
+    /// How long the oldest of its messages had waited when they were leased, as far as the channel knows.
+    pub age: Duration,
     /// Whether it was ended before it had as much as was demanded though more is likely to wait.
     pub more: bool,
+    /// When it was asked for, or when it got its messages.
+    since: Instant,
     registry: Arc<LeaseRegistry>,
     settled: bool,
 }
@@ -195,7 +199,16 @@ impl LeaseRegistry {
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: LeaseId) -> Lease {
         self.entries().open.insert(id.clone(), Entry::default());
-        Lease { id, messages: Vec::new(), adopted: false, more: false, registry: Arc::clone(self), settled: false }
+        Lease {
+            id,
+            messages: Vec::new(),
+            adopted: false,
+            age: Duration::ZERO,
+            more: false,
+            since: Instant::now(),
+            registry: Arc::clone(self),
+            settled: false,
+        }
     }
 
     /// The open leases that have messages and are still ours, to be renewed.
@@ -316,10 +329,18 @@ impl Lease {
         let count = messages.len();
         self.messages = messages;
         self.adopted = adopted;
+        self.since = Instant::now();
+        let since = Some(self.since);
         let mut entries = self.registry.change();
-        entries.open.insert(self.id.clone(), Entry { messages: count, filled: true, lost: false, since: Some(Instant::now()) });
+        entries.open.insert(self.id.clone(), Entry { messages: count, filled: true, lost: false, since });
         entries.tally.leased += count as u64;
         entries.tally.in_flight += count as u64;
+    }
+
+    /// When it got its messages.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// Says how the lease ended, after the channel did it.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Backlog;
-use crate::config;
+use crate::{codes::Code, config};
 
 /// In which way waiting messages are in danger, or waiting too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,22 @@ impl Threat {
             Self::RemovedPublisher => "removed publisher",
             Self::DeadLetters => "dead letters",
             Self::Refusals => "refusals",
+        }
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Self::Eviction => Code::Eviction,
+            Self::Persistence => Code::Persistence,
+            Self::Memory => Code::Memory,
+            Self::Capacity => Code::Capacity,
+            Self::Backlog => Code::Backlog,
+            Self::MaxBacklog => Code::MaxBacklog,
+            Self::RemovedPublisher => Code::RemovedPublisher,
+            Self::DeadLetters => Code::DeadLettersFull,
+            Self::Refusals => Code::Refusals,
         }
     }
 
@@ -87,6 +103,31 @@ pub struct Pressure {
     pub unknown: Vec<String>,
     /// Whether the channel is known to refuse what clients push now.
     pub refuses: bool,
+}
+
+/// How a channel stands in numbers, as far as that is known without asking anybody: as of the last look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelStatus {
+    /// What it is: `embedded` or `redis`; nothing of another.
+    pub kind: &'static str,
+    /// Where it is: a path, or a URL without its password.
+    pub place: String,
+    /// Bytes in use.
+    pub used: Option<u64>,
+    /// How many may be.
+    pub max_bytes: Option<u64>,
+    /// In how long it is full at the present rate.
+    pub full_in: Option<Duration>,
+    /// Messages that cannot be read.
+    pub damaged: u64,
+    /// Dead letters.
+    pub dead: Option<u64>,
+    /// How many are kept.
+    pub max_dead: Option<u64>,
+    /// How many messages may wait for this consumer.
+    pub max_backlog: Option<u64>,
+    /// What becomes of a push when it is full.
+    pub when_full: Option<&'static str>,
 }
 
 /// From when on a backlog is worth a warning.

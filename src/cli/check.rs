@@ -219,7 +219,7 @@ async fn try_publisher(
             true
         }
         Ok(Outcome::Retry { why, .. }) => wrong(&part, &pipeline.said(&why), None, answers),
-        Ok(Outcome::Hold { what, mend }) => wrong(&part, &pipeline.said(&what), Some(&pipeline.said(&mend)), answers),
+        Ok(Outcome::Hold { what, mend, .. }) => wrong(&part, &pipeline.said(&what), Some(&pipeline.said(&mend)), answers),
         Err(_) => wrong(&part, &format!("{destination} did not answer in time"), None, answers),
     }
 }

@@ -3,6 +3,7 @@
 mod allocator;
 mod check;
 mod dead_letters;
+mod explain;
 mod import;
 mod manual;
 mod pusher;
@@ -77,6 +78,9 @@ enum Command {
     DeadLetters(dead_letters::Arguments),
     /// Work on what waits in a queue
     Queue(queue::Arguments),
+    /// Say what a code of the log or of the status means
+    #[command(after_help = explain::EXAMPLE)]
+    Explain(explain::Arguments),
     /// Print what a shell needs to complete the command line
     #[command(after_help = manual::COMPLETIONS_EXAMPLE)]
     Completions(manual::Completions),
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Some(Command::Import(arguments)) => import::import(config, &arguments),
         Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),
         Some(Command::Queue(arguments)) => queue::queue(config, &arguments),
+        Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Completions(arguments)) => manual::completions(&arguments),
         Some(Command::Man(arguments)) => manual::man(&arguments),
     };

@@ -54,7 +54,8 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
     if output.flush().is_err() && code == 0 { code::OUTPUT } else { code }
 }
 
-fn live(Loaded { settings, file, .. }: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
+fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
+    let Loaded { settings, file, .. } = loaded;
     let logger = output.logger();
     log::install_panic_hook(output);
     log::capture_libraries(&logger, settings.log.level);
@@ -86,6 +87,7 @@ fn live(Loaded { settings, file, .. }: &Loaded, passed: &PassedSockets, output: 
         notifier: Notifier::from_environment(&logger),
         log: logger,
         output: Some(output.clone()),
+        configuration: loaded.effective().to_string(),
         orders: ordered,
     };
     agent::run(settings, parts).code()

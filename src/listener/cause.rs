@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Settings;
-use crate::{config::WhenFull, duration::for_people};
+use crate::{codes::Code, config::WhenFull, duration::for_people};
 
 /// One such cause. Each has a counter, from the start on at zero, and lines in the log when it begins and when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,6 +158,44 @@ impl Cause {
             Self::OpenTransaction => "open_transaction",
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
+        }
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Self::Full => Code::QueueFull,
+            Self::Backlog => Code::BacklogFull,
+            Self::DiskFull => Code::DiskFull,
+            Self::FileSizeLimit => Code::FileSizeLimit,
+            Self::Damaged => Code::FileDamaged,
+            Self::Gone => Code::FileGone,
+            Self::Unsynced => Code::SyncFailed,
+            Self::Unwritable => Code::WriteFailed,
+            Self::Stalled => Code::DiskStalled,
+            Self::Fault => Code::AgentFault,
+            Self::NoAuth => Code::ClientNoPassword,
+            Self::WrongQueue => Code::WrongQueue,
+            Self::TooLarge => Code::TooLarge,
+            Self::UnknownCommand => Code::UnknownCommand,
+            Self::NoMessage => Code::NoMessage,
+            Self::Aborted => Code::Aborted,
+            Self::DroppedOldest => Code::DroppedOldest,
+            Self::WrongDatabase => Code::WrongDatabase,
+            Self::NoMemory => Code::NoMemory,
+            Self::WrongPassword => Code::WrongPassword,
+            Self::NotAccepted => Code::NotAccepted,
+            Self::NoPlace => Code::TooManyClients,
+            Self::NoPassword => Code::PasswordTimeout,
+            Self::Crowded => Code::CrowdedOut,
+            Self::Http => Code::Http,
+            Self::Garbage => Code::Garbage,
+            Self::TooSlow => Code::TooSlow,
+            Self::SlowCommand => Code::SlowCommand,
+            Self::OpenTransaction => Code::OpenTransaction,
+            Self::SlowReader => Code::SlowReader,
+            Self::Idle => Code::IdleClient,
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    codes::Code,
     config::WhenFull,
     duration::for_people,
     quote::quote,
@@ -39,6 +40,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Refused {
     /// Its name, which never changes.
     pub reason: &'static str,
+    /// Its code.
+    pub code: Code,
     /// What it means, and mostly what to do about it: a sentence.
     pub what: String,
     /// More about the newest, where more is known.
@@ -190,6 +193,7 @@ impl Refusals {
         let all = self.lock();
         let refused = |(cause, noted): (&Cause, &Noted)| Refused {
             reason: cause.name(),
+            code: cause.code(),
             what: self.sentence(*cause),
             why: noted.why.clone(),
             times: noted.times,
@@ -287,6 +291,7 @@ struct Values<'a> {
 
 impl KV for Values<'_> {
     fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        serializer.emit_str("code", self.cause.code().name())?;
         serializer.emit_str("reason", self.cause.name())?;
         serializer.emit_u64(self.cause.unit(), self.count)?;
         serializer.emit_str("for_example", self.example)?;

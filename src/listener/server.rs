@@ -77,6 +77,12 @@ impl Server {
         Ok(Self { shared: Arc::new(Shared::new(settings, backend, refusals, log)), tcp, unix })
     }
 
+    /// How many clients are connected now and may be, from now on and as long as it serves.
+    pub(crate) fn clients(&self) -> impl Fn() -> (u64, u64) + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || (shared.clients.len() as u64, shared.settings.max_connections as u64)
+    }
+
     /// The addresses that it has, with the ports that the system chose.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()

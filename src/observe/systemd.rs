@@ -62,6 +62,19 @@ impl Notifier {
         self.send_status(status, &[]);
     }
 
+    /// Whether systemd listens.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// The line that it was told last.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        self.socket.as_ref()?;
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The agent ends.
     pub fn stopping(&self) {
         self.send(&[NotifyState::Stopping]);

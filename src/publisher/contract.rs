@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::wire::MessageSet;
+use crate::{codes::Code, wire::MessageSet};
 
 /// A point that the destination refused, or of which it cannot hold a part; the reason says which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Outcome {
     },
     /// An operator must mend something: stop asking for more and [`Publisher::probe`] until it is mended.
     Hold {
+        /// What kind of thing.
+        code: Code,
         /// What is wrong, with the destination's own words.
         what: String,
         /// What to do about it.
@@ -139,6 +141,10 @@ impl fmt::Debug for Publishers {
 #[cfg(feature = "failpoints")]
 impl crate::failpoint::Failing for Outcome {
     fn failed(what: String, refused: bool) -> Self {
-        if refused { Self::Hold { what, mend: "this is a test".to_owned() } } else { Self::Retry { after: None, why: what } }
+        if refused {
+            Self::Hold { code: Code::HeldOtherwise, what, mend: "this is a test".to_owned() }
+        } else {
+            Self::Retry { after: None, why: what }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -75,6 +75,8 @@ pub(crate) struct TakeLimit {
 pub(crate) struct Taken {
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) adopted: bool,
+    /// For how long the oldest of them has waited.
+    pub(crate) age: Duration,
 }
 
 /// See the module.
@@ -194,9 +196,12 @@ impl Reader {
             }
             let Taking { messages, parts, .. } = taking;
             let expires = Instant::now() + self.shared.lease;
-            if self.shared.state().of_mut(consumer).lease(lease.to_owned(), parts, expires, mark) {
-                return Ok(Some(Taken { messages, adopted }));
+            let mut state = self.shared.state();
+            let age = state.age_of_oldest(consumer, oldest.chunk);
+            if state.of_mut(consumer).lease(lease.to_owned(), parts, expires, mark) {
+                return Ok(Some(Taken { messages, adopted, age }));
             }
+            drop(state);
             self.keep(consumer, None);
         }
     }

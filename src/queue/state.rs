@@ -7,7 +7,11 @@
 mod consumer;
 mod done;
 
-use std::{collections::BTreeMap, iter, time::Instant};
+use std::{
+    collections::BTreeMap,
+    iter,
+    time::{Duration, Instant},
+};
 
 use super::{
     accepted::{Accepted, Mark},
@@ -95,6 +99,13 @@ impl QueueState {
     /// What waits for a consumer, leased or not.
     pub(super) fn pending(&self, consumer: usize, now: Instant) -> Pending {
         self.pending_of(self.of(consumer), now)
+    }
+
+    /// For how long the oldest message has waited that waits for a lease of a consumer; it is in this chunk.
+    pub(super) fn age_of_oldest(&self, consumer: usize, chunk: i64) -> Duration {
+        let now = Instant::now();
+        let exact = self.of(consumer).first_came().map(|came| now.saturating_duration_since(came));
+        exact.unwrap_or_else(|| self.accepted.age(chunk, now))
     }
 
     /// What waits for the consumer for which the most does.

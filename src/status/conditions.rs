@@ -16,6 +16,7 @@ use history::{Begun, Ended, History};
 
 use crate::{
     channel::{Threat, Warning},
+    codes::Code,
     duration::for_people,
 };
 
@@ -53,6 +54,21 @@ impl Condition {
         }
     }
 
+    /// The code of what has begun, where who has found it knows no better: with a remedy, or without.
+    fn code(self, mend: Option<&str>) -> Code {
+        match (self, mend) {
+            (Self::Channel, None) => Code::ChannelUnreachable,
+            (Self::Channel, Some(_)) => Code::ChannelRefuses,
+            (Self::Publisher, None) => Code::PublisherAway,
+            (Self::Publisher, Some(_)) => Code::HeldOtherwise,
+            (Self::Times, _) => Code::Times,
+            (Self::NewSeries, _) => Code::NewSeries,
+            (Self::Pipeline, _) => Code::PipelineHeld,
+            (Self::StatusPage, _) => Code::StatusPage,
+            (Self::Threat(threat), _) => threat.code(),
+        }
+    }
+
     /// Whether it only warns.
     #[must_use]
     pub fn is_warning(self) -> bool {
@@ -71,10 +87,14 @@ impl fmt::Display for Condition {
 pub struct ActiveCondition {
     /// Who cannot go on.
     pub who: Condition,
+    /// What kind of trouble it is.
+    pub code: Code,
     /// What is wrong, as last reported.
     pub what: String,
     /// What an operator can do about it, when waiting does not help.
     pub mend: Option<String>,
+    /// How it stands, in numbers.
+    pub now: Option<String>,
     /// How long already.
     pub lasted: Duration,
     /// How many attempts have failed.
@@ -108,13 +128,18 @@ impl Conditions {
     /// An attempt has failed. Said at once when that is new or worded anew, otherwise only now and then: as a warning while
     /// waiting may help, as an error when an operator must `mend` something.
     pub fn begin(&self, who: Condition, what: &str, mend: Option<&str>) {
+        self.begin_with(who, who.code(mend), what, mend);
+    }
+
+    /// The same, of a kind that is known.
+    pub fn begin_with(&self, who: Condition, code: Code, what: &str, mend: Option<&str>) {
         let mut conditions = self.lock();
         // Said under the lock, so that a line "again" is never found after the line of the next beginning.
-        match conditions.entry(who).or_default().begin(Instant::now(), what, mend) {
+        match conditions.entry(who).or_default().begin(Instant::now(), code, what, mend) {
             Begun::Silent => {}
-            Begun::New => self.say(who, what, mend, o!()),
+            Begun::New => self.say(who, code, what, mend, o!()),
             Begun::Still { lasted, attempts } => {
-                self.say(who, what, mend, o!("for" => for_people(lasted), "attempts" => attempts));
+                self.say(who, code, what, mend, o!("for" => for_people(lasted), "attempts" => attempts));
             }
         }
     }
@@ -122,10 +147,12 @@ impl Conditions {
     /// Something threatens messages that wait. Said like an attempt that has failed, always as a warning.
     pub fn warn(&self, warning: &Warning) {
         let Warning { threat, what, now, mend } = warning;
-        let who = Condition::Threat(*threat);
+        let (who, code) = (Condition::Threat(*threat), threat.code());
         let mut conditions = self.lock();
-        let begun = conditions.entry(who).or_default().begin(Instant::now(), what, Some(mend));
-        let log = self.log.new(o!("condition" => who.name()));
+        let history = conditions.entry(who).or_default();
+        let begun = history.begin(Instant::now(), code, what, Some(mend));
+        history.stands(now);
+        let log = self.log.new(o!("condition" => who.name(), "code" => code.name()));
         match begun {
             Begun::Silent => {}
             Begun::New => warn!(log, "{}", what; "now" => now, "mend" => mend),
@@ -133,8 +160,15 @@ impl Conditions {
         }
     }
 
-    fn say<T: SendSyncRefUnwindSafeKV + 'static>(&self, who: Condition, what: &str, mend: Option<&str>, more: OwnedKV<T>) {
-        let log = self.log.new(o!("condition" => who.name())).new(more);
+    fn say<T: SendSyncRefUnwindSafeKV + 'static>(
+        &self,
+        who: Condition,
+        code: Code,
+        what: &str,
+        mend: Option<&str>,
+        more: OwnedKV<T>,
+    ) {
+        let log = self.log.new(o!("condition" => who.name(), "code" => code.name())).new(more);
         match mend {
             Some(mend) if who.is_warning() => warn!(log, "{}", what; "mend" => mend),
             Some(mend) => error!(log, "{}", what; "mend" => mend),

@@ -5,14 +5,21 @@
 //! | what lasts is said when it begins, at growing intervals, and when it ends | [`conditions`]; `conditions/history` decides when |
 //! | each dead letter is in the log's count, however many there are | [`dead_letters`] |
 //! | everything that is told is one [`snapshot`], made when somebody looks and by nobody else | [`latest`] |
+//! | what is written, refused and repeated is counted, always | [`counters`] |
+//! | the last hour is remembered in a fixed amount of memory | `past` |
+//! | all sentences about the whole are made of a snapshot | [`words`] |
 //! | every message is accounted for at the end, and an account that does not balance is an error | [`ledger`] |
 
 pub mod conditions;
+pub mod counters;
 pub mod dead_letters;
 pub(crate) mod figures;
 pub mod latest;
 pub mod ledger;
+pub(crate) mod past;
 pub mod snapshot;
+pub mod words;
 
+pub use crate::codes;
 pub use latest::Latest;
 pub use snapshot::Snapshot;

@@ -12,6 +12,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     children::Group,
     error::Error,
+    reports::{ChildEventKind, ChildPhase},
     supervisor::{Phase, Supervisor, full_budget},
     threads::Thread,
 };
@@ -77,7 +78,8 @@ impl Supervisor {
         let window = self.rules.restarts.window;
         let held = self.groups.get_mut(index)?;
         (held.group.held)(Some(why));
-        for member in self.members.iter_mut().filter(|member| member.child.group == Some(index)) {
+        for (child, member) in self.members.iter_mut().enumerate().filter(|(_, member)| member.child.group == Some(index)) {
+            self.rules.reports.entered(child, ChildPhase::Waiting, ChildEventKind::Held, || why.to_owned());
             member.abort();
             member.phase = Phase::Waiting;
             // What is still heard of this life is of no interest.
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        supervision::{Children, Closing, Drain, Life, Observer, Rules, Stop, Supervision, Thread, answers_pings},
+        supervision::{Children, Closing, Drain, Life, Observer, Reports, Rules, Stop, Supervision, Thread, answers_pings},
     };
 
     struct Idle {
@@ -165,6 +167,7 @@ mod tests {
             },
             drain_within: Duration::from_secs(1),
             observer: Box::new(Nobody),
+            reports: Reports::default(),
             closing: Closing::default(),
             log: slog::Logger::root(slog::Discard, slog::o!()),
         };

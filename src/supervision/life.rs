@@ -147,15 +147,22 @@ impl<A: Supervised> Address for Addr<A> {
 }
 
 impl Cause {
-    /// The cause as a word, for labels.
-    pub(super) fn label(&self) -> &'static str {
+    /// The causes as words, for labels.
+    pub(super) const LABELS: [&'static str; 5] = ["panicked", "stopped", "hung", "thread-gone", "no-thread"];
+
+    /// The place of its label among them.
+    pub(super) fn place(&self) -> usize {
         match self {
-            Self::Panicked(_) => "panicked",
-            Self::Stopped => "stopped",
-            Self::Hung(_) => "hung",
-            Self::ThreadGone => "thread-gone",
-            Self::NoThread(_) => "no-thread",
+            Self::Panicked(_) => 0,
+            Self::Stopped => 1,
+            Self::Hung(_) => 2,
+            Self::ThreadGone => 3,
+            Self::NoThread(_) => 4,
         }
+    }
+
+    pub(super) fn label(&self) -> &'static str {
+        Self::LABELS.get(self.place()).copied().unwrap_or_default()
     }
 }
 

@@ -22,6 +22,7 @@
 //! | so is the thread that the supervisor lives on | [`heartbeat`] |
 //! | children that the others can do without are ended together and tried again, and neither they nor a thread of theirs that hangs ends the process | [`groups`] |
 //! | children drain in their turns, within a time, and no pause outlasts the beginning of the end | [`drain`], [`supervisor`] |
+//! | how each child is can be read at any time | [`reports`] |
 //! | every thread is joined, so that whatever an actor held is dropped | [`threads`] |
 
 mod children;
@@ -31,6 +32,7 @@ mod groups;
 mod heartbeat;
 mod life;
 mod progress;
+mod reports;
 mod restart;
 mod supervisor;
 mod threads;
@@ -50,6 +52,7 @@ pub(crate) use self::{
     drain::{Closing, Drain},
     life::Life,
     progress::{Ping, Progress, answers_pings},
+    reports::{ChildEvent, ChildEventKind, ChildPhase, Report as ChildReport, Reports},
     supervisor::{Observer, Rules, Stop},
     threads::Thread,
 };

@@ -33,6 +33,8 @@ struct Signs {
     pinged: Option<Instant>,
     /// When it is to be pinged again.
     next_ping: Option<Instant>,
+    /// When it last began work or answered a ping.
+    last: Option<Instant>,
 }
 
 /// Work that has begun.
@@ -71,7 +73,10 @@ impl Progress {
     /// Begins work that is meant to wait so long before it must be over.
     pub(crate) fn begin_waiting(&self, what: &'static str, wait: Duration) -> Work<'_> {
         let at = Instant::now();
-        self.signs().work = Some(Begun { what, at, until: at + wait + self.hang_timeout });
+        let mut signs = self.signs();
+        signs.last = Some(at);
+        signs.work = Some(Begun { what, at, until: at + wait + self.hang_timeout });
+        drop(signs);
         Work(self)
     }
 
@@ -88,7 +93,15 @@ impl Progress {
 
     /// The sign of life.
     pub(crate) fn pong(&self) {
-        self.signs().pinged = None;
+        let mut signs = self.signs();
+        (signs.pinged, signs.last) = (None, Some(Instant::now()));
+    }
+
+    /// What it works at and for how long, and how long ago it last began something or answered a ping.
+    pub(super) fn seen(&self, now: Instant) -> (Option<(&'static str, Duration)>, Option<Duration>) {
+        let signs = self.signs();
+        let work = signs.work.map(|work| (work.what, now.saturating_duration_since(work.at)));
+        (work, signs.last.map(|last| now.saturating_duration_since(last)))
     }
 
     /// What the child is stuck at, if it is.

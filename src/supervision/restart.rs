@@ -34,6 +34,11 @@ impl RestartPolicy {
         Self { max_restarts, window, backoff, worked: Duration::ZERO, failures: VecDeque::new() }
     }
 
+    /// How many restarts count against the budget now.
+    pub(super) fn used(&self) -> usize {
+        self.failures.len()
+    }
+
     /// The child failed after it had run for `uptime`.
     pub(super) fn failed(&mut self, uptime: Duration) -> Decision {
         self.worked += uptime;

@@ -14,10 +14,11 @@ use super::{
     heartbeat::Heartbeat,
     life::{Address, Cause, Event, Life, LifeId, Report},
     progress::{Progress, Stuck},
+    reports::{ChildEventKind, ChildPhase, Reports},
     restart::{Decision, RestartPolicy},
     threads::Threads,
 };
-use crate::{backoff::Backoff, config, duration::for_people, failpoint::fail_point};
+use crate::{backoff::Backoff, codes::Code, config, duration::for_people, failpoint::fail_point};
 
 /// How often children are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ pub(crate) struct Rules {
     pub(crate) drain_within: Duration,
     /// Is told how the children are.
     pub(crate) observer: Box<dyn Observer>,
+    /// How they are, for whoever wants to know.
+    pub(crate) reports: Reports,
     /// Begins with the end.
     pub(crate) closing: Closing,
     /// The log.
@@ -147,8 +150,10 @@ impl Supervisor {
             since: Instant::now(),
             phase: Phase::Waiting,
         };
+        let members: Vec<Member> = children.entries.into_iter().map(member).collect();
+        rules.reports.begin(members.iter().map(|member| (&member.child, &member.progress)));
         Self {
-            members: children.entries.into_iter().map(member).collect(),
+            members,
             introductions: children.introductions,
             hands_on: children.hands_on,
             groups: children.groups.into_iter().map(|group| HeldGroup::new(group, rules.restarts.backoff_max)).collect(),
@@ -168,6 +173,7 @@ impl Supervisor {
         member.since = Instant::now();
         member.phase = Phase::Starting;
         member.progress = Arc::new(Progress::new(self.rules.restarts.hang_timeout));
+        self.rules.reports.started(index, member.life, &member.progress);
         let id = LifeId { child: index, number: member.life };
         match self.threads.get(&member.child.thread) {
             Ok(arbiter) => {
@@ -198,6 +204,7 @@ impl Supervisor {
         fail_point!("supervisor.up");
         let Some(member) = self.members.get_mut(id.child) else { return };
         member.phase = Phase::Up { addr, abort };
+        self.rules.reports.entered(id.child, ChildPhase::Up, ChildEventKind::Up, || format!("life {}", id.number));
         if id.number > 1 {
             slog::info!(self.rules.log, "a child is back"; "child" => &member.child.name, "life" => id.number);
         }
@@ -213,6 +220,9 @@ impl Supervisor {
         if let Some(member) = self.members.get_mut(id.child) {
             member.abort();
             member.phase = Phase::Finished;
+            self.rules
+                .reports
+                .entered(id.child, ChildPhase::Finished, ChildEventKind::Drained, || "it has nothing left".to_owned());
         }
         self.advance_end(ctx);
     }
@@ -233,14 +243,17 @@ impl Supervisor {
         }
         if self.ending.is_some() {
             slog::error!(log, "a child failed while the agent was stopping; what it held is given back";
-                "child" => name, "cause" => cause.label(), "why" => %cause);
+                "code" => Code::ActorFailed.name(), "child" => name, "cause" => cause.label(), "why" => %cause);
             member.phase = Phase::Finished;
+            self.rules.reports.failed(id.child, &cause, ChildPhase::Finished, member.policy.used());
             self.advance_end(ctx);
             return;
         }
-        match member.policy.failed(until.saturating_duration_since(member.since)) {
+        let decision = member.policy.failed(until.saturating_duration_since(member.since));
+        self.rules.reports.failed(id.child, &cause, ChildPhase::Waiting, member.policy.used());
+        match decision {
             Decision::RestartAfter(pause) => {
-                slog::error!(log, "a child failed and is restarted"; "child" => name, "cause" => cause.label(), "why" => %cause,
+                slog::error!(log, "a child failed and is restarted"; "code" => Code::ActorFailed.name(), "child" => name, "cause" => cause.label(), "why" => %cause,
                     "restart_in" => for_people(pause), "life" => id.number);
                 member.phase = Phase::Waiting;
                 ctx.run_later(pause, move |supervisor, ctx| {
@@ -357,9 +370,11 @@ impl Supervisor {
                 Phase::Up { addr, abort } => {
                     if let Some(stuck) = member.progress.stuck(now) {
                         slog::error!(self.rules.log, "a child makes no progress and is ended";
-                            "child" => &member.child.name, "at" => stuck.at);
+                            "code" => Code::ActorHung.name(), "child" => &member.child.name, "at" => stuck.at);
                         abort.abort();
                         member.phase = Phase::Hung { stuck, since: now };
+                        let what = || format!("made no progress at {}", stuck.at);
+                        self.rules.reports.entered(index, ChildPhase::Hung, ChildEventKind::Hung, what);
                         healthy = false;
                     } else if member.progress.ping(now) {
                         addr.ping();

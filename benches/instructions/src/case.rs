@@ -131,6 +131,7 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
             notifier: Notifier::new(None, None, &log),
             log,
             output: None,
+            configuration: String::new(),
             orders: stopped,
         },
     );

@@ -56,6 +56,12 @@ impl Permits {
         state.in_flight < state.limiter.limit() && (state.in_flight < LIMIT_AT_FIRST || state.bytes < state.max_bytes)
     }
 
+    /// How many batches are in flight, and may be.
+    pub(in crate::agent) fn in_flight(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.in_flight as u64, state.limiter.limit() as u64)
+    }
+
     /// Takes a permit for so many bytes of messages, also beyond the limit: a batch that is there must go on.
     pub(in crate::agent) fn take(self: &Arc<Self>, bytes: usize) -> Permit {
         let mut state = self.state();

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     channel::{Intake, Refused},
-    supervision::{Children, Closing, Observer, Rules, Stop, Supervision},
+    status::{Latest, Snapshot},
+    supervision::{Children, Closing, Observer, Reports, Rules, Stop, Supervision},
 };
 
 const ACTORS: [&str; 5] = ["receiver", "batcher", "publisher 1", "nanny", "listener"];
@@ -115,6 +116,7 @@ fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervisio
         restarts: settings.supervisor,
         drain_within: settings.agent.shutdown_timeout,
         observer: Box::new(Nobody),
+        reports: Reports::default(),
         closing,
         log,
     };
@@ -133,7 +135,9 @@ async fn ends(supervision: Supervision, memory: Arc<Memory>, told: &str) -> usiz
     let (end, joined) = supervision.ended().await;
     assert_eq!((end, joined), (Ok(()), true), "{told}");
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    assert_eq!(ending::give_back(&[(Arc::clone(&memory) as _, log.clone())], Exit::Clean, joined, &log).await, Exit::Clean);
+    let (of, latest) = ([(Arc::clone(&memory) as _, log.clone())], Latest::of(Snapshot::example()));
+    assert_eq!(ending::give_back(&of, &latest, Exit::Clean, joined, &log).await, Exit::Clean);
+    drop(of);
     let tally = memory.registry.tally();
     assert!(tally.balances() && tally.in_flight == 0, "{told}: {tally:?}");
     assert_eq!((memory.leased(), memory.done() + memory.waiting()), (0, MESSAGES), "{told}: {tally:?}");

@@ -49,7 +49,12 @@ pub(super) struct ListenerSlot {
     log: Logger,
     refusals: Arc<Refusals>,
     bound: Mutex<Option<Server>>,
+    /// Of the server that was bound last.
+    clients: Mutex<Option<CountClients>>,
 }
+
+/// How many clients are connected, and may be.
+type CountClients = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 impl ListenerSlot {
     /// `None` when clients have no address to push to.
@@ -65,7 +70,7 @@ impl ListenerSlot {
         let last_push = if passed.is_empty() { Duration::ZERO } else { LAST_PUSH };
         let settings = Settings { passed: passed.clone(), last_push, ..listener_settings(settings) };
         let refusals = Arc::new(Refusals::new(&settings, log));
-        Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default() })
+        Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default(), clients: Mutex::default() })
     }
 
     /// Where clients push to, in words.
@@ -87,6 +92,7 @@ impl Intake for ListenerSlot {
             let (backend, refusals) = (Arc::clone(&self.backend), Arc::clone(&self.refusals));
             let server = Server::bind(self.settings.clone(), backend, refusals, self.log.clone())
                 .map_err(|BindError { what, remedy }| ChannelError::Unusable { what, mend: remedy })?;
+            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(server.clients()));
             *bound = Some(server);
         }
         Ok(())
@@ -94,6 +100,10 @@ impl Intake for ListenerSlot {
 
     fn refused(&self) -> Vec<Refused> {
         self.refusals.all()
+    }
+
+    fn clients(&self) -> (u64, u64) {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or((0, 0), |count| count())
     }
 
     async fn serve(&self, closing: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), ChannelError> {

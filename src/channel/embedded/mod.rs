@@ -17,7 +17,7 @@ use std::{
     collections::HashMap,
     iter,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,8 +30,8 @@ use slog::Logger;
 pub(crate) use self::errors::remedy;
 use self::{backend::QueueBackend, errors::unusable, listener_slot::ListenerSlot};
 use super::{
-    Accepted, Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId, LeaseRegistry,
-    PassedSockets, Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
+    Accepted, Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Intake, Lease, LeaseId,
+    LeaseRegistry, PassedSockets, Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
 pub use crate::listener::{Backend, BackendError, BindError, Cause, ConsumerStatus, End, PushError, QueueStatus};
 pub use crate::queue::{ConsumerSettings, Outlook};
@@ -54,6 +54,8 @@ pub struct EmbeddedChannel {
     /// What makes the names of its leases unique.
     random: u64,
     next: AtomicU64,
+    /// How the queue was when it was looked at last.
+    looked: Mutex<Option<QueueStatus>>,
 }
 
 impl EmbeddedChannel {
@@ -113,6 +115,7 @@ impl EmbeddedChannel {
             agent: agent.to_owned(),
             random: fastrand::u64(..),
             next: AtomicU64::new(0),
+            looked: Mutex::default(),
         }
     }
 
@@ -218,6 +221,7 @@ impl Channel for EmbeddedChannel {
             self.registry.take_unreported();
         }
         Ok(if let Some(taken) = taken? {
+            lease.age = taken.age;
             lease.fill(taken.messages, taken.adopted);
             Some(lease)
         } else {
@@ -312,6 +316,11 @@ impl Channel for EmbeddedChannel {
     fn full_in(&self) -> Option<String> {
         let outlook = self.consumer.store().outlook()?;
         matches!(outlook, Outlook::FullIn(_)).then(|| outlook.to_string())
+    }
+
+    fn channel_status(&self) -> ChannelStatus {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+        pressure::channel_status(self, &looked)
     }
 
     async fn rest(&self) -> Result<(), ChannelError> {

@@ -1,12 +1,12 @@
 //! The status of the queue, and what of that an operator should know before pushes are refused.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::PoisonError, time::Duration};
 
 use bytesize::ByteSize;
 
 use super::{ConsumerStatus, EmbeddedChannel, QueueStatus, backend::status, listener_slot::listener_settings};
 use crate::{
-    channel::{Backlog, Channel, ChannelError, Patience, Pressure, Threat, Warning},
+    channel::{Backlog, Channel, ChannelError, ChannelStatus, Patience, Pressure, Threat, Warning},
     config::{self, WhenFull},
     listener::{Cause, Limits, Report, Times},
     plural::{either, messages_wait},
@@ -28,7 +28,34 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
         consumer: channel.consumer.name().map(ToOwned::to_owned),
         letters_dropped: Some(channel.registry().tally().letters_dropped),
     };
+    *channel.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts.status.clone());
     Ok(Pressure { warnings: facts.warnings(patience), ..Pressure::default() })
+}
+
+/// See [`Channel::channel_status`]; all but what the file was asked for is as it is now.
+pub(super) fn channel_status(channel: &EmbeddedChannel, looked: &QueueStatus) -> ChannelStatus {
+    let own = channel.consumer.name();
+    let of = looked.consumers.iter().find(|consumer| Some(consumer.name.as_str()) == own);
+    let outlook = channel.consumer.store().outlook();
+    ChannelStatus {
+        kind: "embedded",
+        place: channel.settings.path.display().to_string(),
+        used: Some(looked.used).filter(|_| looked.max_bytes > 0),
+        max_bytes: Some(channel.consumer.store().settings().max_bytes),
+        full_in: match outlook {
+            Some(Outlook::FullIn(time)) => Some(time),
+            _ => None,
+        },
+        damaged: looked.damaged,
+        dead: Some(looked.dead).filter(|_| looked.max_bytes > 0),
+        max_dead: Some(channel.consumer.store().settings().max_dead_letters),
+        max_backlog: of.and_then(|consumer| consumer.max_backlog),
+        when_full: Some(match channel.settings.when_full {
+            WhenFull::Refuse => "refuse",
+            WhenFull::DropOldest => "drop_oldest",
+            WhenFull::DropNewest => "drop_newest",
+        }),
+    }
 }
 
 /// How the queue of a running agent stands, by what that tells of itself.

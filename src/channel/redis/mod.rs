@@ -50,7 +50,8 @@ use tokio::sync::Notify;
 
 use self::errors::{Error, Omission, Refusal};
 use super::{
-    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseRegistry, Patience, Pressure, Recovered,
+    Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Lease, LeaseRegistry, Patience,
+    Pressure, Recovered,
 };
 use crate::{config, listener::Report};
 
@@ -72,6 +73,7 @@ pub struct RedisChannel {
     /// Whether it is emptied into another channel, which takes more rights.
     exporting: bool,
     counted: Mutex<Option<backlog::Counted>>,
+    looked: Mutex<pressure::Looked>,
     /// Wakes receives that wait, since some messages do not come by the list that they wait at.
     adopted: Arc<Notify>,
     /// Which one of several consumers it is.
@@ -101,6 +103,7 @@ impl RedisChannel {
             swept: sweep::Progress::default(),
             exporting: false,
             counted: Mutex::default(),
+            looked: Mutex::default(),
             adopted: Arc::default(),
             membership: None,
         })
@@ -259,6 +262,10 @@ impl Channel for RedisChannel {
 
     fn backlog(&self) -> Option<Backlog> {
         self.counted().map(backlog::Counted::now)
+    }
+
+    fn channel_status(&self) -> ChannelStatus {
+        pressure::channel_status(self)
     }
 
     async fn peek(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {

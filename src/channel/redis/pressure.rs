@@ -3,12 +3,14 @@
 //! Facts are asked for with commands that cost Redis nothing to speak of; what they mean is a pure decision. What the
 //! user may not ask, or what the Redis does not know (a managed one has no CONFIG), is left out.
 
+use std::sync::PoisonError;
+
 use bytesize::ByteSize;
 use redis::{Cmd, Value};
 
 use super::{RedisChannel, answers, check::field, consumers::Membership, errors::Error};
 use crate::{
-    channel::{Channel, ChannelError, Depth, Patience, Pressure, Threat, Warning},
+    channel::{Channel, ChannelError, ChannelStatus, Depth, Patience, Pressure, Threat, Warning},
     plural::either,
 };
 
@@ -35,10 +37,37 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
         max_dead_letters: channel.max_dead_letters as u64,
         letters_dropped: channel.registry.tally().letters_dropped,
     };
+    *channel.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked {
+        used: facts.memory.as_ref().map(|memory| memory.used),
+        max_bytes: facts.memory.as_ref().map(|memory| memory.limit),
+        dead: Some(facts.depth.dead),
+    };
     let names = Names { target: &channel.link.server.url, queue: &channel.keys.queue, dead: &channel.keys.dead };
     let mut warnings = facts.warnings(&names, patience);
     warnings.extend(known(channel.consumer_warnings().await, &mut unknown)?.unwrap_or_default());
     Ok(Pressure { warnings, unknown, refuses: false })
+}
+
+/// What was found at the last look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Looked {
+    used: Option<u64>,
+    max_bytes: Option<u64>,
+    dead: Option<u64>,
+}
+
+/// See [`Channel::channel_status`].
+pub(super) fn channel_status(channel: &RedisChannel) -> ChannelStatus {
+    let Looked { used, max_bytes, dead } = *channel.looked.lock().unwrap_or_else(PoisonError::into_inner);
+    ChannelStatus {
+        kind: "redis",
+        place: channel.link.server.url.clone(),
+        used,
+        max_bytes,
+        dead,
+        max_dead: Some(channel.max_dead_letters as u64),
+        ..ChannelStatus::default()
+    }
 }
 
 /// What was answered, unless Redis would not tell.

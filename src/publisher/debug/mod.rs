@@ -10,6 +10,7 @@ use slog::info;
 
 use super::{Caution, Outcome, Publisher, Publishers, Refused};
 use crate::{
+    codes::Code,
     config::{Debug, DebugFormat, Log},
     observe::log::{KeptLog, Refusal, Submitted, TEXT_BLOCKS, Withdrawn, is_for_people},
     panics, plural,
@@ -178,7 +179,11 @@ impl Publisher for DebugPublisher {
 }
 
 fn hold(Refusal { what, mend }: Refusal) -> Outcome {
-    Outcome::Hold { what: format!("{what}, and publisher.type = \"debug\" shows metrics there alone"), mend }
+    Outcome::Hold {
+        code: Code::HeldOtherwise,
+        what: format!("{what}, and publisher.type = \"debug\" shows metrics there alone"),
+        mend,
+    }
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn settles(verdict: &Verdict) {
         };
         printable(&failure.words);
         if let Some(outcome) = stopped {
-            if let Outcome::Hold { what, mend } = outcome {
+            if let Outcome::Hold { what, mend, .. } = outcome {
                 printable(&what);
                 assert!(!mend.is_empty());
             }

@@ -248,7 +248,7 @@ impl LinePublisher {
         if gzip && cause == Cause::Foreign {
             mend.extend([", or set ", service.section(), ".gzip = false if what is compressed is refused there"]);
         }
-        Outcome::Hold { what, mend }
+        Outcome::Hold { code: cause.code(), what, mend }
     }
 
     fn retry(&self, after: Option<std::time::Duration>, words: &str) -> Outcome {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::codes::Code;
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::publisher) enum Verdict {
@@ -80,4 +82,21 @@ pub(in crate::publisher) enum Cause {
     },
     /// What answers is not the destination's write API.
     Foreign,
+}
+
+impl Cause {
+    /// Its code.
+    pub(in crate::publisher) fn code(self) -> Code {
+        match self {
+            Self::NoDatabase => Code::NoDatabase,
+            Self::NotCreated => Code::NotCreated,
+            Self::NoRetentionPolicy => Code::NoRetentionPolicy,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::Forbidden => Code::Forbidden,
+            Self::Limit => Code::Limit,
+            Self::Disk => Code::DestinationDisk,
+            Self::TooLarge { .. } => Code::PointTooLarge,
+            Self::Foreign => Code::Foreign,
+        }
+    }
 }

@@ -63,6 +63,8 @@ pub(in super::super) struct ConsumerState {
     waiting: IntervalSet,
     /// How many messages wait for a lease.
     messages: u64,
+    /// When the oldest of them came, where it came while none waited.
+    first_came: Option<Instant>,
     leases: HashMap<String, Held>,
     /// How many messages those have.
     leased: u64,
@@ -111,6 +113,7 @@ impl ConsumerState {
 
     fn new(waiting: IntervalSet, messages: u64, named: Option<Named>) -> Self {
         Self {
+            first_came: None,
             waiting,
             messages,
             leases: HashMap::new(),
@@ -219,6 +222,9 @@ impl ConsumerState {
     /// Messages were stored in chunks from the one offset to the other.
     /// Returns whether as many wait now as are awaited.
     pub(super) fn stored(&mut self, from: Offset, to: Offset, messages: u64) -> bool {
+        if self.messages == 0 {
+            self.first_came = Some(Instant::now());
+        }
         self.waiting.insert(from, to);
         self.messages += messages;
         self.tally.stored += messages;
@@ -229,6 +235,11 @@ impl ConsumerState {
     /// Where the oldest messages wait, in at most so many intervals, and a mark that [`ConsumerState::lease`] wants to see again.
     pub(in super::super) fn oldest(&self, intervals: usize) -> (Vec<(Offset, Offset)>, u64) {
         (self.waiting.iter().take(intervals).collect(), self.clears)
+    }
+
+    /// When the oldest message came that waits for a lease, where that is known to more than a mark.
+    pub(super) fn first_came(&self) -> Option<Instant> {
+        self.first_came
     }
 
     /// Where messages wait, from the newest on.
@@ -242,6 +253,7 @@ impl ConsumerState {
             return false;
         }
         let messages = self.take(&parts);
+        self.first_came = None;
         self.leased += messages;
         self.leases.insert(id, Held { parts, messages, expires, settling: false });
         self.audit();
@@ -334,6 +346,7 @@ impl ConsumerState {
 
     fn put_back(&mut self, id: &str) -> u64 {
         let Some(held) = self.leases.remove(id) else { return 0 };
+        self.first_came = None;
         held.parts.iter().for_each(|part| self.waiting.insert(part.start(), part.end()));
         self.messages += held.messages;
         self.leased -= held.messages;

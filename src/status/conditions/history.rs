@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{ActiveCondition, Condition};
+use crate::codes::Code;
 
 /// The pause before a condition is said again the first time; then it doubles.
 const FIRST_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,8 +29,10 @@ pub(super) struct History {
 struct State {
     since: Instant,
     attempts: u64,
+    code: Code,
     what: String,
     mend: Option<String>,
+    now: Option<String>,
     said: Option<Said>,
 }
 
@@ -53,10 +56,11 @@ pub(super) struct Ended {
 }
 
 impl History {
-    pub(super) fn begin(&mut self, now: Instant, what: &str, mend: Option<&str>) -> Begun {
-        let state =
-            self.state.get_or_insert_with(|| State { since: now, attempts: 0, what: String::new(), mend: None, said: None });
+    pub(super) fn begin(&mut self, now: Instant, code: Code, what: &str, mend: Option<&str>) -> Begun {
+        let begun = || State { since: now, attempts: 0, code, what: String::new(), mend: None, now: None, said: None };
+        let state = self.state.get_or_insert_with(begun);
         state.attempts += 1;
+        state.code = code;
         what.clone_into(&mut state.what);
         state.mend = mend.map(str::to_owned);
         let lasted = now.saturating_duration_since(state.since);
@@ -86,6 +90,13 @@ impl History {
         if state.attempts == 1 { Begun::New } else { Begun::Still { lasted, attempts: state.attempts } }
     }
 
+    /// How it stands, in numbers.
+    pub(super) fn stands(&mut self, now: &str) {
+        if let Some(state) = &mut self.state {
+            state.now = Some(now.to_owned());
+        }
+    }
+
     pub(super) fn end(&mut self, now: Instant) -> Option<Ended> {
         let state = self.state.take()?;
         let ended = Ended { lasted: now.saturating_duration_since(state.since), attempts: state.attempts };
@@ -95,6 +106,8 @@ impl History {
     pub(super) fn active(&self, who: Condition, now: Instant) -> Option<ActiveCondition> {
         self.state.as_ref().map(|state| ActiveCondition {
             who,
+            code: state.code,
+            now: state.now.clone(),
             what: state.what.clone(),
             mend: state.mend.clone(),
             lasted: now.saturating_duration_since(state.since),
@@ -114,7 +127,9 @@ mod tests {
     /// The seconds at which a condition that fails every second is said.
     fn said_at(seconds: u64) -> Vec<u64> {
         let (start, mut history) = (Instant::now(), History::default());
-        (0..seconds).filter(|&second| history.begin(after(start, second), "gone", None) != Begun::Silent).collect()
+        (0..seconds)
+            .filter(|&second| history.begin(after(start, second), Code::PublisherAway, "gone", None) != Begun::Silent)
+            .collect()
     }
 
     #[test]
@@ -125,9 +140,12 @@ mod tests {
     #[test]
     fn each_saying_tells_how_long_and_how_often() {
         let (start, mut history) = (Instant::now(), History::default());
-        assert_eq!(history.begin(start, "gone", None), Begun::New);
-        assert_eq!(history.begin(after(start, 9), "gone", None), Begun::Silent);
-        assert_eq!(history.begin(after(start, 11), "gone", None), Begun::Still { lasted: Duration::from_secs(11), attempts: 3 });
+        assert_eq!(history.begin(start, Code::PublisherAway, "gone", None), Begun::New);
+        assert_eq!(history.begin(after(start, 9), Code::PublisherAway, "gone", None), Begun::Silent);
+        assert_eq!(
+            history.begin(after(start, 11), Code::PublisherAway, "gone", None),
+            Begun::Still { lasted: Duration::from_secs(11), attempts: 3 }
+        );
         assert_eq!(history.end(after(start, 12)), Some(Ended { lasted: Duration::from_secs(12), attempts: 3 }));
     }
 
@@ -135,7 +153,7 @@ mod tests {
     fn the_end_is_said_once_and_only_of_what_was_said() {
         let (start, mut history) = (Instant::now(), History::default());
         assert_eq!(history.end(start), None);
-        history.begin(start, "gone", None);
+        history.begin(start, Code::PublisherAway, "gone", None);
         assert!(history.end(start).is_some());
         assert_eq!(history.end(start), None);
     }
@@ -143,16 +161,18 @@ mod tests {
     #[test]
     fn a_new_wording_is_said_at_once_and_two_workers_wordings_do_not_alternate() {
         let (start, mut history) = (Instant::now(), History::default());
-        history.begin(start, "refused", None);
-        assert!(matches!(history.begin(after(start, 1), "401", None), Begun::Still { attempts: 2, .. }));
-        assert_eq!(history.begin(after(start, 2), "refused", None), Begun::Silent);
-        assert_eq!(history.begin(after(start, 3), "401", None), Begun::Silent);
+        history.begin(start, Code::PublisherAway, "refused", None);
+        assert!(matches!(history.begin(after(start, 1), Code::PublisherAway, "401", None), Begun::Still { attempts: 2, .. }));
+        assert_eq!(history.begin(after(start, 2), Code::PublisherAway, "refused", None), Begun::Silent);
+        assert_eq!(history.begin(after(start, 3), Code::PublisherAway, "401", None), Begun::Silent);
     }
 
     #[test]
     fn a_wording_that_never_repeats_does_not_fill_the_log() {
         let (start, mut history) = (Instant::now(), History::default());
-        let said = (0..1000).filter(|port| history.begin(start, &format!("port {port}"), None) != Begun::Silent).count();
+        let said = (0..1000)
+            .filter(|port| history.begin(start, Code::PublisherAway, &format!("port {port}"), None) != Begun::Silent)
+            .count();
         assert_eq!(said, WORDINGS);
     }
 
@@ -161,7 +181,7 @@ mod tests {
         let (start, mut history) = (Instant::now(), History::default());
         let (mut begun, mut ended) = (0, 0);
         for second in 0..100 {
-            begun += usize::from(history.begin(after(start, second), "gone", None) != Begun::Silent);
+            begun += usize::from(history.begin(after(start, second), Code::PublisherAway, "gone", None) != Begun::Silent);
             ended += usize::from(history.end(after(start, second)).is_some());
         }
         assert_eq!((begun, ended), (10, 10));
@@ -170,18 +190,19 @@ mod tests {
     #[test]
     fn a_condition_that_comes_back_at_once_and_stays_is_said_within_the_first_interval() {
         let (start, mut history) = (Instant::now(), History::default());
-        history.begin(start, "gone", None);
+        history.begin(start, Code::PublisherAway, "gone", None);
         history.end(after(start, 1));
-        let said = (2..100).find(|&second| history.begin(after(start, second), "gone", None) != Begun::Silent);
+        let said =
+            (2..100).find(|&second| history.begin(after(start, second), Code::PublisherAway, "gone", None) != Begun::Silent);
         assert_eq!(said, Some(10));
     }
 
     #[test]
     fn another_fault_just_after_the_end_is_said_at_once() {
         let (start, mut history) = (Instant::now(), History::default());
-        history.begin(start, "refused", None);
+        history.begin(start, Code::PublisherAway, "refused", None);
         history.end(after(start, 1));
-        assert_eq!(history.begin(after(start, 2), "401", Some("set the password")), Begun::New);
+        assert_eq!(history.begin(after(start, 2), Code::PublisherAway, "401", Some("set the password")), Begun::New);
         assert!(history.end(after(start, 3)).is_some());
     }
 }

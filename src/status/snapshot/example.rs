@@ -48,8 +48,8 @@ impl Snapshot {
             publisher: publisher.map(str::to_owned),
         };
         let troubles = vec![
-            warning("KBACKLOG", "messages wait long in /var/lib/kadabra/queue.db", Some("metrics")),
-            warning("KHTTP", "clients spoke HTTP to the channel and were cut off", None),
+            warning("K315", "messages wait long in /var/lib/kadabra/queue.db", Some("metrics")),
+            warning("K425", "clients spoke HTTP to the channel and were cut off", None),
         ];
         let publishers = vec![publisher(at, "influx", "influxdb", 12), publisher(at, "metrics", "victoriametrics", 0)];
         Self {
@@ -68,7 +68,7 @@ impl Snapshot {
             },
             verdict: Verdict {
                 level: Level::Attention,
-                code: Some("KBACKLOG".to_owned()),
+                code: Some("K315".to_owned()),
                 sentence: "messages wait long in /var/lib/kadabra/queue.db".to_owned(),
                 remedy: Some("see why they are not published sooner".to_owned()),
             },
@@ -91,8 +91,8 @@ impl Snapshot {
                 max_clients: Some(1024),
                 when_full: Some("refuse".to_owned()),
                 refusals: vec![
-                    refused("queue_full", "KFULL", "what clients push is refused", 0, "pushes", None),
-                    refused("http", "KHTTP", "clients spoke HTTP to the channel and were cut off", 3, "clients", Some(12.0)),
+                    refused("queue_full", "K401", "what clients push is refused", 0, "pushes", None),
+                    refused("http", "K425", "clients spoke HTTP to the channel and were cut off", 3, "clients", Some(12.0)),
                 ],
             },
             publishers,
@@ -112,7 +112,7 @@ impl Snapshot {
         let remedy = "set the right password in [publisher.influxdb]; it goes on by itself";
         let since = ago(held.at, 240);
         let hold = Trouble {
-            code: "KLOGIN".to_owned(),
+            code: "K205".to_owned(),
             what: what.to_owned(),
             now: None,
             remedy: Some(remedy.to_owned()),
@@ -126,13 +126,13 @@ impl Snapshot {
         held.agent.state = AgentState::Held;
         held.verdict = Verdict {
             level: Level::Held,
-            code: Some("KLOGIN".to_owned()),
-            sentence: format!("held for 4m: {what}"),
+            code: Some("K205".to_owned()),
+            sentence: format!("held for 4m: influx: {what}"),
             remedy: Some(remedy.to_owned()),
         };
         if let Some(publisher) = held.publishers.first_mut() {
             publisher.hold = Some(Hold {
-                code: "KLOGIN".to_owned(),
+                code: "K205".to_owned(),
                 what: what.to_owned(),
                 remedy: Some(remedy.to_owned()),
                 since,
@@ -175,14 +175,17 @@ fn publisher(at: Timestamp, name: &str, kind: &str, dead: u64) -> Publisher {
             dropped: 0,
             waiting: Some(waiting),
             in_flight: 4,
+            letters_dropped: 0,
+            backlog_dropped: 0,
             difference: 0,
         },
         waiting: Some(waiting),
+        in_hand: Some(4),
         max_backlog: Some(100_000),
         oldest_age_seconds: Some(0.3),
         points_written: 5 * accepted,
-        points_refused: counted(&[("undecodable", 0), ("guard", 0), ("destination", dead)]),
-        retries: counted(&[("retry", 7), ("hold", 0)]),
+        points_refused: counted(&[("unreadable", 0), ("guard", 0), ("destination", dead)]),
+        retries: counted(&[("away", 7), ("hold", 0)]),
         batches: 20_000,
         requests: 20_007,
         requests_per_second: 19.6,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
+use crate::channel;
 
 /// Where messages wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +94,8 @@ pub struct Publisher {
     pub tally: Tally,
     /// Messages that wait for it, in hand or not. Unknown until the channel was asked.
     pub waiting: Option<u64>,
+    /// Of those: in some agent's hands.
+    pub in_hand: Option<u64>,
     /// How many may wait for it, where that is bounded.
     pub max_backlog: Option<u64>,
     /// For how long the oldest of them has waited, as far as the channel tells.
@@ -155,8 +158,36 @@ pub struct Tally {
     pub waiting: Option<u64>,
     /// Leased and not settled.
     pub in_flight: u64,
+    /// Dead letters that this process dropped to make room for newer ones; they were set aside before.
+    #[serde(default)]
+    pub letters_dropped: u64,
+    /// Messages that this process dropped before they were leased, since more waited than may, where clients push to a Redis.
+    #[serde(default)]
+    pub backlog_dropped: u64,
     /// How many are not accounted for: negative when more are than should be. Anything but zero is a fault of the agent.
     pub difference: i64,
+}
+
+impl From<&channel::Tally> for Tally {
+    fn from(tally: &channel::Tally) -> Self {
+        let queue = tally.accepted.unwrap_or_default();
+        let difference = i128::from(tally.due()) - i128::from(tally.accounted_for());
+        Self {
+            accepted: tally.accepted.map(|accepted| accepted.all),
+            found: queue.found,
+            leased: tally.leased,
+            published: tally.published,
+            parked: tally.parked,
+            given_back: tally.given_back,
+            lost: tally.lost,
+            dropped: queue.dropped,
+            waiting: tally.accepted.map(|accepted| accepted.waiting),
+            in_flight: tally.in_flight,
+            letters_dropped: tally.letters_dropped,
+            backlog_dropped: tally.backlog_dropped,
+            difference: i64::try_from(difference).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// A counter by a reason or a cause. The names are few and do not change.
