@@ -55,6 +55,9 @@ mod logs;
 mod manual;
 #[path = "outages.rs"]
 mod outages;
+#[cfg(feature = "failpoints")]
+#[path = "page.rs"]
+mod page;
 #[path = "panics.rs"]
 mod panics;
 #[path = "pressure.rs"]

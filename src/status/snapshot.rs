@@ -6,7 +6,7 @@
 //! counted is counted since the process started unless its field says otherwise. A counter is there from the start on, at zero.
 
 mod actors;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 mod example;
 mod flow;
 mod histogram;
