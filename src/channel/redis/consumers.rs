@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use redis::Value;
 use tokio::sync::{Mutex, Notify};
 
-use super::{RedisChannel, answers, errors::Error, fan_out::Desk, keys::Keys};
+use super::{RedisChannel, answers, errors::Error, fan_out::Wishes, keys::Keys};
 use crate::{
     channel::{ChannelError, LeaseRegistry, Threat, Warning},
     config,
@@ -52,7 +52,7 @@ pub(super) struct Known {
     pub(super) registry: Arc<LeaseRegistry>,
     pub(super) wake: Arc<Notify>,
     /// What it waits for.
-    pub(super) desk: Desk,
+    pub(super) wishes: Wishes,
 }
 
 impl RedisChannel {
@@ -81,7 +81,7 @@ impl RedisChannel {
             required: consumer.required,
             registry: Arc::clone(&channel.registry),
             wake: Arc::clone(&channel.adopted),
-            desk: Desk::default(),
+            wishes: Wishes::default(),
         };
         let known = channels.iter().zip(consumers).map(known).collect();
         let group = Arc::new(Group { base, entry, names, consumers: known, moving: Mutex::default() });

@@ -29,7 +29,7 @@ pub(super) enum Given {
 
 /// Where a consumer that waits leaves what it wants, and gets it from another one of the same agent.
 #[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Wish>);
+pub(super) struct Wishes(Mutex<Wish>);
 
 #[derive(Debug, Default)]
 struct Wish {
@@ -44,7 +44,7 @@ pub(super) struct Asking<'a> {
     demand: Demand,
 }
 
-impl Desk {
+impl Wishes {
     fn wish(&self) -> MutexGuard<'_, Wish> {
         // Every change is whole before anything that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +68,7 @@ impl Desk {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if let Some(known) = self.membership.known() {
-            let unread = std::mem::take(&mut *known.desk.wish()).given;
+            let unread = std::mem::take(&mut *known.wishes.wish()).given;
             drop(unread);
         }
     }
@@ -78,7 +78,7 @@ impl Membership {
     /// Lets the others know that this consumer takes messages.
     pub(super) fn asks(&self, demand: Demand) -> Asking<'_> {
         if let Some(known) = self.known() {
-            known.desk.wish().demand = Some(demand);
+            known.wishes.wish().demand = Some(demand);
         }
         Asking { membership: self, demand }
     }
@@ -90,7 +90,7 @@ impl Asking<'_> {
     pub(super) async fn for_more(&self) -> Result<Given, Error> {
         let Membership { group, index } = self.membership;
         let _moving = group.moving.lock().await;
-        if let Some(lease) = self.membership.known().and_then(|known| known.desk.wish().given.take()) {
+        if let Some(lease) = self.membership.known().and_then(|known| known.wishes.wish().given.take()) {
             return Ok(Given::Lease(lease));
         }
         let mut given = group.fan_out(*index, self.demand).await;
@@ -132,7 +132,7 @@ impl Group {
         let (mut most, mut room) = (demand.messages.max(1), demand.bytes);
         // Whoever wants far less would be given too little at a time; it is given its share in its list.
         let wants = |(index, known): (usize, &Known)| {
-            let demand = if index == asks { Some(demand) } else { known.desk.wants() };
+            let demand = if index == asks { Some(demand) } else { known.wishes.wants() };
             demand.filter(|demand| demand.messages >= most.div_ceil(2) && demand.bytes >= room / 2)
         };
         let wanted: Vec<_> = self.consumers.iter().enumerate().map(wants).collect();
@@ -216,7 +216,7 @@ impl Group {
             Value::Array(items) => self.moved(items, most),
             _ => None,
         };
-        slice.ok_or_else(|| base.link.garbled(MOVE).into())
+        slice.ok_or_else(|| base.link.garbled(MOVE))
     }
 
     /// What the script says it has moved.
@@ -245,7 +245,7 @@ impl Group {
             }
             lease.fill(messages.clone(), false);
             lease.more = more;
-            known.desk.leave(lease);
+            known.wishes.leave(lease);
         }
         self.wake_all_but(asks);
         match own {
