@@ -55,7 +55,7 @@ fn the_page_says_at_its_beginning_how_it_is_and_a_trouble_once() {
     let held = render(&Snapshot::example_held(), VIEW).unwrap();
     let from = held.find("<h1").unwrap();
     let heading = &held[from..held.find("</h1>").unwrap()];
-    assert!(heading.contains(">Held</span> for 4m: influxdb"), "{heading}");
+    assert!(heading.contains(">Held</span> for 4m: influx: influxdb"), "{heading}");
     assert!(held.contains("<title>Held · app-1 · Kadabra</title>") && held.contains("/assets/held.svg"));
     assert_eq!(held.matches("authorization failed").count(), 2, "in the verdict, and where it happened");
     let well = Snapshot { troubles: Vec::new(), ..Snapshot::example() };
