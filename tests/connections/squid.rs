@@ -22,11 +22,14 @@ fn points_reach_influxdb_through_squid_by_http_and_by_tls() {
         let with_login = url.replace("://", "://me:hunter2@");
         let said = check(&plain.url(), &by_key(&with_login), None, &trusted);
         assert!(said.starts_with("ok: ") && said.contains(&format!("through the proxy {url}")), "{said}");
-        assert!(squid.log().contains("/204 ") && squid.log().contains(&format!("POST {}/write?", plain.url())));
+        // Which it writes after its answer.
+        let logged = |what: &str| wait_for(what, PATIENCE, || squid.log().contains(what).then_some(()));
+        logged("/204 ");
+        logged(&format!("POST {}/write?", plain.url()));
         let lines = format!("{}ca_file = {:?}\n", by_key(&with_login), certificate.certificate);
         let said = check(&secure.url(), &lines, None, &trusted);
         assert!(said.starts_with("ok: ") && said.contains(&format!("through the proxy {url}")), "{said}");
-        assert!(squid.log().contains(&format!("CONNECT 127.0.0.1:{}", secure.port())), "{}", squid.log());
+        logged(&format!("CONNECT 127.0.0.1:{}", secure.port()));
     }
     // The environment says so, too.
     let hosts = hosts(&folder, "db.test", &["127.0.0.1"]);
