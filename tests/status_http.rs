@@ -1,6 +1,7 @@
 //! The status over HTTP: who may look, what is answered, and what it takes to get in its way.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
@@ -10,7 +11,9 @@ use std::{
 
 use crate::support::{
     agent::Agent,
-    process::wait_for,
+    influxd::Influxd,
+    pipeline::numbered,
+    process::{Process, command, free_port, wait_for},
     served::{address, config, connect, exchange, get, get_by_file, post, request},
 };
 
@@ -171,4 +174,171 @@ fn it_is_restarted_and_done_without() {
     let mut agent = failing.start();
     agent.wait_log("its group is held");
     assert_eq!(agent.terminate(SOON), Some(0));
+}
+
+/// Pushes so many messages, of one point each.
+fn push(to: std::net::SocketAddr, count: usize) {
+    let mut connection = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
+    let messages: Vec<_> = (0..count as u64).map(numbered).collect();
+    let _: u64 = redis::cmd("LPUSH").arg("kadabra_queue").arg(messages).query(&mut connection).unwrap();
+}
+
+/// Where clients push to.
+fn pushes(agent: &Agent) -> std::net::SocketAddr {
+    let line = agent.wait_log("receiving");
+    let from = line["from"].as_str().unwrap();
+    from.strip_prefix("clients at ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+}
+
+/// The values of a scrape, by series.
+fn values(text: &str) -> std::collections::BTreeMap<String, f64> {
+    let sample = |line: &str| line.rsplit_once(' ').map(|(series, value)| (series.to_owned(), value.parse().unwrap())).unwrap();
+    text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
+}
+
+#[test]
+fn everything_is_answered_from_the_snapshot_and_each_scrape_balances_under_load() {
+    let (_folder, agent) = agent("");
+    let (address, to) = (address(&agent), pushes(&agent));
+    let pushing = thread::spawn(move || (0..40).for_each(|_| push(to, 500)));
+    let mut scrapes = 0;
+    while !pushing.is_finished() || scrapes < 20 {
+        let answer = get(address, "/metrics", &[]);
+        assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let all = values(&answer.body);
+        let value = |name: &str| all[&format!("kadabra_messages_{name}{{publisher=\"\"}}")];
+        let accounted = value("published_total") + value("parked_total") + value("dropped_total") + value("waiting");
+        assert_eq!(value("accepted_total"), accounted, "{}", answer.body);
+        assert_eq!(value("unaccounted"), 0.0);
+        scrapes += 1;
+    }
+    pushing.join().unwrap();
+    wait_for("the scrape to have all of them published", SOON, || {
+        let all = values(&get(address, "/metrics", &[]).body);
+        (all["kadabra_messages_published_total{publisher=\"\"}"] == 20_000.0).then_some(())
+    });
+    let open = get(address, "/metrics", &["Accept: application/openmetrics-text; version=1.0.0,text/plain;q=0.5"]);
+    assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"), "{open:?}");
+    assert!(open.body.ends_with("# EOF\n"));
+
+    let status = get(address, "/api/status", &[]).json();
+    assert_eq!((&status["version"], &status["agent"]["state"]), (&1.into(), &"running".into()));
+    let begun = Instant::now();
+    let next = get(address, &format!("/api/status?after={}", status["at"].as_str().unwrap()), &[]).json();
+    assert!(next["at"].as_str() > status["at"].as_str() && begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(get(address, "/api/status?after=yesterday", &[]).status, 400);
+
+    let page = get(address, "/?filter=numbered", &[]);
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let script = page.body.split("src=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert_eq!(get(address, script, &[]).header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert_eq!(get(address, "/fragment", &[]).status, 200);
+    assert_eq!(get(address, "/assets/../page.js", &[]).status, 404);
+}
+
+#[test]
+fn it_is_ready_once_it_has_shown_that_it_can_write_and_not_while_it_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let influxd = Influxd::start();
+    let more = format!(
+        "[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = {:?}\ndatabase = \"kadabra\"\ncreate_database = false\n",
+        influxd.url()
+    );
+    let agent = Agent::start(&config(folder.path(), &more));
+    let (address, to) = (address(&agent), pushes(&agent));
+    let unready = get(address, "/health/ready", &[]);
+    assert_eq!((unready.status, &unready.json()["ready"]), (503, &false.into()), "{unready:?}");
+    push(to, 1);
+    let held = wait_for("it to be held", SOON, || {
+        let answer = get(address, "/health/ready", &[]);
+        (answer.json()["state"] == "held").then_some(answer)
+    });
+    assert_eq!(held.status, 503);
+    assert!(held.json()["code"].as_str().is_some_and(|code| code.starts_with('K')), "{held:?}");
+    assert_eq!(get(address, "/health/live", &[]).status, 200);
+    influxd.create_database("kadabra");
+    wait_for("it to be ready", SOON, || (get(address, "/health/ready", &[]).status == 200).then_some(()));
+}
+
+#[test]
+fn no_secret_and_no_content_of_a_message_is_in_what_prometheus_reads() {
+    let (_folder, agent) = agent("password = \"hunter2-hunter2\"");
+    let (address, to) = (address(&agent), pushes(&agent));
+    push(to, 3);
+    let bearer = "Authorization: Bearer hunter2-hunter2";
+    let all = wait_for("the messages to be published", SOON, || {
+        let answer = get(address, "/metrics", &[bearer]);
+        answer.body.contains("kadabra_messages_published_total{publisher=\"\"} 3").then_some(answer.body)
+    });
+    assert!(!all.contains("hunter2") && !all.contains("numbered"), "{all}");
+    for path in ["/", "/fragment", "/api/status", "/metrics"] {
+        assert_eq!(get(address, path, &[]).status, 401, "{path}");
+        assert!(!get(address, path, &[bearer]).body.contains("hunter2"), "{path}");
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it() {
+    let (folder, agent) = agent("password = \"right\"");
+    let (address, to) = (address(&agent), pushes(&agent));
+    push(to, 7);
+    let port = free_port();
+    let configuration = folder.path().join("prometheus.yml");
+    let text = format!(
+        "scrape_configs:\n- job_name: kadabra\n  scrape_interval: 1s\n  authorization: {{credentials: right}}\n  \
+         static_configs: [{{targets: ['{address}']}}]\n"
+    );
+    fs::write(&configuration, text).unwrap();
+    let mut prometheus = command("prometheus");
+    prometheus.arg(format!("--config.file={}", configuration.display()));
+    prometheus.arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()));
+    prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let _prometheus = Process::start("prometheus", prometheus, &folder.path().join("prometheus.log"));
+    let asked = format!("http://127.0.0.1:{port}/api/v1/query?query=kadabra_messages_published_total");
+    wait_for("Prometheus to have what was published", Duration::from_secs(60), || {
+        let answer: serde_json::Value =
+            serde_json::from_str(&ureq::get(&asked).call().ok()?.body_mut().read_to_string().ok()?).ok()?;
+        (answer["data"]["result"][0]["value"][1] == "7").then_some(())
+    });
+}
+
+#[test]
+fn a_thousand_scrapes_cost_little() {
+    let (_folder, agent) = agent("");
+    let address = address(&agent);
+    let resident = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let begun = Instant::now();
+    let mut stream = connect(address);
+    let mut answer = vec![0; 1 << 20];
+    for _ in 0..1000 {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut read = 0;
+        // The last line of all.
+        while !answer[..read].windows(20).rev().take(200).any(|part| part == b"kadabra_build_info{v") || answer[read - 1] != b'\n'
+        {
+            read += stream.read(&mut answer[read..]).unwrap();
+        }
+    }
+    println!("1,000 scrapes: {:?}, {} KiB more, of {before}", begun.elapsed(), resident().saturating_sub(before));
+    // Unoptimised, and beside other tests.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(resident().saturating_sub(before) < 4096, "{before} KiB before, {} after", resident());
+}
+
+#[test]
+fn where_it_is_not_asked_for_there_is_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(folder.path(), "").replace("[status]\nlisten = \"127.0.0.1:0\"", "[status]\nlisten = \"\"");
+    let agent = Agent::start(&text);
+    agent.wait_log("publishing");
+    let with = Agent::start(&config(&folder.path().join("other"), ""));
+    address(&with);
+    let threads = |agent: &Agent| fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap().count();
+    wait_for("the one that serves it to have one thread more", SOON, || (threads(&with) == threads(&agent) + 1).then_some(()));
+    assert!(agent.logged("the status is served").is_empty());
 }

@@ -159,7 +159,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker), latest.clone());
     let mut children = wire(settings, &pipelines);
-    serve_status(settings, &log, &mut children);
+    serve_status(settings, &latest, &log, &mut children);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor.clone(),
@@ -231,13 +231,17 @@ fn wire(settings: &Settings, pipelines: &[Wired]) -> Children {
 }
 
 /// Adds what serves the status, if it is asked for anywhere. It goes last, so that whoever looks sees the agent stop.
-fn serve_status(settings: &Settings, log: &Logger, children: &mut Children) {
+fn serve_status(settings: &Settings, latest: &Latest, log: &Logger, children: &mut Children) {
     if settings.status.listen.is_empty() && settings.status.unix_socket.is_none() {
         return;
     }
     let conditions = Arc::new(Conditions::new(log));
-    let params =
-        Arc::new(web::Params { settings: settings.status.clone(), conditions: Arc::clone(&conditions), log: log.clone() });
+    let params = Arc::new(web::Params {
+        settings: settings.status.clone(),
+        latest: latest.clone(),
+        conditions: Arc::clone(&conditions),
+        log: log.clone(),
+    });
     let first = children.len();
     children.add("status page", Thread::Named("status page".to_owned()), 5, move |life| Web::new(Arc::clone(&params), life));
     children.group_since(first, "status page", move |why| match why {

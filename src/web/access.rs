@@ -69,6 +69,15 @@ impl Access {
         Self { by_file, password: settings.password.clone(), hosts: settings.allowed_hosts.clone() }
     }
 
+    /// Who may look, in a sentence.
+    pub(super) fn said(&self) -> &'static str {
+        match (self.by_file, &self.password) {
+            (true, _) => "Who may use the file of this socket may see this page",
+            (false, Some(_)) => "Who knows the password may see this page",
+            (false, None) => "Whoever is on this machine may see this page",
+        }
+    }
+
     pub(super) fn judge(&self, asked: Asked<'_>) -> Result<(), Refusal> {
         if self.by_file {
             return Ok(());

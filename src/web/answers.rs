@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use actix_http::{ConnectionType, Request};
 use actix_service::{IntoServiceFactory, ServiceFactory};
 use actix_web::{
-    App, Error, HttpResponse, HttpResponseBuilder, Route,
+    App, Error, HttpRequest, HttpResponse, HttpResponseBuilder, Route,
     body::{BoxBody, MessageBody},
     dev::{AppConfig, ServiceRequest, ServiceResponse},
     guard,
@@ -17,8 +17,13 @@ use actix_web::{
 use super::{
     access::{Access, Asked, Refusal},
     connections::Since,
+    metrics,
+    page::{self, View},
 };
-use crate::quote::quote;
+use crate::{
+    quote::quote,
+    status::{Latest, snapshot::AgentState},
+};
 
 /// Scripts, styles and pictures come from here and from nowhere else, none stands within a page, and no page elsewhere shows ours.
 /// Nothing is kept: it is old a second later. The referrer stays within, so that a browser says where a form comes from.
@@ -40,12 +45,20 @@ const ALWAYS: [(HeaderName, &str); 8] = [
 /// Everything that answers to those who come by one socket.
 pub(super) fn app(
     access: Access,
+    latest: Latest,
 ) -> impl ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<impl MessageBody>, Error = Error, InitError = ()>
 {
     App::new()
         .app_data(Rc::new(access))
+        .app_data(web::Data::new(latest))
         .wrap(from_fn(guarded))
+        .route("/", look().to(whole_page))
+        .route("/fragment", look().to(fragment))
+        .route("/assets/{name}", look().to(asset))
         .route("/health/live", look().to(live))
+        .route("/health/ready", look().to(ready))
+        .route("/metrics", look().to(all_metrics))
+        .route("/api/status", look().to(status))
         .default_service(web::to(nothing))
         .into_factory()
 }
@@ -57,6 +70,73 @@ fn look() -> Route {
 
 async fn live() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "live": true }))
+}
+
+/// Asks for no password, so it says no more than a code.
+async fn ready(latest: web::Data<Latest>) -> HttpResponse {
+    let snapshot = latest.get();
+    let state = snapshot.agent.state;
+    let ready = state == AgentState::Running;
+    let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let code = snapshot.verdict.code.as_deref().filter(|_| !ready);
+    answer.json(serde_json::json!({ "ready": ready, "state": state, "code": code }))
+}
+
+async fn all_metrics(request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
+    let accepted = request.headers().get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
+    let open_metrics = accepted.contains("application/openmetrics-text");
+    let form = if open_metrics { metrics::OPEN_METRICS } else { metrics::PROMETHEUS };
+    shown(form, metrics::text(latest.get(), open_metrics))
+}
+
+/// What a program asks with that has seen a snapshot.
+#[derive(serde::Deserialize)]
+struct After {
+    /// When that one was made: the answer is a later one, once there is one.
+    after: Option<jiff::Timestamp>,
+}
+
+async fn status(after: web::Query<After>, latest: web::Data<Latest>) -> HttpResponse {
+    let mut snapshot = latest.get();
+    if after.after.is_some_and(|seen| snapshot.at <= seen) {
+        snapshot = latest.changed().await;
+    }
+    HttpResponse::Ok().json(snapshot.as_ref())
+}
+
+#[derive(serde::Deserialize)]
+struct Filter {
+    #[serde(default)]
+    filter: String,
+}
+
+async fn whole_page(asked: web::Query<Filter>, request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
+    shown(HTML, page::render(&latest.get(), View { filter: &asked.filter, access: said_of(&request), ..View::default() }))
+}
+
+async fn fragment(asked: web::Query<Filter>, request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
+    shown(HTML, page::fragment(&latest.get(), View { filter: &asked.filter, access: said_of(&request), ..View::default() }))
+}
+
+async fn asset(name: web::Path<String>) -> HttpResponse {
+    match page::asset(&name) {
+        Some(asset) => HttpResponse::Ok().content_type(asset.content_type).body(asset.body),
+        None => text(HttpResponse::NotFound(), "there is nothing of that name"),
+    }
+}
+
+/// Who may look, in a sentence.
+fn said_of(request: &HttpRequest) -> &'static str {
+    request.app_data::<Rc<Access>>().map_or("", |access| access.said())
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+
+fn shown(content_type: &str, made: Result<String, impl std::fmt::Display>) -> HttpResponse {
+    match made {
+        Ok(body) => HttpResponse::Ok().content_type(content_type).body(body),
+        Err(error) => text(HttpResponse::InternalServerError(), &format!("it cannot be shown: {error}")),
+    }
 }
 
 async fn nothing() -> HttpResponse {

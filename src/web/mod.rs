@@ -3,6 +3,7 @@
 //! | promise | kept by |
 //! |---|---|
 //! | one page tells how the agent is, made from a snapshot and nothing else | [`page`] |
+//! | what Prometheus reads balances in each scrape, and has no label without bound | [`metrics`] |
 //! | an address that is taken is said once, tried again, and ends nothing; a socket has its permissions before anybody can use it | [`server`], [`sockets`] |
 //! | whoever is slow, silent or many keeps nobody else out for long, and takes a bounded amount of memory | [`connections`] |
 //! | a page elsewhere can neither look nor act; beyond this machine nobody can without the password | [`access`] |
@@ -14,6 +15,7 @@
 mod access;
 mod answers;
 mod connections;
+mod metrics;
 pub mod page;
 mod server;
 mod sockets;

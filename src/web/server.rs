@@ -21,7 +21,10 @@ use crate::{
     config,
     failpoint::fail_point,
     listener::BindError,
-    status::conditions::{Condition, Conditions},
+    status::{
+        Latest,
+        conditions::{Condition, Conditions},
+    },
     supervision::{Drain, Life, answers_pings},
 };
 
@@ -37,6 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// What a Web works with.
 pub(crate) struct Params {
     pub(crate) settings: config::Status,
+    pub(crate) latest: Latest,
     pub(crate) conditions: Arc<Conditions>,
     pub(crate) log: Logger,
 }
@@ -95,14 +99,15 @@ async fn serve_at(place: Place, params: &Params, connections: &Connections, unbo
         unbound.note(&place, bound.as_ref().err());
         if let Ok(bound) = bound {
             info!(params.log, "the status is served"; "at" => bound.url());
-            accept(&bound, Access::new(&params.settings, place.is_unix()), connections).await;
+            let access = Access::new(&params.settings, place.is_unix());
+            accept(&bound, access, &params.latest, connections).await;
         }
         tokio::time::sleep(backoff.next_pause()).await;
     }
 }
 
 /// Serves all who come by one socket. Ends only where nothing can be served.
-async fn accept(bound: &Bound, access: Access, connections: &Connections) {
+async fn accept(bound: &Bound, access: Access, latest: &Latest, connections: &Connections) {
     let service = HttpService::build()
         .client_request_timeout(HEAD_WITHIN)
         .client_disconnect_timeout(HEAD_WITHIN)
@@ -111,7 +116,7 @@ async fn accept(bound: &Bound, access: Access, connections: &Connections) {
         .on_connect_ext(|_: &Stream, of_connection| {
             of_connection.insert(Since::now());
         })
-        .h1(map_config(answers::app(access), |()| AppConfig::default()));
+        .h1(map_config(answers::app(access, latest.clone()), |()| AppConfig::default()));
     let Ok(service) = service.new_service(()).await else { return };
     loop {
         match bound.accept().await {

@@ -11,8 +11,8 @@ use crate::config::{
 };
 
 section! {
-    /// That the agent lives, over HTTP: /health/live, for whoever starts it. docs/status.md says what it answers,
-    /// docs/threat-model.md who may do what.
+    /// How the agent is, over HTTP: a page at /, /health/live and /health/ready for whoever starts it, /metrics for
+    /// Prometheus, /api/status as JSON. docs/status.md says what each answers, docs/threat-model.md who may do what.
     "status" pub struct Status {
         /// Where it is served: several as ["127.0.0.1:9636", "[::1]:9636"], "" nowhere. Beyond this machine only with a
         /// password; HTTP is not encrypted. An address that is taken is said once, and tried again; the agent works
