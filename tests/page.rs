@@ -177,6 +177,7 @@ fn a_hold_is_seen_with_what_to_do_and_so_is_its_end() {
     let house = House::of(well());
     let browser = house.browser("/");
     browser.wait_text("h1", "Well");
+    house.wait_seen();
     house.change(|snapshot| *snapshot = Snapshot::example_held());
     browser.wait_text_within(AT_ONCE, "h1", "Held for 4m");
     browser.wait_true("its name in the tab", "return document.title.startsWith('Held')");
@@ -193,6 +194,7 @@ fn a_hold_is_seen_with_what_to_do_and_so_is_its_end() {
 fn an_actor_that_was_restarted_is_seen_with_what_happened_to_it() {
     let house = House::of(well());
     let browser = house.browser("/");
+    house.wait_seen();
     house.change(|snapshot| {
         let at = snapshot.at;
         let actor = snapshot.actors.iter_mut().find(|actor| actor.role == "publisher").unwrap();
