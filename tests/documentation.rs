@@ -34,7 +34,8 @@ fn root() -> &'static Path {
 fn pages() -> Vec<Page> {
     let mut names = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
     let docs = fs::read_dir(root().join("docs")).unwrap();
-    names.extend(docs.map(|page| format!("docs/{}", page.unwrap().file_name().to_str().unwrap())));
+    let pages = docs.map(|page| format!("docs/{}", page.unwrap().file_name().to_str().unwrap()));
+    names.extend(pages.filter(|name| name.ends_with(".md")));
     names.sort();
     names.iter().map(|name| Page::read(name)).collect()
 }

@@ -2,6 +2,9 @@
 //!
 //! Pictures of all that is seen here are in `target/screenshots` afterwards, each on a light, on a dark and on a phone's screen.
 
+#[path = "page/agent.rs"]
+mod agent;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -130,6 +133,8 @@ fn a_change_is_seen_within_two_seconds_and_nothing_moves_or_closes_by_it() {
     browser.wait_text("#live", "Updates by itself");
     browser.wait_text("h1", "Well: 1,240 messages/s, all stored");
     browser.pictures("well");
+    // For the first page of the documentation.
+    browser.picture_until(".charts", "page.png");
     browser.assert_no_barriers();
 
     browser.click(".box.publisher .actor summary");

@@ -208,6 +208,16 @@ impl Browser {
         STANDARD.decode(whole["data"].as_str().unwrap()).unwrap()
     }
 
+    /// The page from its head to the end of what the selector finds, in target/screenshots.
+    pub(crate) fn picture_until(&self, selector: &str, name: &str) {
+        let end = self
+            .run("return document.querySelector(arguments[0]).getBoundingClientRect().bottom + scrollY + 12", &[json!(selector)]);
+        let clip = json!({ "x": 0, "y": 0, "width": 1280, "height": end, "scale": 1 });
+        let part = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+        let part = self.chromium("Page.captureScreenshot", &part);
+        fs::write(screenshots().join(name), STANDARD.decode(part["data"].as_str().unwrap()).unwrap()).unwrap();
+    }
+
     /// Pictures of the page on every screen, in target/screenshots; and no screen has to be moved sideways.
     pub(crate) fn pictures(&self, name: &str) {
         let folder = screenshots();
