@@ -73,6 +73,13 @@ pub(super) fn by_key(proxy: &str) -> String {
     format!("proxy = {proxy:?}\n")
 }
 
+/// With the database that is written to. Without it InfluxDB answers before it has read a request's body, and closes: a proxy that still
+/// sends the body may be cut off, and pass no answer on.
+pub(super) fn with_database(influxd: Influxd) -> Influxd {
+    influxd.create_database(DATABASE);
+    influxd
+}
+
 pub(super) fn influxd_of_tls(folder: &Path) -> (Influxd, Certificate) {
     let certificate = Certificate::self_signed(folder, "server", &["subjectAltName=DNS:localhost,DNS:db.test,IP:127.0.0.1"]);
     (Influxd::start_with(Options { certificate: Some(certificate.clone()), ..Options::default() }), certificate)
@@ -134,7 +141,7 @@ fn an_agent_delivers_through_a_proxy_and_waits_for_it_without_setting_anything_a
 fn a_proxy_that_does_not_lead_there_is_said_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let (secure, _) = influxd_of_tls(folder.path());
-    let plain = Influxd::start();
+    let plain = with_database(Influxd::start());
     let filter = folder.path().join("filter");
     fs::write(&filter, "127.0.0.1\n").unwrap();
     let away = format!("http://127.0.0.1:{}", free_port());
@@ -188,7 +195,7 @@ fn a_proxy_that_does_not_lead_there_is_said_with_what_to_do() {
 fn the_environment_says_which_proxy_unless_the_server_is_excepted_or_the_key_says_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     let hosts = hosts(&folder, HOST, &["127.0.0.1"]);
-    let influxd = Influxd::start();
+    let influxd = with_database(Influxd::start());
     let proxy = Proxy::start(Some(&hosts), "");
     let influxdb = format!("http://{HOST}:{}", influxd.port());
     let url = proxy.url();
@@ -206,7 +213,7 @@ fn the_environment_says_which_proxy_unless_the_server_is_excepted_or_the_key_say
     ] {
         let before = proxy.requests("POST http://");
         let said = check(&influxdb, lines, Some(&hosts), environment);
-        assert!(said.starts_with("ok: "), "{environment:?}: {said}");
+        assert!(said.starts_with("ok: "), "{environment:?}: {said}\n{}", proxy.log());
         assert_eq!(proxy.requests("POST http://") > before, through.is_some(), "{environment:?}: {}", proxy.log());
         let named = through.map(|name| format!("through the proxy {url} ({name})"));
         assert!(named.as_ref().is_none_or(|named| said.contains(named)), "{said}");

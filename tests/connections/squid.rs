@@ -1,7 +1,7 @@
 //! InfluxDB behind a real squid, whose pages of errors are no answers of InfluxDB; and behind one that is itself spoken to by TLS.
 
 use super::{
-    proxies::{by_key, check, influxd_of_tls},
+    proxies::{by_key, check, influxd_of_tls, with_database},
     *,
 };
 use crate::support::{
@@ -15,7 +15,7 @@ use crate::support::{
 fn points_reach_influxdb_through_squid_by_http_and_by_tls() {
     let folder = tempfile::tempdir().unwrap();
     let (secure, certificate) = influxd_of_tls(folder.path());
-    let plain = Influxd::start();
+    let plain = with_database(Influxd::start());
     let squid = Squid::start(Some(("me", "hunter2")));
     let trusted = [("SSL_CERT_FILE", squid.certificate.certificate.to_str().unwrap())];
     for url in [squid.url(), squid.tls_url()] {
