@@ -158,6 +158,14 @@ codes! {
         "end the program that has its address, or set another in [status] listen; it is tried again, and all else goes on";
 }
 
+impl Code {
+    /// The one of this name, whichever case it is written in.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name().eq_ignore_ascii_case(name))
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -6,15 +6,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::limiter::permits::Permits;
 use crate::{
-    channel::{Channel, ChannelStatus, Refused},
+    channel::{Channel, ChannelStatus, Refused, embedded::Outlook},
     config::{self, PublisherKind},
     observe::{log::Output, systemd::Notifier},
     status::{
@@ -22,9 +21,7 @@ use crate::{
         counters::Counters,
         dead_letters::DeadLetterSayings,
         past::{Past, Sample},
-        snapshot::{
-            self, Actor, ActorEvent, ActorState, AgentState, Budget, ChannelKind, Counted, EventKind, Hold, Snapshot, Trouble,
-        },
+        snapshot::{self, Actor, ActorEvent, ActorState, AgentState, Budget, Counted, EventKind, Hold, Snapshot, Trouble},
         words,
     },
     supervision::{ChildEventKind, ChildPhase, ChildReport, Reports},
@@ -166,11 +163,7 @@ impl Maker {
         let oldest = publishers.iter().filter_map(|publisher| publisher.oldest_age_seconds).reduce(f64::max);
         let tally = publishers.first().map(|publisher| publisher.tally).unwrap_or_default();
         snapshot::Channel {
-            kind: match kind {
-                "embedded" => ChannelKind::Embedded,
-                "redis" => ChannelKind::Redis,
-                _ => ChannelKind::Other,
-            },
+            kind,
             place,
             accepted: tally.accepted.map(|accepted| accepted.saturating_sub(tally.found)),
             found: tally.accepted.map(|_| tally.found),
@@ -181,7 +174,7 @@ impl Maker {
             max_messages: publishers.iter().filter(|publisher| publisher.required).filter_map(|it| it.max_backlog).min(),
             oldest_age_seconds: oldest,
             full_in_seconds: full_in.map(|time| time.as_secs_f64()),
-            full_in: first.and_then(|told| told.channel.full_in()),
+            full_in: full_in.map(|time| Outlook::FullIn(time).to_string()),
             damaged,
             clients: clients.map(|(connected, _)| connected),
             max_clients: clients.map(|(_, most)| most),
@@ -247,7 +240,7 @@ impl Told {
             publish: self.counters.publish.histogram(),
             oldest_age: backlog.and_then(|backlog| backlog.age),
             waiting: backlog.map(|backlog| backlog.waiting),
-            held: self.conditions.active().into_iter().find(|active| !active.who.is_warning()).map(|active| active.what),
+            held: self.conditions.fault().map(|fault| fault.what),
         }
     }
 
@@ -257,9 +250,9 @@ impl Told {
         let channel_status = channel.channel_status();
         let backlog = channel.backlog();
         let (in_flight, most) = self.permits.in_flight();
-        let hold = conditions.active().into_iter().find(|active| !active.who.is_warning()).map(|active| Hold {
+        let hold = conditions.fault().map(|active| Hold {
             code: active.code.name().to_owned(),
-            since: ago(at, active.lasted),
+            since: words::ago(at, active.lasted),
             lasted_seconds: active.lasted.as_secs_f64(),
             what: active.what,
             remedy: active.mend,
@@ -307,7 +300,7 @@ impl Told {
                 what,
                 now,
                 remedy: mend,
-                since: ago(at, lasted),
+                since: words::ago(at, lasted),
                 lasted_seconds: lasted.as_secs_f64(),
                 attempts,
                 warning: who.is_warning(),
@@ -328,10 +321,6 @@ fn refused(refused: Refused) -> snapshot::RefusedToClients {
         unit: unit.to_owned(),
         lasting_seconds: lasts.map(|lasts| lasts.as_secs_f64()),
     }
-}
-
-fn ago(at: Timestamp, time: Duration) -> Timestamp {
-    SignedDuration::try_from(time).ok().and_then(|time| at.checked_sub(time).ok()).unwrap_or(at)
 }
 
 /// The process's resident memory and its CPU time, as far as the system tells.

@@ -261,9 +261,11 @@ struct Running {
     end: Option<JoinHandle<Exit>>,
 }
 
+/// An environment in which no port is taken for the status.
+const QUIET: [(&str, &str); 2] = [("HOME", "/"), ("KADABRA_STATUS__LISTEN", "")];
+
 fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Running {
-    let mut settings =
-        config::load_or(Path::new("/nonexistent"), None, [("HOME", "/"), ("KADABRA_STATUS__LISTEN", "")]).unwrap().settings;
+    let mut settings = config::load_or(Path::new("/nonexistent"), None, QUIET).unwrap().settings;
     settings.publisher.workers = 1;
     settings.publisher.backoff_min = Duration::from_millis(2);
     settings.publisher.backoff_max = Duration::from_millis(20);

@@ -233,11 +233,6 @@ pub trait Channel: Send + Sync {
         None
     }
 
-    /// In how long the channel is full at the present rate, in words. `None` where it does not fill, or that is unknown.
-    fn full_in(&self) -> Option<String> {
-        None
-    }
-
     /// How it stands in numbers, without asking a server or a file.
     fn channel_status(&self) -> ChannelStatus {
         ChannelStatus::default()

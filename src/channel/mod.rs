@@ -27,7 +27,7 @@ pub mod redis;
 
 pub use contract::{Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Recovered, RefusedPoint};
 pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
-pub use pressure::{ChannelStatus, Patience, Pressure, Threat, Warning};
+pub use pressure::{ChannelKind, ChannelStatus, Patience, Pressure, Threat, Warning};
 
 pub use crate::listener::{PassedSockets, Refused};
 

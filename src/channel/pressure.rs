@@ -105,11 +105,24 @@ pub struct Pressure {
     pub refuses: bool,
 }
 
+/// What the channel is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelKind {
+    /// A file of this process, to which clients push.
+    Embedded,
+    /// A Redis.
+    Redis,
+    /// Another implementation, as in a test.
+    #[default]
+    Other,
+}
+
 /// How a channel stands in numbers, as far as that is known without asking anybody: as of the last look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelStatus {
-    /// What it is: `embedded` or `redis`; nothing of another.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: ChannelKind,
     /// Where it is: a path, or a URL without its password.
     pub place: String,
     /// Bytes in use.

@@ -20,7 +20,7 @@ pub(super) fn explain(arguments: &Arguments) -> u8 {
     match &arguments.code {
         None => Code::ALL.iter().for_each(|code| answers.say(format_args!("{code}  {}", code.what()))),
         Some(name) => {
-            let Some(code) = Code::ALL.iter().find(|code| code.name().eq_ignore_ascii_case(name)) else {
+            let Some(code) = Code::named(name) else {
                 complain(format_args!("there is no code {}; kadabra explain names all of them", crate::quote::quote(name)));
                 return code::COMMAND_LINE;
             };

@@ -40,20 +40,23 @@ pub(super) fn send_with_the_end(stream: &impl AsFd) {
     drop(SockRef::from(stream).set_tcp_cork(true));
 }
 
+/// A socket that does not block, bound to an address, at which so many connections may wait to be accepted.
+pub(crate) fn bound(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Each address is its own, whatever the system's default is.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
 /// Listens on an address; `None` when this machine has no such address, but could: IPv6 is switched off.
 pub(super) fn tcp(address: SocketAddr) -> Result<Option<std::net::TcpListener>, BindError> {
-    let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // Each address is its own, whatever the system's default is.
-            socket.set_only_v6(true)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    });
-    match bound {
+    match bound(address, BACKLOG) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if address.ip().is_loopback() && address.is_ipv6() && is_absent(&error) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(port_probe::explain(address)),

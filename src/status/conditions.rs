@@ -196,6 +196,12 @@ impl Conditions {
         self.lock().iter().filter_map(|(who, history)| history.active(*who, now)).collect()
     }
 
+    /// What is wrong now and no mere warning: the first of it.
+    #[must_use]
+    pub fn fault(&self) -> Option<ActiveCondition> {
+        self.active().into_iter().find(|active| !active.who.is_warning())
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Condition, History>> {
         // Every change is whole before anything that could panic.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)

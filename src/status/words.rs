@@ -18,6 +18,11 @@ pub(crate) fn rank(trouble: &Trouble) -> u8 {
     }
 }
 
+/// The moment so long before this one.
+pub(crate) fn ago(at: Timestamp, time: Duration) -> Timestamp {
+    SignedDuration::try_from(time).ok().and_then(|time| at.checked_sub(time).ok()).unwrap_or(at)
+}
+
 /// That the log cannot be written, which the log cannot say.
 pub(crate) fn log_trouble(what: &str, mend: &str, at: Timestamp) -> Trouble {
     Trouble {
@@ -36,14 +41,13 @@ pub(crate) fn log_trouble(what: &str, mend: &str, at: Timestamp) -> Trouble {
 /// What is refused to clients, as long as it lasts.
 pub(crate) fn refusal_trouble(refused: &RefusedToClients, at: Timestamp) -> Option<Trouble> {
     let lasted_seconds = refused.lasting_seconds?;
-    let lasted = SignedDuration::try_from_secs_f64(lasted_seconds).ok();
-    let remedy = Code::ALL.iter().find(|code| code.name() == refused.code).map(|code| code.remedy().to_owned());
+    let remedy = Code::named(&refused.code).map(|code| code.remedy().to_owned());
     Some(Trouble {
         code: refused.code.clone(),
         what: refused.what.clone(),
         now: Some(format!("{} since the start: {}", refused.unit, refused.count)),
         remedy: refused.why.clone().or(remedy),
-        since: lasted.and_then(|lasted| at.checked_sub(lasted).ok()).unwrap_or(at),
+        since: ago(at, Duration::try_from_secs_f64(lasted_seconds).unwrap_or_default()),
         lasted_seconds,
         attempts: refused.count,
         warning: true,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | another machine, another user | the password where there is one; the permissions of the socket's file |
 //! | a page elsewhere, that has a browser on this machine ask | the name by which it asks (`Host`): a name that its owner lets point to this machine is none of ours |
-//! | a page elsewhere, that has a browser send a form | that it says where it comes from (`Origin`, `Sec-Fetch-Site`), and does not know the token that is in our pages |
+//! | a page elsewhere, that has a browser send a form | that it says where it comes from (`Origin`, `Sec-Fetch-Site`); and nothing can be done by one today |
 
 use std::net::IpAddr;
 

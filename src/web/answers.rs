@@ -110,24 +110,26 @@ struct Filter {
     filter: String,
 }
 
+impl Filter {
+    fn view(&self, request: &HttpRequest) -> View<'_> {
+        let access = request.app_data::<Rc<Access>>().map_or("", |access| access.said());
+        View { filter: &self.filter, access, ..View::default() }
+    }
+}
+
 async fn whole_page(asked: web::Query<Filter>, request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
-    shown(HTML, page::render(&latest.get(), View { filter: &asked.filter, access: said_of(&request), ..View::default() }))
+    shown(HTML, page::render(&latest.get(), asked.view(&request)))
 }
 
 async fn fragment(asked: web::Query<Filter>, request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
-    shown(HTML, page::fragment(&latest.get(), View { filter: &asked.filter, access: said_of(&request), ..View::default() }))
+    shown(HTML, page::fragment(&latest.get(), asked.view(&request)))
 }
 
 async fn asset(name: web::Path<String>) -> HttpResponse {
     match page::asset(&name) {
         Some(asset) => HttpResponse::Ok().content_type(asset.content_type).body(asset.body),
-        None => text(HttpResponse::NotFound(), "there is nothing of that name"),
+        None => nothing().await,
     }
-}
-
-/// Who may look, in a sentence.
-fn said_of(request: &HttpRequest) -> &'static str {
-    request.app_data::<Rc<Access>>().map_or("", |access| access.said())
 }
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -181,11 +181,7 @@ impl Collector for Metrics {
             "Whether the publisher waits for something to be mended, by the code of what that is",
             holds,
         )?;
-        families.gauges(
-            "kadabra_dead_letters",
-            "Dead letters kept",
-            gauge(|it| Some(it.dead_letters.count.unwrap_or(it.dead_letters.parked) as f64)),
-        )?;
+        families.gauges("kadabra_dead_letters", "Dead letters kept", gauge(|it| Some(it.dead_letters.kept() as f64)))?;
         families.counters(
             "kadabra_dead_letters_dropped",
             "Dead letters dropped for newer ones",

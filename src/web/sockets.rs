@@ -2,7 +2,6 @@
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
-use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -10,7 +9,7 @@ use tokio::{
 
 use crate::{
     config,
-    listener::{BindError, UnixSocket, listen_on_unix},
+    listener::{BindError, UnixSocket, bound_socket, listen_on_unix},
 };
 
 /// How many connections wait to be accepted.
@@ -39,7 +38,9 @@ impl Place {
     /// Has whoever connects wait for [`Bound::accept`].
     pub(super) fn bind(&self) -> Result<Bound, BindError> {
         match self {
-            Self::Tcp(address) => tcp(*address).map(Bound::Tcp).map_err(|error| BindError {
+            Self::Tcp(address) => {
+                bound_socket(*address, BACKLOG).and_then(TcpListener::from_std).map(Bound::Tcp).map_err(|error| {
+                    BindError {
                 what: format!("the status cannot be served at {address}: {error}"),
                 remedy: match error.kind() {
                     io::ErrorKind::AddrInUse => {
@@ -50,7 +51,9 @@ impl Place {
                     _ => "set listen in [status] to an address that this machine has, such as 127.0.0.1:9636; it is tried again",
                 }
                 .to_owned(),
-            }),
+            }
+                })
+            }
             Self::Unix(path, mode) => {
                 let (listener, file) = listen_on_unix(path, *mode, "status")?;
                 let listener = UnixListener::from_std(listener).map_err(|error| BindError {
@@ -70,19 +73,6 @@ impl fmt::Display for Place {
             Self::Unix(path, _) => path.display().fmt(f),
         }
     }
-}
-
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // Each address is its own, whatever the system's default is.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 /// A connection, by whichever socket.

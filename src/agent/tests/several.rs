@@ -8,7 +8,7 @@ fn start_two(change: impl FnOnce(&mut Settings), of_second: impl Fn(usize) -> Ac
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kadabra.toml");
     std::fs::write(&file, text).unwrap();
-    let mut settings = config::load_or(&file, None, [("HOME", "/"), ("KADABRA_STATUS__LISTEN", "")]).unwrap().settings;
+    let mut settings = config::load_or(&file, None, super::QUIET).unwrap().settings;
     for pipeline in &mut settings.several {
         pipeline.publisher.workers = 1;
     }

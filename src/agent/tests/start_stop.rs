@@ -89,8 +89,7 @@ impl Observer for Nobody {
 
 /// A tree of every actor, over a channel with messages in it.
 fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervision {
-    let mut settings =
-        config::load_or(Path::new("/nonexistent"), None, [("HOME", "/"), ("KADABRA_STATUS__LISTEN", "")]).unwrap().settings;
+    let mut settings = config::load_or(Path::new("/nonexistent"), None, super::QUIET).unwrap().settings;
     settings.publisher.workers = 2;
     settings.batch.max_messages = 5;
     settings.supervisor.backoff_min = Duration::from_millis(2);

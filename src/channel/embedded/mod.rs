@@ -313,14 +313,9 @@ impl Channel for EmbeddedChannel {
         Some(Backlog { waiting: messages, in_hand: leased, age: oldest })
     }
 
-    fn full_in(&self) -> Option<String> {
-        let outlook = self.consumer.store().outlook()?;
-        matches!(outlook, Outlook::FullIn(_)).then(|| outlook.to_string())
-    }
-
     fn channel_status(&self) -> ChannelStatus {
-        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
-        pressure::channel_status(self, &looked)
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        pressure::channel_status(self, looked.as_ref())
     }
 
     async fn rest(&self) -> Result<(), ChannelError> {

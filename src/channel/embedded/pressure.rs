@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{ConsumerStatus, EmbeddedChannel, QueueStatus, backend::status, listener_slot::listener_settings};
 use crate::{
-    channel::{Backlog, Channel, ChannelError, ChannelStatus, Patience, Pressure, Threat, Warning},
+    channel::{Backlog, Channel, ChannelError, ChannelKind, ChannelStatus, Patience, Pressure, Threat, Warning},
     config::{self, WhenFull},
     listener::{Cause, Limits, Report, Times},
     plural::{either, messages_wait},
@@ -33,21 +33,21 @@ pub(super) async fn pressure(channel: &EmbeddedChannel, patience: &Patience) -> 
 }
 
 /// See [`Channel::channel_status`]; all but what the file was asked for is as it is now.
-pub(super) fn channel_status(channel: &EmbeddedChannel, looked: &QueueStatus) -> ChannelStatus {
+pub(super) fn channel_status(channel: &EmbeddedChannel, looked: Option<&QueueStatus>) -> ChannelStatus {
     let own = channel.consumer.name();
-    let of = looked.consumers.iter().find(|consumer| Some(consumer.name.as_str()) == own);
+    let of = looked.and_then(|looked| looked.consumers.iter().find(|consumer| Some(consumer.name.as_str()) == own));
     let outlook = channel.consumer.store().outlook();
     ChannelStatus {
-        kind: "embedded",
+        kind: ChannelKind::Embedded,
         place: channel.settings.path.display().to_string(),
-        used: Some(looked.used).filter(|_| looked.max_bytes > 0),
+        used: looked.map(|looked| looked.used),
         max_bytes: Some(channel.consumer.store().settings().max_bytes),
         full_in: match outlook {
             Some(Outlook::FullIn(time)) => Some(time),
             _ => None,
         },
-        damaged: looked.damaged,
-        dead: Some(looked.dead).filter(|_| looked.max_bytes > 0),
+        damaged: looked.map_or(0, |looked| looked.damaged),
+        dead: looked.map(|looked| looked.dead),
         max_dead: Some(channel.consumer.store().settings().max_dead_letters),
         max_backlog: of.and_then(|consumer| consumer.max_backlog),
         when_full: Some(match channel.settings.when_full {

@@ -22,6 +22,11 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// A number of something.
+pub(super) fn count(value: &Value) -> Option<u64> {
+    integer(value).and_then(|count| u64::try_from(count).ok())
+}
+
 /// One string of bytes.
 pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {

@@ -1,5 +1,7 @@
 //! Several consumers of one queue: each has a list of its own, `{Q}:for:<name>`, to which one script moves what waits in the queue, and
 //! from which it leases as from a queue that is its alone.
+//! Consumers of one agent that wait at the same time are given the same messages under their leases, past their lists: see
+//! [`super::fan_out`].
 //!
 //! Messages stay in the queue, once, until a consumer has nothing left: only then are some moved, and so most of a backlog waits once
 //! while all are away. An agent moves none unless every other agent that is at work has the same consumers; each has an entry among the
@@ -133,7 +135,7 @@ impl RedisChannel {
             let mut command = redis::cmd("MEMORY");
             let answer = self.link.command("ask for the memory of a list", command.arg("USAGE").arg(list).arg("SAMPLES").arg(5));
             // Nothing of a list that is not there.
-            bytes += answers::integer(&answer.await?).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+            bytes += answers::count(&answer.await?).unwrap_or(0);
         }
         Ok(bytes)
     }
@@ -155,7 +157,7 @@ impl RedisChannel {
         for name in known.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(|name| !names.contains(name)) {
             let mut command = redis::cmd("LLEN");
             let waiting = self.link.command(JOIN, command.arg(self.keys.list_for(&name))).await?;
-            removed.push((name, answers::integer(&waiting).and_then(|count| u64::try_from(count).ok()).unwrap_or(0)));
+            removed.push((name, answers::count(&waiting).unwrap_or(0)));
         }
         Ok(removed)
     }

@@ -11,7 +11,7 @@ use super::{
     consumers::{Group, Known, Membership},
     errors::Error,
 };
-use crate::channel::{ChannelError, Demand, Lease, Settlement};
+use crate::channel::{Demand, Lease, Settlement};
 
 const MOVE: &str = "give messages to every publisher";
 
@@ -146,7 +146,7 @@ impl Group {
         let (mut messages, mut more) = (Vec::new(), false);
         loop {
             let (small, slice) = (base.slice.is_small(), base.slice.size().min(most));
-            let moved = match self.slice(asks, slice, room, messages.is_empty(), &leases).await? {
+            let (count, leased, part) = match self.slice(asks, slice, room, messages.is_empty(), &leases).await? {
                 Slice::Moved { count, dropped, leased, messages } => {
                     self.consumers.iter().zip(dropped).for_each(|(known, dropped)| known.registry.backlog_dropped(dropped));
                     (count, leased, messages)
@@ -164,7 +164,6 @@ impl Group {
                     });
                 }
             };
-            let (count, leased, part) = moved;
             if messages.is_empty() {
                 for (lease, _) in leases.iter_mut().zip(leased).filter(|(_, is_leased)| !is_leased) {
                     if let Some(unused) = lease.take() {
@@ -203,11 +202,7 @@ impl Group {
         }
         base.link.expect(most.saturating_add(1 + 2 * self.consumers.len()), room.max(base.max_message_bytes));
         let answer = base.link.script(MOVE, &script).await;
-        match answer {
-            Ok(_) => base.slice.arrived(),
-            Err(Error::Other(ChannelError::Unreachable { .. })) => base.slice.missed(),
-            Err(_) => {}
-        }
+        base.slice.answered(&answer);
         let slice = match answer? {
             Value::Int(-1) => Some(Slice::Expired),
             Value::Int(-2) => Some(Slice::AtBound),
@@ -222,7 +217,7 @@ impl Group {
     /// What the script says it has moved.
     fn moved(&self, answer: Vec<Value>, most: usize) -> Option<Slice> {
         let mut answer = answer.into_iter();
-        let mut number = || u64::try_from(answers::integer(&answer.next()?)?).ok();
+        let mut number = || answers::count(&answer.next()?);
         let count = number()?;
         let (mut dropped, mut leased) = (Vec::new(), Vec::new());
         for _ in &self.consumers {
@@ -235,27 +230,20 @@ impl Group {
     }
 
     /// Gives everyone its lease, and has the others look for what was moved.
-    fn hand_out(&self, asks: usize, leases: Leases, messages: Vec<Vec<u8>>, more: bool) -> Given {
-        let mut own = None;
-        for (index, (known, lease)) in self.consumers.iter().zip(leases).enumerate() {
-            let Some(mut lease) = lease else { continue };
-            if index == asks {
-                own = Some(lease);
-                continue;
-            }
-            lease.fill(messages.clone(), false);
+    fn hand_out(&self, asks: usize, mut leases: Leases, messages: Vec<Vec<u8>>, more: bool) -> Given {
+        let filled = |mut lease: Lease, messages| {
+            lease.fill(messages, false);
             lease.more = more;
-            known.wishes.leave(lease);
+            lease
+        };
+        let own = leases.get_mut(asks).and_then(Option::take);
+        for (known, lease) in self.consumers.iter().zip(leases) {
+            if let Some(lease) = lease {
+                known.wishes.leave(filled(lease, messages.clone()));
+            }
         }
         self.wake_all_but(asks);
-        match own {
-            Some(mut lease) => {
-                lease.fill(messages, false);
-                lease.more = more;
-                Given::Lease(lease)
-            }
-            None => Given::ToList,
-        }
+        own.map_or(Given::ToList, |own| Given::Lease(filled(own, messages)))
     }
 
     fn wake_all_but(&self, asks: usize) {

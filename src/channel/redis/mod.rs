@@ -151,8 +151,7 @@ impl RedisChannel {
         const COUNT: &str = "count messages";
         let mut command = redis::cmd("LLEN");
         let counted = self.named(self.link.command(COUNT, command.arg(&self.keys.queue)).await).await?;
-        let count = answers::integer(&counted).and_then(|count| u64::try_from(count).ok());
-        Ok(count.ok_or_else(|| self.link.garbled(COUNT))?)
+        Ok(answers::count(&counted).ok_or_else(|| self.link.garbled(COUNT))?)
     }
 
     /// What an agent that listens itself tells of itself.

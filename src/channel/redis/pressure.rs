@@ -10,7 +10,7 @@ use redis::{Cmd, Value};
 
 use super::{RedisChannel, answers, check::field, consumers::Membership, errors::Error};
 use crate::{
-    channel::{Channel, ChannelError, ChannelStatus, Depth, Patience, Pressure, Threat, Warning},
+    channel::{Channel, ChannelError, ChannelKind, ChannelStatus, Depth, Patience, Pressure, Threat, Warning},
     plural::either,
 };
 
@@ -60,7 +60,7 @@ pub(super) struct Looked {
 pub(super) fn channel_status(channel: &RedisChannel) -> ChannelStatus {
     let Looked { used, max_bytes, dead } = *channel.looked.lock().unwrap_or_else(PoisonError::into_inner);
     ChannelStatus {
-        kind: "redis",
+        kind: ChannelKind::Redis,
         place: channel.link.server.url.clone(),
         used,
         max_bytes,

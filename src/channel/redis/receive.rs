@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{RedisChannel, answers, errors::Error, fan_out::Given};
-use crate::channel::{ChannelError, Demand, Lease, Settlement};
+use crate::channel::{Demand, Lease, Settlement};
 
 /// The pauses between wake-ups for nothing.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -163,11 +163,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         // Two counts and the list itself.
         channel.link.expect(most.saturating_add(3), room.max(channel.max_message_bytes));
         let answer = channel.link.script(TAKE, &script).await;
-        match answer {
-            Ok(_) => channel.slice.arrived(),
-            Err(Error::Other(ChannelError::Unreachable { .. })) => channel.slice.missed(),
-            Err(_) => {}
-        }
+        channel.slice.answered(&answer);
         let slice = match answer? {
             Value::Int(-2) => {
                 lease.settle(Settlement::Released);
@@ -208,7 +204,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
 fn slice_of(answer: Value) -> Option<Slice> {
     let Value::Array(items) = answer else { return None };
     let mut items = items.into_iter();
-    let mut count = || u64::try_from(answers::integer(&items.next()?)?).ok();
+    let mut count = || answers::count(&items.next()?);
     let (set_aside, letters_dropped) = (count()?, count()?);
     let messages = items.map(answers::bytes).collect::<Option<_>>()?;
     Some(Slice { set_aside, letters_dropped, messages })

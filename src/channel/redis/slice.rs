@@ -5,6 +5,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::errors::Error;
+use crate::channel::ChannelError;
+
 /// At most so many messages are moved by one script, so that Redis answers others in between: 500 messages of
 /// 900 bytes take it about 1 ms, and larger slices cost more per message, in Lua's garbage collector.
 const MOST: usize = 500;
@@ -28,14 +31,23 @@ impl Slice {
         self.size() < MOST
     }
 
+    /// What became of the answer to one.
+    pub(super) fn answered<T>(&self, answer: &Result<T, Error>) {
+        match answer {
+            Ok(_) => self.arrived(),
+            Err(Error::Other(ChannelError::Unreachable { .. })) => self.missed(),
+            Err(_) => {}
+        }
+    }
+
     /// One arrived. Grows slower than it shrinks, since each step too many costs a time-out.
-    pub(super) fn arrived(&self) {
+    fn arrived(&self) {
         let size = self.size();
         self.0.store((size + size.div_ceil(4)).min(MOST), Ordering::Relaxed);
     }
 
     /// One did not.
-    pub(super) fn missed(&self) {
+    fn missed(&self) {
         self.0.store((self.size() / 2).max(1), Ordering::Relaxed);
     }
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Histogram;
 use crate::channel;
 
+pub use crate::channel::ChannelKind;
+
 /// Where messages wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Channel {
@@ -44,18 +46,6 @@ pub struct Channel {
     pub when_full: Option<String>,
     /// What is refused to clients, and for what they are cut off: every reason there is. None where they do not push to this process.
     pub refusals: Vec<RefusedToClients>,
-}
-
-/// What the channel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChannelKind {
-    /// A file of this process, to which clients push.
-    Embedded,
-    /// A Redis.
-    Redis,
-    /// Another implementation, as in a test.
-    Other,
 }
 
 /// A reason for which clients are refused something.
@@ -238,6 +228,14 @@ pub struct DeadLetters {
     pub by_reason: Vec<DeadLetterReason>,
     /// How many had a reason that is not among them any more.
     pub other: u64,
+}
+
+impl DeadLetters {
+    /// How many there are; those of this process, until the channel has told.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.count.unwrap_or(self.parked)
+    }
 }
 
 /// Dead letters of one reason.

@@ -72,9 +72,9 @@ pub(super) fn charts(snapshot: &Snapshot) -> [Chart; 3] {
 }
 
 /// What happened within the hour.
-pub(super) fn happened(snapshot: &Snapshot) -> Vec<Happened<'_>> {
+pub(super) fn happened<'a>(snapshot: &'a Snapshot) -> Vec<Happened<'a>> {
     let end = end(snapshot);
-    let place = |mark| Happened { x: x(mark_at(mark), end), kind: kind(mark.kind), mark };
+    let place = |mark: &'a Mark| Happened { x: x(mark.at, end), kind: kind(mark.kind), mark };
     snapshot.history.marks.iter().map(place).filter(|happened| (0.0..=WIDTH).contains(&happened.x)).collect()
 }
 
@@ -83,10 +83,6 @@ fn end(snapshot: &Snapshot) -> Timestamp {
     let last = snapshot.history.points.last().map_or(snapshot.at, |point| point.at);
     let lasting = snapshot.history.marks.last().map_or(last, |mark| mark.at);
     last.max(lasting)
-}
-
-fn mark_at(mark: &Mark) -> Timestamp {
-    mark.at
 }
 
 fn x(at: Timestamp, end: Timestamp) -> f64 {

@@ -33,8 +33,6 @@ pub use assets::{Asset, asset};
 pub struct View<'a> {
     /// Words that a series must have to be shown, from the page's address.
     pub filter: &'a str,
-    /// What each form carries, so that no other site can send one.
-    pub token: &'a str,
     /// What the last action has done: a sentence.
     pub notice: Option<&'a str>,
     /// Who may see the page: a sentence.
@@ -131,11 +129,7 @@ impl<'a> Content<'a> {
 
     /// How many dead letters there are, for all publishers together.
     fn dead_letters(&self) -> u64 {
-        self.snapshot
-            .publishers
-            .iter()
-            .map(|publisher| publisher.dead_letters.count.unwrap_or(publisher.dead_letters.parked))
-            .sum()
+        self.snapshot.publishers.iter().map(|publisher| publisher.dead_letters.kept()).sum()
     }
 }
 
