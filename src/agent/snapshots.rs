@@ -79,6 +79,9 @@ impl Maker {
         let at = Timestamp::now();
         let mut past = self.past();
         past.measure(now, at, samples);
+        for told in &self.pipelines {
+            past.note_faults(told.conditions.take_changes());
+        }
         let restarts = self.restarts_since(past.noted());
         past.note_restarts(&restarts);
     }
@@ -240,7 +243,6 @@ impl Told {
             publish: self.counters.publish.histogram(),
             oldest_age: backlog.and_then(|backlog| backlog.age),
             waiting: backlog.map(|backlog| backlog.waiting),
-            held: self.conditions.fault().map(|fault| fault.what),
         }
     }
 

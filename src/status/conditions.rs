@@ -3,12 +3,13 @@
 mod history;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use slog::{Logger, OwnedKV, SendSyncRefUnwindSafeKV, error, info, o, warn};
 use tokio::time::Instant;
 
@@ -111,18 +112,32 @@ impl fmt::Display for ActiveCondition {
     }
 }
 
+/// That something keeps a channel or a publisher from going on, where nothing did before; or that nothing does any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultChange {
+    /// When.
+    pub at: Timestamp,
+    /// What; none where it is over.
+    pub began: Option<String>,
+}
+
+/// How many changes are kept until somebody takes them.
+const CHANGES: usize = 100;
+
 /// The conditions of one process, shared by everyone who can fail or look.
 #[derive(Debug)]
 pub struct Conditions {
     log: Logger,
     conditions: Mutex<BTreeMap<Condition, History>>,
+    /// The newest last.
+    changes: Mutex<VecDeque<FaultChange>>,
 }
 
 impl Conditions {
     /// No condition; what begins and ends will be said to `log`.
     #[must_use]
     pub fn new(log: &Logger) -> Self {
-        Self { log: log.new(o!()), conditions: Mutex::default() }
+        Self { log: log.new(o!()), conditions: Mutex::default(), changes: Mutex::default() }
     }
 
     /// An attempt has failed. Said at once when that is new or worded anew, otherwise only now and then: as a warning while
@@ -134,6 +149,9 @@ impl Conditions {
     /// The same, of a kind that is known.
     pub fn begin_with(&self, who: Condition, code: Code, what: &str, mend: Option<&str>) {
         let mut conditions = self.lock();
+        if !who.is_warning() && !any_fault(&conditions) {
+            self.note(Some(what));
+        }
         // Said under the lock, so that a line "again" is never found after the line of the next beginning.
         match conditions.entry(who).or_default().begin(Instant::now(), code, what, mend) {
             Begun::Silent => {}
@@ -179,7 +197,11 @@ impl Conditions {
     /// An attempt has succeeded. Said once, if the condition was said.
     pub fn end(&self, who: Condition) {
         let mut conditions = self.lock();
-        let ended = conditions.get_mut(&who).and_then(|history| history.end(Instant::now()));
+        let Some(history) = conditions.get_mut(&who).filter(|history| history.is_active()) else { return };
+        let ended = history.end(Instant::now());
+        if !who.is_warning() && !any_fault(&conditions) {
+            self.note(None);
+        }
         if let Some(Ended { lasted, attempts }) = ended {
             if who.is_warning() {
                 info!(self.log, "{}: the warning is over, after {}", who, for_people(lasted); "condition" => who.name());
@@ -187,6 +209,24 @@ impl Conditions {
             }
             info!(self.log, "{} works again, after {}", who, for_people(lasted); "condition" => who.name(), "attempts" => attempts);
         }
+    }
+
+    fn note(&self, began: Option<&str>) {
+        let mut changes = self.changes();
+        if changes.len() == CHANGES {
+            changes.pop_front();
+        }
+        changes.push_back(FaultChange { at: Timestamp::now(), began: began.map(str::to_owned) });
+    }
+
+    /// When it began, or ceased, that something is wrong which is no mere warning: what was not taken yet, the oldest first.
+    #[must_use]
+    pub fn take_changes(&self) -> VecDeque<FaultChange> {
+        std::mem::take(&mut self.changes())
+    }
+
+    fn changes(&self) -> MutexGuard<'_, VecDeque<FaultChange>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is wrong now.
@@ -206,6 +246,10 @@ impl Conditions {
         // Every change is whole before anything that could panic.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn any_fault(conditions: &BTreeMap<Condition, History>) -> bool {
+    conditions.iter().any(|(who, history)| !who.is_warning() && history.is_active())
 }
 
 #[cfg(test)]
@@ -248,6 +292,27 @@ mod tests {
         assert_eq!(heard[1].0, Level::Info);
         assert!(heard[1].1.starts_with("backlog: the warning is over, after "), "{heard:?}");
         assert_eq!(heard.len(), 2);
+    }
+
+    #[test]
+    fn each_beginning_and_end_of_what_is_wrong_can_be_taken_once_however_short_it_was() {
+        let conditions = Conditions::new(&Logger::root(slog::Discard, o!()));
+        let taken = || conditions.take_changes().into_iter().map(|change| change.began).collect::<Vec<_>>();
+        conditions.begin(Condition::Times, "a warning", None);
+        conditions.end(Condition::Times);
+        conditions.begin(Condition::Publisher, "401", None);
+        conditions.begin(Condition::Publisher, "403", None);
+        conditions.begin(Condition::Channel, "gone", None);
+        conditions.end(Condition::Publisher);
+        assert_eq!(taken(), [Some("401".to_owned())]);
+        conditions.end(Condition::Channel);
+        conditions.end(Condition::Channel);
+        assert_eq!(taken(), [None]);
+        for _ in 0..CHANGES {
+            conditions.begin(Condition::Publisher, "401", None);
+            conditions.end(Condition::Publisher);
+        }
+        assert_eq!(taken().len(), CHANGES);
     }
 
     #[test]

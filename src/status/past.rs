@@ -6,6 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::conditions::FaultChange;
 use super::snapshot::{Bucket, Histogram, History, HistoryPoint, Mark, MarkKind};
 
 /// How far points are apart.
@@ -28,8 +29,6 @@ pub(crate) struct Sample {
     pub(crate) publish: Histogram,
     pub(crate) oldest_age: Option<Duration>,
     pub(crate) waiting: Option<u64>,
-    /// For what it was held.
-    pub(crate) held: Option<String>,
 }
 
 /// See the module.
@@ -77,15 +76,7 @@ impl Past {
             publish_p99_seconds: publish.quantile(0.99),
             messages: samples.iter().filter_map(|sample| sample.waiting).max(),
         };
-        let changed: Vec<_> = pairs()
-            .filter_map(|(a, b)| match (&a.held, &b.held) {
-                (None, Some(what)) => Some((MarkKind::Hold, what.clone())),
-                (Some(_), None) => Some((MarkKind::Released, "it works again".to_owned())),
-                _ => None,
-            })
-            .collect();
         push(&mut self.points, point, POINTS);
-        changed.into_iter().for_each(|(kind, what)| self.mark(at, kind, &what));
     }
 
     /// Until when restarts were noted.
@@ -98,6 +89,16 @@ impl Past {
         for (at, what) in restarts {
             self.noted = self.noted.max(*at);
             self.mark(*at, MarkKind::Restart, what);
+        }
+    }
+
+    /// Publishers, or the channel, were held, or go on.
+    pub(crate) fn note_faults(&mut self, changes: impl IntoIterator<Item = FaultChange>) {
+        for FaultChange { at, began } in changes {
+            match began {
+                Some(what) => self.mark(at, MarkKind::Hold, &what),
+                None => self.mark(at, MarkKind::Released, "it works again"),
+            }
         }
     }
 
@@ -164,8 +165,8 @@ mod tests {
         for step in 0..1000_u32 {
             let now = start + EVERY * step;
             assert!(past.is_due(now));
-            let held = (step % 2 == 0).then(|| "x".repeat(10_000));
-            past.measure(now, at, vec![Sample { came: u64::from(step) * 100, held, ..Sample::default() }]);
+            past.note_faults([FaultChange { at, began: (step % 2 == 0).then(|| "x".repeat(10_000)) }]);
+            past.measure(now, at, vec![Sample { came: u64::from(step) * 100, ..Sample::default() }]);
             assert!(!past.is_due(now + EVERY / 2));
         }
         let history = past.history();
@@ -185,9 +186,10 @@ mod tests {
         };
         let one = Sample { came: 100, done: 50, requests: 5, publish: publish(10), ..Sample::default() };
         past.measure(start, at, vec![one.clone(), one.clone()]);
-        let later = Sample { came: 300, done: 250, requests: 25, publish: publish(30), waiting: Some(7), ..one.clone() };
-        let held = Sample { came: 300, held: Some("401".to_owned()), oldest_age: Some(EVERY), waiting: Some(250), ..one };
-        past.measure(start + EVERY, at, vec![later.clone(), held]);
+        let later = Sample { came: 300, done: 250, requests: 25, publish: publish(30), waiting: Some(7), ..one };
+        let held = Sample { came: 300, oldest_age: Some(EVERY), waiting: Some(250), ..one };
+        past.measure(start + EVERY, at, vec![later, held]);
+        past.note_faults([FaultChange { at, began: Some("401".to_owned()) }]);
         past.note_restarts(&[(Timestamp::from_second(5).unwrap(), "batcher panicked".to_owned())]);
         assert_eq!(past.noted(), Timestamp::from_second(5).unwrap());
         assert_eq!(past.rates(3), [(20.0, 2.0), (0.0, 0.0), (0.0, 0.0)]);
@@ -197,7 +199,7 @@ mod tests {
         assert!(point.publish_p50_seconds.is_some_and(|p50| p50 > 0.002 && p50 <= 0.005));
         let kinds: Vec<_> = history.marks.iter().map(|mark| mark.kind).collect();
         assert_eq!(kinds, [MarkKind::Started, MarkKind::Hold, MarkKind::Restart]);
-        past.measure(start + EVERY * 2, at, vec![later.clone(), later]);
+        past.note_faults([FaultChange { at, began: None }]);
         assert_eq!(past.history().marks.last().unwrap().kind, MarkKind::Released);
     }
 }

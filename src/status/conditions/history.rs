@@ -103,6 +103,10 @@ impl History {
         state.said.map(|_| ended)
     }
 
+    pub(super) fn is_active(&self) -> bool {
+        self.state.is_some()
+    }
+
     pub(super) fn active(&self, who: Condition, now: Instant) -> Option<ActiveCondition> {
         self.state.as_ref().map(|state| ActiveCondition {
             who,
