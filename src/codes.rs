@@ -148,6 +148,10 @@ codes! {
     SlowReader = "K430": "clients were cut off: they did not read their answers in time", "see the client";
     IdleClient = "K431": "clients were closed: they were silent for channel.embedded.idle_timeout",
         "nothing, unless they should stay connected: then 0s";
+    StatsdDoor = "K432": "datagrams of statsd cannot be taken",
+        "end the program that has the address, or set another in [listener.statsd]; it is tried again, and all else goes on";
+    StatsdQueue = "K433": "metrics of statsd cannot be queued, and wait in memory",
+        "see why the channel takes nothing; nothing is lost unless the agent ends before it does";
     // The agent itself.
     LogUnwritable = "K501": "the log cannot be written", "do what the status says: free space, or start the agent again";
     ActorFailed = "K502": "an actor failed and is restarted", "nothing, if it stays up; else please report it with the line";

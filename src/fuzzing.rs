@@ -40,6 +40,11 @@ pub fn resp(bytes: &[u8]) {
     calmly(|| crate::listener::fuzz_resp(bytes));
 }
 
+/// Datagrams of clients of statsd, each ended by a NUL; the first byte chooses how gauges with a sign are taken.
+pub fn statsd(bytes: &[u8]) {
+    calmly(|| crate::statsd::fuzz_statsd(bytes));
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -86,5 +91,10 @@ mod tests {
     #[test]
     fn hostile_clients() {
         replay("resp", super::resp);
+    }
+
+    #[test]
+    fn hostile_datagrams() {
+        replay("statsd", super::statsd);
     }
 }

@@ -21,6 +21,7 @@
 //! | `connect` | connections to servers: names, addresses, TLS |
 //! | `queue` | a durable queue in one file |
 //! | `listener` | the Redis-compatible server that clients push to |
+//! | [`statsd`] | takes datagrams of statsd, and makes messages of what they come to |
 //! | [`channel`] | where messages wait: the contract ([`channel::Channel`], [`channel::Lease`]), kept in Redis by [`channel::redis`] and in `queue`, with `listener` in front, by [`channel::embedded`] |
 //! | [`publisher`] | where metrics go: the contract ([`publisher::Publisher`]), and a folder a destination |
 //! | [`supervision`] | keeps actors at work, restarts them, drains them in order; knows none by name |
@@ -98,6 +99,8 @@ mod queue;
 mod quote;
 #[cfg(feature = "agent")]
 mod rate_limit;
+#[cfg(feature = "agent")]
+pub mod statsd;
 #[cfg(feature = "agent")]
 pub mod status;
 #[cfg(feature = "agent")]

@@ -78,6 +78,9 @@ mod shutdown;
 mod signals;
 #[path = "stand_ins.rs"]
 mod stand_ins;
+#[cfg(feature = "failpoints")]
+#[path = "statsd.rs"]
+mod statsd;
 #[path = "status_http.rs"]
 mod status_http;
 #[path = "systemd.rs"]

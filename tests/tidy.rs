@@ -29,6 +29,7 @@ const ROOMS: &[&str] = &[
     "connect",
     "queue",
     "listener",
+    "statsd",
     "channel",
     "publisher",
     "supervision",

@@ -8,6 +8,7 @@
 //!             ├─ Nanny          one a pipeline: renews our leases; takes back leases that nobody holds; adopts Kadabra's
 //!             │                 in-progress list; watches what threatens the messages that wait
 //!             ├─ Listener       serves the clients that push to this process, where the channel is part of it
+//!             ├─ Statsd         aggregates what clients of statsd send, and queues what that comes to, where it is on
 //!             └─ Web            serves the status, where that is asked for: a group, which the others can do without
 //!
 //!             Wanted                    Free
@@ -50,6 +51,7 @@ mod pipeline;
 mod publisher;
 mod receiver;
 mod snapshots;
+mod statsd;
 mod status;
 
 #[cfg(test)]
@@ -72,12 +74,13 @@ use jiff::Timestamp;
 use slog::{Logger, info, warn};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
-use self::{listener::Listener, nanny::Nanny, pipeline::Wired, snapshots::Maker, status::Status};
+use self::{listener::Listener, nanny::Nanny, pipeline::Wired, snapshots::Maker, statsd::Statsd, status::Status};
 use crate::{
     channel::{Channel, Patience},
     config::Settings,
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
+    statsd::Door,
     status::{
         Latest,
         conditions::{Condition, Conditions},
@@ -92,6 +95,8 @@ use crate::{
 pub struct Parts {
     /// Each publisher's, in the order of [`Settings::pipelines`].
     pub pipelines: Vec<Pipeline>,
+    /// Where clients of statsd send to, if they may.
+    pub statsd: Option<Arc<Door>>,
     /// The log.
     pub log: Logger,
     /// What writes the log, where it can be asked whether it does.
@@ -124,7 +129,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 
 /// The life of an agent, from top to bottom. A test may `arrange` the children anew.
 async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Children)) -> Exit {
-    let Parts { pipelines, log, output, notifier, configuration, mut orders } = parts;
+    let Parts { pipelines, statsd, log, output, notifier, configuration, mut orders } = parts;
     let (notifier, closing) = (Arc::new(notifier), Closing::default());
     let wired = |(pipeline, settings)| Wired::new(pipeline, settings, closing.clone(), &log);
     let pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
@@ -132,6 +137,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let started = (Timestamp::now(), Instant::now());
     let maker = Arc::new(Maker {
         pipelines: pipelines.iter().map(Wired::told).collect(),
+        statsd: statsd.clone(),
         reports: reports.clone(),
         restarts: settings.supervisor.clone(),
         output: output.clone(),
@@ -158,7 +164,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
 
     let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker), latest.clone());
-    let mut children = wire(settings, &pipelines);
+    let mut children = wire(settings, &pipelines, statsd.as_ref(), &closing);
     serve_status(settings, &latest, &log, &mut children);
     arrange(&mut children);
     let rules = Rules {
@@ -200,11 +206,14 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     });
     let (end, joined) = supervision.ended().await;
     maker.is_stopping();
+    if let (Some(door), Some((channel, log))) = (&statsd, consumers.first()) {
+        statsd::queue_the_rest(door, channel.as_ref(), log).await;
+    }
     ending::give_back(&consumers, &latest, end.map_or_else(Exit::GivenUp, |()| Exit::Clean), joined, &log).await
 }
 
 /// Every actor, with all that it works with, in the order of this page's picture.
-fn wire(settings: &Settings, pipelines: &[Wired]) -> Children {
+fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, closing: &Closing) -> Children {
     let mut children = Children::default();
     let recent = (pipelines.len() > 1).then(Arc::default);
     for pipeline in pipelines {
@@ -226,6 +235,16 @@ fn wire(settings: &Settings, pipelines: &[Wired]) -> Children {
         let params = Arc::new(listener::Params { intake, health: Arc::clone(&pipeline.health) });
         let thread = Thread::Named("listener".to_owned());
         children.add("listener", thread, 4, move |life| Listener::new(Arc::clone(&params), life));
+    }
+    if let (Some(door), Some(pipeline)) = (statsd, pipelines.first()) {
+        let params = Arc::new(statsd::Params {
+            door: Arc::clone(door),
+            channel: Arc::clone(&pipeline.channel),
+            conditions: Arc::clone(&pipeline.conditions),
+            closing: closing.clone(),
+        });
+        let thread = Thread::Named("statsd".to_owned());
+        children.add("statsd", thread, 4, move |life| Statsd::new(Arc::clone(&params), life));
     }
     children
 }

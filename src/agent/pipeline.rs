@@ -37,7 +37,7 @@ pub(super) struct Wired {
     pub(super) health: Arc<ChannelHealth>,
     /// Names the publisher where there are several.
     pub(super) log: Logger,
-    conditions: Arc<Conditions>,
+    pub(super) conditions: Arc<Conditions>,
     counters: Arc<Counters>,
     permits: Arc<Permits>,
     dead_letters: Arc<DeadLetterSayings>,

@@ -16,6 +16,7 @@ use crate::{
     channel::{Channel, ChannelStatus, Refused, embedded::Outlook},
     config::{self, PublisherKind},
     observe::{log::Output, systemd::Notifier},
+    statsd::{Counts, Door},
     status::{
         conditions::{ActiveCondition, Conditions},
         counters::Counters,
@@ -41,6 +42,7 @@ pub(super) struct Told {
 /// All that a snapshot is made of.
 pub(super) struct Maker {
     pub(super) pipelines: Vec<Told>,
+    pub(super) statsd: Option<Arc<Door>>,
     pub(super) reports: Reports,
     pub(super) restarts: config::Supervisor,
     pub(super) output: Option<Output>,
@@ -135,6 +137,7 @@ impl Maker {
             troubles,
             channel,
             publishers,
+            statsd: self.statsd.as_ref().map(|door| statsd_of(&door.counts())),
             actors: self.reports.read().iter().map(|report| self.actor(report, now)).collect(),
             history: self.past().history(),
             seen: snapshot::Seen::default(),
@@ -229,6 +232,18 @@ impl Maker {
             at_seconds: work.map(|(_, time)| time.as_secs_f64()),
             events: report.events.iter().rev().map(event).collect(),
         }
+    }
+}
+
+/// What came over statsd, as a snapshot has it.
+pub(super) fn statsd_of(counts: &Counts) -> snapshot::Statsd {
+    snapshot::Statsd {
+        datagrams: counts.datagrams,
+        aggregated: counts.aggregated,
+        ignored: counts.ignored,
+        refused: counts.refused.iter().map(|(reason, count)| Counted { name: reason.name().to_owned(), count: *count }).collect(),
+        dropped_by_kernel: counts.kernel,
+        queued: counts.messages,
     }
 }
 

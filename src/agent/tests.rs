@@ -113,6 +113,11 @@ impl Channel for Memory {
         Ok("memory".to_owned())
     }
 
+    async fn push(&self, messages: Vec<bytes::Bytes>) -> Result<(), ChannelError> {
+        messages.into_iter().for_each(|message| self.push_raw(message.to_vec()));
+        Ok(())
+    }
+
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError> {
         let end = tokio::time::Instant::now() + wait;
         if let Some(begins) = demand.not_before {
@@ -282,6 +287,7 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
     let end = thread::spawn(move || {
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let parts = Parts {
+            statsd: None,
             pipelines: vec![Pipeline {
                 channel: parts_memory,
                 publishers: Publishers::new(move || {

@@ -4,6 +4,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
@@ -176,6 +177,11 @@ pub trait Channel: Send + Sync {
     async fn may_wait(&self) -> Result<(), ChannelError> {
         Ok(())
     }
+
+    /// Queues messages, the first one first, all or none, for every consumer; for what comes into this process by another way than the
+    /// [`Channel::intake`]. Older messages may be dropped for them, where the configuration has it so; these never are. After an error it
+    /// is not known whether they were queued, unless it is [`ChannelError::Refused`]; the very same bytes may be queued again.
+    async fn push(&self, messages: Vec<Bytes>) -> Result<(), ChannelError>;
 
     /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.

@@ -58,7 +58,7 @@ pub fn open(settings: &Settings, passed: &PassedSockets, log: &Logger) -> Result
         config::Channel::Embedded(embedded) => (&embedded.listen[..], embedded.unix_socket.as_deref()),
     };
     passed
-        .are_configured(listen, unix_socket)
+        .are_configured((listen, unix_socket), (&settings.statsd.listen, settings.statsd.unix_socket.as_deref()))
         .map_err(|BindError { what, remedy }| ChannelError::Unusable { what, mend: remedy })?;
     match &settings.channel {
         config::Channel::Redis(redis) => {

@@ -1,6 +1,6 @@
 //! `kadabra run`: the agent.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use slog::{Level, error, info};
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use crate::{
     limits::THREADS,
     observe::{log, systemd::Notifier},
     publisher,
+    statsd::Door,
 };
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
@@ -84,6 +85,7 @@ fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
     }
     let parts = Parts {
         pipelines,
+        statsd: Door::new(settings, passed, &logger).map(Arc::new),
         notifier: Notifier::from_environment(&logger),
         log: logger,
         output: Some(output.clone()),

@@ -60,8 +60,8 @@ pub use secret_file::password_in;
 pub(crate) use sections::LARGEST_MESSAGE;
 pub use sections::{
     Agent, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi, InfluxdbV1,
-    InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, Status, Supervisor, TextMetadata,
-    Victoriametrics, WhenFull,
+    InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, SignedGauges, Statsd, Status,
+    Supervisor, TextMetadata, Victoriametrics, WhenFull,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;
@@ -81,6 +81,8 @@ pub struct Settings {
     pub agent: Agent,
     /// `[channel]`
     pub channel: Channel,
+    /// `[listener.statsd]`
+    pub statsd: Statsd,
     /// `[batch]`
     pub batch: Batch,
     /// `[guards]`
@@ -118,6 +120,7 @@ impl Settings {
         Some(Self {
             agent: Agent::build(values)?,
             channel: ChannelSection::build(values)?.kind,
+            statsd: Statsd::build(values)?,
             batch: Batch::build(values)?,
             guards: Guards::build(values)?,
             publisher: Publisher::build(values)?,

@@ -112,6 +112,7 @@ impl Reading<'_> {
                 }
                 self.table(path, inner);
             }
+            (None, DeValue::Table(inner)) if has_only_sections(declared) => self.table(path, inner),
             (None, DeValue::Table(_)) => self.problem(&origin, &format!("[{path}]"), told(unknown_section(declared))),
             (None, _) if is_section(declared) => {
                 let example =
@@ -158,7 +159,9 @@ fn unknown_key(section: &str, path: &str) -> String {
         return format!("unknown key; {meant}");
     }
     match nearest::path(path, &paths()).as_slice() {
-        [] if section.is_empty() => format!("unknown key; the sections are {}", sections().join(", ")),
+        [] if section.is_empty() || has_only_sections(section) => {
+            format!("unknown key; the sections are {}", sections().join(", "))
+        }
         [] => format!("unknown key; [{section}] has {}", names_in(section)),
         names => format!("unknown key; did you mean {}?", names.join(" or ")),
     }
@@ -185,6 +188,12 @@ fn spelled(name: &str) -> String {
 
 fn is_section(path: &str) -> bool {
     schema::find_section(path).is_some()
+}
+
+/// Whether it has no keys of its own.
+fn has_only_sections(path: &str) -> bool {
+    let inside = |section: &str| section.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+    !is_section(path) && sections().into_iter().any(inside)
 }
 
 fn paths() -> Vec<&'static str> {

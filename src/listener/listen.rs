@@ -117,6 +117,23 @@ pub(super) fn passed_unix(path: &Path) -> UnixSocket {
 /// Listens on a socket in the file system, as a `section` of the configuration says. A socket that its process has left behind is
 /// replaced.
 pub(crate) fn unix(path: &Path, mode: u32, section: &str) -> Result<(UnixListener, UnixSocket), BindError> {
+    let bind = |new: &Path| {
+        let listener = UnixListener::bind(new)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    socket_file(path, mode, section, |path| UnixStream::connect(path).map(drop), bind)
+}
+
+/// Makes a socket at a path, with these permissions from the beginning. One that its process has left behind, so that it cannot be
+/// connected to, is replaced. `section` has the key `unix_socket`.
+pub(crate) fn socket_file<S>(
+    path: &Path,
+    mode: u32,
+    section: &str,
+    connect: impl FnOnce(&Path) -> io::Result<()>,
+    bind: impl FnOnce(&Path) -> io::Result<S>,
+) -> Result<(S, UnixSocket), BindError> {
     let failed = |error: &io::Error| BindError {
         what: format!("cannot listen for clients on {}: {error}", path.display()),
         remedy: format!("see unix_socket in [{section}]; its folder must exist and be writable for the agent"),
@@ -129,8 +146,8 @@ pub(crate) fn unix(path: &Path, mode: u32, section: &str) -> Result<(UnixListene
         Ok(found) if !found.file_type().is_socket() => {
             return Err(taken("there is a file of that name, which is no socket"));
         }
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => return Err(taken("another program listens there, perhaps another agent")),
+        Ok(_) => match connect(path) {
+            Ok(()) => return Err(taken("another program listens there, perhaps another agent")),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) => return Err(failed(&error)),
         },
@@ -142,12 +159,11 @@ pub(crate) fn unix(path: &Path, mode: u32, section: &str) -> Result<(UnixListene
     name.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(name);
     drop(fs::remove_file(&new));
-    let bound = UnixListener::bind(&new).and_then(|listener| {
+    let bound = bind(&new).and_then(|socket| {
         fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
-        listener.set_nonblocking(true)?;
         let file = identity(&new)?;
         fs::rename(&new, path)?;
-        Ok((listener, UnixSocket { path: path.to_owned(), made: Some(file) }))
+        Ok((socket, UnixSocket { path: path.to_owned(), made: Some(file) }))
     });
     bound.map_err(|error| {
         drop(fs::remove_file(&new));

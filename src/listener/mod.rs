@@ -52,7 +52,7 @@ pub use backend::{Backend, BackendError, ConsumerStatus, End, PushError, QueueSt
 pub use cause::Cause;
 pub(crate) use cause::Limits;
 pub use error::BindError;
-pub(crate) use listen::{UnixSocket, bound as bound_socket, unix as listen_on_unix};
+pub(crate) use listen::{UnixSocket, bound as bound_socket, socket_file, unix as listen_on_unix};
 pub use passed::PassedSockets;
 pub(crate) use refusals::Refusals;
 pub use refusals::Refused;

@@ -34,6 +34,10 @@ pub enum Condition {
     NewSeries,
     /// The actors of one of several publishers, which the others go on without.
     Pipeline,
+    /// Datagrams of statsd cannot be taken: the agent goes on.
+    Statsd,
+    /// What came over statsd cannot be queued: it is aggregated on.
+    StatsdQueue,
     /// Where the status is to be served: the agent goes on without.
     StatusPage,
     /// A threat to messages that wait: the agent goes on.
@@ -50,6 +54,8 @@ impl Condition {
             Self::Times => "times",
             Self::NewSeries => "new series",
             Self::Pipeline => "pipeline",
+            Self::Statsd => "statsd",
+            Self::StatsdQueue => "statsd queue",
             Self::StatusPage => "status page",
             Self::Threat(threat) => threat.name(),
         }
@@ -65,6 +71,8 @@ impl Condition {
             (Self::Times, _) => Code::Times,
             (Self::NewSeries, _) => Code::NewSeries,
             (Self::Pipeline, _) => Code::PipelineHeld,
+            (Self::Statsd, _) => Code::StatsdDoor,
+            (Self::StatsdQueue, _) => Code::StatsdQueue,
             (Self::StatusPage, _) => Code::StatusPage,
             (Self::Threat(threat), _) => threat.code(),
         }
@@ -73,7 +81,7 @@ impl Condition {
     /// Whether it only warns.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::Times | Self::NewSeries | Self::StatusPage | Self::Threat(_))
+        matches!(self, Self::Times | Self::NewSeries | Self::Statsd | Self::StatsdQueue | Self::StatusPage | Self::Threat(_))
     }
 }
 

@@ -19,8 +19,12 @@ pub use self::{
     past::{History, HistoryPoint, Mark, MarkKind, Seen, SeenKind, SeenSeries},
 };
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::plural::count;
 
 /// The version of the document.
 pub const VERSION: u32 = 1;
@@ -42,6 +46,9 @@ pub struct Snapshot {
     pub channel: Channel,
     /// Where they go, in the order of the configuration. At least one.
     pub publishers: Vec<Publisher>,
+    /// What came over statsd, where that is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statsd: Option<Statsd>,
     /// The actors, in the order in which they were started.
     pub actors: Vec<Actor>,
     /// The last hour.
@@ -51,6 +58,38 @@ pub struct Snapshot {
     /// The configuration that holds, as `kadabra check --show` prints it: with where each value comes from, and without secrets.
     #[serde(default)]
     pub configuration: String,
+}
+
+/// What came over statsd since the start, and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statsd {
+    /// Datagrams that were read.
+    pub datagrams: u64,
+    /// Metrics that are, or will be, part of a message.
+    pub aggregated: u64,
+    /// Events and service checks.
+    pub ignored: u64,
+    /// Metrics, and datagrams that were too long, that were not taken, by why.
+    pub refused: Vec<Counted>,
+    /// Datagrams that the kernel dropped since they were not read soon enough.
+    pub dropped_by_kernel: u64,
+    /// Messages that the channel has of it.
+    pub queued: u64,
+}
+
+/// A part of a sentence.
+impl fmt::Display for Statsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statsd: {} aggregated from {}", count(self.aggregated, "metric"), count(self.datagrams, "datagram"))?;
+        let refused: u64 = self.refused.iter().map(|reason| reason.count).sum();
+        if refused > 0 {
+            write!(f, ", {refused} refused")?;
+        }
+        if self.dropped_by_kernel > 0 {
+            write!(f, ", {} dropped by the kernel", count(self.dropped_by_kernel, "datagram"))?;
+        }
+        Ok(())
+    }
 }
 
 /// The process.

@@ -139,7 +139,8 @@ pub fn line(snapshot: &Snapshot) -> String {
         let name = publisher.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
         name + &line_of(snapshot, publisher, place == 0)
     };
-    snapshot.publishers.iter().enumerate().map(told).collect::<Vec<_>>().join("; ")
+    let statsd = snapshot.statsd.iter().map(ToString::to_string);
+    snapshot.publishers.iter().enumerate().map(told).chain(statsd).collect::<Vec<_>>().join("; ")
 }
 
 /// Clients push to all publishers at once, so that the `first` speaks of them.

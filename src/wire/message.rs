@@ -116,6 +116,8 @@ struct OutgoingMetric {
     /// Only a timer has one.
     unit: Option<Unit>,
     metadata: Metadata,
+    /// What is beside the value in numbers.
+    numbers: Vec<(&'static str, f64)>,
     timestamp: String,
     value: f64,
 }
@@ -176,6 +178,29 @@ impl OutgoingMessage {
         Ok(self)
     }
 
+    /// Adds what several values come to: a timer where there is a unit, else a counter, with further numbers as its metadata.
+    ///
+    /// # Errors
+    /// As of [`OutgoingMessage::counter`]; of the further numbers, too.
+    #[cfg(feature = "agent")]
+    pub(crate) fn summary(
+        &mut self,
+        name: &str,
+        unit: Option<Unit>,
+        value: f64,
+        time: SystemTime,
+        numbers: &[(&'static str, f64)],
+    ) -> Result<&mut Self, MessageError> {
+        if let Some((_, value)) = numbers.iter().find(|(_, number)| !number.is_finite()) {
+            return Err(MessageError::NotFinite { name: name.to_owned(), value: *value });
+        }
+        let list = if unit.is_some() { &mut self.timers } else { &mut self.counters };
+        let mut summary = metric(name.to_owned(), unit, Metadata::new(), time, value)?;
+        summary.numbers = numbers.to_vec();
+        list.push(summary);
+        Ok(self)
+    }
+
     /// The text to queue, `serialized_at` being the time of queueing.
     ///
     /// # Errors
@@ -208,7 +233,7 @@ fn metric(
     for (key, value) in metadata {
         set(&mut entries, key, value);
     }
-    Ok(OutgoingMetric { name, unit, metadata: entries, timestamp, value })
+    Ok(OutgoingMetric { name, unit, metadata: entries, numbers: Vec::new(), timestamp, value })
 }
 
 fn set(entries: &mut Vec<(String, String)>, key: String, value: String) {
@@ -265,17 +290,25 @@ impl Serialize for OutgoingMetric {
         if let Some(unit) = &self.unit {
             object.serialize_entry("unit", unit)?;
         }
-        object.serialize_entry("metadata", &Entries(&self.metadata))?;
+        object.serialize_entry("metadata", &Entries(&self.metadata, &self.numbers))?;
         object.serialize_entry("timestamp", &self.timestamp)?;
         object.serialize_entry("value", &self.value)?;
         object.end()
     }
 }
 
-struct Entries<'a>(&'a [(String, String)]);
+struct Entries<'a>(&'a [(String, String)], &'a [(&'static str, f64)]);
 
 impl Serialize for Entries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+        let Self(texts, numbers) = self;
+        let mut object = serializer.serialize_map(Some(texts.len() + numbers.len()))?;
+        for (key, value) in *texts {
+            object.serialize_entry(key, value)?;
+        }
+        for (key, value) in *numbers {
+            object.serialize_entry(key, value)?;
+        }
+        object.end()
     }
 }

@@ -202,7 +202,7 @@ fn a_socket_that_is_not_configured_ends_the_agent_with_a_sentence() {
     let (code, said) = ends_with(TcpStream::connect(address).unwrap(), &embedded("127.0.0.1:7999"));
     assert!(code == Some(78) && said.contains("it is the connection of one client") && said.contains("Accept=no"), "{said}");
     let (code, said) = ends_with(std::fs::File::open("/dev/null").unwrap(), &embedded("127.0.0.1:7999"));
-    assert!(code == Some(78) && said.contains("it is neither of TCP nor a stream in the file system"), "{said}");
+    assert!(code == Some(78) && said.contains("it is neither of TCP nor of UDP nor in the file system"), "{said}");
 }
 
 #[test]

@@ -121,6 +121,7 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
     let exit = agent::run(
         settings,
         Parts {
+            statsd: None,
             pipelines: vec![agent::Pipeline {
                 channel: Arc::clone(&memory) as Arc<dyn Channel>,
                 publishers: {

@@ -47,6 +47,10 @@ impl Channel for Memory {
         Ok("memory".to_owned())
     }
 
+    async fn push(&self, _: Vec<bytes::Bytes>) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
     async fn receive(&self, demand: Demand, _: Duration) -> Result<Option<Lease>, ChannelError> {
         let number = self.given.fetch_add(1, Ordering::SeqCst);
         if number >= self.batches {

@@ -37,7 +37,10 @@ fn start_two(change: impl FnOnce(&mut Settings), of_second: impl Fn(usize) -> Ac
     let end = thread::spawn(move || {
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let notifier = Notifier::new(None, None, &log);
-        run(&settings, Parts { pipelines, notifier, log, output: None, configuration: String::new(), orders: stopped })
+        run(
+            &settings,
+            Parts { pipelines, statsd: None, notifier, log, output: None, configuration: String::new(), orders: stopped },
+        )
     });
     agents[0].end = Some(end);
     agents.try_into().unwrap_or_else(|_| unreachable!("there are two"))

@@ -109,7 +109,7 @@ fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervisio
             )
         })
         .collect::<Vec<_>>();
-    let mut children = wire(&settings, &wired);
+    let mut children = wire(&settings, &wired, None, &closing);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor,

@@ -89,6 +89,15 @@ impl From<StoreError> for ChannelError {
     }
 }
 
+/// What a push was refused for, as the agent itself meets it.
+pub(super) fn not_queued(error: &PushError) -> ChannelError {
+    let (what, mend) = match error {
+        PushError::Full => ("the queue is full", "see why messages are not published, or raise channel.embedded.max_bytes"),
+        PushError::Failed { why, .. } => (why.as_str(), "it is tried again by itself"),
+    };
+    ChannelError::Refused { what: format!("cannot queue messages: {what}"), mend: mend.to_owned() }
+}
+
 /// As long as it is so, there is no use in going on.
 pub(super) fn unusable(error: &StoreError) -> ChannelError {
     ChannelError::Unusable { what: error.to_string(), mend: remedy(error) }

@@ -67,7 +67,7 @@ impl ListenerSlot {
         if settings.listen.is_empty() && settings.unix_socket.is_none() {
             return None;
         }
-        let last_push = if passed.is_empty() { Duration::ZERO } else { LAST_PUSH };
+        let last_push = if passed.have_no_listener() { Duration::ZERO } else { LAST_PUSH };
         let settings = Settings { passed: passed.clone(), last_push, ..listener_settings(settings) };
         let refusals = Arc::new(Refusals::new(&settings, log));
         Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default(), clients: Mutex::default() })
@@ -79,7 +79,8 @@ impl ListenerSlot {
         let addresses = bound.as_ref().map(Server::addresses).unwrap_or_default();
         let tcp = addresses.iter().map(ToString::to_string);
         let unix = self.settings.unix_socket.iter().map(|path| path.display().to_string());
-        let kept = if self.settings.passed.is_empty() { "" } else { ", where systemd lets them wait while no agent runs," };
+        let kept =
+            if self.settings.passed.have_no_listener() { "" } else { ", where systemd lets them wait while no agent runs," };
         tcp.chain(unix).collect::<Vec<_>>().join(" and ") + kept
     }
 }

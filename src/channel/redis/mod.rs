@@ -46,6 +46,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use self::errors::{Error, Omission, Refusal};
@@ -223,6 +224,12 @@ impl Channel for RedisChannel {
 
     async fn may_wait(&self) -> Result<(), ChannelError> {
         Ok(receive::may_wait(self).await?)
+    }
+
+    async fn push(&self, messages: Vec<Bytes>) -> Result<(), ChannelError> {
+        // Where clients push to, from where they are given to every consumer.
+        let base = self.membership.as_ref().map_or(self, |membership| &membership.group.base);
+        base.push_all(&messages.iter().map(|message| &message[..]).collect::<Vec<_>>()).await
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {

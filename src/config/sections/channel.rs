@@ -23,3 +23,15 @@ choice! {
         Redis(Redis) = "redis",
     }
 }
+
+impl Channel {
+    /// How many bytes a message may have.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        match self {
+            Self::Embedded(Embedded { max_message_bytes, .. }) | Self::Redis(Redis { max_message_bytes, .. }) => {
+                *max_message_bytes
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod nanny;
 mod publisher;
 mod publishers;
 mod redis;
+mod statsd;
 mod status;
 mod supervisor;
 mod victoriametrics;
@@ -36,6 +37,7 @@ pub use self::{
     publisher::{Publisher, PublisherKind},
     publishers::Consumer,
     redis::Redis,
+    statsd::{SignedGauges, Statsd},
     status::Status,
     supervisor::Supervisor,
     victoriametrics::{TextMetadata, Victoriametrics},
@@ -47,6 +49,7 @@ pub static SECTIONS: &[Section] = &[
     ChannelSection::SECTION,
     Embedded::SECTION,
     Redis::SECTION,
+    Statsd::SECTION,
     Batch::SECTION,
     Guards::SECTION,
     Publisher::SECTION,

@@ -219,6 +219,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         let (stop, stopped) = mpsc::unbounded_channel();
         let logger = slog::Logger::root(log.clone(), slog::o!());
         let parts = Parts {
+            statsd: None,
             pipelines: vec![Pipeline {
                 channel: Arc::clone(&memory) as Arc<dyn Channel>,
                 publishers: Publishers::new(move || {

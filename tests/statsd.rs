@@ -1,0 +1,233 @@
+//! What clients of statsd send is aggregated, published and accounted for, whatever fails.
+
+use std::{
+    collections::BTreeMap,
+    net::UdpSocket,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::support::{
+    agent::{Agent, Builder, kadabra},
+    process::{self, free_port, wait_for},
+    redis_server::RedisServer,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An agent's place: its queue and its socket for statsd.
+struct House {
+    folder: tempfile::TempDir,
+    channel: String,
+    port: u16,
+}
+
+impl House {
+    /// With a queue of its own.
+    fn embedded() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = folder.path().join("queue.db");
+        let channel = format!("[channel.embedded]\nlisten = \"127.0.0.1:{}\"\npath = \"{}\"", free_port(), queue.display());
+        Self { folder, channel, port: free_port() }
+    }
+
+    /// Over a Redis.
+    fn over(redis: &RedisServer) -> Self {
+        let channel = format!("[channel]\ntype = \"redis\"\n[channel.redis]\ntimeout = \"1s\"\nurl = \"{}\"", redis.url());
+        Self { folder: tempfile::tempdir().unwrap(), channel, port: free_port() }
+    }
+
+    fn agent(&self, more: &str) -> Builder {
+        let Self { folder, channel, port } = self;
+        let socket = folder.path().join("statsd.sock");
+        Agent::with(&format!(
+            "[publisher]\ntype = \"debug\"\n[publisher.debug]\nformat = \"json\"\n[log]\nformat = \"json\"\n{channel}\n\
+             [listener.statsd]\nlisten = \"127.0.0.1:{port}\"\nunix_socket = \"{}\"\n{more}",
+            socket.display()
+        ))
+    }
+
+    fn client(&self) -> UdpSocket {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(("127.0.0.1", self.port)).unwrap();
+        client
+    }
+}
+
+/// The sums of what was published, by name, and of timers how many there were.
+fn published(agent: &Agent) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in agent.log_lines() {
+        let Ok(Value::Array(messages)) = serde_json::from_str(line["msg"].as_str().unwrap()) else { continue };
+        for message in messages {
+            let value = |metric: &Value, value: &Value| (metric["name"].as_str().unwrap().to_owned(), value.as_f64().unwrap());
+            let counters = message["counters"].as_array().unwrap().iter().map(|metric| value(metric, &metric["value"]));
+            let timers = message["timers"].as_array().unwrap().iter().map(|metric| value(metric, &metric["metadata"]["count"]));
+            for (name, value) in counters.chain(timers) {
+                *sums.entry(name).or_default() += value;
+            }
+        }
+    }
+    sums
+}
+
+fn wait_published(agent: &Agent, name: &str, sum: f64) {
+    wait_for(&format!("{name} to be {sum}"), PATIENCE, || (published(agent).get(name) == Some(&sum)).then_some(()));
+}
+
+/// What the agent says of statsd at its end.
+fn counts(agent: &Agent) -> impl Fn(&str) -> u64 {
+    let line = agent.wait_log("aggregated from");
+    move |key| line[key].as_u64().unwrap_or_else(|| panic!("{key} in {line}"))
+}
+
+fn end(agent: &mut Agent) {
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn fifty_thousand_datagrams_are_aggregated_refused_or_dropped_by_the_kernel_and_none_else() {
+    const SENT: u64 = 50_000;
+    let house = House::embedded();
+    let mut agent = house.agent("interval = \"300ms\"").start();
+    agent.wait_log("taking datagrams");
+    let client = house.client();
+    for number in 0..SENT {
+        client.send(if number % 10 == 0 { b"hits" } else { b"hits:1|c" }).unwrap();
+    }
+    // The kernel tells of those that it has dropped with one that it keeps.
+    let mut sent = SENT;
+    wait_for("a datagram to be kept", PATIENCE, || {
+        client.send(b"last:1|c").unwrap();
+        sent += 1;
+        published(&agent).contains_key("last").then_some(())
+    });
+    end(&mut agent);
+    let (count, sums) = (counts(&agent), published(&agent));
+    let lasts = sums["last"] as u64;
+    assert_eq!(count("datagrams"), count("aggregated") + count("refused"));
+    assert_eq!(count("datagrams") + count("dropped_by_kernel"), sent);
+    assert_eq!(count("aggregated"), sums["hits"] as u64 + lasts);
+    let line = agent.wait_log("statsd: metrics not taken: it has no value");
+    assert_eq!(line["for_example"], "hits");
+}
+
+#[test]
+fn each_type_over_both_sockets_is_published_with_its_tags() {
+    let house = House::embedded();
+    let mut agent = house.agent("interval = \"1h\"").start();
+    agent.wait_log_count("taking datagrams", 2);
+    house
+        .client()
+        .send(b"c:1|c|@0.1|#env:prod,beta\nt:5:7|ms|@0.5\ng:3|g\ng:+1|g\ns:a|s\ns:b|s\n_e{1,1}:a|b\nbad\nd:4|d")
+        .unwrap();
+    let unix = UnixDatagram::unbound().unwrap();
+    unix.send_to(b"c:1|c|#beta,env:prod", house.folder.path().join("statsd.sock")).unwrap();
+    let sent =
+        process::command("sh").args(["-c", &format!("printf 'nc:2|c' | nc -u -w 0 127.0.0.1 {}", house.port)]).status().unwrap();
+    assert!(sent.success());
+    // What has come is read though the agent is told to stop at once, and queued before its end.
+    end(&mut agent);
+    let count = counts(&agent);
+    assert_eq!((count("datagrams"), count("ignored"), count("refused")), (3, 1, 1));
+    let mut agent = house.agent("").start();
+    wait_published(&agent, "c", 11.0);
+    let sums = published(&agent);
+    let wanted = [("c", 11.0), ("d", 4.0), ("g", 4.0), ("nc", 2.0), ("s", 2.0), ("t", 4.0)];
+    assert_eq!(sums, wanted.map(|(name, sum)| (name.to_owned(), sum)).into());
+    assert!(agent.log_text().contains(r#"{\"name\":\"env\",\"value\":\"prod\"}"#), "the tag is a dimension");
+    end(&mut agent);
+}
+
+#[test]
+fn an_actor_that_panics_and_pushes_that_fail_lose_nothing_that_was_aggregated() {
+    let house = House::embedded();
+    let faults = "statsd.read=2*off->1*panic(told to)->off;statsd.push.error=3*return(before)->1*return(refused)->off";
+    let mut agent = house.agent("interval = \"500ms\"").env("FAILPOINTS", faults).start();
+    agent.wait_log("taking datagrams");
+    let client = house.client();
+    for _ in 0..100 {
+        client.send(b"hits:1|c").unwrap();
+        std::thread::yield_now();
+    }
+    wait_published(&agent, "hits", 100.0);
+    agent.wait_condition("statsd queue");
+    agent.wait_log("statsd queue: the warning is over");
+    end(&mut agent);
+    assert_eq!(counts(&agent)("aggregated"), 100);
+}
+
+#[test]
+fn while_redis_is_away_it_waits_in_memory_and_longer_intervals_lose_nothing() {
+    let mut redis = RedisServer::start();
+    let house = House::over(&redis);
+    let mut agent = house.agent("interval = \"100ms\"\nmax_waiting_bytes = \"0B\"").start();
+    agent.wait_log("taking datagrams");
+    let client = house.client();
+    client.send(b"hits:1|c\nhits:1|ms").unwrap();
+    wait_published(&agent, "hits", 2.0);
+    redis.kill9();
+    for _ in 0..50 {
+        client.send(b"away:2|c\n").unwrap();
+    }
+    agent.wait_condition("statsd queue");
+    client.send(b"away:1|c").unwrap();
+    redis.restart();
+    wait_published(&agent, "away", 101.0);
+    end(&mut agent);
+}
+
+/// Starts the agent as systemd does, with a socket as the third descriptor.
+fn with_socket(socket: impl Into<OwnedFd>) -> Command {
+    let agent = kadabra();
+    let mut command = process::command("sh");
+    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=test.socket LISTEN_PID=$$ exec \"$@\"", "sh"]);
+    command.arg(agent.get_program()).args(agent.get_args());
+    for (name, value) in agent.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(socket.into());
+    command
+}
+
+#[test]
+fn what_is_sent_while_no_agent_runs_is_taken_by_the_next_one_by_a_socket_of_systemd() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let house = House { port: socket.local_addr().unwrap().port(), ..House::embedded() };
+    let start = || house.agent("interval = \"200ms\"").started_by(with_socket(socket.try_clone().unwrap())).start();
+    let (client, mut sent) = (house.client(), 0);
+    for round in 0..3 {
+        client.send(b"hits:1|c").unwrap();
+        sent += 1;
+        let mut agent = start();
+        wait_published(&agent, "hits", 1.0);
+        if round == 1 {
+            agent.kill9();
+        } else {
+            end(&mut agent);
+            assert_eq!(counts(&agent)("aggregated"), 1);
+        }
+    }
+    assert_eq!(sent, 3);
+}
+
+#[test]
+fn an_address_that_is_taken_ends_nothing_and_is_taken_later() {
+    let house = House::embedded();
+    let other = UdpSocket::bind(("127.0.0.1", house.port)).unwrap();
+    let mut agent = house.agent("interval = \"100ms\"").start();
+    let said = agent.wait_condition("statsd");
+    assert!(said["mend"].as_str().unwrap().contains("ss -ulpn"), "{said}");
+    agent.wait_log("publishing");
+    drop(other);
+    agent.wait_log("statsd: the warning is over");
+    house.client().send(b"hits:1|c").unwrap();
+    wait_published(&agent, "hits", 1.0);
+    end(&mut agent);
+}
