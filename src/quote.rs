@@ -47,6 +47,20 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
+/// JSON that drives no terminal: what must not be shown as it is, which stands in strings alone, is shown as JSON's own escape.
+pub(crate) fn printable_json(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len());
+    // None of them is beyond what has four digits.
+    for c in json.chars() {
+        if is_treacherous(c) {
+            printable += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
+}
+
 /// Characters that would start a line, drive the terminal, or turn the reading direction round.
 pub(crate) fn is_treacherous(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -69,6 +83,14 @@ mod tests {
         assert_eq!(cut_name("short"), "short");
         assert_eq!(cut_name(&"ä".repeat(70_000)).chars().count(), 501);
         assert_eq!(cut_name(&cut_name(&"ä".repeat(70_000))), cut_name(&"ä".repeat(70_000)));
+    }
+
+    #[test]
+    fn json_stays_json_and_drives_no_terminal() {
+        let json = serde_json::Value::from("a\u{1b}[2J\u{9b}\u{202e}\u{7f}\"").to_string();
+        let printable = printable_json(&json);
+        assert!(!printable.contains(is_treacherous), "{printable:?}");
+        assert_eq!(serde_json::from_str::<String>(&printable).unwrap(), serde_json::from_str::<String>(&json).unwrap());
     }
 
     #[test]

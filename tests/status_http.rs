@@ -12,9 +12,8 @@ use std::{
 use crate::support::{
     agent::Agent,
     influxd::Influxd,
-    pipeline::numbered,
     process::{Process, command, free_port, wait_for},
-    served::{address, config, connect, exchange, get, get_by_file, post, request},
+    served::{address, config, connect, exchange, get, get_by_file, post, push, pushes, request},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -174,20 +173,6 @@ fn it_is_restarted_and_done_without() {
     let mut agent = failing.start();
     agent.wait_log("its group is held");
     assert_eq!(agent.terminate(SOON), Some(0));
-}
-
-/// Pushes so many messages, of one point each.
-fn push(to: std::net::SocketAddr, count: usize) {
-    let mut connection = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
-    let messages: Vec<_> = (0..count as u64).map(numbered).collect();
-    let _: u64 = redis::cmd("LPUSH").arg("kadabra_queue").arg(messages).query(&mut connection).unwrap();
-}
-
-/// Where clients push to.
-fn pushes(agent: &Agent) -> std::net::SocketAddr {
-    let line = agent.wait_log("receiving");
-    let from = line["from"].as_str().unwrap();
-    from.strip_prefix("clients at ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
 }
 
 /// The values of a scrape, by series.

@@ -36,8 +36,14 @@ impl Exit {
 
 /// The exit codes, in one place.
 pub mod code {
+    /// `status`: it works, and an operator should look.
+    pub const ATTENTION: u8 = 1;
     /// The command line is wrong.
     pub const COMMAND_LINE: u8 = 2;
+    /// `status`: nothing is published until something is mended.
+    pub const HELD: u8 = 3;
+    /// `status`: it is starting or stopping.
+    pub const NOT_YET: u8 = 4;
     /// Something in what a command such as `send` was given to read is of no use.
     pub const DATA: u8 = 65;
     /// A command such as `check --online` or `send` found a server that it cannot use.

@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand. Everything a user sees on standard output is written here.
 
 mod allocator;
+mod asking;
 mod check;
 mod dead_letters;
 mod explain;
@@ -9,8 +10,10 @@ mod manual;
 mod pusher;
 mod queue;
 mod run;
+mod screen;
 mod send;
 mod signals;
+mod status;
 mod time;
 
 use std::{
@@ -33,7 +36,10 @@ use crate::{
 const EXIT_CODES: &str = "\
 Exit codes:
   0    stopped cleanly, or done
+  1    status: it works, and somebody should look
   2    the command line is wrong
+  3    status: it is held, nothing is published until something is mended
+  4    status: it is starting or stopping
   65   send: some lines of standard input are no messages; all others are queued
   69   the channel cannot be used (run: its port is taken, its file is not usable, its Redis is too old; others: any reason);
        check --online: or the publisher, or the agent refuses what clients push; warnings alone are 0
@@ -67,6 +73,9 @@ enum Command {
     /// Check the configuration, and with --online the channel and the publisher
     #[command(after_help = "Example:\n  kadabra check --online --config /etc/kadabra/kadabra.toml")]
     Check(check::Arguments),
+    /// Say how the running agent is
+    #[command(after_help = status::EXAMPLE)]
+    Status(status::Arguments),
     /// Queue a message, or as many as come on standard input, as a Kadabra client does
     #[command(after_help = send::EXAMPLE)]
     Send(send::Arguments),
@@ -101,6 +110,7 @@ pub fn main() -> ExitCode {
     let code = match arguments.command {
         None | Some(Command::Run) => run::run(config),
         Some(Command::Check(arguments)) => check::check(config, &arguments),
+        Some(Command::Status(arguments)) => status::status(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
         Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),

@@ -10,7 +10,7 @@ use super::schema::{self, Key, SECTIONS, keys};
 use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Agent, Channel, Embedded, Settings, path::Folders, proxy, secret_file, source, tls};
+use super::{Agent, Channel, Embedded, Settings, Status, path::Folders, proxy, secret_file, source, tls};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -101,11 +101,29 @@ where
     ChannelSection::build(&values).map(|section| section.kind).ok_or_else(unfit)
 }
 
+/// Loads, from the same sources as [`load`], what a program needs that asks an agent how it is. The password is read only where the
+/// agent is not reached by a socket in the file system, which needs none.
+///
+/// # Errors
+/// Everything that is wrong in `[status]`, and in any other key by itself.
+pub(crate) fn load_status<K, V>(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (K, V)>,
+) -> Result<Status, ConfigErrors>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    let (values, _) = judged(Path::new(DEFAULT_FILE), file, environment, Purpose::Look)?;
+    Status::build(&values).ok_or_else(unfit)
+}
+
 /// What a configuration is loaded for.
 #[derive(PartialEq)]
 enum Purpose {
     Run,
     Push,
+    Look,
 }
 
 /// The values that hold, if they are right, and the file that was read.
@@ -142,8 +160,12 @@ where
         problems.extend(unusable_host_name(&values));
         problems.extend(nowhere_for_the_queue(&values, &environment));
     }
-    let is_channel = |section: &str| section.split('.').next() == Some(ChannelSection::SECTION.path);
-    let concerns = |values: &Values, section: &str| values.uses(section) && (purpose == Purpose::Run || is_channel(section));
+    let is_concerned = |section: &str| match purpose {
+        Purpose::Run => true,
+        Purpose::Push => section.split('.').next() == Some(ChannelSection::SECTION.path),
+        Purpose::Look => section == Status::SECTION.path,
+    };
+    let concerns = |values: &Values, section: &str| values.uses(section) && is_concerned(section);
     // A file that cannot be read may have the values that would be right beside these.
     if from_file.is_some() {
         problems.extend(one_and_several(&values));
@@ -155,7 +177,8 @@ where
     }
     values.take_files(&mut |values| {
         let holds_secret = |value_type| matches!(value_type, ValueType::PasswordFile | ValueType::TokenFile);
-        let is_file = |key: &&'static Key| holds_secret(key.value_type) && values.has_key(key);
+        let needs_none = purpose == Purpose::Look && !values.found(Status::unix_socket).is_unset();
+        let is_file = |key: &&'static Key| holds_secret(key.value_type) && values.has_key(key) && !needs_none;
         let files = keys().filter(is_file).filter(|key| concerns(values, key.section()));
         let read = |key: &'static Key| Some((key.section(), secret_file::read(values, key, &mut problems)?));
         let secrets = files.filter_map(read).collect();

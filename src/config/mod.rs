@@ -53,6 +53,7 @@ pub(crate) use documented::INTRODUCTION;
 pub use documented::documented;
 pub use effective::Effective;
 pub use error::{ConfigErrors, Problem};
+pub(crate) use load::load_status;
 pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use proxy::Proxy;
 pub use secret::Secret;

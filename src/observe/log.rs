@@ -126,7 +126,7 @@ fn style(settings: Log) -> Style {
 }
 
 /// <https://no-color.org>, and terminals that say that they know no colours.
-fn colour_is_welcome() -> bool {
+pub(crate) fn colour_is_welcome() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == OsStr::new("dumb"));
     !no_color && !dumb

@@ -32,6 +32,8 @@ pub(super) struct Shell {
     pub(super) redis: RedisServer,
     /// Where the agent listens.
     agent_port: u16,
+    /// Where it serves its status.
+    status_port: u16,
     /// Where `redis-cli` and Python's client connect to when they are told nothing.
     redis_port: u16,
     agent: Option<Process>,
@@ -71,7 +73,17 @@ impl Shell {
         wrap(&at("bin/redis-cli"), &format!("redis-cli -p {redis_port}"));
         wrap(&at("bin/influx"), &format!("influx -port {}", influxd.port()));
         wrap(&at("bin/sudo"), "");
-        Self { folder, influxd, redis, agent_port, redis_port, agent: None, said: String::new(), left_out: 0 }
+        Self {
+            folder,
+            influxd,
+            redis,
+            agent_port,
+            status_port: free_port(),
+            redis_port,
+            agent: None,
+            said: String::new(),
+            left_out: 0,
+        }
     }
 
     /// Runs all blocks of a page, and the agents in it to their end. Each must succeed, and what the page shows must come.
@@ -206,6 +218,7 @@ impl Shell {
         // The log as it is on a terminal.
         command.env("KADABRA_LOG__FORMAT", "terminal").env("KADABRA_PUBLISHER__INFLUXDB__URL", self.influxd.url());
         command.env("KADABRA_CHANNEL__EMBEDDED__LISTEN", format!("127.0.0.1:{}", self.agent_port));
+        command.env("KADABRA_STATUS__LISTEN", format!("127.0.0.1:{}", self.status_port));
         command.env("KADABRA_CHANNEL__REDIS__URL", self.redis.url());
         command
     }

@@ -22,7 +22,7 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The variable by which an agent serves its status nowhere, unless its test configures that.
-const STATUS: &str = "KADABRA_STATUS__LISTEN";
+pub(crate) const STATUS: &str = "KADABRA_STATUS__LISTEN";
 
 /// A running agent. Killed when dropped; what it logged is shown when its test fails.
 #[derive(Debug)]

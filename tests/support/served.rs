@@ -5,10 +5,14 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
+    process::{Command, Output},
     time::Duration,
 };
 
-use super::agent::Agent;
+use super::{
+    agent::{Agent, STATUS, kadabra},
+    pipeline::numbered,
+};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,6 +59,32 @@ pub(crate) fn address(agent: &Agent) -> SocketAddr {
     let line = agent.wait_log("the status is served");
     let url = line["at"].as_str().unwrap();
     url.strip_prefix("http://").and_then(|url| url.strip_suffix('/')).unwrap().parse().unwrap()
+}
+
+/// A command with the configuration of an agent that serves its status.
+pub(crate) fn command_with(agent: &Agent, arguments: &[&str]) -> Command {
+    let mut command = kadabra();
+    command.env_remove(STATUS).args(arguments).arg("--config").arg(agent.folder().join("kadabra.toml"));
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn cli_with(agent: &Agent, arguments: &[&str]) -> Output {
+    command_with(agent, arguments).output().unwrap()
+}
+
+/// Pushes so many messages, of one point each.
+pub(crate) fn push(to: SocketAddr, count: usize) {
+    let mut connection = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
+    let messages: Vec<_> = (0..count as u64).map(numbered).collect();
+    let _: u64 = redis::cmd("LPUSH").arg("kadabra_queue").arg(messages).query(&mut connection).unwrap();
+}
+
+/// Where clients push to.
+pub(crate) fn pushes(agent: &Agent) -> SocketAddr {
+    let line = agent.wait_log("receiving");
+    let from = line["from"].as_str().unwrap();
+    from.strip_prefix("clients at ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
 }
 
 /// Asks for a path, as `localhost`, with these further headers.

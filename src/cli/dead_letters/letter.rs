@@ -9,7 +9,7 @@ use super::super::time::time;
 use crate::{
     channel::redis::StoredLetter,
     plural::count,
-    quote::{cut, is_treacherous, printable},
+    quote::{cut, printable, printable_json},
 };
 
 /// So many names of metrics stand on a line.
@@ -138,21 +138,13 @@ pub(super) fn json(letter: &StoredLetter, with_payload: bool) -> String {
         };
         fields.insert(name.to_owned(), text.into());
     }
-    let mut escaped = String::new();
-    // All of them stand in strings, and none is beyond what has four digits.
-    for c in object.to_string().chars() {
-        if is_treacherous(c) {
-            escaped += &format!("\\u{:04x}", u32::from(c));
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
+    printable_json(&object.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quote::is_treacherous;
 
     fn letter() -> StoredLetter {
         StoredLetter {

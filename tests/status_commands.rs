@@ -1,0 +1,130 @@
+//! Commands that ask an agent that runs how it is.
+
+use std::{fs, path::Path, process::Output, time::Duration};
+
+use serde_json::Value;
+
+use crate::support::{
+    agent::Agent,
+    influxd::Influxd,
+    process::{free_port, wait_for},
+    served::{cli_with, config, push, pushes},
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The configuration of an agent that serves its status at a port that is known before; with more keys of `[status]`.
+fn served(folder: &Path, more: &str) -> String {
+    let listen = |port: u16| format!("[status]\nlisten = \"127.0.0.1:{port}\"");
+    config(folder, more).replace(&listen(0), &listen(free_port()))
+}
+
+/// What `status` says once it ends with this code.
+fn wait_status(agent: &Agent, code: i32) -> String {
+    wait_for(&format!("status to end with {code}"), SOON, || {
+        let status = cli_with(agent, &["status"]);
+        (status.status.code() == Some(code)).then(|| out(&status))
+    })
+}
+
+#[test]
+fn an_agent_that_is_well_says_so_with_what_it_did_and_who_is_not_there_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(&served(folder.path(), "password = \"right\""));
+    push(pushes(&agent), 3);
+    let said = wait_status(&agent, 0);
+    assert!(said.starts_with("WELL  well: "), "{said}");
+    let tally = |said: &str| {
+        let row = said.lines().skip_while(|line| !line.starts_with("Tally ")).nth(1)?;
+        Some(row.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    wait_for("all of it to be published", SOON, || {
+        let tally = tally(&wait_status(&agent, 0))?;
+        (tally == ["debug", "3", "3", "0", "0", "0", "0"]).then_some(())
+    });
+    assert!(said.contains(&format!("process {}, up ", agent.id())) && !said.contains("\u{1b}"), "{said}");
+    let json = cli_with(&agent, &["status", "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["version"], &json["agent"]["pid"]), (&1.into(), &agent.id().into()));
+
+    // Another password than that of the agent.
+    let path = agent.folder().join("kadabra.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"right\"", "\"wrong\"")).unwrap();
+    let refused = cli_with(&agent, &["status"]);
+    assert_eq!((refused.status.code(), out(&refused)), (Some(69), String::new()));
+    assert!(err(&refused).contains("401") && err(&refused).contains("status.password_file"), "{}", err(&refused));
+    fs::write(&path, "[status]\nlisten = \"nowhere\"").unwrap();
+    assert_eq!(cli_with(&agent, &["status"]).status.code(), Some(78));
+
+    fs::write(&path, text).unwrap();
+    assert_eq!(agent.terminate(SOON), Some(0));
+    let nobody = cli_with(&agent, &["status"]);
+    assert_eq!(nobody.status.code(), Some(69));
+    assert!(err(&nobody).starts_with("no agent answers at http://127.0.0.1:") && err(&nobody).contains("is it running?"));
+}
+
+#[test]
+fn an_agent_is_asked_by_its_socket_without_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("status.sock");
+    let more = format!("unix_socket = {socket:?}\npassword_file = {:?}", folder.path().join("password"));
+    fs::write(folder.path().join("password"), "right").unwrap();
+    let agent = Agent::start(&served(folder.path(), &more));
+    agent.wait_log_count("the status is served", 2);
+    push(pushes(&agent), 1);
+    // It is not needed, and not for everybody to read.
+    fs::remove_file(folder.path().join("password")).unwrap();
+    wait_status(&agent, 0);
+    fs::remove_file(&socket).unwrap();
+    let nobody = cli_with(&agent, &["status"]);
+    assert_eq!(nobody.status.code(), Some(69));
+    assert!(err(&nobody).contains("there is no such socket"), "{}", err(&nobody));
+}
+
+#[test]
+fn an_agent_that_answers_nowhere_or_anywhere_is_not_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&config(folder.path(), ""));
+    agent.wait_log("the status is served");
+    let anywhere = cli_with(&agent, &["status"]);
+    assert_eq!(anywhere.status.code(), Some(69));
+    assert!(err(&anywhere).contains("port 0"), "{}", err(&anywhere));
+    let nowhere = Agent::start(
+        &config(folder.path(), "")
+            .replace("\"127.0.0.1:0\"\n[status]\nlisten = \"127.0.0.1:0\"", "\"127.0.0.1:0\"\n[status]\nlisten = \"\""),
+    );
+    let nowhere = cli_with(&nowhere, &["status"]);
+    assert_eq!(nowhere.status.code(), Some(69));
+    assert!(err(&nowhere).contains("status.unix_socket is not set"), "{}", err(&nowhere));
+}
+
+#[test]
+fn health_is_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let influxd = Influxd::start();
+    let more = format!(
+        "[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = {:?}\ndatabase = \"kadabra\"\ncreate_database = false\n",
+        influxd.url()
+    );
+    let agent = Agent::start(&served(folder.path(), &more));
+    let to = pushes(&agent);
+    assert!(wait_status(&agent, 4).starts_with("STARTING  "));
+    push(to, 1);
+    let held = wait_status(&agent, 3);
+    assert!(held.starts_with("HELD  held for ") && held.contains("\n  to mend it: ") && held.contains("\nK202 "), "{held}");
+    influxd.create_database("kadabra");
+    wait_status(&agent, 0);
+    let mut clients = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
+    redis::cmd("LPUSH").arg("another").arg("x").query::<()>(&mut clients).unwrap_err();
+    let attention = wait_status(&agent, 1);
+    assert!(attention.starts_with("ATTENTION  ") && attention.contains("\nK412 "), "{attention}");
+}
