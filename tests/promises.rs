@@ -81,6 +81,8 @@ mod stand_ins;
 #[cfg(feature = "failpoints")]
 #[path = "statsd.rs"]
 mod statsd;
+#[path = "status_actions.rs"]
+mod status_actions;
 #[path = "status_commands.rs"]
 mod status_commands;
 #[path = "status_http.rs"]

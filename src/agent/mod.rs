@@ -37,6 +37,7 @@ mod batch;
 mod batcher;
 mod batching;
 mod channel_health;
+mod dead_letters;
 mod ending;
 mod exit;
 mod filter;
@@ -74,7 +75,10 @@ use jiff::Timestamp;
 use slog::{Logger, info, warn};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
-use self::{listener::Listener, nanny::Nanny, pipeline::Wired, snapshots::Maker, statsd::Statsd, status::Status};
+use self::{
+    dead_letters::DeadLetters, listener::Listener, nanny::Nanny, pipeline::Wired, snapshots::Maker, statsd::Statsd,
+    status::Status,
+};
 use crate::{
     channel::{Channel, Patience},
     config::Settings,
@@ -165,7 +169,8 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker), latest.clone());
     let mut children = wire(settings, &pipelines, statsd.as_ref(), &closing);
-    serve_status(settings, &latest, &log, &mut children);
+    let actions = Arc::new(DeadLetters::new(settings, &maker, &log));
+    serve_status(settings, &latest, actions, &log, &mut children);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor.clone(),
@@ -250,17 +255,12 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, cl
 }
 
 /// Adds what serves the status, if it is asked for anywhere. It goes last, so that whoever looks sees the agent stop.
-fn serve_status(settings: &Settings, latest: &Latest, log: &Logger, children: &mut Children) {
+fn serve_status(settings: &Settings, latest: &Latest, actions: Arc<DeadLetters>, log: &Logger, children: &mut Children) {
     if settings.status.listen.is_empty() && settings.status.unix_socket.is_none() {
         return;
     }
     let conditions = Arc::new(Conditions::new(log));
-    let params = Arc::new(web::Params {
-        settings: settings.status.clone(),
-        latest: latest.clone(),
-        conditions: Arc::clone(&conditions),
-        log: log.clone(),
-    });
+    let params = Arc::new(web::Params::new(&settings.status, latest, actions, &conditions, log));
     let first = children.len();
     children.add("status page", Thread::Named("status page".to_owned()), 5, move |life| Web::new(Arc::clone(&params), life));
     children.group_since(first, "status page", move |why| match why {

@@ -66,6 +66,11 @@ impl Maker {
         self.open.store(true, Relaxed);
     }
 
+    /// Whether it is.
+    pub(super) fn has_opened(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+
     /// The end has begun.
     pub(super) fn is_stopping(&self) {
         self.stopping.store(true, Relaxed);
@@ -152,7 +157,7 @@ impl Maker {
         let required = || publishers.iter().filter(|publisher| publisher.required || publishers.len() == 1);
         if required().any(|publisher| publisher.hold.is_some()) {
             AgentState::Held
-        } else if !self.open.load(Relaxed) || required().any(|publisher| !publisher.proven) {
+        } else if !self.has_opened() || required().any(|publisher| !publisher.proven) {
             AgentState::Starting
         } else {
             AgentState::Running

@@ -11,7 +11,11 @@ use super::{
     lease_registry::{Lease, LeaseId, LeaseRegistry, Tally},
     pressure::{ChannelStatus, Patience, Pressure},
 };
-use crate::{duration::for_people, listener::Refused, plural::messages_wait};
+use crate::{
+    duration::for_people,
+    listener::{Backend, Refused},
+    plural::messages_wait,
+};
 
 /// How many more messages the batcher has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +250,11 @@ pub trait Channel: Send + Sync {
 
     /// How an operator sees the newest dead letters: a command, whole.
     fn look_at_dead_letters(&self) -> String;
+
+    /// The queue itself with its dead letters, where this process has it, and no server.
+    fn queue(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
 
     /// What clients push to, where that is part of this process, which must serve them then.
     fn intake(&self) -> Option<Arc<dyn Intake>> {

@@ -11,6 +11,7 @@
 //! | whatever answers in place of Redis takes no memory | `redis/guard`, `redis/resp` |
 //! | a refusal says what to do about it | `redis/errors`, `embedded/errors` |
 //! | what waits can be looked at without taking it | [`Channel::peek`]; `redis/peek`, `queue/reader` |
+//! | a dead letter is looked at, queued anew or deleted by its id, wherever it lies | `letters` |
 //! | an import doubles nothing | `redis/export`, [`embedded::EmbeddedChannel::import`] |
 //!
 //! - [`contract`]: what every channel can do ([`Channel`]), what clients push to ([`Intake`]), and its errors.
@@ -22,11 +23,13 @@
 mod contract;
 pub mod embedded;
 mod lease_registry;
+mod letters;
 mod pressure;
 pub mod redis;
 
 pub use contract::{Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Recovered, RefusedPoint};
 pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
+pub(crate) use letters::{LetterAct, Letters};
 pub use pressure::{ChannelKind, ChannelStatus, Patience, Pressure, Threat, Warning};
 
 pub use crate::listener::{PassedSockets, Refused};

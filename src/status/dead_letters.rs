@@ -63,7 +63,7 @@ impl Sayings {
 }
 
 /// A reason without the numbers in it, which differ from message to message.
-fn generalized(because: &str) -> String {
+pub(crate) fn generalized(because: &str) -> String {
     let mut reason = String::new();
     for letter in because.chars().take(REASON_LENGTH) {
         match letter {
@@ -103,6 +103,16 @@ impl DeadLetterSayings {
             by_reason: sayings.reasons.iter().cloned().collect(),
             other: sayings.other,
         }
+    }
+
+    /// One of this reason is not kept any more.
+    pub fn gone(&self, because: &str) {
+        let reason = generalized(because);
+        let mut sayings = self.sayings.lock().unwrap_or_else(PoisonError::into_inner);
+        sayings.reasons.retain_mut(|known| {
+            known.count -= u64::from(known.reason == reason && known.count > 0);
+            known.count > 0
+        });
     }
 
     /// These were set aside just now.

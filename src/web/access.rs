@@ -4,7 +4,7 @@
 //! |---|---|
 //! | another machine, another user | the password where there is one; the permissions of the socket's file |
 //! | a page elsewhere, that has a browser on this machine ask | the name by which it asks (`Host`): a name that its owner lets point to this machine is none of ours |
-//! | a page elsewhere, that has a browser send a form | that it says where it comes from (`Origin`, `Sec-Fetch-Site`); and nothing can be done by one today |
+//! | a page elsewhere, that has a browser send a form | that it says where it comes from (`Origin`, `Sec-Fetch-Site`); and the token, for which see `actions` |
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::config::{self, Secret};
 
 /// What holds for those who come by one socket.
 pub(super) struct Access {
-    /// The permissions of a file say who may come, and no browser can.
+    /// The permissions of a file say who may come, and no browser can by itself.
     by_file: bool,
     password: Option<Secret>,
     hosts: Vec<String>,
@@ -79,11 +79,12 @@ impl Access {
     }
 
     pub(super) fn judge(&self, asked: Asked<'_>) -> Result<(), Refusal> {
-        if self.by_file {
-            return Ok(());
-        }
+        // By the file, too: a proxy may use it for browsers.
         if asked.acts && is_from_elsewhere(asked) {
             return Err(Refusal::Elsewhere);
+        }
+        if self.by_file {
+            return Ok(());
         }
         match &self.password {
             Some(password) if !asked.path.starts_with("/health/") => match asked.authorization {
@@ -210,5 +211,9 @@ mod tests {
         }
         let with_password = Asked { authorization: Some("Bearer right"), origin: Some("http://evil.example.com"), ..ACT };
         assert_eq!(access(Some("right")).judge(with_password), Err(Refusal::Elsewhere));
+        let by_file = Access { by_file: true, ..access(None) };
+        assert_eq!(by_file.judge(Asked { origin: Some("http://evil.example.com"), ..ACT }), Err(Refusal::Elsewhere));
+        let without = Asked { authorization: None, ..ACT };
+        assert_eq!(access(Some("right")).judge(without), Err(Refusal::NoPassword));
     }
 }

@@ -1,6 +1,6 @@
 //! What can be asked for, what answers, and what every answer has with it.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::{ConnectionType, Request};
 use actix_service::{IntoServiceFactory, ServiceFactory};
@@ -16,6 +16,7 @@ use actix_web::{
 
 use super::{
     access::{Access, Asked, Refusal},
+    actions::{self, Acting, Chosen},
     connections::Since,
     metrics,
     page::{self, View},
@@ -26,11 +27,11 @@ use crate::{
 };
 
 /// Scripts, styles and pictures come from here and from nowhere else, none stands within a page, and no page elsewhere shows ours.
-/// Nothing is kept: it is old a second later. The referrer stays within, so that a browser says where a form comes from.
+/// Nothing is kept but what has its content in its name: all else is old a second later. The referrer stays within, so that a browser says where a form comes from.
 const ALWAYS: [(HeaderName, &str); 8] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -46,11 +47,13 @@ const ALWAYS: [(HeaderName, &str); 8] = [
 pub(super) fn app(
     access: Access,
     latest: Latest,
+    acting: Arc<Acting>,
 ) -> impl ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<impl MessageBody>, Error = Error, InitError = ()>
 {
     App::new()
         .app_data(Rc::new(access))
         .app_data(web::Data::new(latest))
+        .app_data(web::Data::from(acting))
         .wrap(from_fn(guarded))
         .route("/", look().to(whole_page))
         .route("/fragment", look().to(fragment))
@@ -59,6 +62,13 @@ pub(super) fn app(
         .route("/health/ready", look().to(ready))
         .route("/metrics", look().to(all_metrics))
         .route("/api/status", look().to(status))
+        .route("/dead-letters", look().to(dead_letters))
+        .route("/api/actions", look().to(actions::token))
+        .service(
+            web::resource("/api/actions/{act}")
+                .route(web::post().to(actions::act))
+                .default_service(web::to(HttpResponse::MethodNotAllowed)),
+        )
         .default_service(web::to(nothing))
         .into_factory()
 }
@@ -104,32 +114,73 @@ async fn status(after: web::Query<After>, latest: web::Data<Latest>) -> HttpResp
     HttpResponse::Ok().json(snapshot.as_ref())
 }
 
+/// What a page was asked for.
 #[derive(serde::Deserialize)]
-struct Filter {
+struct Asking {
     #[serde(default)]
     filter: String,
+    /// The name of a notice.
+    #[serde(default)]
+    notice: String,
 }
 
-impl Filter {
-    fn view(&self, request: &HttpRequest) -> View<'_> {
-        let access = request.app_data::<Rc<Access>>().map_or("", |access| access.said());
-        View { filter: &self.filter, access, ..View::default() }
+async fn whole_page(
+    asked: web::Query<Asking>,
+    request: HttpRequest,
+    latest: web::Data<Latest>,
+    acting: web::Data<Acting>,
+) -> HttpResponse {
+    let notice = acting.notice(&asked.notice);
+    shown(HTML, page::render(&latest.get(), view(&request, &asked.filter, notice.as_deref(), &acting)))
+}
+
+async fn fragment(
+    asked: web::Query<Asking>,
+    request: HttpRequest,
+    latest: web::Data<Latest>,
+    acting: web::Data<Acting>,
+) -> HttpResponse {
+    let notice = acting.notice(&asked.notice);
+    shown(HTML, page::fragment(&latest.get(), view(&request, &asked.filter, notice.as_deref(), &acting)))
+}
+
+fn view<'a>(request: &HttpRequest, filter: &'a str, notice: Option<&'a str>, acting: &'a Acting) -> View<'a> {
+    let access = request.app_data::<Rc<Access>>().map_or("", |access| access.said());
+    View { filter, notice, access, token: acting.token() }
+}
+
+/// Which dead letters a page shows.
+#[derive(serde::Deserialize)]
+struct Which {
+    publisher: Option<String>,
+    reason: Option<String>,
+    /// Those behind the one with this id.
+    after: Option<String>,
+}
+
+async fn dead_letters(
+    asked: web::Query<Which>,
+    request: HttpRequest,
+    latest: web::Data<Latest>,
+    acting: web::Data<Acting>,
+) -> HttpResponse {
+    /// So many fit a page.
+    const MOST: usize = 50;
+    let Which { publisher, reason, after } = asked.into_inner();
+    let chosen = Chosen { publisher, reason, ..Chosen::default() };
+    match acting.actions().list(&chosen, after.as_deref(), MOST).await {
+        Ok(listed) => shown(HTML, page::letters(&latest.get(), &listed, &chosen, view(&request, "", None, &acting))),
+        Err(why) => text(HttpResponse::ServiceUnavailable(), &why),
     }
-}
-
-async fn whole_page(asked: web::Query<Filter>, request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
-    shown(HTML, page::render(&latest.get(), asked.view(&request)))
-}
-
-async fn fragment(asked: web::Query<Filter>, request: HttpRequest, latest: web::Data<Latest>) -> HttpResponse {
-    shown(HTML, page::fragment(&latest.get(), asked.view(&request)))
 }
 
 async fn asset(name: web::Path<String>) -> HttpResponse {
-    match page::asset(&name) {
-        Some(asset) => HttpResponse::Ok().content_type(asset.content_type).body(asset.body),
-        None => nothing().await,
+    let Some(asset) = page::asset(&name) else { return nothing().await };
+    let mut answer = HttpResponse::Ok();
+    if asset.is_of_its_name {
+        answer.insert_header((header::CACHE_CONTROL, "private, max-age=31536000, immutable"));
     }
+    answer.content_type(asset.content_type).body(asset.body)
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -166,7 +217,9 @@ async fn guarded(request: ServiceRequest, next: Next<impl MessageBody + 'static>
         }
     };
     for (name, value) in ALWAYS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if !(name == header::CACHE_CONTROL && response.headers().contains_key(&name)) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
     }
     if is_last {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);

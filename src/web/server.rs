@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     access::Access,
+    actions::{Acting, Actions},
     answers,
     connections::{Connections, Since},
     sockets::{Bound, Place, Stream},
@@ -39,10 +40,30 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What a Web works with.
 pub(crate) struct Params {
-    pub(crate) settings: config::Status,
-    pub(crate) latest: Latest,
-    pub(crate) conditions: Arc<Conditions>,
-    pub(crate) log: Logger,
+    settings: config::Status,
+    latest: Latest,
+    acting: Arc<Acting>,
+    conditions: Arc<Conditions>,
+    log: Logger,
+}
+
+impl Params {
+    /// What it says is from `latest`, and what it can do does `actions`.
+    pub(crate) fn new(
+        settings: &config::Status,
+        latest: &Latest,
+        actions: Arc<dyn Actions>,
+        conditions: &Arc<Conditions>,
+        log: &Logger,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            latest: latest.clone(),
+            acting: Arc::new(Acting::new(actions)),
+            conditions: Arc::clone(conditions),
+            log: log.clone(),
+        }
+    }
 }
 
 /// The actor.
@@ -100,14 +121,14 @@ async fn serve_at(place: Place, params: &Params, connections: &Connections, unbo
         if let Ok(bound) = bound {
             info!(params.log, "the status is served"; "at" => bound.url());
             let access = Access::new(&params.settings, place.is_unix());
-            accept(&bound, access, &params.latest, connections).await;
+            accept(&bound, access, params, connections).await;
         }
         tokio::time::sleep(backoff.next_pause()).await;
     }
 }
 
 /// Serves all who come by one socket. Ends only where nothing can be served.
-async fn accept(bound: &Bound, access: Access, latest: &Latest, connections: &Connections) {
+async fn accept(bound: &Bound, access: Access, params: &Params, connections: &Connections) {
     let service = HttpService::build()
         .client_request_timeout(HEAD_WITHIN)
         .client_disconnect_timeout(HEAD_WITHIN)
@@ -116,7 +137,7 @@ async fn accept(bound: &Bound, access: Access, latest: &Latest, connections: &Co
         .on_connect_ext(|_: &Stream, of_connection| {
             of_connection.insert(Since::now());
         })
-        .h1(map_config(answers::app(access, latest.clone()), |()| AppConfig::default()));
+        .h1(map_config(answers::app(access, params.latest.clone(), Arc::clone(&params.acting)), |()| AppConfig::default()));
     let Ok(service) = service.new_service(()).await else { return };
     loop {
         match bound.accept().await {

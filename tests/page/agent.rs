@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    agent::{Agent, cli},
+    agent::Agent,
     browser::Browser,
     pipeline::config_of,
     process::{free_port, wait_for},
@@ -32,7 +32,7 @@ enum Database {
 
 /// An agent that serves its page, with a queue of its own and a database that does as it is told.
 struct House {
-    agent: Agent,
+    _agent: Agent,
     page: SocketAddr,
     clients: redis::Connection,
     database: Arc<Mutex<Database>>,
@@ -56,7 +56,7 @@ impl House {
         agent.wait_log("publishing");
         let clients = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
         let clients = wait_for("the channel to listen", SOON, || clients.get_connection().ok());
-        Self { agent, page, clients, database, _server: server, _folder: folder }
+        Self { _agent: agent, page, clients, database, _server: server, _folder: folder }
     }
 
     fn database(&self, does: Database) {
@@ -159,8 +159,9 @@ fn a_pushed_message_is_seen_within_two_seconds() {
 
 #[test]
 fn a_dead_letter_is_seen_with_the_words_of_the_database_and_gone_once_it_is_replayed() {
+    const REPLAY: &str = ".letters article:not(.all) form[action$=replay] button";
     let mut house = House::start("");
-    let browser = house.browser("/");
+    let browser = house.browser("/?filter=user");
     house.database(Database::RefusesThePoints);
     house.push("userSignup", "app-1");
     browser.wait_text(".letters article", "field type conflict");
@@ -168,9 +169,53 @@ fn a_dead_letter_is_seen_with_the_words_of_the_database_and_gone_once_it_is_repl
     browser.pictures("agent-dead-letter");
     browser.assert_no_barriers();
     house.database(Database::Works);
-    let config = house.agent.folder().join("kadabra.toml");
-    let replayed = cli(["dead-letters", "replay", "--all", "--config", config.to_str().unwrap()]);
-    assert!(replayed.status.success(), "{replayed:?}");
+    assert_eq!(browser.texts(REPLAY), ["Replay 1"]);
+    browser.click(REPLAY);
+    browser.wait_text(".notice", "1 dead letter is queued anew");
     browser.wait_text(".letters h2 .badge", "0");
+    assert!(browser.texts(".letters article").is_empty(), "gone at once");
     browser.wait_text(".tally td.is", "1");
+    assert!(browser.address().ends_with("&filter=user"), "{}", browser.address());
+    browser.pictures("agent-replayed");
+    browser.assert_no_barriers();
+    // A reload does nothing anew.
+    browser.go(&browser.address());
+    browser.wait_text(".notice", "1 dead letter is queued anew");
+}
+
+/// Names that mean harm are shown as text, and what is done to their dead letters is done to them alone.
+#[test]
+fn a_dead_letter_is_looked_at_and_discarded_by_itself() {
+    const HOSTILE: &str = "userSignup<img src=x onerror=\"document.title='hurt'\">\u{202e}";
+    const DISCARD: &str = ".letters article:first-of-type form[action$=discard] button";
+    let mut house = House::start("");
+    let browser = house.browser("/");
+    house.database(Database::RefusesThePoints);
+    house.push(HOSTILE, "app-1");
+    house.push("userSignup", "app-1");
+    browser.wait_text(".letters h2 .badge", "2");
+    let text = browser.wait_text(".letters article", "onerror=");
+    assert!(text.contains("<img src=x") && text.contains("\\u{202e}"), "{text}");
+    browser.pictures("agent-hostile");
+    browser.assert_no_barriers();
+    browser.click(".letters article.all form[action='/dead-letters'] button");
+    browser.wait_text("h1", "Dead letters, the oldest first");
+    assert_eq!(browser.texts(".letters article").len(), 2);
+    browser.click(".letters article:first-of-type summary");
+    browser.pictures("agent-letters");
+    browser.assert_no_barriers();
+    browser.click(DISCARD);
+    browser.wait_text(".notice", "1 dead letter is deleted");
+    browser.wait_text(".letters h2 .badge", "1");
+    // By the reason, whatever is in its text.
+    house.push(HOSTILE, "app-1");
+    let reason = ".letters article:not(.all):has(h3):first-of-type";
+    browser.wait_text(&format!("{reason} h3"), "onerror=");
+    browser.click(&format!("{reason} summary"));
+    browser.click(&format!("{reason} form[action$=discard] button"));
+    browser.wait_text(".notice", "1 dead letter is deleted");
+    browser.wait_text(".letters h2 .badge", "1");
+    assert!(!browser.text().contains("onerror="), "{}", browser.text());
+    assert!(browser.run("return document.title", &[]).as_str().unwrap().ends_with("· Kadabra"));
+    assert_eq!(browser.run("return document.querySelectorAll('main script, main img').length", &[]), json!(0));
 }

@@ -328,6 +328,10 @@ impl Channel for EmbeddedChannel {
         Ok(self.consumer.store().rest().await?)
     }
 
+    fn queue(&self) -> Option<Arc<dyn Backend>> {
+        Some(self.backend())
+    }
+
     fn intake(&self) -> Option<Arc<dyn Intake>> {
         Some(Arc::<ListenerSlot>::clone(self.slot.as_ref()?))
     }

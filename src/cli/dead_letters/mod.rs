@@ -7,12 +7,12 @@ use std::path::Path;
 
 use self::{
     letter::{Filter, json, line, whole},
-    places::{Act, Places},
+    places::Places,
 };
 use super::{Answers, complain, or_complain};
 use crate::{
     agent::code,
-    channel::{ChannelError, redis::StoredLetter},
+    channel::{ChannelError, LetterAct, redis::StoredLetter},
     config,
     plural::{count, either},
 };
@@ -155,8 +155,8 @@ async fn run(places: &Places, command: &Command, answers: &Answers) -> Result<bo
             }
             each(places, filter, None, limit.unwrap_or(usize::MAX), say).await.map(|_| true)
         }
-        Command::Replay(chosen) => act(places, Act::Replay, chosen, answers).await,
-        Command::Discard(chosen) => act(places, Act::Discard, chosen, answers).await,
+        Command::Replay(chosen) => act(places, LetterAct::Replay, chosen, answers).await,
+        Command::Discard(chosen) => act(places, LetterAct::Discard, chosen, answers).await,
     }
 }
 
@@ -204,7 +204,7 @@ async fn each(
 }
 
 /// All that are meant are found before anything is done: what is refused anew is not found again.
-async fn act(places: &Places, act: Act, chosen: &Chosen, answers: &Answers) -> Result<bool, ChannelError> {
+async fn act(places: &Places, act: LetterAct, chosen: &Chosen, answers: &Answers) -> Result<bool, ChannelError> {
     let mut found = Vec::new();
     let mut note = |letter: &StoredLetter| {
         if found.len() < chosen.limit.unwrap_or(usize::MAX) {
@@ -239,10 +239,10 @@ async fn act(places: &Places, act: Act, chosen: &Chosen, answers: &Answers) -> R
     }
     if !chosen.json {
         let what = match (act, chosen.dry_run) {
-            (Act::Replay, false) => format!("{} queued anew", either(done, "is", "are")),
-            (Act::Replay, true) => "would be queued anew".to_owned(),
-            (Act::Discard, false) => format!("{} gone", either(done, "is", "are")),
-            (Act::Discard, true) => "would be gone".to_owned(),
+            (LetterAct::Replay, false) => format!("{} queued anew", either(done, "is", "are")),
+            (LetterAct::Replay, true) => "would be queued anew".to_owned(),
+            (LetterAct::Discard, false) => format!("{} gone", either(done, "is", "are")),
+            (LetterAct::Discard, true) => "would be gone".to_owned(),
         };
         answers.say(format_args!("{} {what}", count(done, "dead letter")));
     }

@@ -1,4 +1,5 @@
-//! The style sheet, the script and the icons: part of the binary, and kept by browsers for good, since their addresses change with them.
+//! The style sheet, the script and the icons: part of the binary. Browsers keep the first two for good, since their addresses change
+//! with them.
 
 use std::sync::LazyLock;
 
@@ -9,6 +10,8 @@ pub struct Asset {
     pub content_type: &'static str,
     /// The file.
     pub body: &'static str,
+    /// Whether its name changes with it, so that it may be kept for good.
+    pub is_of_its_name: bool,
 }
 
 static STYLE: &str = include_str!("assets/style.css");
@@ -39,11 +42,13 @@ pub(super) fn script() -> &'static str {
 #[must_use]
 pub fn asset(name: &str) -> Option<Asset> {
     match name {
-        name if name == *STYLE_NAME => Some(Asset { content_type: "text/css; charset=utf-8", body: STYLE }),
-        name if name == *SCRIPT_NAME => Some(Asset { content_type: "text/javascript; charset=utf-8", body: SCRIPT }),
+        name if name == *STYLE_NAME => Some(Asset { content_type: "text/css; charset=utf-8", body: STYLE, is_of_its_name: true }),
+        name if name == *SCRIPT_NAME => {
+            Some(Asset { content_type: "text/javascript; charset=utf-8", body: SCRIPT, is_of_its_name: true })
+        }
         name => {
             let (_, body) = ICONS.iter().find(|(icon, _)| *icon == name)?;
-            Some(Asset { content_type: "image/svg+xml", body })
+            Some(Asset { content_type: "image/svg+xml", body, is_of_its_name: false })
         }
     }
 }

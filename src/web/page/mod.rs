@@ -7,6 +7,7 @@
 //! | each actor stands where it works | `flow` |
 //! | the last hour is seen on one axis | `charts` |
 //! | what an application sends is found by name | `seen` |
+//! | something is done by a form alone, with the count of what it is done to on its button | `templates/dead_letters.html`, `templates/letters.html` |
 //! | whatever comes from outside is shown as text | [`askama`] escapes it, and [`filters::outside`] makes it visible |
 //! | style and script come from this process, under names that change with them | `assets` |
 
@@ -21,9 +22,10 @@ mod tests;
 use askama::Template;
 use jiff::Timestamp;
 
+use super::actions::{Chosen, Listed};
 use crate::status::{
     figures,
-    snapshot::{Level, Publisher, Snapshot, Trouble, Verdict},
+    snapshot::{DeadLetterReason, DeadLetters, Level, Publisher, Snapshot, Trouble, Verdict},
 };
 
 pub use assets::{Asset, asset};
@@ -37,6 +39,8 @@ pub struct View<'a> {
     pub notice: Option<&'a str>,
     /// Who may see the page: a sentence.
     pub access: &'a str,
+    /// What a form must have with it for something to be done; empty where nothing can be done.
+    pub token: &'a str,
 }
 
 /// The whole page.
@@ -55,6 +59,24 @@ pub fn render(snapshot: &Snapshot, view: View<'_>) -> Result<String, askama::Err
 /// As [`render`].
 pub fn fragment(snapshot: &Snapshot, view: View<'_>) -> Result<String, askama::Error> {
     Content::of(snapshot, view).render()
+}
+
+/// The page of some dead letters, with what can be done to each.
+///
+/// # Errors
+///
+/// As [`render`].
+pub(super) fn letters(snapshot: &Snapshot, listed: &Listed, chosen: &Chosen, view: View<'_>) -> Result<String, askama::Error> {
+    Letters { snapshot, listed, chosen, view }.render()
+}
+
+#[derive(Template)]
+#[template(path = "letters.html")]
+struct Letters<'a> {
+    snapshot: &'a Snapshot,
+    listed: &'a Listed,
+    chosen: &'a Chosen,
+    view: View<'a>,
 }
 
 #[derive(Template)]
@@ -125,6 +147,11 @@ impl<'a> Content<'a> {
 
     fn retries(&self, publisher: &Publisher) -> u64 {
         publisher.retries.iter().map(|cause| cause.count).sum()
+    }
+
+    /// Why dead letters were set aside, as far as there still are some.
+    fn reasons<'s>(&self, letters: &'s DeadLetters) -> &'s [DeadLetterReason] {
+        if letters.kept() > 0 { &letters.by_reason } else { &[] }
     }
 
     /// How many dead letters there are, for all publishers together.

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::status::snapshot::SeenKind;
 
-const VIEW: View<'_> = View { filter: "", notice: None, access: "Anyone on this machine may see this page." };
+const VIEW: View<'_> = View { filter: "", notice: None, access: "Anyone on this machine may see this page.", token: "0123" };
 
 /// What only a name that comes from outside has in it.
 const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u{202e}\u{7}{{7*7}}";
@@ -38,7 +38,7 @@ fn spoil(value: &mut serde_json::Value) {
 #[test]
 fn what_comes_from_outside_is_text_and_nothing_is_within_the_page_that_its_policy_forbids() {
     let snapshot = hostile();
-    let view = View { filter: "\"><script>", notice: Some(HOSTILE), access: HOSTILE };
+    let view = View { filter: "\"><script>", notice: Some(HOSTILE), access: HOSTILE, token: "0123" };
     let page = render(&snapshot, view).unwrap();
     assert_eq!(page.matches("<script").count(), 1, "its own, by an address");
     for forbidden in ["<img", "<style", " style=", "\u{202e}", "\u{7}", "javascript:"] {
