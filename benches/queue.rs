@@ -29,6 +29,7 @@ fn settings(path: &Path, durability: Durability) -> Embedded {
         durability,
         max_bytes: 8 << 30,
         when_full: kadabra::config::WhenFull::Refuse,
+        answer_within: kadabra::config::AnswerWithin::Unset,
         lease: Duration::from_secs(60),
         max_dead_letters: 10_000,
         max_message_bytes: 4 << 20,

@@ -115,7 +115,7 @@ codes! {
     SyncFailed = "K407": "pushes are refused: what was queued cannot be synced to the disk", "see what the system's log says of the disk";
     WriteFailed = "K408": "pushes are refused: the queue's file cannot be written",
         "do what the line says, such as ending a program that has locked it";
-    DiskStalled = "K409": "pushes are refused: the disk stalls, and as much waits for it as may", "see what keeps the disk";
+    DiskStalled = "K409": "pushes are refused: the disk stalls, and no more may wait for it", "see what keeps the disk";
     AgentFault = "K410": "pushes are refused: a fault in the agent", "please report it with the lines of the log; a restart may help";
     ClientNoPassword = "K411": "pushes are refused: their clients have not said the password",
         "give them the one in password_file in [channel.embedded]";

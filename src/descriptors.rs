@@ -45,6 +45,12 @@ pub(crate) fn places(wanted: usize, log: &Logger) -> usize {
     places
 }
 
+/// Whether each of so many clients may take two, for which the limit of this process is raised as far as it may be.
+pub(crate) fn enough_for_two(clients: usize) -> bool {
+    let needed = u64::try_from(clients).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OWN);
+    raised(needed) >= needed
+}
+
 /// The limit of this process, after it was raised to what is needed or as far as it may be. As in Redis, that is nothing
 /// that anybody has to set first: systemd and logins begin with a low one that every process may raise.
 fn raised(needed: u64) -> u64 {

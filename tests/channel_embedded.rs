@@ -31,7 +31,7 @@ use kadabra::{
         Channel,
         embedded::{EmbeddedChannel, End},
     },
-    config::{Durability, Embedded, WhenFull},
+    config::{AnswerWithin, Durability, Embedded, WhenFull},
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -44,6 +44,7 @@ fn settings(path: &Path) -> Embedded {
         durability: Durability::Process,
         max_bytes: 1 << 30,
         when_full: WhenFull::Refuse,
+        answer_within: AnswerWithin::Unset,
         lease: Duration::from_secs(60),
         max_dead_letters: 10_000,
         max_message_bytes: 4 << 20,

@@ -22,6 +22,8 @@ mod passwords;
 mod refusals;
 #[path = "listener/sockets.rs"]
 mod sockets;
+#[path = "listener/stalled.rs"]
+mod stalled;
 
 use std::{
     io::{Read as _, Write as _},

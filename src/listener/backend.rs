@@ -1,12 +1,12 @@
 //! What the listener needs of a queue, and nothing more: it knows neither leases nor files nor channels.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::cause::Cause;
-use crate::queue::Outlook;
+use crate::queue::{Outlook, Stalled};
 
 /// The queue as a Redis list.
 ///
@@ -21,6 +21,13 @@ pub trait Backend: Send + Sync {
     /// Once begun it is to be polled to its end or to be dropped: the answers of pushes from one thread may come with the
     /// first of them, so one that is kept without being polled may hold up the others.
     async fn push(&self, end: End, messages: Vec<Bytes>) -> Result<u64, PushError>;
+
+    /// Has this called from another thread, again and again while a disk that stalls holds up pushes that can neither be answered nor
+    /// refused; of two calls the later counts. Returns whether it ever will be.
+    fn when_stalled(&self, hook: Arc<dyn Fn(Stalled) + Send + Sync>) -> bool {
+        drop(hook);
+        false
+    }
 
     /// Counts messages that were dropped since [`Backend::push`] has refused them, as accepted and dropped.
     fn drop_newest(&self, messages: u64) {

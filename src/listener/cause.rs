@@ -24,7 +24,7 @@ pub enum Cause {
     Unsynced,
     /// `MISCONF`: the file cannot be written for another reason, such as a program that has locked it.
     Unwritable,
-    /// `MISCONF`: the disk stalls, and as much as may wait for it does.
+    /// `MISCONF`, or no answer: the disk stalls, and nothing more may wait for it.
     Stalled,
     /// `MISCONF`: a fault in the agent.
     Fault,

@@ -4,9 +4,10 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -24,6 +25,11 @@ pub(super) struct Client {
     since: Instant,
     /// Seconds after `since` at which it last sent something.
     heard: AtomicU64,
+    /// How often a push of its has begun or ended to wait for the queue.
+    waits: AtomicU64,
+    /// Its connection, where another thread may have to end it.
+    socket: Option<OwnedFd>,
+    cut_off: AtomicBool,
     said: Mutex<Said>,
 }
 
@@ -39,6 +45,30 @@ struct Said {
 impl Client {
     pub(super) fn heard(&self) {
         self.heard.store(self.since.elapsed().as_secs(), Relaxed);
+    }
+
+    /// A push of its begins to wait for the queue, or ends.
+    pub(super) fn begins_or_ends_to_wait(&self) {
+        // Only its own thread writes it.
+        self.waits.store(self.waits.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Which of its pushes waits for the queue, if any does.
+    pub(super) fn waits(&self) -> Option<u64> {
+        Some(self.waits.load(Relaxed)).filter(|waits| waits % 2 == 1)
+    }
+
+    pub(super) fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
+    }
+
+    /// Nothing more is to be done for it. Returns whether that is new.
+    pub(super) fn cut_off(&self) -> bool {
+        !self.cut_off.swap(true, Relaxed)
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Relaxed)
     }
 
     /// To which port it has connected; 0 when to none.
@@ -91,10 +121,20 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Takes one more in; the guard takes it out again.
-    pub(super) fn welcome(self: &Arc<Self>, peer: String, origin: Origin, local: String) -> Connected {
+    pub(super) fn welcome(self: &Arc<Self>, peer: String, origin: Origin, local: String, socket: Option<OwnedFd>) -> Connected {
         let id = self.last.fetch_add(1, Relaxed) + 1;
-        let client =
-            Arc::new(Client { id, peer, origin, local, since: Instant::now(), heard: AtomicU64::new(0), said: Mutex::default() });
+        let client = Arc::new(Client {
+            id,
+            peer,
+            origin,
+            local,
+            since: Instant::now(),
+            heard: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            socket,
+            cut_off: AtomicBool::new(false),
+            said: Mutex::default(),
+        });
         lock(&self.connected).insert(id, Arc::clone(&client));
         Connected { clients: Arc::clone(self), client }
     }
@@ -103,9 +143,12 @@ impl Clients {
         lock(&self.connected).len()
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<Client>> {
+        lock(&self.connected).values().cloned().collect()
+    }
+
     pub(super) fn lines(&self) -> String {
-        let connected: Vec<_> = lock(&self.connected).values().cloned().collect();
-        connected.iter().fold(String::new(), |mut lines, client| {
+        self.all().iter().fold(String::new(), |mut lines, client| {
             let _ = writeln!(lines, "{}", client.line());
             lines
         })

@@ -56,6 +56,9 @@ where
     let mut progress: Option<(Instant, usize)> = None;
     loop {
         let flow = conversation.answer().await;
+        if client.is_cut_off() {
+            return;
+        }
         if closed.is_some() && conversation.has_pushed() {
             listen::send_with_the_end(stream);
         }
@@ -162,6 +165,10 @@ where
                     }
                 }
             }
+        }
+        if client.is_cut_off() {
+            // What it has sent meanwhile was not taken, and is not.
+            return;
         }
         client.heard();
     }

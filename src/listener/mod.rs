@@ -11,7 +11,7 @@
 //!
 //! What clients may take is bounded: memory by [`memory`], places by [`crate::descriptors`], and both, for clients that have not said
 //! the password, by [`unauthenticated`]. Each refusal and each disconnect has a [`cause`], and [`refusals`] counts and logs them;
-//! [`report`] is all of that in one value.
+//! [`report`] is all of that in one value. While the disk stalls, [`stalled`] ends connections that cannot be answered.
 
 mod backend;
 mod cause;
@@ -39,6 +39,7 @@ mod server;
 mod session;
 mod settings;
 mod shared;
+mod stalled;
 #[cfg(any(test, feature = "failpoints", feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod test_server;

@@ -32,6 +32,9 @@ use crate::{
 const FULL: &str = "the queue's file has no room for it within channel.embedded.max_bytes; see why messages are not published if many \
                     wait, delete dead letters, or raise channel.embedded.max_bytes";
 
+const UNANSWERED: &str = "a write to the queue's file does not end, so that a connection was closed without an answer: what was pushed last is \
+                          stored later or never; see what keeps the disk from its work (dmesg says more)";
+
 /// After how long without another one it is over.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -156,6 +159,12 @@ impl Refusals {
         };
         self.queue_refuses.store(true, Ordering::Relaxed);
         self.note_all(error.cause(), pushes, example, Some(why));
+    }
+
+    /// A client got no answer, since the queue can neither take nor refuse what it pushed.
+    pub(super) fn unanswered(&self, example: &str) {
+        self.queue_refuses.store(true, Ordering::Relaxed);
+        self.note_all(Cause::Stalled, 1, example, Some(UNANSWERED.to_owned()));
     }
 
     /// The queue has dropped so many messages, to make room for a push of this client.

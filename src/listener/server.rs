@@ -6,6 +6,7 @@ use std::{
     future::{Future, poll_fn},
     io::{self, Write as _},
     net::SocketAddr,
+    os::fd::AsFd as _,
     path::PathBuf,
     pin::pin,
     sync::Arc,
@@ -22,7 +23,7 @@ use tokio::{
 
 use super::{
     backend::Backend, cause::Cause, connection, error::BindError, listen, refusals::Refusals, settings::Settings, shared::Shared,
-    unauthenticated::Origin,
+    stalled::StalledClients, unauthenticated::Origin,
 };
 
 /// How long to wait when no connection can be accepted, usually for want of file descriptors.
@@ -95,6 +96,11 @@ impl Server {
     /// When the runtime cannot wait for the sockets.
     pub(crate) async fn serve(self, closing: impl Future<Output = ()>) -> io::Result<()> {
         let Self { shared, tcp, unix } = self;
+        let stalled = StalledClients::new(&shared, tcp.iter(), unix.as_ref().map(|(listener, _)| listener));
+        let weak = Arc::downgrade(&stalled);
+        let look = move |how| weak.upgrade().into_iter().for_each(|clients: Arc<StalledClients>| clients.look(how));
+        let may_stall =
+            shared.backend.when_stalled(Arc::new(look)) && crate::descriptors::enough_for_two(shared.settings.max_connections);
         let (unix, file) = unix.unzip();
         let mut listeners = Vec::new();
         for listener in tcp {
@@ -119,7 +125,7 @@ impl Server {
                     }
                 }
                 accepted = accept(&listeners) => match accepted {
-                    Ok(stream) => admit(stream, &shared, &mut connections, &closed),
+                    Ok(stream) => admit(stream, &shared, &mut connections, &closed, may_stall),
                     Err(error) => {
                         shared.refusals.note(Cause::NotAccepted, &error.to_string());
                         if !spare.turn_one_away(&listeners).await {
@@ -130,7 +136,7 @@ impl Server {
                 never = &mut saying => match never {},
             }
         }
-        drop((listeners, file));
+        drop((listeners, file, stalled));
         let _ = close.send(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(tokio::time::timeout(GRACE, ended).await);
@@ -219,7 +225,7 @@ async fn accept(listeners: &[Listener]) -> io::Result<Stream> {
 }
 
 /// Serves a client that has connected, if there is a place.
-fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, closed: &watch::Receiver<bool>) {
+fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, closed: &watch::Receiver<bool>, may_stall: bool) {
     shared.stats.connection();
     let (shared, mut closed) = (Arc::clone(shared), closed.clone());
     let asks = shared.settings.password.is_some();
@@ -248,7 +254,12 @@ fn admit(stream: Stream, shared: &Arc<Shared>, connections: &mut JoinSet<()>, cl
             (path.clone(), origin, path.clone())
         }
     };
-    let connected = shared.clients.welcome(peer, origin, local);
+    let socket = match &stream {
+        Stream::Tcp(stream, _) => stream.as_fd(),
+        Stream::Unix(stream, _) => stream.as_fd(),
+    };
+    let socket = if may_stall { socket.try_clone_to_owned().ok() } else { None };
+    let connected = shared.clients.welcome(peer, origin, local, socket);
     let unauthenticated = asks.then(|| shared.unauthenticated.enter(connected.client.id));
     connections.spawn(async move {
         let client = &connected.client;

@@ -113,7 +113,9 @@ impl Session {
         let messages = std::mem::take(&mut pushes.messages);
         let count = messages.len();
         *has_pushed = true;
+        client.begins_or_ends_to_wait();
         let mut outcome = shared.backend.push(pushes.end, messages).await;
+        client.begins_or_ends_to_wait();
         match &outcome {
             Ok(_) => {
                 shared.stats.queued(count as u64);

@@ -150,6 +150,7 @@ impl Checkpointer {
     }
 
     fn keep(&self, shared: &Shared, files: &Files, length: u64) -> Result<(), StoreError> {
+        let _syncs = shared.stall.syncs();
         fail_point!("queue.sync");
         let moved = if self.is_long(length) { self.empty(shared, files) } else { Ok(false) };
         if !matches!(moved, Ok(true)) {

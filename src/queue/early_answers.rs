@@ -1,4 +1,4 @@
-//! Answers to pushes that the disk keeps waiting, where the settings bound how long that may take.
+//! Answers to pushes that the disk keeps waiting, where the settings have them answered rather than [refused](super::stall).
 //!
 //! Such pushes are committed by the writer's thread alone, since a thread that hangs in a write answers nothing. One that is not
 //! committed in time is answered as if it were, and is stored as soon as the disk lets the writer go on. What waits for that is bounded:
@@ -20,6 +20,7 @@ use super::{
     Shared,
     answers::{Push, Stored},
     errors::{Problem, PushError, StoreError},
+    stall::stalled,
     writer::Job,
 };
 
@@ -34,13 +35,13 @@ pub(super) struct EarlyAnswers {
 }
 
 impl EarlyAnswers {
-    /// Has a push stored. Returns how many messages wait then; or about as many, where that took longer than `patience` and goes on.
+    /// Has a push stored. Returns how many messages wait then; or about as many, where that takes too long to answer `within` this and goes on.
     pub(super) async fn push(
         &self,
         shared: &Shared,
         push: Push,
         mut answered: oneshot::Receiver<Result<Stored, PushError>>,
-        patience: Duration,
+        within: Duration,
         dropped: &Arc<AtomicU64>,
     ) -> Result<u64, PushError> {
         let messages = push.messages.len() as u64;
@@ -48,11 +49,11 @@ impl EarlyAnswers {
         let before = self.bytes.load(Ordering::Relaxed);
         // A single one may be larger than all that may wait together.
         if before > 0 && before + bytes > MOST {
-            return Err(PushError::Stalled(StoreError::new(&shared.path, Problem::Stalled)));
+            return Err(stalled(shared));
         }
         shared.writer.put(Job::Push(push));
         // Also while others wait that were answered: who pushes on and on would fill what may wait within a hiccup of the disk.
-        if let Ok(answer) = timeout(patience, &mut answered).await {
+        if let Ok(answer) = timeout(within / 5 * 4, &mut answered).await {
             let answer = answer.unwrap_or_else(|_| Err(StoreError::new(&shared.path, Problem::Interrupted).into()));
             return answer.map(|stored| stored.length);
         }
@@ -73,14 +74,18 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::queue::{Region, Store};
+    use crate::queue::{Region, Store, WhenStalled};
+
+    fn open(folder: &std::path::Path) -> Store {
+        Store::open_with(folder, |settings| settings.when_stalled = WhenStalled::AnswerWithin(Duration::from_millis(50)))
+    }
 
     #[test]
     fn a_stalled_disk_delays_no_answer_and_what_was_answered_is_stored_when_it_goes_on_up_to_a_bound() {
         let folder = tempfile::tempdir().unwrap();
         let scenario = fail::FailScenario::setup();
         actix_rt::System::new().block_on(async {
-            let store = Store::open_with(folder.path(), |settings| settings.patience = Some(Duration::from_millis(45)));
+            let store = open(folder.path());
             let push = async |bytes| store.push(Region::Newest, vec![Bytes::from(vec![b'm'; bytes])]).await;
             assert_eq!(push(1).await, Ok(1));
             fail::cfg("queue.push", "pause").unwrap();
@@ -115,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let scenario = fail::FailScenario::setup();
         actix_rt::System::new().block_on(async {
-            let store = Store::open_with(folder.path(), |settings| settings.patience = Some(Duration::from_millis(45)));
+            let store = open(folder.path());
             fail::cfg_callback("queue.push", || {
                 std::thread::sleep(Duration::from_millis(500));
                 panic!("as a test wants it");

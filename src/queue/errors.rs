@@ -25,7 +25,7 @@ pub(crate) enum PushError {
     TooLarge { limit: usize },
     /// What was queued before cannot be synced or moved out of the log, so that it is not safe.
     Unsynced(StoreError),
-    /// As much as may wait for a disk that stalls waits already.
+    /// The disk stalls, and nothing more may wait for it.
     Stalled(StoreError),
     /// This failed.
     Failed(StoreError),
@@ -204,7 +204,7 @@ impl fmt::Display for StoreError {
             ),
             Problem::NotOpen => write!(f, "the queue in {shown} is not open"),
             Problem::Interrupted => write!(f, "a fault in the agent itself interrupted the work on {shown}"),
-            Problem::Stalled => write!(f, "a write to {shown} does not end, and as much as may wait for that does"),
+            Problem::Stalled => write!(f, "a write to {shown} does not end, and no more may wait for that"),
             Problem::NeverSynced => write!(f, "a fault in the agent itself keeps {shown} from being synced"),
             Problem::Consumers { waiting } => {
                 let waiting = waiting.iter().map(|(name, messages)| format!("{} for {name}", messages_wait(*messages)));

@@ -38,9 +38,10 @@ impl GroupCommit {
     /// Lets the writer do what comes, until nothing will come any more.
     pub(super) fn run(&self, shared: &Shared, writer: Writer) {
         *self.writer() = Some(writer);
-        while let Some(jobs) = shared.writer.take() {
+        while let Some(jobs) = shared.writer.take_but(Job::is_push) {
             let mut group_commit = self.writer();
             let Some(writer) = group_commit.as_mut() else { break };
+            let _writes = shared.stall.writes();
             // A panic drops the answers' senders, by which their receivers notice; the transaction is undone.
             drop(catch_unwind(AssertUnwindSafe(|| writer.work(jobs))));
             if shared.writer.is_empty() {
@@ -72,6 +73,9 @@ impl GroupCommit {
 
     /// Commits what is gathered, if that is quick.
     fn commit(&self, shared: &Shared, leader: CommitLeader<'_, Job>) {
+        if shared.stall.is_likely() {
+            return;
+        }
         let Some(mut group_commit) = self.writer_now() else { return };
         let Some(writer) = group_commit.as_mut().filter(|writer| writer.is_quick()) else { return };
         let jobs = leader.take(|jobs| jobs.iter().map(Job::bytes).sum::<usize>() <= LITTLE);
@@ -83,6 +87,7 @@ impl GroupCommit {
             }
         }
         if !pushes.is_empty() {
+            let _writes = shared.stall.callers_write();
             let left = catch_unwind(AssertUnwindSafe(|| writer.push_at_once(pushes))).unwrap_or_default();
             left.into_iter().for_each(|push| shared.writer.put(Job::Push(push)));
         }

@@ -15,7 +15,7 @@
 //! - a dead letter that is queued anew waits for whom it was set aside, and is gone in the same step: `writer/letters.rs`;
 //! - the file is bounded, and a full disk refuses pushes without stopping what settles: [`space`], [`preallocation`], [`letters`];
 //! - a damaged file delivers what can be read and takes no more: [`damage`], [`chunks`], and for the operator [`salvage()`];
-//! - a disk that stalls keeps no answer waiting, where the settings say so: [`early_answers`];
+//! - a disk that stalls keeps no answer waiting: [`stall`], which refuses, or [`early_answers`], as the settings say;
 //! - how long its room lasts at the present rate: [`outlook`];
 //! - everything refused has a typed reason: [`errors`].
 
@@ -48,6 +48,7 @@ mod settlement;
 mod sibling;
 mod snapshot;
 mod space;
+mod stall;
 mod state;
 mod stats;
 mod store;
@@ -65,9 +66,9 @@ pub(crate) use self::{
     reader::TakeLimit,
     region::Region,
     salvage::salvage,
-    settings::{Consumers, Durability, Settings},
+    settings::{Consumers, Durability, Settings, WhenStalled},
     state::LeaseEnd,
     stats::{ConsumerStats, Pending, Stats, Tally},
     store::Store,
 };
-pub use self::{outlook::Outlook, settings::ConsumerSettings};
+pub use self::{outlook::Outlook, settings::ConsumerSettings, stall::Stalled};

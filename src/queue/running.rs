@@ -30,6 +30,7 @@ use super::{
     settings::Settings,
     sibling::sibling,
     space::SpaceAccounting,
+    stall::Stall,
     state::QueueState,
     work_queue::WorkQueue,
     writer::{Job, Writer},
@@ -66,11 +67,20 @@ pub(super) struct Shared {
     pub(super) writer: WorkQueue<Job>,
     pub(super) group_commit: GroupCommit,
     pub(super) early_answers: EarlyAnswers,
+    pub(super) stall: Arc<Stall>,
     pub(super) reader: WorkQueue<Question>,
 }
 
 impl Shared {
-    fn new(settings: &Settings, agent: &str, path: PathBuf, file: Arc<File>, found: &Found, log: Arc<AtomicU64>) -> Self {
+    fn new(
+        settings: &Settings,
+        agent: &str,
+        path: PathBuf,
+        file: Arc<File>,
+        found: &Found,
+        log: Arc<AtomicU64>,
+        stall: &Arc<Stall>,
+    ) -> Self {
         Self {
             path,
             identity: found.identity.clone(),
@@ -96,6 +106,7 @@ impl Shared {
             writer: WorkQueue::new(),
             group_commit: GroupCommit::default(),
             early_answers: EarlyAnswers::default(),
+            stall: Arc::clone(stall),
             reader: WorkQueue::new(),
         }
     }
@@ -125,7 +136,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Opens the file and starts the threads.
-    pub(super) fn start(settings: &Settings, agent: &str) -> Result<Self, StoreError> {
+    pub(super) fn start(settings: &Settings, agent: &str, stall: &Arc<Stall>) -> Result<Self, StoreError> {
         let owned = file::Owned::take(&settings.path)?;
         let path = owned.path.clone();
         let (mut connection, mut found) = file::open(&owned, settings.durability)?;
@@ -146,7 +157,7 @@ impl Running {
         };
         connection.wal_hook(Some(count)).map_err(|why| StoreError::sqlite("open the queue", &path, &why))?;
         let queue = Arc::clone(&owned.file);
-        let shared = Arc::new(Shared::new(settings, agent, path, Arc::clone(&queue), &found, log));
+        let shared = Arc::new(Shared::new(settings, agent, path, Arc::clone(&queue), &found, log, stall));
         if let Some(words) = &found.damage {
             shared.remember_damage(StoreError::damaged(&shared.path, words));
         }
@@ -166,10 +177,13 @@ impl Running {
             running.threads.push(thread.map_err(|why| StoreError::io("start a thread for", &shared.path, &why))?);
             Ok(())
         };
-        let (writing, kept) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (writing, kept, watched) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
         spawn("queue-writer", Box::new(move || writing.group_commit.run(&writing, write)))?;
         spawn("queue-reader", Box::new(move || read.run()))?;
         spawn("queue-keeper", Box::new(move || kept.checkpointer.run(&kept, files)))?;
+        if shared.stall.is_watched() {
+            spawn("queue-watch", Box::new(move || watched.stall.run(&watched)))?;
+        }
         Ok(running)
     }
 }
@@ -178,6 +192,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shared.reader.close();
         self.shared.checkpointer.close();
+        self.shared.stall.close();
         // The writer is the first of them: who closes the file last empties the log, which two at once would leave.
         let others = self.threads.split_off(self.threads.len().min(1));
         others.into_iter().for_each(|thread| drop(thread.join()));

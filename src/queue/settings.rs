@@ -13,8 +13,8 @@ pub(crate) struct Settings {
     pub(crate) max_bytes: u64,
     /// Whether the oldest messages give way to those that come, where there is no room for both.
     pub(crate) drops_oldest: bool,
-    /// How long a push may wait for the disk, with [`Durability::Process`], before it is answered as if it were stored; `None` is for ever.
-    pub(crate) patience: Option<Duration>,
+    /// What becomes of a push that a disk keeps waiting, with [`Durability::Process`].
+    pub(crate) when_stalled: WhenStalled,
     /// How long a lease lasts without being renewed.
     pub(crate) lease: Duration,
     /// How many dead letters are kept.
@@ -47,6 +47,17 @@ pub struct ConsumerSettings {
     pub required: bool,
     /// How many messages may wait for it, leased or not.
     pub max_backlog: Option<u64>,
+}
+
+/// What becomes of a push that a disk keeps waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenStalled {
+    /// It waits.
+    Wait,
+    /// It is answered within this time as if it were stored, and is stored when the disk goes on.
+    AnswerWithin(Duration),
+    /// It is refused within this time and never stored, or, where it is a part of what the disk was given, has its connection ended.
+    RefuseWithin(Duration),
 }
 
 /// What a push that was answered outlives.

@@ -23,7 +23,8 @@ use super::{
     reader::Question,
     region::Region,
     running::{Running, Shared},
-    settings::{Durability, Settings},
+    settings::{Durability, Settings, WhenStalled},
+    stall::{Stall, Stalled, stalled},
     stats::{ConsumerStats, Pending, Stats},
     writer::{Import, Job, LetterOrder},
 };
@@ -39,6 +40,7 @@ pub(crate) struct Store {
     agent: String,
     pub(super) running: OnceLock<Running>,
     opening: Mutex<Option<Held>>,
+    pub(super) stall: Arc<Stall>,
     growth: Mutex<Growth>,
     /// The newest that was found out.
     outlook: Mutex<Option<Outlook>>,
@@ -63,7 +65,12 @@ impl Held {
 impl Store {
     /// `agent` is whom dead letters name.
     pub(crate) fn new(settings: Settings, agent: &str) -> Self {
+        let refuse_within = match settings.when_stalled {
+            WhenStalled::RefuseWithin(within) if settings.durability == Durability::Process => Some(within),
+            _ => None,
+        };
         Self {
+            stall: Arc::new(Stall::new(refuse_within)),
             settings,
             agent: agent.to_owned(),
             running: OnceLock::new(),
@@ -83,7 +90,7 @@ impl Store {
     pub(crate) fn open(&self) -> Result<(PathBuf, Option<u64>), StoreError> {
         let mut held = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if self.running.get().is_none() {
-            match Running::start(&self.settings, &self.agent) {
+            match Running::start(&self.settings, &self.agent, &self.stall) {
                 // It was empty, and only this process fills it.
                 Ok(running) => drop(self.running.set(running)),
                 Err(error) => *held = Some(Held::new(error.for_want_of_room(&self.settings.path)?)),
@@ -104,7 +111,7 @@ impl Store {
         match &*held {
             None => Err(self.problem(Problem::NotOpen)),
             Some(Held { error, again }) if Instant::now() < *again => Err(error.clone()),
-            Some(_) => match Running::start(&self.settings, &self.agent) {
+            Some(_) => match Running::start(&self.settings, &self.agent, &self.stall) {
                 Ok(running) => {
                     drop(self.running.set(running));
                     Ok(())
@@ -173,15 +180,22 @@ impl Store {
         }
         let (answer, answered) = oneshot::channel();
         let push = Push { region, messages, from: thread::current().id(), answer };
-        if let (Durability::Process, Some(patience)) = (self.settings.durability, self.settings.patience) {
-            let shared = &running.shared;
-            return shared.early_answers.push(shared, push, answered, patience, &self.dropped).await;
-        }
-        match self.settings.durability {
-            Durability::Process => group_commit::push(&running.shared, push).await,
-            Durability::Fsync => running.shared.writer.put(Job::Push(push)),
+        let shared = &running.shared;
+        match (self.settings.durability, self.settings.when_stalled) {
+            (Durability::Fsync, _) => shared.writer.put(Job::Push(push)),
+            (Durability::Process, WhenStalled::AnswerWithin(within)) => {
+                return shared.early_answers.push(shared, push, answered, within, &self.dropped).await;
+            }
+            (Durability::Process, _) if self.stall.is_now() => return Err(stalled(shared)),
+            (Durability::Process, _) => group_commit::push(shared, push).await,
         }
         self.answer(answered).await.map(|stored| stored.length)
+    }
+
+    /// Has this called from another thread, again and again while a write stalls, so that pushes that are part of it can be told so.
+    /// Returns whether it ever will be.
+    pub(crate) fn when_stalled(&self, hook: Arc<dyn Fn(Stalled) + Send + Sync>) -> bool {
+        self.stall.when_stalled(hook)
     }
 
     /// Messages that could not be stored are dropped, though who pushed them is told that they were: they count as accepted and dropped.
@@ -309,7 +323,7 @@ impl Store {
             durability: Durability::Process,
             max_bytes: 1 << 30,
             drops_oldest: false,
-            patience: None,
+            when_stalled: WhenStalled::Wait,
             lease: Duration::from_secs(60),
             max_dead_letters: 10_000,
             max_message_bytes: 4 << 20,

@@ -78,6 +78,16 @@ impl<T> WorkQueue<T> {
 
     /// Waits for work and takes all of it; `None` when there is none and there will be none.
     pub(super) fn take(&self) -> Option<Vec<T>> {
+        Some(self.wait()?.take())
+    }
+
+    /// Waits for work and takes all of it but what `stays` says; `None` when there is none and there will be none.
+    pub(super) fn take_but(&self, stays: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+        let mut waiting = self.wait()?;
+        Some(waiting.work.extract_if(.., |work| !stays(work)).collect())
+    }
+
+    fn wait(&self) -> Option<MutexGuard<'_, Waiting<T>>> {
         let mut waiting = self.waiting();
         while waiting.work.is_empty() {
             if waiting.closed {
@@ -87,13 +97,13 @@ impl<T> WorkQueue<T> {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.idle = false;
-        Some(waiting.take())
+        Some(waiting)
     }
 
     /// Takes the work that `pick` gives back as such, and leaves the rest in its order.
     pub(super) fn take_those<U>(&self, mut pick: impl FnMut(T) -> Result<U, T>) -> Vec<U> {
         let mut waiting = self.waiting();
-        let mut picked = Vec::new();
+        let mut picked = Vec::with_capacity(waiting.work.len());
         let rest = |work| match pick(work) {
             Ok(work) => {
                 picked.push(work);
@@ -103,6 +113,11 @@ impl<T> WorkQueue<T> {
         };
         waiting.work = mem::take(&mut waiting.work).into_iter().filter_map(rest).collect();
         picked
+    }
+
+    /// Whether there is any work such as this.
+    pub(super) fn has(&self, such: impl FnMut(&T) -> bool) -> bool {
+        self.waiting().work.iter().any(such)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -225,6 +240,17 @@ mod tests {
         (1..7).for_each(|work| work_queue.put(work));
         assert_eq!(work_queue.take_those(|work| if work % 2 == 0 { Ok(work) } else { Err(work) }), [2, 4, 6]);
         assert_eq!(work_queue.take(), Some(vec![1, 3, 5]));
+    }
+
+    #[test]
+    fn a_part_of_the_work_can_stay_until_it_is_taken() {
+        let work_queue = WorkQueue::new();
+        (1..7).for_each(|work| work_queue.put(work));
+        assert_eq!(work_queue.take_but(|work| work % 2 == 0), Some(vec![1, 3, 5]));
+        assert_eq!(work_queue.take_but(|work| work % 2 == 0), Some(vec![]));
+        work_queue.close();
+        assert_eq!(work_queue.take(), Some(vec![2, 4, 6]));
+        assert_eq!(work_queue.take_but(|_| false), None);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::{
     snapshot,
     space::SpaceAccounting,
     transaction::Transaction,
+    work_queue::WorkQueue,
 };
 
 /// What the writer is asked.
@@ -46,12 +47,23 @@ pub(super) enum Job {
 }
 
 impl Job {
+    pub(super) fn is_push(&self) -> bool {
+        matches!(self, Self::Push(_))
+    }
+
     /// How many bytes of messages it has, of which only a push knows.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Push(push) => push.messages.iter().map(Bytes::len).sum(),
             _ => 0,
         }
+    }
+}
+
+impl WorkQueue<Job> {
+    /// The pushes that wait: who has them stores or refuses them.
+    pub(super) fn take_pushes(&self) -> Vec<Push> {
+        self.take_those(|job| if let Job::Push(push) = job { Ok(push) } else { Err(job) })
     }
 }
 
@@ -80,14 +92,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Settling goes first, since it makes room; what waits at the same time has no order.
+    /// Does these, and stores the pushes that wait. Settling goes first, since it makes room; what waits at the same time has no order.
     pub(super) fn work(&mut self, jobs: Vec<Job>) {
         // The wait for a lock is shorter on a task's thread than on the writer's. If setting it fails, the commit fails as well.
         drop(self.connection.busy_timeout(PATIENCE));
-        let (mut pushes, mut settlements, mut flushes, mut rests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut settlements, mut flushes, mut rests) = (Vec::new(), Vec::new(), Vec::new());
         for job in jobs {
             match job {
-                Job::Push(push) => pushes.push(push),
+                // Taken when they are stored, and not before: until then they can be refused.
+                push @ Job::Push(_) => self.shared.writer.put(push),
                 Job::Settle(settlement, answer) => settlements.push((settlement, answer)),
                 Job::Flush(answer) => flushes.push(answer),
                 Job::Rest(answer) => rests.push(answer),
@@ -104,9 +117,7 @@ impl Writer {
         if !settlements.is_empty() {
             self.settle(settlements);
         }
-        if !pushes.is_empty() {
-            self.push(pushes);
-        }
+        self.push();
         for answer in flushes {
             // Who does not wait any more need not hear.
             let _ = answer.send(Ok(()));
@@ -131,6 +142,7 @@ impl Writer {
 
     /// Begins to write something else than pushes.
     fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        self.shared.stall.goes_on();
         self.space.forget();
         Transaction::begin(&mut self.connection)
     }

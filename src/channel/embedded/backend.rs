@@ -12,7 +12,7 @@ use super::errors::remedy;
 use crate::{
     listener::{Backend, BackendError, ConsumerStatus, End, PushError, QueueStatus},
     plural::{count, either},
-    queue::{self, ConsumerSettings, ConsumerStats, Letter, Origin, Pending, Problem, Region, Stats, Store, StoreError},
+    queue::{self, ConsumerSettings, ConsumerStats, Letter, Origin, Pending, Problem, Region, Stalled, Stats, Store, StoreError},
 };
 
 /// For how long numbers hold that the file was asked for: clients that ask for them over and over must not keep its reader
@@ -40,6 +40,10 @@ impl Backend for QueueBackend {
             End::Oldest => Region::Oldest,
         };
         Ok(self.store.push(region, messages).await?)
+    }
+
+    fn when_stalled(&self, hook: Arc<dyn Fn(Stalled) + Send + Sync>) -> bool {
+        self.store.when_stalled(hook)
     }
 
     fn drop_newest(&self, messages: u64) {

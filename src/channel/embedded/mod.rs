@@ -34,12 +34,13 @@ use super::{
     LeaseRegistry, PassedSockets, Patience, Pressure, Recovered, Settlement, Tally, redis::StoredLetter,
 };
 pub use crate::listener::{Backend, BackendError, BindError, Cause, ConsumerStatus, End, PushError, QueueStatus};
-pub use crate::queue::{ConsumerSettings, Outlook};
+pub use crate::queue::{ConsumerSettings, Outlook, Stalled};
 use crate::{
     config,
     plural::messages_wait,
     queue::{
         self, Consumer, Consumers, Durability, Forgotten, LeaseEnd, Letter, Origin, Pending, Problem, Region, Store, TakeLimit,
+        WhenStalled,
     },
 };
 
@@ -359,9 +360,6 @@ pub fn forget_consumer(settings: &config::Embedded, name: &str) -> Result<(u64, 
     }
 }
 
-/// How long a push may wait for the disk, where what the queue cannot take is dropped: its answer is to be there after 50 ms.
-const PATIENCE: Duration = Duration::from_millis(40);
-
 /// What the configuration says to the queue.
 fn queue_settings(settings: &config::Embedded, consumers: Consumers) -> queue::Settings {
     queue::Settings {
@@ -371,8 +369,12 @@ fn queue_settings(settings: &config::Embedded, consumers: Consumers) -> queue::S
             config::Durability::Fsync => Durability::Fsync,
         },
         max_bytes: settings.max_bytes,
-        // A client that is told that its messages are refused would send them again though they are stored in the end.
-        patience: (settings.when_full != config::WhenFull::Refuse).then_some(PATIENCE),
+        when_stalled: match (settings.answers_within(), settings.when_full) {
+            (None, _) => WhenStalled::Wait,
+            // A client that is told that its messages are refused would send them again.
+            (Some(within), config::WhenFull::Refuse) => WhenStalled::RefuseWithin(within),
+            (Some(within), _) => WhenStalled::AnswerWithin(within),
+        },
         drops_oldest: settings.when_full == config::WhenFull::DropOldest,
         lease: settings.lease,
         max_dead_letters: settings.max_dead_letters as u64,

@@ -6,9 +6,13 @@ use super::{COUNT, HOUR, KIB, LEASE, LIST, MESSAGE_BYTES, MIB, TIB, secs};
 use crate::config::{
     Secret,
     cross_checks::CrossChecks,
-    schema::Fallback::{Is, StateFile, Unset},
+    schema::{
+        Fallback::{Is, StateFile, Unset},
+        Key,
+    },
+    setting::Setting,
     value_type::ValueType,
-    values::Found,
+    values::{Found, Values},
 };
 
 section! {
@@ -37,6 +41,13 @@ section! {
         /// does not help, the newest are. What is dropped is counted, logged, and part of the tally. Dead letters are
         /// never dropped for messages.
         when_full: WhenFull = Is("refuse"), WhenFull::WORDS;
+        /// How long a push may wait for its answer where the disk stalls, with durability process; 0s is for as long as the disk
+        /// takes. Unset it is 50ms where when_full drops, and 2s where it refuses. Where it drops, a push is answered then
+        /// as if it were queued, and is queued when the disk goes on. Where it refuses, a disk stalls whose write has not
+        /// come back for so long: pushes that wait behind it are refused, and so are others, at once, until it comes back;
+        /// those that are part of it, which may be queued yet, have their connection closed. A disk that is busy takes
+        /// more than half a second now and then, so that less would refuse pushes without need.
+        answer_within: AnswerWithin = Unset("200ms"), ValueType::Duration { min: Duration::ZERO, max: secs(HOUR) };
         /// How long messages stay reserved for a part of the agent that neither settles nor renews them. Those of an
         /// agent that ended, in whatever way, wait again as soon as it is started.
         lease: Duration = Is("60s"), LEASE;
@@ -111,6 +122,33 @@ choice! {
         DropOldest = "drop_oldest",
         /// What comes is dropped.
         DropNewest = "drop_newest",
+    }
+}
+
+/// `channel.embedded.answer_within`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerWithin {
+    /// As suits `channel.embedded.when_full`.
+    Unset,
+    /// This; without a limit where it is zero.
+    Set(Duration),
+}
+
+impl Setting for AnswerWithin {
+    fn of(values: &Values, key: &'static Key) -> Option<Self> {
+        Some(Duration::of(values, key).map_or(Self::Unset, Self::Set))
+    }
+}
+
+impl Embedded {
+    /// How long a push may wait for its answer; `None` is for as long as the disk takes.
+    #[must_use]
+    pub fn answers_within(&self) -> Option<Duration> {
+        match (self.answer_within, self.when_full) {
+            (AnswerWithin::Set(within), _) => Some(within).filter(|within| !within.is_zero()),
+            (AnswerWithin::Unset, WhenFull::Refuse) => Some(secs(2)),
+            (AnswerWithin::Unset, WhenFull::DropOldest | WhenFull::DropNewest) => Some(Duration::from_millis(50)),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub use self::{
     batch::Batch,
     channel::Channel,
     debug::{Debug, DebugFormat},
-    embedded::{Durability, Embedded, WhenFull},
+    embedded::{AnswerWithin, Durability, Embedded, WhenFull},
     guards::{Guards, OnGuard},
     influxdb::{Influxdb, InfluxdbApi, InfluxdbV1, InfluxdbV2, InfluxdbV3},
     log::{Log, LogFormat},

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use rusqlite::{ErrorCode, MAIN_DB, blob::ZeroBlob, params};
 
-use super::{Import, Writer};
+use super::{Import, Job, Writer};
 use crate::{
     failpoint::fail_point,
     queue::{
@@ -35,15 +35,22 @@ pub(super) const SPARE: u64 = 4 * PAGE;
 type NotStored = (Vec<Push>, rusqlite::Error);
 
 impl Writer {
-    pub(super) fn push(&mut self, pushes: Vec<Push>) {
+    /// Stores the pushes that wait.
+    pub(super) fn push(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        if !shared.writer.has(Job::is_push) {
+            return;
+        }
+        shared.stall.goes_on();
         // What is left of the log's own room is for settling: it must go on when the disk is full.
-        if let Some(why) = self.shared.refusing() {
-            return refuse(pushes, &why);
+        if let Some(why) = shared.refusing() {
+            return refuse(shared.writer.take_pushes(), &why);
         }
         if let Err(why) = self.keep_log_short() {
-            return refuse(pushes, &why.into());
+            return refuse(shared.writer.take_pushes(), &why.into());
         }
-        match self.store(pushes) {
+        shared.stall.goes_on();
+        match self.store(shared.writer.take_pushes()) {
             Ok(stored) => answer(stored),
             Err((pushes, why)) => self.refuse_unless_room(pushes, &why),
         }

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::{Job, Writer};
+use super::Writer;
 use crate::{
     failpoint::fail_point,
     queue::{
@@ -91,10 +91,7 @@ impl Writer {
             delete_run(&transaction, slice)?;
             fail_point!("queue.slice");
             transaction.commit()?;
-            let pushes = self.shared.writer.take_those(|job| if let Job::Push(push) = job { Ok(push) } else { Err(job) });
-            if !pushes.is_empty() {
-                self.push(pushes);
-            }
+            self.push();
         }
         Ok(())
     }

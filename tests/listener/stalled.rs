@@ -1,0 +1,206 @@
+//! A disk that really stalls: the queue is on a file system of its own, which is frozen under load.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{PATIENCE, agent::House, agent::push, command, connect, line};
+use crate::support::process::wait_for;
+
+/// `channel.embedded.answer_within`
+const WITHIN: Duration = Duration::from_millis(50);
+/// How long a thread of an agent or of this test may wait for a processor, on a machine that does much else besides.
+const SLACK: Duration = Duration::from_millis(450);
+const STALL: Duration = Duration::from_secs(3);
+
+/// Runs a command as root, who alone can mount and freeze.
+fn as_root(words: &[&str]) -> Output {
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new(words[0])
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", words[0]]);
+        sudo
+    };
+    command.args(&words[1..]).output().unwrap_or_else(|why| panic!("{}: {why}; run tests/run", words[0]))
+}
+
+/// A file system on a disk of its own.
+struct Disk {
+    mounted: PathBuf,
+    _image: tempfile::NamedTempFile,
+}
+
+impl Disk {
+    fn mount(at: &Path) -> Self {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(200 << 20).unwrap();
+        let (file, folder) = (image.path().to_str().unwrap(), at.to_str().unwrap());
+        for words in
+            [&["/usr/sbin/mkfs.ext4", "-q", "-F", file][..], &["mount", "-o", "loop", file, folder], &["chmod", "777", folder]]
+        {
+            let done = as_root(words);
+            assert!(done.status.success(), "{words:?}: {}; root is needed", String::from_utf8_lossy(&done.stderr));
+        }
+        Self { mounted: at.to_owned(), _image: image }
+    }
+
+    /// No write ends for [`STALL`]; and one does afterwards, even if this test has ended.
+    fn freeze(&self) -> Child {
+        let freeze = format!("fsfreeze -f '{0}'; sleep {1}; fsfreeze -u '{0}'", self.mounted.display(), STALL.as_secs());
+        let root = rustix::process::geteuid().is_root();
+        let mut command = if root { Command::new("sh") } else { Command::new("sudo") };
+        command.args(if root { &["-c"][..] } else { &["-n", "sh", "-c"][..] }).arg(freeze).spawn().unwrap()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(as_root(&["umount", "--lazy", self.mounted.to_str().unwrap()]));
+    }
+}
+
+#[derive(Default)]
+struct Outcomes {
+    answered: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
+    cut: BTreeSet<u64>,
+    /// Each with whether the disk stalled when it began.
+    took: Vec<(Duration, bool)>,
+}
+
+impl Outcomes {
+    fn add(mut self, mut other: Self) -> Self {
+        self.answered.append(&mut other.answered);
+        self.refused.append(&mut other.refused);
+        self.cut.append(&mut other.cut);
+        self.took.append(&mut other.took);
+        self
+    }
+}
+
+/// Pushes message after message, and connects anew where that is needed.
+fn pushes(house: &House, next: &AtomicU64, stalls: &AtomicBool, ends: &AtomicBool) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    let mut connection = None;
+    while !ends.load(Ordering::Relaxed) {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let (began, stalled) = (Instant::now(), stalls.load(Ordering::Relaxed));
+        let mut stream = connection.take().unwrap_or_else(|| connect(house.address));
+        let mut answer = [0; 512];
+        let read = stream.write_all(&push(number)).and_then(|()| stream.read(&mut answer));
+        outcomes.took.push((began.elapsed(), stalled));
+        match read {
+            Ok(1..) if answer[0] == b':' => {
+                outcomes.answered.insert(number);
+                connection = Some(stream);
+            }
+            Ok(read @ 1..) => {
+                let said = String::from_utf8_lossy(&answer[..read]);
+                assert!(said.starts_with("-MISCONF") && (said.contains("does not end") || said.contains("stalls")), "{said}");
+                outcomes.refused.insert(number);
+                // The connection is kept where the agent has kept it.
+                connection = said.contains("does not end").then_some(stream);
+            }
+            Ok(0) | Err(_) => {
+                outcomes.cut.insert(number);
+            }
+        }
+        thread::sleep(Duration::from_millis(4));
+    }
+    outcomes
+}
+
+/// Clients push while the disk stalls twice, of which the second meets an agent that has seen one.
+fn push_while_it_stalls(house: &House, disk: &Disk) -> Outcomes {
+    let (next, stalls, ends) = (AtomicU64::new(1), AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| pushes(house, &next, &stalls, &ends))).collect();
+        for _ in 0..2 {
+            let before = next.load(Ordering::Relaxed);
+            wait_for("load", PATIENCE, || (next.load(Ordering::Relaxed) > before + 500).then_some(()));
+            let mut freezing = disk.freeze();
+            // Its command takes a while to begin.
+            thread::sleep(Duration::from_millis(300));
+            stalls.store(true, Ordering::Relaxed);
+            thread::sleep(STALL.saturating_sub(Duration::from_millis(800)));
+            stalls.store(false, Ordering::Relaxed);
+            assert!(freezing.wait().unwrap().success());
+        }
+        let before = next.load(Ordering::Relaxed);
+        wait_for("load", PATIENCE, || (next.load(Ordering::Relaxed) > before + 500).then_some(()));
+        ends.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).fold(Outcomes::default(), Outcomes::add)
+    })
+}
+
+/// That no answer was late. Says how it was.
+fn in_time(outcomes: &Outcomes) -> String {
+    let mut took: Vec<_> = outcomes.took.iter().map(|(took, _)| *took).collect();
+    let mut during: Vec<_> = outcomes.took.iter().filter(|(_, stalled)| *stalled).map(|(took, _)| *took).collect();
+    took.sort();
+    during.sort();
+    let (slowest, usual) = (took[took.len() - 1], during[during.len() * 9 / 10]);
+    let told = format!(
+        "{} answered, {} refused, {} cut; slowest {slowest:?}, nine of ten during the stalls within {usual:?}",
+        outcomes.answered.len(),
+        outcomes.refused.len(),
+        outcomes.cut.len()
+    );
+    eprintln!("{told}");
+    assert!(slowest < WITHIN + SLACK && usual < WITHIN * 2, "{told}");
+    told
+}
+
+#[test]
+fn a_disk_that_stalls_keeps_no_push_waiting_and_what_is_refused_is_not_stored() {
+    let house = House::new();
+    let disk = Disk::mount(house.folder());
+    let mut agent = house.agent().env("KADABRA_CHANNEL__EMBEDDED__ANSWER_WITHIN", "50ms").start();
+    agent.wait_log("publishing");
+    let outcomes = push_while_it_stalls(&house, &disk);
+    let told = in_time(&outcomes);
+    let Outcomes { answered, refused, cut, .. } = outcomes;
+    assert!(answered.len() > 500 && refused.len() > 100 && !cut.is_empty(), "{told}");
+    let sent: BTreeSet<u64> = answered.union(&cut).copied().collect();
+    // What was refused is not stored.
+    house.assert_stored(&answered, &sent);
+    assert!(agent.log_text().contains("disk_stalled"));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    drop((agent, disk));
+}
+
+#[test]
+fn a_disk_that_stalls_costs_no_push_an_error_where_what_cannot_wait_is_dropped_and_counted() {
+    let house = House::new();
+    let disk = Disk::mount(house.folder());
+    let agent = house.agent().env("KADABRA_CHANNEL__EMBEDDED__ANSWER_WITHIN", "50ms");
+    let mut agent = agent.env("KADABRA_CHANNEL__EMBEDDED__WHEN_FULL", "drop_newest").start();
+    agent.wait_log("publishing");
+    let outcomes = push_while_it_stalls(&house, &disk);
+    let told = in_time(&outcomes);
+    let Outcomes { answered, refused, cut, .. } = outcomes;
+    assert!(answered.len() > 500 && refused.is_empty() && cut.is_empty(), "{told}");
+    let mut stream = connect(house.address);
+    stream.write_all(&command(&["KADABRA"])).unwrap();
+    let length: usize = line(&mut stream)[1..].trim().parse().unwrap();
+    let mut report = vec![0; length + 2];
+    stream.read_exact(&mut report).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let dropped = usize::try_from(report["dropped"].as_u64().unwrap()).unwrap();
+    let stored = wait_for("all that is left to be stored", PATIENCE, || {
+        let stored = house.stored();
+        (stored.len() + dropped >= answered.len()).then_some(stored)
+    });
+    let once: BTreeSet<u64> = stored.iter().copied().collect();
+    assert!(once.len() == stored.len() && once.is_subset(&answered), "something is there twice, or nobody sent it");
+    assert_eq!(stored.len() + dropped, answered.len(), "{told}; {report}");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    drop((agent, disk));
+}
