@@ -38,6 +38,7 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
     tcp: Vec<std::net::TcpListener>,
     unix: Option<(std::os::unix::net::UnixListener, listen::UnixSocket)>,
+    stalled: Option<Arc<StalledClients>>,
 }
 
 impl Server {
@@ -75,7 +76,9 @@ impl Server {
             });
         }
         settings.max_connections = crate::descriptors::places(settings.max_connections, &log);
-        Ok(Self { shared: Arc::new(Shared::new(settings, backend, refusals, log)), tcp, unix })
+        let shared = Arc::new(Shared::new(settings, backend, refusals, log));
+        let stalled = StalledClients::watch(&shared, &tcp, unix.as_ref().map(|(listener, _)| listener));
+        Ok(Self { shared, tcp, unix, stalled })
     }
 
     /// How many clients are connected now and may be, from now on and as long as it serves.
@@ -95,12 +98,7 @@ impl Server {
     /// # Errors
     /// When the runtime cannot wait for the sockets.
     pub(crate) async fn serve(self, closing: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { shared, tcp, unix } = self;
-        let stalled = StalledClients::new(&shared, tcp.iter(), unix.as_ref().map(|(listener, _)| listener));
-        let weak = Arc::downgrade(&stalled);
-        let look = move |how| weak.upgrade().into_iter().for_each(|clients: Arc<StalledClients>| clients.look(how));
-        let may_stall =
-            shared.backend.when_stalled(Arc::new(look)) && crate::descriptors::enough_for_two(shared.settings.max_connections);
+        let Self { shared, tcp, unix, stalled } = self;
         let (unix, file) = unix.unzip();
         let mut listeners = Vec::new();
         for listener in tcp {
@@ -125,7 +123,7 @@ impl Server {
                     }
                 }
                 accepted = accept(&listeners) => match accepted {
-                    Ok(stream) => admit(stream, &shared, &mut connections, &closed, may_stall),
+                    Ok(stream) => admit(stream, &shared, &mut connections, &closed, stalled.is_some()),
                     Err(error) => {
                         shared.refusals.note(Cause::NotAccepted, &error.to_string());
                         if !spare.turn_one_away(&listeners).await {

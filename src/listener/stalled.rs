@@ -18,7 +18,7 @@ use rustix::{
 use socket2::Socket;
 
 use super::{cause::Cause, clients::Client, shared::Shared};
-use crate::queue::Stalled;
+use crate::{descriptors, queue::Stalled};
 
 const TURNED_AWAY: &[u8] = b"-MISCONF the disk that the queue is on stalls, so that nothing is taken\r\n";
 
@@ -32,17 +32,20 @@ pub(super) struct StalledClients {
 }
 
 impl StalledClients {
-    pub(super) fn new<'a>(
-        shared: &Arc<Shared>,
-        tcp: impl Iterator<Item = &'a TcpListener>,
-        unix: Option<&UnixListener>,
-    ) -> Arc<Self> {
-        let tcp = tcp.filter_map(|listener| listener.try_clone().ok()).map(Socket::from);
+    /// Ends connections from now on as long as it is kept; `None` where none is ever to be ended, or where clients have no second file
+    /// descriptor for that.
+    pub(super) fn watch(shared: &Arc<Shared>, tcp: &[TcpListener], unix: Option<&UnixListener>) -> Option<Arc<Self>> {
+        let tcp = tcp.iter().filter_map(|listener| listener.try_clone().ok()).map(Socket::from);
         let unix = unix.and_then(|listener| listener.try_clone().ok()).map(Socket::from);
-        Arc::new(Self { shared: Arc::clone(shared), listening: tcp.chain(unix).collect(), waited: Mutex::default() })
+        let listening = tcp.chain(unix).collect();
+        let watching = Arc::new(Self { shared: Arc::clone(shared), listening, waited: Mutex::default() });
+        let weak = Arc::downgrade(&watching);
+        let look = move |stalled| weak.upgrade().into_iter().for_each(|watching: Arc<Self>| watching.look(stalled));
+        let is_watched = shared.backend.when_stalled(Arc::new(look));
+        (is_watched && descriptors::enough_for_two(shared.settings.max_connections)).then_some(watching)
     }
 
-    pub(super) fn look(&self, stalled: Stalled) {
+    fn look(&self, stalled: Stalled) {
         let clients = self.shared.clients.all();
         if stalled.holds_up_callers {
             self.turn_away();

@@ -266,11 +266,10 @@ mod tests {
         }
     }
 
-    fn run(test: impl AsyncFnOnce(Arc<Store>, Arc<Mutex<Vec<Stalled>>>)) {
-        let folder = tempfile::tempdir().unwrap();
+    fn run(folder: &std::path::Path, test: impl AsyncFnOnce(Arc<Store>, Arc<Mutex<Vec<Stalled>>>)) {
         let scenario = fail::FailScenario::setup();
         actix_rt::System::new().block_on(async {
-            let store = open(folder.path());
+            let store = open(folder);
             let told = Arc::new(Mutex::new(Vec::new()));
             let tells = Arc::clone(&told);
             assert!(store.when_stalled(Arc::new(move |stalled| lock(&tells).push(stalled))));
@@ -281,7 +280,8 @@ mod tests {
 
     #[test]
     fn what_waits_behind_a_write_that_stalls_is_refused_and_never_stored_and_its_own_pushes_are_told_of() {
-        run(async |store, told| {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), async |store, told| {
             let shared = store.shared().unwrap();
             fail::cfg("queue.push", "pause").unwrap();
             let own = Arc::clone(&store);
@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn no_push_waits_for_a_settlement_that_stalls() {
-        run(async |store, _| {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), async |store, _| {
             assert_eq!(push(&store).await, Ok(1));
             let consumer = Consumer::new(&store, 0);
             let limit = TakeLimit { messages: 1, bytes: 1 };
@@ -322,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_write_that_holds_up_those_who_push_is_told_of_and_the_next_ones_do_not() {
-        run(async |store, _| {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), async |store, _| {
             let told = Arc::new(AtomicBool::new(false));
             let tells = Arc::clone(&told);
             let tell = move |stalled: Stalled| {
@@ -362,7 +364,8 @@ mod tests {
 
     #[test]
     fn the_thread_that_looks_sleeps_while_nothing_is_written() {
-        run(async |store, told| {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), async |store, told| {
             for length in 1..4 {
                 until("it sleeps", || !store.stall.awake.load(Ordering::SeqCst)).await;
                 assert_eq!(push(&store).await, Ok(length));
