@@ -8,6 +8,7 @@ use crate::{
     panics,
     publisher::Refused,
     quote::cut_name,
+    status::seen::Seen,
     wire::{Decoder, MOST_REFUSALS, MessageSet, Recent, Refusal},
 };
 
@@ -28,12 +29,13 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park. `recent` is what
-    /// other pipelines have decoded.
+    /// other pipelines have decoded; `seen` counts what can be read, whatever becomes of it.
     pub(super) fn take_in(
         &mut self,
         lease: Lease,
         decoder: &mut Decoder,
         mut recent: Option<&mut Recent>,
+        seen: Option<&Seen>,
         (filter, guards): (Option<&Filter>, Option<&Guards>),
     ) {
         let first = self.set.len();
@@ -44,6 +46,9 @@ impl Batch {
                 None => decoder.decode(payload, &mut self.set),
             };
             self.refusals.extend(refused.into_iter().map(|refusal| (index, refusal)));
+        }
+        if let Some(seen) = seen {
+            seen.count(&self.set, first);
         }
         if let Some(filter) = filter {
             filter.apply(&mut self.set, first);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     failpoint::fail_point,
-    status::counters::Counters,
+    status::{counters::Counters, seen::Seen},
     supervision::{Drain, Life, Neighbour, answers_pings},
     wire::{Decoder, Recent},
 };
@@ -56,6 +56,8 @@ pub(super) struct Params {
     /// What is looked at before points are published, if anything is.
     pub(super) guards: Option<Arc<Guards>>,
     pub(super) counters: Arc<Counters>,
+    /// Counts what comes through, where that is shown and this pipeline is the one that counts.
+    pub(super) seen: Option<Arc<Seen>>,
     /// What the pipelines have decoded lately, where there are several.
     pub(super) recent: Option<Arc<Mutex<Recent>>>,
 }
@@ -163,7 +165,7 @@ impl Handler<Leased> for Batcher {
             // Held for all of the lease: another pipeline would only read the same messages meanwhile.
             let mut recent = params.recent.as_ref().map(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner));
             let sieves = (params.filter.as_ref(), params.guards.as_deref());
-            self.filling.take_in(lease, &mut self.decoder, recent.as_deref_mut(), sieves);
+            self.filling.take_in(lease, &mut self.decoder, recent.as_deref_mut(), params.seen.as_deref(), sieves);
         }
         self.advance(ctx);
     }

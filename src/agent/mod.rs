@@ -89,6 +89,7 @@ use crate::{
         Latest,
         conditions::{Condition, Conditions},
         past::Past,
+        seen::Seen,
         snapshot::History,
     },
     supervision::{Children, Closing, Reports, Rules, Stop, Supervision, Thread},
@@ -136,7 +137,13 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let Parts { pipelines, statsd, log, output, notifier, configuration, mut orders } = parts;
     let (notifier, closing) = (Arc::new(notifier), Closing::default());
     let wired = |(pipeline, settings)| Wired::new(pipeline, settings, closing.clone(), &log);
-    let pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
+    let mut pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
+    let seen: Option<Arc<Seen>> = settings.status.is_served().then(Arc::default);
+    // Each message comes to every pipeline: one counts it, which the agent cannot do without.
+    let counting = pipelines.iter().position(|pipeline| pipeline.settings.consumer.required).unwrap_or(0);
+    if let (Some(seen), Some(pipeline)) = (&seen, pipelines.get_mut(counting)) {
+        pipeline.counts(seen);
+    }
     let reports = Reports::default();
     let started = (Timestamp::now(), Instant::now());
     let maker = Arc::new(Maker {
@@ -152,6 +159,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         open: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         past: Mutex::new(Past::new(History::default(), started.0)),
+        seen,
     });
     let making = Arc::clone(&maker);
     let latest = Latest::new(move || making.make());
@@ -256,7 +264,7 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, cl
 
 /// Adds what serves the status, if it is asked for anywhere. It goes last, so that whoever looks sees the agent stop.
 fn serve_status(settings: &Settings, latest: &Latest, actions: Arc<DeadLetters>, log: &Logger, children: &mut Children) {
-    if settings.status.listen.is_empty() && settings.status.unix_socket.is_none() {
+    if !settings.status.is_served() {
         return;
     }
     let conditions = Arc::new(Conditions::new(log));

@@ -24,6 +24,7 @@ use crate::{
         conditions::{Condition, Conditions},
         counters::Counters,
         dead_letters::DeadLetterSayings,
+        seen::Seen,
     },
     supervision::{Children, Closing, Thread},
     wire::Recent,
@@ -39,6 +40,8 @@ pub(super) struct Wired {
     pub(super) log: Logger,
     pub(super) conditions: Arc<Conditions>,
     counters: Arc<Counters>,
+    /// Where this pipeline counts what comes through.
+    seen: Option<Arc<Seen>>,
     permits: Arc<Permits>,
     dead_letters: Arc<DeadLetterSayings>,
     closing: Closing,
@@ -54,7 +57,12 @@ impl Wired {
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
         let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
         let counters = Arc::default();
-        Self { channel, publishers, settings, health, log, conditions, counters, permits, dead_letters, closing }
+        Self { channel, publishers, settings, health, log, conditions, counters, seen: None, permits, dead_letters, closing }
+    }
+
+    /// Has it count what comes through.
+    pub(super) fn counts(&mut self, seen: &Arc<Seen>) {
+        self.seen = Some(Arc::clone(seen));
     }
 
     /// What is told of it.
@@ -78,7 +86,7 @@ impl Wired {
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
     /// some. `recent` is what the pipelines share of their decoding.
     pub(super) fn add_to(&self, guards: &config::Guards, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
-        let Self { channel, publishers, settings, health, log, conditions, counters, permits, dead_letters, closing } = self;
+        let Self { channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing } = self;
         let (of, first) = (self.of(), children.len());
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
         // Receiving and decoding keep a thread busy.
@@ -104,6 +112,7 @@ impl Wired {
             },
             permits: Arc::clone(permits),
             counters: Arc::clone(counters),
+            seen: seen.clone(),
             filter: Filter::of(&settings.consumer),
             guards: Guards::of(guards, conditions),
             recent: recent.cloned(),

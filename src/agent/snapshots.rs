@@ -22,6 +22,7 @@ use crate::{
         counters::Counters,
         dead_letters::DeadLetterSayings,
         past::{Past, Sample},
+        seen::Seen,
         snapshot::{self, Actor, ActorEvent, ActorState, AgentState, Budget, Counted, EventKind, Hold, Snapshot, Trouble},
         words,
     },
@@ -53,6 +54,8 @@ pub(super) struct Maker {
     pub(super) open: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) past: Mutex<Past>,
+    /// What comes through, where that is counted.
+    pub(super) seen: Option<Arc<Seen>>,
 }
 
 impl Maker {
@@ -145,7 +148,7 @@ impl Maker {
             statsd: self.statsd.as_ref().map(|door| statsd_of(&door.counts())),
             actors: self.reports.read().iter().map(|report| self.actor(report, now)).collect(),
             history: self.past().history(),
-            seen: snapshot::Seen::default(),
+            seen: self.seen.as_ref().map(|seen| seen.snapshot()).unwrap_or_default(),
             configuration: self.configuration.clone(),
         }
     }

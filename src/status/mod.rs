@@ -7,6 +7,7 @@
 //! | everything that is told is one [`snapshot`], made when somebody looks and by nobody else | [`latest`] |
 //! | what is written, refused and repeated is counted, always | [`counters`] |
 //! | the last hour is remembered in a fixed amount of memory | `past` |
+//! | what comes through is counted a line a metric, in a fixed amount of memory | `seen` |
 //! | all sentences about the whole are made of a snapshot | [`words`] |
 //! | every message is accounted for at the end, and an account that does not balance is an error | [`ledger`] |
 
@@ -17,6 +18,7 @@ pub(crate) mod figures;
 pub mod latest;
 pub mod ledger;
 pub(crate) mod past;
+pub(crate) mod seen;
 pub mod snapshot;
 pub mod words;
 

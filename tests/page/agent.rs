@@ -144,17 +144,28 @@ fn a_hold_is_seen_with_what_to_do_and_so_is_its_end() {
 }
 
 #[test]
-fn a_pushed_message_is_seen_within_two_seconds() {
+fn a_pushed_metric_is_seen_within_two_seconds_and_found_by_the_filter_in_the_address() {
     let mut house = House::start("");
     let browser = house.browser("/");
+    let soon = Duration::from_secs(2);
     browser.wait_text("#live", "Updates by itself");
     for number in 1..4 {
-        house.push("clicks", "app-1");
-        browser.wait_text_within(Duration::from_secs(2), ".tally td.is", &number.to_string());
+        let metric = format!("clicks{number}");
+        house.push(&metric, "app-1");
+        browser.wait_text_within(soon, ".seen .metric", &metric);
+        browser.wait_text_within(soon, ".tally td.is", &number.to_string());
     }
     browser.wait_text("h1", "Well");
     browser.pictures("agent-well");
     browser.assert_no_barriers();
+
+    browser.go(&house.url("/?filter=CLICKS2+host%3Dapp"));
+    assert_eq!(browser.texts(".seen .metric"), ["clicks2"]);
+    house.push("clicks2", "app-9");
+    browser.wait_text_within(soon, ".seen .dimension", "host=app-9");
+    house.push("clicks3", "app-9");
+    browser.wait_text_within(soon, ".tally td.is", "5");
+    assert_eq!(browser.texts(".seen .metric"), ["clicks2", "clicks2"], "an update filters, too");
 }
 
 #[test]
@@ -215,7 +226,9 @@ fn a_dead_letter_is_looked_at_and_discarded_by_itself() {
     browser.click(&format!("{reason} form[action$=discard] button"));
     browser.wait_text(".notice", "1 dead letter is deleted");
     browser.wait_text(".letters h2 .badge", "1");
-    assert!(!browser.text().contains("onerror="), "{}", browser.text());
+    assert!(!browser.texts(".letters").concat().contains("onerror="), "{}", browser.text());
+    // It came through, and is text there as well.
+    browser.wait_text(".seen .metric", "onerror=");
     assert!(browser.run("return document.title", &[]).as_str().unwrap().ends_with("· Kadabra"));
     assert_eq!(browser.run("return document.querySelectorAll('main script, main img').length", &[]), json!(0));
 }

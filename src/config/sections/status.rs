@@ -37,6 +37,14 @@ section! {
     checks cross_check;
 }
 
+impl Status {
+    /// Whether it is served anywhere.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        !self.listen.is_empty() || self.unix_socket.is_some()
+    }
+}
+
 fn is_host(name: &str) -> bool {
     (1..=253).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
