@@ -85,6 +85,8 @@ mod statsd;
 mod status_actions;
 #[path = "status_commands.rs"]
 mod status_commands;
+#[path = "status_history.rs"]
+mod status_history;
 #[path = "status_http.rs"]
 mod status_http;
 #[path = "systemd.rs"]

@@ -90,7 +90,9 @@ fn an_address_that_is_taken_is_said_once_and_had_when_it_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let at = taken.local_addr().unwrap();
-    let text = config(folder.path(), "").replace("[status]\nlisten = \"127.0.0.1:0\"", &format!("[status]\nlisten = \"{at}\""));
+    let socket = folder.path().join("status.sock");
+    let text = config(folder.path(), &format!("unix_socket = {socket:?}"))
+        .replace("[status]\nlisten = \"127.0.0.1:0\"", &format!("[status]\nlisten = \"{at}\""));
     let mut agent = Agent::start(&text);
     let line = agent.wait_log("the status cannot be served");
     assert_eq!(line["level"], "WARNING", "{line}");
@@ -99,6 +101,12 @@ fn an_address_that_is_taken_is_said_once_and_had_when_it_is_free() {
     // Two attempts later.
     thread::sleep(Duration::from_secs(3));
     assert_eq!(agent.logged("the status cannot be served").len(), 1);
+    let by_file = get_by_file(&socket, "/api/status").json();
+    assert_eq!(
+        (&by_file["troubles"][0]["code"], &by_file["verdict"]["level"]),
+        (&"K505".into(), &"attention".into()),
+        "{by_file}"
+    );
     drop(taken);
     agent.wait_log("the warning is over");
     assert_eq!(get(at, "/health/live", &[]).status, 200);
@@ -219,6 +227,64 @@ fn everything_is_answered_from_the_snapshot_and_each_scrape_balances_under_load(
     assert_eq!(get(address, script, &[]).header("content-type"), Some("text/javascript; charset=utf-8"));
     assert_eq!(get(address, "/fragment", &[]).status, 200);
     assert_eq!(get(address, "/assets/../page.js", &[]).status, 404);
+}
+
+/// INFO is of the listener, which knows no agent; both count with the same counters.
+#[test]
+fn info_and_the_snapshot_agree_on_what_both_tell() {
+    let (_folder, agent) = agent("");
+    let (address, to) = (address(&agent), pushes(&agent));
+    push(to, 7);
+    let mut connection = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
+    let mut browser = connect(to);
+    browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    drop(browser.read_to_end(&mut Vec::new()));
+    let unpushable = redis::cmd("LPUSH").arg("another_queue").arg("x").query::<u64>(&mut connection);
+    assert!(unpushable.is_err());
+    let told = wait_for("all to be published", SOON, || {
+        let status = get(address, "/api/status", &[]).json();
+        (status["publishers"][0]["tally"]["published"] == 7 && status["channel"]["messages"] == 0).then_some(status)
+    });
+    let info: String = redis::cmd("INFO").arg("kadabra").query(&mut connection).unwrap();
+    let field = |name: &str| {
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {name}: {info}")).parse::<u64>().unwrap()
+    };
+    let channel = &told["channel"];
+    for (name, value) in [
+        ("messages_queued", &channel["accepted"]),
+        ("queue_length", &channel["messages"]),
+        ("queue_in_hand", &channel["in_hand"]),
+        ("max_bytes", &channel["max_bytes"]),
+        ("dead_letters", &told["publishers"][0]["dead_letters"]["count"]),
+        ("damaged_messages", &channel["damaged"]),
+    ] {
+        assert_eq!(value.as_u64(), Some(field(name)), "{name}: {info}");
+    }
+    let refusals = channel["refusals"].as_array().unwrap();
+    assert!(refusals.iter().map(|refused| refused["count"].as_u64().unwrap()).sum::<u64>() >= 2, "{refusals:?}");
+    for refused in refusals.iter().filter(|refused| refused["reason"] != "dropped_oldest") {
+        let reason = refused["reason"].as_str().unwrap();
+        assert_eq!(refused["count"].as_u64(), Some(field(&format!("refused_{reason}"))), "{reason}");
+    }
+}
+
+#[test]
+fn what_comes_through_is_counted_once_whatever_becomes_of_it() {
+    let more = "[publishers.one]\ntype = \"debug\"\nonly = [\"none\"]\n[publishers.two]\ntype = \"debug\"\n";
+    let (_folder, agent) = agent(more);
+    let (address, to) = (address(&agent), pushes(&agent));
+    push(to, 3);
+    let status = wait_for("both to be done with it", SOON, || {
+        let status = get(address, "/api/status", &[]).json();
+        let done = |place: usize| status["publishers"][place]["tally"]["published"] == 3;
+        (done(0) && done(1)).then_some(status)
+    });
+    let seen = &status["seen"];
+    let series = seen["series"].as_array().unwrap();
+    // A counter and a timer of each of three hosts.
+    assert_eq!((series.len(), &seen["other"]), (6, &0.into()), "{seen}");
+    assert!(series.iter().all(|one| one["count"] == 1), "{seen}");
 }
 
 #[test]

@@ -51,6 +51,7 @@ mod orders;
 mod pipeline;
 mod publisher;
 mod receiver;
+mod remembered;
 mod snapshots;
 mod statsd;
 mod status;
@@ -68,7 +69,7 @@ pub(crate) use filter::Filter;
 pub use limiter::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
 pub use orders::Order;
 
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use jiff::Timestamp;
 
@@ -76,21 +77,20 @@ use slog::{Logger, info, warn};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
 use self::{
-    dead_letters::DeadLetters, listener::Listener, nanny::Nanny, pipeline::Wired, snapshots::Maker, statsd::Statsd,
-    status::Status,
+    dead_letters::DeadLetters, listener::Listener, nanny::Nanny, pipeline::Wired, remembered::Remembered, snapshots::Maker,
+    statsd::Statsd, status::Status,
 };
 use crate::{
     channel::{Channel, Patience},
-    config::Settings,
+    config::{self, Settings},
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
     statsd::Door,
     status::{
         Latest,
         conditions::{Condition, Conditions},
-        past::Past,
-        seen::Seen,
-        snapshot::History,
+        history_file::HistoryFile,
+        words,
     },
     supervision::{Children, Closing, Reports, Rules, Stop, Supervision, Thread},
     web::{self, Web},
@@ -138,14 +138,20 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let (notifier, closing) = (Arc::new(notifier), Closing::default());
     let wired = |(pipeline, settings)| Wired::new(pipeline, settings, closing.clone(), &log);
     let mut pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
-    let seen: Option<Arc<Seen>> = settings.status.is_served().then(Arc::default);
-    // Each message comes to every pipeline: one counts it, which the agent cannot do without.
-    let counting = pipelines.iter().position(|pipeline| pipeline.settings.consumer.required).unwrap_or(0);
-    if let (Some(seen), Some(pipeline)) = (&seen, pipelines.get_mut(counting)) {
-        pipeline.counts(seen);
-    }
     let reports = Reports::default();
     let started = (Timestamp::now(), Instant::now());
+    let remembered = settings.status.is_served().then(|| {
+        let file = match &settings.channel {
+            config::Channel::Embedded(embedded) => Some(HistoryFile::beside(&embedded.path)),
+            config::Channel::Redis(_) => None,
+        };
+        Arc::new(Remembered::new(file, started.0, &log))
+    });
+    // Each message comes to every pipeline: one counts it, which the agent cannot do without.
+    let counting = pipelines.iter().position(|pipeline| pipeline.settings.consumer.required).unwrap_or(0);
+    if let (Some(remembered), Some(pipeline)) = (&remembered, pipelines.get_mut(counting)) {
+        pipeline.counts(remembered.seen());
+    }
     let maker = Arc::new(Maker {
         pipelines: pipelines.iter().map(Wired::told).collect(),
         statsd: statsd.clone(),
@@ -158,14 +164,15 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         started,
         open: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
-        past: Mutex::new(Past::new(History::default(), started.0)),
-        seen,
+        page: Arc::new(Conditions::new(&log)),
+        remembered,
     });
     let making = Arc::clone(&maker);
     let latest = Latest::new(move || making.make());
+    let say_status = || notifier.status(&words::line(&maker.make_brief()));
     for pipeline in &pipelines {
         let Wired { channel, health, log, .. } = pipeline;
-        let exit = orders::open(channel.as_ref(), health, &notifier, log, &mut orders).await;
+        let exit = orders::open(channel.as_ref(), health, say_status, log, &mut orders).await;
         if let Some(exit) = exit {
             ending::say_end(&exit, true, log);
             return exit;
@@ -173,12 +180,15 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     }
 
     maker.is_open();
+    if let Some(remembered) = &maker.remembered {
+        remembered.recall();
+    }
 
     let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
-    let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker), latest.clone());
+    let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker));
     let mut children = wire(settings, &pipelines, statsd.as_ref(), &closing);
     let actions = Arc::new(DeadLetters::new(settings, &maker, &log));
-    serve_status(settings, &latest, actions, &log, &mut children);
+    serve_status(settings, &latest, actions, &maker.page, &log, &mut children);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor.clone(),
@@ -203,15 +213,16 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
             warn!(pipeline.log, "{}", what; "mend" => pipeline.settings.said(mend));
         }
     }
-    notifier.ready(&format!("publishing to {}", destinations.join(" and ")));
+    notifier.ready(&words::line(&maker.make_brief()));
 
-    let (stop, said) = (supervision.stop(), log.clone());
+    let (stop, said, told) = (supervision.stop(), log.clone(), Arc::clone(&maker));
     actix_rt::spawn(async move {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Stop { by } => stop.do_send(Stop { by }),
                 Order::ReadSecrets => {
                     orders::read_secrets(&said);
+                    told.secrets_were_read();
                     closing.try_again();
                 }
             }
@@ -222,7 +233,13 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     if let (Some(door), Some((channel, log))) = (&statsd, consumers.first()) {
         statsd::queue_the_rest(door, channel.as_ref(), log).await;
     }
-    ending::give_back(&consumers, &latest, end.map_or_else(Exit::GivenUp, |()| Exit::Clean), joined, &log).await
+    let exit = end.map_or_else(Exit::GivenUp, |()| Exit::Clean);
+    let keep = async {
+        if let Some(remembered) = &maker.remembered {
+            remembered.keep().await;
+        }
+    };
+    tokio::join!(ending::give_back(&consumers, &latest, exit, joined, &log), keep).0
 }
 
 /// Every actor, with all that it works with, in the order of this page's picture.
@@ -263,14 +280,21 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, cl
 }
 
 /// Adds what serves the status, if it is asked for anywhere. It goes last, so that whoever looks sees the agent stop.
-fn serve_status(settings: &Settings, latest: &Latest, actions: Arc<DeadLetters>, log: &Logger, children: &mut Children) {
+fn serve_status(
+    settings: &Settings,
+    latest: &Latest,
+    actions: Arc<DeadLetters>,
+    conditions: &Arc<Conditions>,
+    log: &Logger,
+    children: &mut Children,
+) {
     if !settings.status.is_served() {
         return;
     }
-    let conditions = Arc::new(Conditions::new(log));
-    let params = Arc::new(web::Params::new(&settings.status, latest, actions, &conditions, log));
+    let params = Arc::new(web::Params::new(&settings.status, latest, actions, conditions, log));
     let first = children.len();
     children.add("status page", Thread::Named("status page".to_owned()), 5, move |life| Web::new(Arc::clone(&params), life));
+    let conditions = Arc::clone(conditions);
     children.group_since(first, "status page", move |why| match why {
         Some(why) => conditions.begin(Condition::StatusPage, why, None),
         None => conditions.end(Condition::StatusPage),

@@ -12,7 +12,6 @@ use crate::{
     channel::{Channel, ChannelError},
     connect,
     failpoint::failing,
-    observe::systemd::Notifier,
 };
 
 /// What the agent is told to do while it runs.
@@ -27,11 +26,11 @@ pub enum Order {
     ReadSecrets,
 }
 
-/// Opens the channel, however long that takes. Returns the reason when it cannot be done, or when told to stop first.
+/// Opens the channel, however long that takes, and says how the agent is while that fails. Returns the reason when it cannot be done, or when told to stop first.
 pub(super) async fn open(
     channel: &dyn Channel,
     health: &ChannelHealth,
-    notifier: &Notifier,
+    say_status: impl Fn(),
     log: &Logger,
     orders: &mut UnboundedReceiver<Order>,
 ) -> Option<Exit> {
@@ -50,7 +49,7 @@ pub(super) async fn open(
             Err(error @ ChannelError::Unusable { .. }) => return Some(Exit::ChannelUnusable { why: error.to_string() }),
             Err(error) => {
                 health.say_failed(&error);
-                notifier.status(&format!("waiting: {error}"));
+                say_status();
             }
         }
         if let Ok(Told::Stop) = tokio::time::timeout(backoff.next_pause(), told(orders, log)).await {

@@ -86,7 +86,8 @@ impl Wired {
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
     /// some. `recent` is what the pipelines share of their decoding.
     pub(super) fn add_to(&self, guards: &config::Guards, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
-        let Self { channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing } = self;
+        let Self { channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing } =
+            self;
         let (of, first) = (self.of(), children.len());
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
         // Receiving and decoding keep a thread busy.

@@ -1,9 +1,9 @@
 //! Makes snapshots of the agent, of what its actors tell and count: on whichever thread asks, without waiting for any of them.
 
 use std::{
-    fs, process,
+    fs, iter, process,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::limiter::permits::Permits;
+use super::{limiter::permits::Permits, remembered::Remembered};
 use crate::{
     channel::{Channel, ChannelStatus, Refused, embedded::Outlook},
     config::{self, PublisherKind},
@@ -21,9 +21,11 @@ use crate::{
         conditions::{ActiveCondition, Conditions},
         counters::Counters,
         dead_letters::DeadLetterSayings,
-        past::{Past, Sample},
-        seen::Seen,
-        snapshot::{self, Actor, ActorEvent, ActorState, AgentState, Budget, Counted, EventKind, Hold, Snapshot, Trouble},
+        past::Sample,
+        snapshot::{
+            self, Actor, ActorEvent, ActorState, AgentState, Budget, Counted, EventKind, History, Hold, MarkKind, Seen, Snapshot,
+            Trouble,
+        },
         words,
     },
     supervision::{ChildEventKind, ChildPhase, ChildReport, Reports},
@@ -53,17 +55,13 @@ pub(super) struct Maker {
     pub(super) started: (Timestamp, Instant),
     pub(super) open: AtomicBool,
     pub(super) stopping: AtomicBool,
-    pub(super) past: Mutex<Past>,
-    /// What comes through, where that is counted.
-    pub(super) seen: Option<Arc<Seen>>,
+    /// Whether the status can be served.
+    pub(super) page: Arc<Conditions>,
+    /// None where it is served nowhere.
+    pub(super) remembered: Option<Arc<Remembered>>,
 }
 
 impl Maker {
-    pub(super) fn past(&self) -> MutexGuard<'_, Past> {
-        // Every change is whole before anything that could panic.
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The agent's channel is open.
     pub(super) fn is_open(&self) {
         self.open.store(true, Relaxed);
@@ -79,21 +77,31 @@ impl Maker {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Measures, if it is time, so that rates and the history are known when somebody asks.
+    /// Measures, if it is time, so that rates and the history are known when somebody asks. Nothing where nobody can.
     pub(super) fn measure(&self) {
+        let Some(remembered) = &self.remembered else { return };
         let now = Instant::now();
-        if !self.past().is_due(now) {
+        if !remembered.past().is_due(now) {
             return;
         }
         let samples = self.pipelines.iter().map(Told::sample).collect();
         let at = Timestamp::now();
-        let mut past = self.past();
+        let mut past = remembered.past();
         past.measure(now, at, samples);
         for told in &self.pipelines {
             past.note_faults(told.conditions.take_changes());
         }
         let restarts = self.restarts_since(past.noted());
         past.note_restarts(&restarts);
+        drop(past);
+        remembered.measured();
+    }
+
+    /// Passwords and certificates are read anew.
+    pub(super) fn secrets_were_read(&self) {
+        if let Some(remembered) = &self.remembered {
+            remembered.mark(MarkKind::Reload, "passwords, tokens and certificates are read again");
+        }
     }
 
     /// Restarts of actors, the oldest first, that happened after this.
@@ -112,13 +120,25 @@ impl Maker {
 
     /// How the agent is now.
     pub(super) fn make(&self) -> Snapshot {
+        let (history, seen) = match &self.remembered {
+            Some(remembered) => (remembered.past().history(), remembered.seen().snapshot()),
+            None => Default::default(),
+        };
+        Snapshot { history, seen, ..self.make_brief() }
+    }
+
+    /// The same without what is long and only for those who look at the status: the last hour, and what came through.
+    pub(super) fn make_brief(&self) -> Snapshot {
         let (at, now) = (Timestamp::now(), Instant::now());
         let (started, since) = self.started;
         let uptime = now.saturating_duration_since(since);
-        let rates = self.past().rates(self.pipelines.len());
+        let rates = self.remembered.as_ref().map(|remembered| remembered.past().rates()).unwrap_or_default();
+        let rates = rates.into_iter().chain(iter::repeat((0.0, 0.0)));
         let publishers: Vec<_> = self.pipelines.iter().zip(rates).map(|(told, rates)| told.publisher(at, rates)).collect();
         let channel = self.channel(&publishers);
-        let mut troubles: Vec<Trouble> = self.pipelines.iter().flat_map(|told| told.troubles(at)).collect();
+        let of_publishers = self.pipelines.iter().map(|told| (&told.conditions, &told.settings.name));
+        let conditions = of_publishers.chain([(&self.page, &None)]);
+        let mut troubles: Vec<_> = conditions.flat_map(|(conditions, of)| troubles(conditions, of.as_ref(), at)).collect();
         if let Some(refusal) = self.output.as_ref().and_then(Output::refusal) {
             troubles.insert(0, words::log_trouble(&refusal.what, &refusal.mend, at));
         }
@@ -147,8 +167,8 @@ impl Maker {
             publishers,
             statsd: self.statsd.as_ref().map(|door| statsd_of(&door.counts())),
             actors: self.reports.read().iter().map(|report| self.actor(report, now)).collect(),
-            history: self.past().history(),
-            seen: self.seen.as_ref().map(|seen| seen.snapshot()).unwrap_or_default(),
+            history: History::default(),
+            seen: Seen::default(),
             configuration: self.configuration.clone(),
         }
     }
@@ -316,23 +336,24 @@ impl Told {
             tally: (&tally).into(),
         }
     }
+}
 
-    fn troubles(&self, at: Timestamp) -> impl Iterator<Item = Trouble> {
-        self.conditions.active().into_iter().map(move |active| {
-            let ActiveCondition { who, code, what, mend, now, lasted, attempts } = active;
-            Trouble {
-                code: code.name().to_owned(),
-                what,
-                now,
-                remedy: mend,
-                since: words::ago(at, lasted),
-                lasted_seconds: lasted.as_secs_f64(),
-                attempts,
-                warning: who.is_warning(),
-                publisher: self.settings.name.clone(),
-            }
-        })
-    }
+/// What is wrong, with one of several publishers or else with the agent.
+fn troubles(conditions: &Conditions, publisher: Option<&String>, at: Timestamp) -> impl Iterator<Item = Trouble> {
+    conditions.active().into_iter().map(move |active| {
+        let ActiveCondition { who, code, what, mend, now, lasted, attempts } = active;
+        Trouble {
+            code: code.name().to_owned(),
+            what,
+            now,
+            remedy: mend,
+            since: words::ago(at, lasted),
+            lasted_seconds: lasted.as_secs_f64(),
+            attempts,
+            warning: who.is_warning(),
+            publisher: publisher.cloned(),
+        }
+    })
 }
 
 fn refused(refused: Refused) -> snapshot::RefusedToClients {

@@ -1,24 +1,19 @@
-//! What is told of the agent while it runs: to systemd, from the latest snapshot.
+//! What is told of the agent while it runs: to systemd, from a snapshot.
 
 use std::{sync::Arc, time::Duration};
 
 use super::snapshots::Maker;
-use crate::{
-    observe::systemd::Notifier,
-    status::{Latest, words},
-    supervision::Observer,
-};
+use crate::{observe::systemd::Notifier, status::words, supervision::Observer};
 
 /// Speaks for the agent; feeds the watchdog while every child makes progress.
 pub(super) struct Status {
     notifier: Arc<Notifier>,
     maker: Arc<Maker>,
-    latest: Latest,
 }
 
 impl Status {
-    pub(super) fn new(notifier: Arc<Notifier>, maker: Arc<Maker>, latest: Latest) -> Self {
-        Self { notifier, maker, latest }
+    pub(super) fn new(notifier: Arc<Notifier>, maker: Arc<Maker>) -> Self {
+        Self { notifier, maker }
     }
 }
 
@@ -34,7 +29,7 @@ impl Observer for Status {
         }
         self.maker.measure();
         if self.notifier.is_heard() {
-            self.notifier.status(&words::line(&self.latest.get()));
+            self.notifier.status(&words::line(&self.maker.make_brief()));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::conditions::FaultChange;
@@ -16,6 +16,8 @@ pub(crate) const POINTS: usize = 360;
 /// How many marks are kept, and how long one may be, in characters.
 pub(crate) const MARKS: usize = 100;
 const MARK_LENGTH: usize = 200;
+/// How old may be what an earlier process has kept.
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// What one publisher had counted at one moment.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,7 @@ pub(crate) struct Sample {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Past {
     points: VecDeque<HistoryPoint>,
     marks: VecDeque<Mark>,
@@ -45,10 +47,17 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// What was kept, and a mark at the start of this process.
+    /// What was kept of the hour before the start of this process, and a mark at that.
     pub(crate) fn new(kept: History, started: Timestamp) -> Self {
-        let History { points, marks, .. } = kept;
-        let mut past = Self { points: points.into(), marks: marks.into(), last: None, rates: Vec::new(), noted: started };
+        let mut past = Self::default();
+        let is_of_it = |at: Timestamp| at <= started && started.duration_since(at) <= HOUR;
+        for point in kept.points.into_iter().filter(|point| is_of_it(point.at)) {
+            push(&mut past.points, point, POINTS);
+        }
+        for Mark { at, kind, what } in kept.marks.into_iter().filter(|mark| is_of_it(mark.at)) {
+            past.mark(at, kind, &what);
+        }
+        past.noted = started;
         past.mark(started, MarkKind::Started, "the agent started");
         past
     }
@@ -107,11 +116,9 @@ impl Past {
         push(&mut self.marks, Mark { at, kind, what: what.chars().take(MARK_LENGTH).collect() }, MARKS);
     }
 
-    /// Messages and requests a second, of so many publishers.
-    pub(crate) fn rates(&self, publishers: usize) -> Vec<(f64, f64)> {
-        let mut rates = self.rates.clone();
-        rates.resize(publishers, (0.0, 0.0));
-        rates
+    /// Messages and requests a second, of each publisher, once they are known.
+    pub(crate) fn rates(&self) -> Vec<(f64, f64)> {
+        self.rates.clone()
     }
 
     /// All of it.
@@ -176,6 +183,32 @@ mod tests {
     }
 
     #[test]
+    fn of_what_was_kept_the_hour_before_the_start_is_left_and_no_more_of_it_than_there_is_room_for() {
+        let start = Timestamp::from_second(1_000_000).unwrap();
+        let second = |ago: i64| start.checked_sub(SignedDuration::from_secs(ago)).unwrap();
+        let point = |ago: i64| HistoryPoint {
+            at: second(ago),
+            accepted_per_second: 1.0,
+            stored_per_second: 1.0,
+            oldest_age_seconds: None,
+            publish_p50_seconds: None,
+            publish_p99_seconds: None,
+            messages: None,
+        };
+        let mark = |ago: i64| Mark { at: second(ago), kind: MarkKind::Restart, what: "x".repeat(10_000) };
+        let kept = History {
+            every_seconds: 10,
+            points: [3601, 3600].into_iter().chain((0..2_000).rev()).chain([-1]).map(point).collect(),
+            marks: [3601].into_iter().chain((0..500).rev()).chain([-1]).map(mark).collect(),
+        };
+        let History { points, marks, .. } = Past::new(kept, start).history();
+        assert_eq!((points.len(), points[0].at, points[POINTS - 1].at), (POINTS, second(POINTS as i64 - 1), start));
+        assert_eq!((marks.len(), marks[0].at), (MARKS, second(MARKS as i64 - 2)));
+        assert_eq!((marks[MARKS - 1].kind, marks[0].what.len()), (MarkKind::Started, MARK_LENGTH));
+        assert_eq!(Past::new(History { points: vec![point(3600)], ..nothing() }, start).history().points.len(), 1);
+    }
+
+    #[test]
     fn rates_quantiles_and_marks_are_those_of_the_interval() {
         let (start, at) = (Instant::now(), Timestamp::UNIX_EPOCH);
         let mut past = Past::new(nothing(), at);
@@ -192,7 +225,7 @@ mod tests {
         past.note_faults([FaultChange { at, began: Some("401".to_owned()) }]);
         past.note_restarts(&[(Timestamp::from_second(5).unwrap(), "batcher panicked".to_owned())]);
         assert_eq!(past.noted(), Timestamp::from_second(5).unwrap());
-        assert_eq!(past.rates(3), [(20.0, 2.0), (0.0, 0.0), (0.0, 0.0)]);
+        assert_eq!(past.rates(), [(20.0, 2.0), (0.0, 0.0)]);
         let history = past.history();
         let [point] = history.points[..] else { panic!("{history:?}") };
         assert_eq!((point.accepted_per_second, point.stored_per_second, point.messages), (20.0, 0.0, Some(250)));

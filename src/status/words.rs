@@ -143,7 +143,7 @@ pub fn line(snapshot: &Snapshot) -> String {
     snapshot.publishers.iter().enumerate().map(told).chain(statsd).collect::<Vec<_>>().join("; ")
 }
 
-/// Clients push to all publishers at once, so that the `first` speaks of them.
+/// Clients push to all publishers at once, and the agent is that of all, so that the `first` speaks of them.
 fn line_of(snapshot: &Snapshot, publisher: &Publisher, first: bool) -> String {
     let tally = publisher.tally;
     let accepted = tally.accepted.map(|accepted| format!("{accepted} accepted, ")).unwrap_or_default();
@@ -157,9 +157,8 @@ fn line_of(snapshot: &Snapshot, publisher: &Publisher, first: bool) -> String {
         return format!("stopping; {counts}");
     }
     let refusals = &snapshot.channel.refusals;
-    let log = Code::LogUnwritable.name();
     let mut own = snapshot.troubles.iter().filter(|trouble| {
-        (trouble.code == log || trouble.publisher == publisher.name)
+        (trouble.publisher == publisher.name || first && trouble.publisher.is_none())
             && refusals.iter().all(|refused| refused.code != trouble.code)
     });
     let warning = own.clone().find(|trouble| trouble.warning);

@@ -76,8 +76,6 @@ pub struct ActorEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// It was started.
-    Started,
     /// It is up.
     Up,
     /// It failed.

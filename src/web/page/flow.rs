@@ -57,7 +57,6 @@ pub(super) fn state(state: &ActorState) -> &'static str {
 /// What happened, as a word.
 pub(super) fn event(kind: &EventKind) -> &'static str {
     match kind {
-        EventKind::Started => "started",
         EventKind::Up => "up",
         EventKind::Failed => "failed",
         EventKind::Hung => "hung",
