@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::status::snapshot::{Counted, Histogram, Publisher, Snapshot};
+use crate::status::snapshot::{Counted, Histogram, Publisher, Snapshot, Statsd};
 
 /// The type of a text in the form of OpenMetrics 1.0.
 pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -91,6 +91,27 @@ impl Families<'_> {
     }
 }
 
+impl Families<'_> {
+    fn statsd(&mut self, statsd: &Statsd) -> Result<(), fmt::Error> {
+        let one = |value| [(Vec::new(), value)];
+        self.counters("kadabra_statsd_datagrams", "Datagrams of clients of statsd that were read", one(statsd.datagrams))?;
+        self.counters(
+            "kadabra_statsd_datagrams_dropped",
+            "Datagrams that the kernel dropped since they were not read soon enough",
+            one(statsd.dropped_by_kernel),
+        )?;
+        self.counters("kadabra_statsd_aggregated", "Metrics that are part of a message", one(statsd.aggregated))?;
+        self.counters("kadabra_statsd_ignored", "Events and service checks", one(statsd.ignored))?;
+        let refused = statsd.refused.iter().map(|it| (vec![("reason", it.name.as_str())], it.count));
+        self.counters(
+            "kadabra_statsd_refused",
+            "Metrics, and datagrams that were too long, that were not taken, by reason",
+            refused,
+        )?;
+        self.counters("kadabra_statsd_messages", "Messages made of it that the channel has", one(statsd.queued))
+    }
+}
+
 fn of(publisher: &Publisher) -> Labels<'_> {
     vec![("publisher", publisher.name.as_deref().unwrap_or_default())]
 }
@@ -106,7 +127,7 @@ fn by<'a>(publisher: &'a Publisher, name: &'static str, counted: &'a [Counted]) 
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Snapshot { agent, channel, publishers, actors, .. } = self.0.as_ref();
+        let Snapshot { agent, channel, publishers, statsd, actors, .. } = self.0.as_ref();
         let mut families = Families(encoder);
         let tally = |value: fn(&Publisher) -> Option<u64>| publishers.iter().filter_map(move |it| Some((of(it), value(it)?)));
         families.counters(
@@ -133,7 +154,7 @@ impl Collector for Metrics {
         families.counters(
             "kadabra_messages_dropped",
             "Messages dropped for want of room, or deleted, before they were published",
-            tally(|it| Some(it.tally.dropped)),
+            tally(|it| Some(it.tally.dropped.saturating_add(it.tally.backlog_dropped))),
         )?;
         let gauge = |value: fn(&Publisher) -> Option<f64>| publishers.iter().filter_map(move |it| Some((of(it), value(it)?)));
         families.gauges(
@@ -206,6 +227,9 @@ impl Collector for Metrics {
         let refused =
             channel.refusals.iter().map(|it| (vec![("reason", it.reason.as_str()), ("unit", it.unit.as_str())], it.count));
         families.counters("kadabra_pushes_refused", "What was refused to clients, by reason", refused)?;
+        if let Some(statsd) = statsd {
+            families.statsd(statsd)?;
+        }
 
         let restarts = actors.iter().flat_map(|actor| {
             actor.restarts.iter().map(|it| (vec![("actor", actor.name.as_str()), ("cause", it.name.as_str())], it.count))

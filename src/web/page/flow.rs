@@ -34,7 +34,7 @@ impl<'a> Flow<'a> {
     fn place(&mut self, actor: &Actor) -> &mut Vec<&'a Actor> {
         let way = self.ways.iter_mut().find(|way| way.publisher.name == actor.publisher);
         match (actor.role.as_str(), way) {
-            ("listener", _) => &mut self.listeners,
+            ("listener" | "statsd", _) => &mut self.listeners,
             ("nanny", _) => &mut self.nannies,
             ("receiver" | "batcher", Some(way)) => &mut way.batchers,
             ("publisher", Some(way)) => &mut way.publishers,

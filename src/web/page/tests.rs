@@ -50,6 +50,17 @@ fn what_comes_from_outside_is_text_and_nothing_is_within_the_page_that_its_polic
 }
 
 #[test]
+fn the_page_says_what_came_over_statsd_and_what_was_dropped_before_it_was_taken() {
+    let mut snapshot = Snapshot::example();
+    snapshot.publishers[0].tally.backlog_dropped = 1500;
+    let page = render(&snapshot, VIEW).unwrap();
+    assert!(page.contains("statsd: 4990 metrics aggregated from 5000 datagrams, 4 refused, 3 datagrams dropped by the kernel"));
+    assert!(page.contains("1,500 were dropped at <code>max_backlog</code> before influx took them."), "{page}");
+    snapshot.statsd = None;
+    assert!(!render(&snapshot, VIEW).unwrap().contains("statsd"));
+}
+
+#[test]
 fn the_page_says_at_its_beginning_how_it_is_and_a_trouble_once() {
     let held = render(&Snapshot::example_held(), VIEW).unwrap();
     let from = held.find("<h1").unwrap();
