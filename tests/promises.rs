@@ -28,6 +28,8 @@ mod corpus;
 mod dashboards;
 #[path = "documentation.rs"]
 mod documentation;
+#[path = "drops.rs"]
+mod drops;
 #[path = "gateways.rs"]
 mod gateways;
 #[path = "guards.rs"]

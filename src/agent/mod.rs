@@ -9,6 +9,7 @@
 //!             │                 in-progress list; watches what threatens the messages that wait
 //!             ├─ Listener       serves the clients that push to this process, where the channel is part of it
 //!             ├─ Statsd         aggregates what clients of statsd send, and queues what that comes to, where it is on
+//!             ├─ Drops          queues a counter of what the agent had to drop, where it may drop anything
 //!             └─ Web            serves the status, where that is asked for: a group, which the others can do without
 //!
 //!             Wanted                    Free
@@ -38,6 +39,7 @@ mod batcher;
 mod batching;
 mod channel_health;
 mod dead_letters;
+mod drops;
 mod ending;
 mod exit;
 mod filter;
@@ -77,8 +79,15 @@ use slog::{Logger, info, warn};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
 use self::{
-    dead_letters::DeadLetters, listener::Listener, nanny::Nanny, pipeline::Wired, remembered::Remembered, snapshots::Maker,
-    statsd::Statsd, status::Status,
+    dead_letters::DeadLetters,
+    drops::{Drops, DropsTeller},
+    listener::Listener,
+    nanny::Nanny,
+    pipeline::Wired,
+    remembered::Remembered,
+    snapshots::Maker,
+    statsd::Statsd,
+    status::Status,
 };
 use crate::{
     channel::{Channel, Patience},
@@ -186,7 +195,12 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
 
     let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker));
+    let named = |pipeline: &Wired| (pipeline.settings.name.clone(), Arc::clone(&pipeline.channel));
+    let drops = Drops::new(settings, pipelines.iter().map(named).collect(), statsd.as_ref()).map(Arc::new);
     let mut children = wire(settings, &pipelines, statsd.as_ref(), &closing);
+    if let Some(drops) = drops.clone() {
+        children.add("drops", Thread::Supervisors, 4, move |life| DropsTeller::new(Arc::clone(&drops), life));
+    }
     let actions = Arc::new(DeadLetters::new(settings, &maker, &log));
     serve_status(settings, &latest, actions, &maker.page, &log, &mut children);
     arrange(&mut children);
@@ -232,6 +246,9 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     maker.is_stopping();
     if let (Some(door), Some((channel, log))) = (&statsd, consumers.first()) {
         statsd::queue_the_rest(door, channel.as_ref(), log).await;
+    }
+    if let Some(drops) = drops {
+        drops.tell_the_rest(&log).await;
     }
     let exit = end.map_or_else(Exit::GivenUp, |()| Exit::Clean);
     let keep = async {

@@ -280,7 +280,7 @@ impl Told {
         let tally = self.channel.tally();
         let backlog = self.channel.backlog();
         Sample {
-            came: tally.accepted.map_or(tally.leased.saturating_sub(tally.given_back), |accepted| accepted.all),
+            came: tally.came(),
             done: tally.published.saturating_add(tally.parked),
             requests: self.counters.requests(),
             publish: self.counters.publish.histogram(),

@@ -76,6 +76,18 @@ impl Tally {
         done.saturating_add(rest)
     }
 
+    /// How many messages have come: what was accepted, where this process accepts messages, and otherwise what was leased for good.
+    #[must_use]
+    pub fn came(&self) -> u64 {
+        self.accepted.map_or(self.leased.saturating_sub(self.given_back), |accepted| accepted.all)
+    }
+
+    /// How many messages this process has dropped, or had to delete, before they were published.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.accepted.map_or(0, |accepted| accepted.dropped).saturating_add(self.backlog_dropped)
+    }
+
     fn count(&mut self, messages: u64, how: Settlement) {
         match how {
             Settlement::Completed { parked } => {

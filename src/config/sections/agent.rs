@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::secs;
+use super::{HOUR, secs};
 use crate::config::{
     schema::Fallback::{HostName, Is},
     value_type::ValueType,
@@ -21,6 +21,10 @@ section! {
         /// but another agent has to do it. Keep it below what systemd, supervisord or the container engine waits
         /// before it kills.
         shutdown_timeout: Duration = Is("30s"), ValueType::Duration { min: secs(1), max: secs(600) };
+        /// How often what the agent itself had to drop goes into the database, as the counter KadabraAgentDropped: what a full
+        /// queue or a max_backlog has dropped, and of statsd what was refused, or dropped by the kernel. Nothing is written
+        /// where nothing was dropped. 0s is never.
+        drops_interval: Option<Duration> = Is("10s"), ValueType::Duration { min: Duration::ZERO, max: secs(HOUR) };
     }
 }
 
