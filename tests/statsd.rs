@@ -5,6 +5,7 @@ use std::{
     net::UdpSocket,
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -12,7 +13,10 @@ use serde_json::Value;
 
 use super::support::{
     agent::{Agent, Builder, kadabra},
+    influxd::Influxd,
+    pipeline::numbered,
     process::{self, free_port, wait_for},
+    python,
     redis_server::RedisServer,
 };
 
@@ -136,7 +140,8 @@ fn each_type_over_both_sockets_is_published_with_its_tags() {
     let mut agent = house.agent("").start();
     wait_published(&agent, "c", 11.0);
     let sums = published(&agent);
-    let wanted = [("c", 11.0), ("d", 4.0), ("g", 4.0), ("nc", 2.0), ("s", 2.0), ("t", 4.0)];
+    // The bad one is told of.
+    let wanted = [("KadabraAgentDropped", 1.0), ("c", 11.0), ("d", 4.0), ("g", 4.0), ("nc", 2.0), ("s", 2.0), ("t", 4.0)];
     assert_eq!(sums, wanted.map(|(name, sum)| (name.to_owned(), sum)).into());
     assert!(agent.log_text().contains(r#"{\"name\":\"env\",\"value\":\"prod\"}"#), "the tag is a dimension");
     end(&mut agent);
@@ -151,7 +156,7 @@ fn an_actor_that_panics_and_pushes_that_fail_lose_nothing_that_was_aggregated() 
     let client = house.client();
     for _ in 0..100 {
         client.send(b"hits:1|c").unwrap();
-        std::thread::yield_now();
+        thread::yield_now();
     }
     wait_published(&agent, "hits", 100.0);
     agent.wait_condition("statsd queue");
@@ -230,4 +235,170 @@ fn an_address_that_is_taken_ends_nothing_and_is_taken_later() {
     house.client().send(b"hits:1|c").unwrap();
     wait_published(&agent, "hits", 1.0);
     end(&mut agent);
+}
+
+#[test]
+fn what_the_clients_of_applications_and_gunicorn_send_arrives_over_both_channels() {
+    let redis = RedisServer::start();
+    for house in [House::embedded(), House::over(&redis)] {
+        // All of an agent's life is one interval.
+        let mut agent = house.agent("interval = \"1h\"").start();
+        agent.wait_log_count("taking datagrams", 2);
+        let socket = house.folder.path().join("statsd.sock");
+        python::run_web("statsd_clients.py", &[&house.port.to_string(), socket.to_str().unwrap()]);
+        end(&mut agent);
+        let count = counts(&agent);
+        assert_eq!((count("ignored"), count("refused"), count("dropped_by_kernel")), (4, 0, 0));
+        let mut agent = house.agent("").start();
+        wait_published(&agent, "web.gunicorn.requests", 20.0);
+        end(&mut agent);
+        let (sums, log) = (published(&agent), agent.log_text());
+        for (name, sum) in [
+            ("plain.hits", 4.0),
+            ("plain.took", 2.0),
+            ("plain.users", 65.0),
+            ("plain.ids", 2.0),
+            ("plain.piped", 3.0),
+            ("plain.block", 1.0),
+            ("dog.hits", 5.0),
+            ("dog.users", 9.0),
+            ("dog.size", 300.0),
+            ("dog.spread", 5.0),
+            ("dog.took", 1.0),
+            ("dog.ids", 1.0),
+            ("local.hits", 5.0),
+            ("web.gunicorn.request.duration", 20.0),
+            ("local.gunicorn.requests", 20.0),
+        ] {
+            assert_eq!(sums.get(name), Some(&sum), "{name} in {sums:?}");
+        }
+        for dimension in [r#"{\"name\":\"env\",\"value\":\"prod\"}"#, r#"{\"name\":\"page\",\"value\":\"shop\"}"#] {
+            assert!(log.contains(dimension), "{dimension}");
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_has_no_room_for_is_counted_to_the_last_datagram_and_a_socket_in_the_file_system_drops_none() {
+    let house = House::embedded();
+    let mut agent = house.agent("interval = \"100ms\"\nreceive_buffer = \"4KiB\"").start();
+    agent.wait_log_count("taking datagrams", 2);
+    let (client, unix) = (house.client(), UnixDatagram::unbound().unwrap());
+    unix.connect(house.folder.path().join("statsd.sock")).unwrap();
+    agent.signal("STOP");
+    let local = thread::spawn(move || (0..3000).for_each(|_| assert_eq!(unix.send(b"local:1|c").unwrap(), 9)));
+    for _ in 0..2000 {
+        client.send(b"hits:1|c").unwrap();
+    }
+    agent.signal("CONT");
+    local.join().unwrap();
+    let mut lasts = 0;
+    wait_for("a datagram to be kept", PATIENCE, || {
+        client.send(b"last:1|c").unwrap();
+        lasts += 1;
+        published(&agent).contains_key("last").then_some(())
+    });
+    // There is room now, and this one tells of all that was dropped before.
+    client.send(b"end:1|c").unwrap();
+    wait_published(&agent, "end", 1.0);
+    end(&mut agent);
+    let (count, sums) = (counts(&agent), published(&agent));
+    assert!(count("dropped_by_kernel") > 1900, "{}", count("dropped_by_kernel"));
+    assert_eq!(count("datagrams") + count("dropped_by_kernel"), 2000 + 3000 + lasts + 1);
+    assert_eq!((sums["hits"] + sums["last"]) as u64 + count("dropped_by_kernel"), 2000 + lasts);
+    assert_eq!(sums["local"], 3000.0);
+    agent.wait_log("the kernel dropped datagrams");
+}
+
+#[test]
+fn a_full_queue_keeps_metrics_waiting_in_memory_whatever_it_does_with_those_of_other_clients() {
+    for when_full in ["refuse", "drop_newest", "drop_oldest"] {
+        let mut influxd = Influxd::start();
+        influxd.create_database("kadabra");
+        influxd.stop();
+        let (folder, listen, port) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+        let mut agent = Agent::start(&format!(
+            "[channel.embedded]\nlisten = \"127.0.0.1:{listen}\"\npath = {:?}\nmax_bytes = \"4MiB\"\nwhen_full = \"{when_full}\"\n\
+             [publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\nurl = \"{}\"\n[listener.statsd]\nlisten = \"127.0.0.1:{port}\"\ninterval = \"100ms\"\n\
+             [log]\nformat = \"json\"",
+            folder.path().join("queue.db"),
+            influxd.url()
+        ));
+        agent.wait_log("taking datagrams");
+        let redis = redis::Client::open(format!("redis://127.0.0.1:{listen}/")).unwrap();
+        let mut connection = wait_for("the agent to take clients", PATIENCE, || redis.get_connection().ok());
+        let (large, small) = (numbered(1).replace("/index", &"x".repeat(100_000)), numbered(2));
+        // Until not even a small one has room.
+        for message in std::iter::repeat_n(large, 60).chain(std::iter::repeat_n(small, 1000)) {
+            let _: Result<u64, _> = redis::cmd("LPUSH").arg("kadabra_queue").arg(&message).query(&mut connection);
+        }
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(("127.0.0.1", port)).unwrap();
+        for _ in 0..100 {
+            client.send(b"hits:1|c").unwrap();
+        }
+        if when_full != "drop_oldest" {
+            let said = agent.wait_condition("statsd queue");
+            assert!(said["msg"].as_str().unwrap().contains("wait in memory"), "{said}");
+        }
+        for _ in 0..100 {
+            client.send(b"hits:1|c").unwrap();
+        }
+        influxd.start_again();
+        wait_for("all to be stored", PATIENCE, || (influxd.values("hits").iter().sum::<u64>() == 200).then_some(()));
+        end(&mut agent);
+        assert_eq!(influxd.values("hits").iter().sum::<u64>(), 200, "{when_full}");
+    }
+}
+
+#[test]
+fn a_socket_in_the_file_system_may_be_systemds_too() {
+    let house = House::embedded();
+    let path = house.folder.path().join("statsd.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let client = UnixDatagram::unbound().unwrap();
+    for _ in 0..2 {
+        client.send_to(b"hits:1|c", &path).unwrap();
+        let mut agent = house.agent("interval = \"100ms\"").started_by(with_socket(socket.try_clone().unwrap())).start();
+        wait_published(&agent, "hits", 1.0);
+        end(&mut agent);
+    }
+    assert!(path.exists(), "it is systemd's, not the agent's to remove");
+}
+
+#[test]
+fn systemd_starts_an_agent_for_a_datagram_and_a_socket_that_is_not_configured_is_refused() {
+    let house = House::embedded();
+    let activate = |port: u16| {
+        let agent = kadabra();
+        let mut command = process::command("systemd-socket-activate");
+        command.args(["--datagram", "--listen", &format!("127.0.0.1:{port}")]);
+        for (name, value) in agent.get_envs() {
+            match value {
+                Some(value) => drop(command.env(name, value).arg(format!("--setenv={}", name.display()))),
+                None => drop(command.env_remove(name)),
+            }
+        }
+        // What it says itself is no line of the agent's log.
+        command.env("SYSTEMD_LOG_LEVEL", "emerg").arg(agent.get_program()).args(agent.get_args());
+        command
+    };
+    let mut agent = house.agent("interval = \"100ms\"").started_by(activate(house.port)).start();
+    let client = house.client();
+    let mut sent = 0.0;
+    wait_for("an agent that is started for a datagram", PATIENCE, || {
+        // It is refused until systemd listens.
+        sent += f64::from(u8::from(client.send(b"hits:1|c").is_ok()));
+        published(&agent).get("hits").is_some_and(|hits| *hits > 0.0).then_some(())
+    });
+    end(&mut agent);
+    assert!(counts(&agent)("aggregated") as f64 <= sent);
+
+    let other = free_port();
+    let mut agent = house.agent("").started_by(activate(other)).start();
+    wait_for("the agent to say why it does not start", PATIENCE, || {
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"hits:1|c", ("127.0.0.1", other)).unwrap();
+        agent.log_text().contains("ListenDatagram=").then_some(())
+    });
+    assert_ne!(agent.wait(PATIENCE), Some(0));
 }

@@ -31,8 +31,10 @@ fn unit_with_everything_in_use(folder: &Path) -> PathBuf {
     }
     let path = folder.join("kadabra.service");
     std::fs::write(&path, unit).unwrap();
-    std::fs::write(folder.join("kadabra.socket"), text("systemd/kadabra.socket").replace("\n#ListenStream=", "\nListenStream="))
-        .unwrap();
+    let socket = text("systemd/kadabra.socket").replace("\n#ListenStream=", "\nListenStream=");
+    let socket = socket.replace("\n#ListenDatagram=", "\nListenDatagram=");
+    assert_eq!((socket.matches("\nListenStream=").count(), socket.matches("\nListenDatagram=").count()), (3, 2));
+    std::fs::write(folder.join("kadabra.socket"), socket).unwrap();
     path
 }
 

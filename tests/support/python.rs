@@ -18,6 +18,11 @@ pub(crate) fn run_old<S: AsRef<str>>(script: &str, args: &[S]) -> Output {
     finished(script, in_python("python-old", script, args))
 }
 
+/// The same with the packages that web applications have.
+pub(crate) fn run_web<S: AsRef<str>>(script: &str, args: &[S]) -> Output {
+    finished(script, in_python("python-web", script, args))
+}
+
 fn finished(script: &str, mut command: Command) -> Output {
     let output = command.output().unwrap_or_else(|e| panic!("cannot start {script}: {e}; run tests/run"));
     let said = String::from_utf8_lossy(&output.stderr);
