@@ -428,7 +428,10 @@ fn quoted_in(source: &str) -> Vec<&str> {
 
 /// The words of a text that can only be meant as a key or a variable of the configuration, and whether each is one.
 fn meant_keys(text: &str) -> Vec<(String, bool)> {
-    let paths = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c))).map(|word| word.trim_matches('.'));
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c)));
+    // What begins with a dot is a field of JSON.
+    let paths = words.filter(|word| !word.starts_with('.')).map(|word| word.trim_end_matches('.'));
+    let paths = paths.filter(|path| ![".md", ".json"].iter().any(|file| path.ends_with(file)));
     let sections = || SECTIONS.iter().map(|section| section.path);
     let is_section = |path: &str| sections().any(|section| section == path);
     let begins = |path: &str| path.split_once('.').is_some_and(|(first, rest)| is_section(first) && !rest.is_empty());
