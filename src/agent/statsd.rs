@@ -149,7 +149,7 @@ pub(super) async fn queue_the_rest(door: &Door, channel: &dyn Channel, log: &Log
         warn!(log, "metrics of statsd are lost, since they could not be queued"; "messages" => door.waiting_messages(), "why" => why);
     }
     let counts = door.counts();
-    info!(log, "{}, {} queued", statsd_of(&counts), count(counts.messages, "message"); counts.clone());
+    info!(log, "statsd: {}, {} queued", statsd_of(&counts), count(counts.messages, "message"); counts.clone());
 }
 
 /// Tries until it is done or the time is over.

@@ -164,6 +164,7 @@ mod tests {
             "K425 clients spoke HTTP to the channel",
             "Tally     accepted  = published  + set aside  + dropped  + waiting  in hand\ninflux   1,000,017      999,993           12",
             "clients  8\u{a0}of 1,024 connected; refused: 3 clients (http)",
+            "statsd   4990 metrics aggregated from 5000 datagrams, 4 refused, 3 datagrams dropped by the kernel",
             "queue    12 messages wait, the oldest for ",
             "influx   writing, 1,240/s, p99 ",
             "batcher of influx is up, restarted: 1 panicked (1 of 10 used)",

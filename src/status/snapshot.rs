@@ -80,7 +80,7 @@ pub struct Statsd {
 /// A part of a sentence.
 impl fmt::Display for Statsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "statsd: {} aggregated from {}", count(self.aggregated, "metric"), count(self.datagrams, "datagram"))?;
+        write!(f, "{} aggregated from {}", count(self.aggregated, "metric"), count(self.datagrams, "datagram"))?;
         let refused: u64 = self.refused.iter().map(|reason| reason.count).sum();
         if refused > 0 {
             write!(f, ", {refused} refused")?;

@@ -139,7 +139,7 @@ pub fn line(snapshot: &Snapshot) -> String {
         let name = publisher.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
         name + &line_of(snapshot, publisher, place == 0)
     };
-    let statsd = snapshot.statsd.iter().map(ToString::to_string);
+    let statsd = snapshot.statsd.iter().map(|statsd| format!("statsd: {statsd}"));
     snapshot.publishers.iter().enumerate().map(told).chain(statsd).collect::<Vec<_>>().join("; ")
 }
 

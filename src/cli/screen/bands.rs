@@ -132,6 +132,9 @@ pub(in crate::cli) fn flow(snapshot: &Snapshot, width: usize) -> Vec<Row> {
     if let Some(clients) = clients(&snapshot.channel) {
         rows.push(vec![part("clients", Tone::Strong), clients]);
     }
+    if let Some(statsd) = &snapshot.statsd {
+        rows.push(vec![part("statsd", Tone::Strong), plain(statsd.to_string())]);
+    }
     rows.push(vec![part("queue", Tone::Strong), plain(queue(&snapshot.channel))]);
     for publisher in &snapshot.publishers {
         rows.push(vec![part(called(publisher), Tone::Strong), written(publisher, snapshot.at)]);
@@ -207,6 +210,9 @@ fn written(publisher: &Publisher, at: Timestamp) -> Part {
     let retries: u64 = publisher.retries.iter().map(|retry| retry.count).sum();
     if retries > 0 {
         said += &format!(", {} {}", count(retries), either(retries, "retry", "retries"));
+    }
+    if publisher.tally.backlog_dropped > 0 {
+        said += &format!(", {} dropped at max_backlog", so_many_messages(publisher.tally.backlog_dropped));
     }
     if let Some(letters) = publisher.dead_letters.count.filter(|letters| *letters > 0) {
         said += &format!(", {} dead {}", count(letters), either(letters, "letter", "letters"));
