@@ -9,6 +9,7 @@ use super::support::{
     influxd::Influxd,
     pipeline::{DATABASE, PATIENCE, config_of, numbered},
     process::{free_port, wait_for},
+    redis_server::RedisServer,
 };
 
 /// An InfluxDB, and the place of an agent with a queue of its own.
@@ -125,7 +126,16 @@ fn what_a_full_queue_has_dropped_is_told_exactly_once_there_is_room_and_nothing_
 
 #[test]
 fn what_one_of_several_publishers_has_dropped_is_told_by_the_others_under_its_name_and_telling_goes_not_on() {
-    let house = House::new();
+    let redis = RedisServer::start();
+    let mut house = House::new();
+    let queue = house.folder.path().join("queue.db");
+    let embedded = format!("[channel.embedded]\nlisten = \"127.0.0.1:{}\"\npath = {queue:?}", house.port);
+    one_of_several(&house, &embedded);
+    house = House { port: redis.port(), ..House::new() };
+    one_of_several(&house, &format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"", redis.url()));
+}
+
+fn one_of_several(house: &House, channel: &str) {
     let publishers = |config: String| {
         let (before, rest) = config.split_once("[publisher]").unwrap();
         let (_, after) = rest.split_once("[nanny]").unwrap();
@@ -133,8 +143,6 @@ fn what_one_of_several_publishers_has_dropped_is_told_by_the_others_under_its_na
         let other = "[publishers.other]\ntype = \"influxdb\"\nrequired = false\nmax_backlog = 10\n[publishers.other.influxdb]\nurl = \"http://127.0.0.1:9\"";
         format!("{before}[publishers.one]\ntype = \"influxdb\"\n{one}\n{other}\n[nanny]{after}")
     };
-    let queue = house.folder.path().join("queue.db");
-    let channel = format!("[channel.embedded]\nlisten = \"127.0.0.1:{}\"\npath = {queue:?}", house.port);
     let config = config_of(&format!("name = \"here\"\ndrops_interval = \"100ms\"\n{channel}"), &house.influxd.url());
     let mut agent = Agent::with(&publishers(config)).start();
     let mut connection = house.connection();
