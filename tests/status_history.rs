@@ -22,6 +22,8 @@ fn file(folder: &Path) -> PathBuf {
 }
 
 fn history(agent: &Agent) -> Value {
+    // Before, the file may be another agent's.
+    agent.wait_log("publishing");
     get(address(agent), "/api/status", &[]).json()["history"].take()
 }
 

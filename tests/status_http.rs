@@ -13,6 +13,7 @@ use crate::support::{
     agent::Agent,
     influxd::Influxd,
     process::{Process, command, free_port, wait_for},
+    redis_server::RedisServer,
     served::{address, config, connect, exchange, get, get_by_file, post, push, pushes, request},
 };
 
@@ -296,19 +297,50 @@ fn it_is_ready_once_it_has_shown_that_it_can_write_and_not_while_it_is_held() {
         influxd.url()
     );
     let agent = Agent::start(&config(folder.path(), &more));
-    let (address, to) = (address(&agent), pushes(&agent));
-    let unready = get(address, "/health/ready", &[]);
-    assert_eq!((unready.status, &unready.json()["ready"]), (503, &false.into()), "{unready:?}");
-    push(to, 1);
+    let address = address(&agent);
+    assert_eq!(get(address, "/health/ready", &[]).status, 503);
+    // Though nothing is to be written yet.
     let held = wait_for("it to be held", SOON, || {
         let answer = get(address, "/health/ready", &[]);
         (answer.json()["state"] == "held").then_some(answer)
     });
     assert_eq!(held.status, 503);
-    assert!(held.json()["code"].as_str().is_some_and(|code| code.starts_with('K')), "{held:?}");
+    assert_eq!(held.json()["code"], "K202", "{held:?}");
     assert_eq!(get(address, "/health/live", &[]).status, 200);
     influxd.create_database("kadabra");
-    wait_for("it to be ready", SOON, || (get(address, "/health/ready", &[]).status == 200).then_some(()));
+    let ready = wait_for("it to be ready", SOON, || Some(get(address, "/health/ready", &[])).filter(|ready| ready.status == 200));
+    assert_eq!(ready.json(), serde_json::json!({ "ready": true, "state": "running", "code": null }));
+    assert_eq!(get(address, "/api/status", &[]).json()["troubles"], serde_json::json!([]));
+}
+
+#[test]
+fn it_is_seen_while_it_waits_for_its_channel() {
+    let mut redis = RedisServer::start();
+    redis.kill9();
+    let channel = format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = {:?}", redis.url());
+    let mut agent = Agent::start(&format!("{channel}\n[status]\nlisten = \"127.0.0.1:0\""));
+    let address = address(&agent);
+    assert_eq!(get(address, "/health/live", &[]).status, 200);
+    let unready = wait_for("the reason", SOON, || {
+        let answer = get(address, "/health/ready", &[]);
+        (answer.json()["code"] == "K101").then_some(answer)
+    });
+    assert_eq!((unready.status, &unready.json()["ready"]), (503, &false.into()), "{unready:?}");
+    assert!(agent.logged("publishing").is_empty());
+    let page = get(address, "/", &[]).body;
+    assert!(page.contains("cannot connect to redis://"), "{page}");
+    let early = get(address, "/api/actions", &[]).json()["token"].as_str().unwrap().to_owned();
+    let form = format!("token={early}&all=true");
+    assert_eq!(post(address, "/api/actions/replay", &[], &form).status, 503);
+    redis.restart();
+    wait_for("it to be ready, at the same address", SOON, || {
+        let stream = std::net::TcpStream::connect(address).ok()?;
+        drop(stream);
+        (get(address, "/health/ready", &[]).status == 200).then_some(())
+    });
+    assert_eq!(post(address, "/api/actions/replay", &[], &form).status, 200, "the token is that of the process");
+    assert_eq!(agent.logged("the status is served").len(), 1);
+    assert_eq!(agent.terminate(SOON), Some(0));
 }
 
 #[test]

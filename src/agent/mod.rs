@@ -51,6 +51,7 @@ mod listener;
 mod nanny;
 mod orders;
 mod pipeline;
+mod proving;
 mod publisher;
 mod receiver;
 mod remembered;
@@ -95,12 +96,7 @@ use crate::{
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
     statsd::Door,
-    status::{
-        Latest,
-        conditions::{Condition, Conditions},
-        history_file::HistoryFile,
-        words,
-    },
+    status::{Latest, conditions::Conditions, history_file::HistoryFile, words},
     supervision::{Children, Closing, Reports, Rules, Stop, Supervision, Thread},
     web::{self, Web},
 };
@@ -179,6 +175,11 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let making = Arc::clone(&maker);
     let latest = Latest::new(move || making.make());
     let say_status = || notifier.status(&words::line(&maker.make_brief()));
+    let served = settings.status.is_served().then(|| {
+        let actions = Arc::new(DeadLetters::new(settings, &maker, &log));
+        Arc::new(web::Params::new(&settings.status, &latest, actions, &maker.page, &log))
+    });
+    let early = served.as_ref().map(web::Early::serve);
     for pipeline in &pipelines {
         let Wired { channel, health, log, .. } = pipeline;
         let exit = orders::open(channel.as_ref(), health, say_status, log, &mut orders).await;
@@ -192,6 +193,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     if let Some(remembered) = &maker.remembered {
         remembered.recall();
     }
+    drop(early);
 
     let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker));
@@ -201,8 +203,9 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     if let Some(drops) = drops.clone() {
         children.add("drops", Thread::Supervisors, 4, move |life| DropsTeller::new(Arc::clone(&drops), life));
     }
-    let actions = Arc::new(DeadLetters::new(settings, &maker, &log));
-    serve_status(settings, &latest, actions, &maker.page, &log, &mut children);
+    if let Some(served) = served {
+        serve_status(&served, &mut children);
+    }
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor.clone(),
@@ -264,7 +267,7 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, cl
     let mut children = Children::default();
     let recent = (pipelines.len() > 1).then(Arc::default);
     for pipeline in pipelines {
-        pipeline.add_to(&settings.guards, recent.as_ref(), &mut children);
+        pipeline.add_to(settings, recent.as_ref(), &mut children);
     }
     for pipeline in pipelines {
         let params = Arc::new(nanny::Params {
@@ -296,24 +299,10 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, cl
     children
 }
 
-/// Adds what serves the status, if it is asked for anywhere. It goes last, so that whoever looks sees the agent stop.
-fn serve_status(
-    settings: &Settings,
-    latest: &Latest,
-    actions: Arc<DeadLetters>,
-    conditions: &Arc<Conditions>,
-    log: &Logger,
-    children: &mut Children,
-) {
-    if !settings.status.is_served() {
-        return;
-    }
-    let params = Arc::new(web::Params::new(&settings.status, latest, actions, conditions, log));
+/// Adds what serves the status. It goes last, so that whoever looks sees the agent stop.
+fn serve_status(served: &Arc<web::Params>, children: &mut Children) {
+    let (params, held) = (Arc::clone(served), Arc::clone(served));
     let first = children.len();
     children.add("status page", Thread::Named("status page".to_owned()), 5, move |life| Web::new(Arc::clone(&params), life));
-    let conditions = Arc::clone(conditions);
-    children.group_since(first, "status page", move |why| match why {
-        Some(why) => conditions.begin(Condition::StatusPage, why, None),
-        None => conditions.end(Condition::StatusPage),
-    });
+    children.group_since(first, "status page", move |why| held.held(why));
 }

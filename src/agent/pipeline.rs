@@ -85,7 +85,7 @@ impl Wired {
 
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
     /// some. `recent` is what the pipelines share of their decoding.
-    pub(super) fn add_to(&self, guards: &config::Guards, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
+    pub(super) fn add_to(&self, of_all: &config::Settings, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
         let Self { channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing } =
             self;
         let (of, first) = (self.of(), children.len());
@@ -115,7 +115,7 @@ impl Wired {
             counters: Arc::clone(counters),
             seen: seen.clone(),
             filter: Filter::of(&settings.consumer),
-            guards: Guards::of(guards, conditions),
+            guards: Guards::of(&of_all.guards, conditions),
             recent: recent.cloned(),
         });
         let batcher = children.add(format!("batcher{of}"), intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
@@ -127,6 +127,7 @@ impl Wired {
             health: Arc::clone(health),
             conditions: Arc::clone(conditions),
             counters: Arc::clone(counters),
+            is_seen: of_all.status.is_served(),
             dead_letters: Arc::clone(dead_letters),
             permits: Arc::clone(permits),
             closing: closing.clone(),

@@ -15,6 +15,7 @@ use super::{
         Failure, Wrote,
         permits::{Permit, Permits},
     },
+    proving::prove,
 };
 use crate::{
     backoff::Backoff,
@@ -43,6 +44,8 @@ pub(super) struct Params {
     /// How much may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
     pub(super) counters: Arc<Counters>,
+    /// Whether somebody can see whether the destination would take something.
+    pub(super) is_seen: bool,
     pub(super) closing: Closing,
     /// In whose words remedies name keys.
     pub(super) settings: config::Pipeline,
@@ -95,6 +98,12 @@ impl Publisher {
 
 impl Actor for Publisher {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.worker == 0 && self.params.is_seen {
+            ctx.spawn(prove(Arc::clone(&self.params)).into_actor(self));
+        }
+    }
 }
 
 impl Handler<Publish> for Publisher {
@@ -205,6 +214,7 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 continue;
             }
             Outcome::Written { .. } if holding => {
+                params.counters.proven();
                 holding = false;
                 continue;
             }

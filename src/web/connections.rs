@@ -48,6 +48,12 @@ impl Connections {
         Self { open: RefCell::default(), log }
     }
 
+    /// Completes once none is open; no more are to be added.
+    pub(super) async fn ended(&self) {
+        let mut tasks = std::mem::take(&mut self.open.borrow_mut().tasks);
+        while tasks.join_next().await.is_some() {}
+    }
+
     /// Serves one more. The oldest goes where there are too many: those that are many and do nothing are the oldest, and whoever
     /// comes now and asks at once has an answer before as many more have come.
     pub(super) fn add(&self, serve: impl Future<Output = ()> + 'static) {

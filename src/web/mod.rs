@@ -4,7 +4,7 @@
 //! |---|---|
 //! | one page tells how the agent is, made from a snapshot and nothing else | [`page`] |
 //! | what Prometheus reads balances in each scrape, and has no label without bound | [`metrics`] |
-//! | an address that is taken is said once, tried again, and ends nothing; a socket has its permissions before anybody can use it | [`server`], [`sockets`] |
+//! | the agent is seen from its start to its end; an address that is taken is said once, tried again, and ends nothing; a socket has its permissions before anybody can use it | [`server`], [`sockets`] |
 //! | whoever is slow, silent or many keeps nobody else out for long, and takes a bounded amount of memory | [`connections`] |
 //! | a page elsewhere can neither look nor act; beyond this machine nobody can without the password | [`access`] |
 //! | dead letters are queued anew or deleted by those alone who have the token of this process, by POST | [`actions`] |
@@ -23,4 +23,4 @@ mod server;
 mod sockets;
 
 pub(crate) use actions::{Act, Actions, Chosen, Done, Letter, Listed};
-pub(crate) use server::{Params, Web};
+pub(crate) use server::{Early, Params, Web};

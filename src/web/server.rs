@@ -1,9 +1,11 @@
-//! The actor that serves the status, until all others have drained: whoever looks sees the agent stop.
+//! The actor that serves the status, until all others have drained: whoever looks sees the agent stop. And whoever looks sees it start:
+//! before there are actors, a thread of its own serves the same.
 
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use actix::prelude::*;
 use actix_http::HttpService;
+use actix_rt::Arbiter;
 use actix_service::{Service as _, ServiceFactory as _, map_config};
 use actix_web::dev::AppConfig;
 use futures_util::future::join_all;
@@ -15,7 +17,7 @@ use super::{
     actions::{Acting, Actions},
     answers,
     connections::{Connections, Since},
-    sockets::{Bound, Place, Stream},
+    sockets::{Bound, Place, Sockets, Stream},
 };
 use crate::{
     backoff::Backoff,
@@ -44,6 +46,7 @@ pub(crate) struct Params {
     latest: Latest,
     acting: Arc<Acting>,
     conditions: Arc<Conditions>,
+    sockets: Sockets,
     log: Logger,
 }
 
@@ -61,9 +64,53 @@ impl Params {
             latest: latest.clone(),
             acting: Arc::new(Acting::new(actions)),
             conditions: Arc::clone(conditions),
+            sockets: Sockets::default(),
             log: log.clone(),
         }
     }
+
+    /// The actor has failed too often, for this reason, and is tried again later; or it is tried again now.
+    pub(crate) fn held(&self, why: Option<&str>) {
+        match why {
+            Some(why) => {
+                self.sockets.close();
+                self.conditions.begin(Condition::StatusPage, why, None);
+            }
+            None => self.conditions.end(Condition::StatusPage),
+        }
+    }
+}
+
+/// Serves on a thread of its own while the agent waits for its channel, and no actor lives. Once this is dropped it accepts no more, and
+/// ends with the last connection that it has.
+pub(crate) struct Early(watch::Sender<bool>);
+
+impl Early {
+    pub(crate) fn serve(params: &Arc<Params>) -> Self {
+        let closing = watch::Sender::new(false);
+        let (params, closed) = (Arc::clone(params), closing.subscribe());
+        // An arbiter panics where there can be no thread for it.
+        if thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok()) {
+            Arbiter::new().spawn_fn(|| drop(actix_rt::spawn(serve_early(params, closed))));
+        }
+        Self(closing)
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+async fn serve_early(params: Arc<Params>, mut closing: watch::Receiver<bool>) {
+    let connections = Connections::new(params.log.clone());
+    tokio::select! {
+        () = serve_by(&params, &connections) => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    connections.ended().await;
+    Arbiter::current().stop();
 }
 
 /// The actor.
@@ -88,7 +135,7 @@ impl Actor for Web {
             tokio::select! {
                 () = serve(&params) => {}
                 // When the sender is gone, so is the actor.
-                _ = closing.wait_for(|closing| *closing) => {}
+                _ = closing.wait_for(|closing| *closing) => params.sockets.close(),
             }
         };
         ctx.spawn(serving.into_actor(self).map(|(), web, _| web.life.say_drained()));
@@ -105,21 +152,26 @@ impl Handler<Drain> for Web {
 
 answers_pings!(Web);
 
-/// Serves wherever it can, and goes on trying where it cannot.
 async fn serve(params: &Params) {
     fail_point!("web.serve");
-    let connections = Connections::new(params.log.clone());
+    serve_by(params, &Connections::new(params.log.clone())).await;
+}
+
+/// Serves wherever it can, and goes on trying where it cannot.
+async fn serve_by(params: &Params, connections: &Connections) {
     let unbound = Unbound { conditions: &params.conditions, why: RefCell::default() };
-    join_all(Place::all(&params.settings).map(|place| serve_at(place, params, &connections, &unbound))).await;
+    join_all(Place::all(&params.settings).map(|place| serve_at(place, params, connections, &unbound))).await;
 }
 
 async fn serve_at(place: Place, params: &Params, connections: &Connections, unbound: &Unbound<'_>) {
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     loop {
-        let bound = place.bind();
+        let bound = params.sockets.bind(&place);
         unbound.note(&place, bound.as_ref().err());
-        if let Ok(bound) = bound {
-            info!(params.log, "the status is served"; "at" => bound.url());
+        if let Ok((bound, is_new)) = bound {
+            if is_new {
+                info!(params.log, "the status is served"; "at" => bound.url());
+            }
             let access = Access::new(&params.settings, place.is_unix());
             accept(&bound, access, params, connections).await;
         }

@@ -1,6 +1,13 @@
 //! The addresses at which the status is served.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, io, net,
+    net::SocketAddr,
+    os::unix,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -35,13 +42,9 @@ impl Place {
         matches!(self, Self::Unix(..))
     }
 
-    /// Has whoever connects wait for [`Bound::accept`].
-    pub(super) fn bind(&self) -> Result<Bound, BindError> {
+    fn bind(&self) -> Result<Socket, BindError> {
         match self {
-            Self::Tcp(address) => {
-                bound_socket(*address, BACKLOG).and_then(TcpListener::from_std).map(Bound::Tcp).map_err(|error| {
-                    BindError {
-                what: format!("the status cannot be served at {address}: {error}"),
+            Self::Tcp(address) => bound_socket(*address, BACKLOG).map(Socket::Tcp).map_err(|error| BindError {
                 remedy: match error.kind() {
                     io::ErrorKind::AddrInUse => {
                         "end the program that listens there, perhaps another agent, or set another listen in [status], \
@@ -51,18 +54,17 @@ impl Place {
                     _ => "set listen in [status] to an address that this machine has, such as 127.0.0.1:9636; it is tried again",
                 }
                 .to_owned(),
-            }
-                })
-            }
+                ..self.failed(&error)
+            }),
             Self::Unix(path, mode) => {
                 let (listener, file) = listen_on_unix(path, *mode, "status")?;
-                let listener = UnixListener::from_std(listener).map_err(|error| BindError {
-                    what: format!("the status cannot be served at {}: {error}", path.display()),
-                    remedy: "it is tried again".to_owned(),
-                })?;
-                Ok(Bound::Unix(listener, file))
+                Ok(Socket::Unix(listener, Arc::new(file)))
             }
         }
+    }
+
+    fn failed(&self, error: &io::Error) -> BindError {
+        BindError { what: format!("the status cannot be served at {self}: {error}"), remedy: "it is tried again".to_owned() }
     }
 }
 
@@ -72,6 +74,46 @@ impl fmt::Display for Place {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path, _) => path.display().fmt(f),
         }
+    }
+}
+
+/// Sockets that are bound. They outlive whoever serves by them, so that in between connections wait, and nobody else has the address.
+#[derive(Debug, Default)]
+pub(super) struct Sockets(Mutex<BTreeMap<Place, Socket>>);
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(net::TcpListener),
+    /// With its file, which goes with it.
+    Unix(unix::net::UnixListener, Arc<UnixSocket>),
+}
+
+impl Sockets {
+    /// Has whoever connects there wait for [`Bound::accept`]; says whether nobody could connect there before.
+    pub(super) fn bind(&self, place: &Place) -> Result<(Bound, bool), BindError> {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (socket, is_new) = match sockets.remove(place) {
+            Some(socket) => (socket, false),
+            None => (place.bind()?, true),
+        };
+        let bound = socket.bound().map_err(|error| place.failed(&error))?;
+        sockets.insert(place.clone(), socket);
+        Ok((bound, is_new))
+    }
+
+    /// From now on nobody can connect.
+    pub(super) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Socket {
+    /// For the runtime of this thread.
+    fn bound(&self) -> io::Result<Bound> {
+        Ok(match self {
+            Self::Tcp(listener) => Bound::Tcp(TcpListener::from_std(listener.try_clone()?)?),
+            Self::Unix(listener, file) => Bound::Unix(UnixListener::from_std(listener.try_clone()?)?, Arc::clone(file)),
+        })
     }
 }
 
@@ -85,8 +127,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
 /// A socket that connections come by.
 pub(super) enum Bound {
     Tcp(TcpListener),
-    /// With its file, which goes with it.
-    Unix(UnixListener, UnixSocket),
+    Unix(UnixListener, Arc<UnixSocket>),
 }
 
 impl Bound {
