@@ -160,6 +160,8 @@ codes! {
         "a fault of the agent: please report it with the whole line";
     StatusPage = "K505": "the status page cannot be served",
         "end the program that has its address, or set another in [status] listen; it is tried again, and all else goes on";
+    Canary = "K506": "the canary's point cannot be pushed, or not be read back from the database",
+        "see whether messages wait or the publisher is held; the login must be one that may read, too";
 }
 
 impl Code {

@@ -85,6 +85,8 @@ mod stand_ins;
 mod statsd;
 #[path = "status_actions.rs"]
 mod status_actions;
+#[path = "status_canary.rs"]
+mod status_canary;
 #[path = "status_commands.rs"]
 mod status_commands;
 #[path = "status_history.rs"]

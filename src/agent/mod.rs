@@ -10,6 +10,7 @@
 //!             ├─ Listener       serves the clients that push to this process, where the channel is part of it
 //!             ├─ Statsd         aggregates what clients of statsd send, and queues what that comes to, where it is on
 //!             ├─ Drops          queues a counter of what the agent had to drop, where it may drop anything
+//!             ├─ Canary         pushes a marked point now and then, and reads it back from every destination, where that is asked for
 //!             └─ Web            serves the status, where that is asked for: a group, which the others can do without
 //!
 //!             Wanted                    Free
@@ -37,6 +38,7 @@
 mod batch;
 mod batcher;
 mod batching;
+mod canary;
 mod channel_health;
 mod dead_letters;
 mod drops;
@@ -80,6 +82,7 @@ use slog::{Logger, info, warn};
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
 use self::{
+    canary::Canary,
     dead_letters::DeadLetters,
     drops::{Drops, DropsTeller},
     listener::Listener,
@@ -141,7 +144,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Children)) -> Exit {
     let Parts { pipelines, statsd, log, output, notifier, configuration, mut orders } = parts;
     let (notifier, closing) = (Arc::new(notifier), Closing::default());
-    let wired = |(pipeline, settings)| Wired::new(pipeline, settings, closing.clone(), &log);
+    let wired = |(pipeline, of)| Wired::new(pipeline, of, &settings.status, closing.clone(), &log);
     let mut pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
     let reports = Reports::default();
     let started = (Timestamp::now(), Instant::now());
@@ -162,6 +165,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         statsd: statsd.clone(),
         reports: reports.clone(),
         restarts: settings.supervisor.clone(),
+        warn_age: settings.nanny.warn_age,
         output: output.clone(),
         notifier: Arc::clone(&notifier),
         configuration,
@@ -295,6 +299,16 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, cl
         });
         let thread = Thread::Named("statsd".to_owned());
         children.add("statsd", thread, 4, move |life| Statsd::new(Arc::clone(&params), life));
+    }
+    if let Some(every) = settings.status.canary_interval {
+        let params = Arc::new(canary::Params {
+            every,
+            channel: settings.channel.clone(),
+            agent: settings.agent.name.clone(),
+            reads: pipelines.iter().filter_map(Wired::read_back).collect(),
+            closing: closing.clone(),
+        });
+        children.add("canary", Thread::Supervisors, 0, move |life| Canary::new(Arc::clone(&params), life));
     }
     children
 }

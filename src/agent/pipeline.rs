@@ -8,6 +8,7 @@ use slog::{Logger, o};
 use super::{
     Limits, Pipeline,
     batcher::{self, Batcher, Free},
+    canary::{Read, Rounds},
     channel_health::ChannelHealth,
     filter::Filter,
     guards::Guards,
@@ -44,11 +45,12 @@ pub(super) struct Wired {
     seen: Option<Arc<Seen>>,
     permits: Arc<Permits>,
     dead_letters: Arc<DeadLetterSayings>,
+    canary: Option<Arc<Rounds>>,
     closing: Closing,
 }
 
 impl Wired {
-    pub(super) fn new(of: Pipeline, settings: config::Pipeline, closing: Closing, log: &Logger) -> Self {
+    pub(super) fn new(of: Pipeline, settings: config::Pipeline, status: &config::Status, closing: Closing, log: &Logger) -> Self {
         let Pipeline { channel, publishers } = of;
         let log = settings.name.as_ref().map_or_else(|| log.clone(), |name| log.new(o!("publisher" => name.clone())));
         let conditions = Arc::new(Conditions::new(&log));
@@ -57,7 +59,21 @@ impl Wired {
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
         let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
         let counters = Arc::default();
-        Self { channel, publishers, settings, health, log, conditions, counters, seen: None, permits, dead_letters, closing }
+        let canary = status.canary_interval.map(|_| Arc::default());
+        Self {
+            channel,
+            publishers,
+            settings,
+            health,
+            log,
+            conditions,
+            counters,
+            seen: None,
+            permits,
+            dead_letters,
+            canary,
+            closing,
+        }
     }
 
     /// Has it count what comes through.
@@ -74,8 +90,19 @@ impl Wired {
             counters: Arc::clone(&self.counters),
             permits: Arc::clone(&self.permits),
             dead_letters: Arc::clone(&self.dead_letters),
+            canary: self.canary.clone(),
             destination: self.publishers.make().destination(),
         }
+    }
+
+    /// What the canary reads back from it.
+    pub(super) fn read_back(&self) -> Option<Read> {
+        Some(Read {
+            publishers: self.publishers.clone(),
+            settings: self.settings.clone(),
+            conditions: Arc::clone(&self.conditions),
+            rounds: Arc::clone(self.canary.as_ref()?),
+        })
     }
 
     /// What follows the name of an actor where there are several pipelines.
@@ -86,8 +113,9 @@ impl Wired {
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
     /// some. `recent` is what the pipelines share of their decoding.
     pub(super) fn add_to(&self, of_all: &config::Settings, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
-        let Self { channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing } =
-            self;
+        let Self {
+            channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing, ..
+        } = self;
         let (of, first) = (self.of(), children.len());
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
         // Receiving and decoding keep a thread busy.

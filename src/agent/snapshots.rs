@@ -6,12 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{limiter::permits::Permits, remembered::Remembered};
+use super::{canary::Rounds, limiter::permits::Permits, remembered::Remembered};
 use crate::{
     channel::{Channel, ChannelStatus, Refused, embedded::Outlook},
     config::{self, PublisherKind},
@@ -40,6 +41,7 @@ pub(super) struct Told {
     pub(super) counters: Arc<Counters>,
     pub(super) permits: Arc<Permits>,
     pub(super) dead_letters: Arc<DeadLetterSayings>,
+    pub(super) canary: Option<Arc<Rounds>>,
 }
 
 /// All that a snapshot is made of.
@@ -48,6 +50,7 @@ pub(super) struct Maker {
     pub(super) statsd: Option<Arc<Door>>,
     pub(super) reports: Reports,
     pub(super) restarts: config::Supervisor,
+    pub(super) warn_age: Duration,
     pub(super) output: Option<Output>,
     pub(super) notifier: Arc<Notifier>,
     pub(super) configuration: String,
@@ -180,7 +183,9 @@ impl Maker {
         let required = || publishers.iter().filter(|publisher| publisher.required || publishers.len() == 1);
         if required().any(|publisher| publisher.hold.is_some()) {
             AgentState::Held
-        } else if !self.has_opened() || required().any(|publisher| !publisher.proven) {
+        } else if !self.has_opened()
+            || required().any(|publisher| !publisher.proven || publisher.canary.as_ref().is_some_and(|canary| !canary.works))
+        {
             AgentState::Starting
         } else {
             AgentState::Running
@@ -207,6 +212,7 @@ impl Maker {
             max_bytes,
             max_messages: publishers.iter().filter(|publisher| publisher.required).filter_map(|it| it.max_backlog).min(),
             oldest_age_seconds: oldest,
+            warn_age_seconds: Some(self.warn_age.as_secs_f64()),
             full_in_seconds: full_in.map(|time| time.as_secs_f64()),
             full_in: full_in.map(|time| Outlook::FullIn(time).to_string()),
             damaged,
@@ -334,6 +340,7 @@ impl Told {
             hold,
             dead_letters: self.dead_letters.told(channel_status.dead, channel_status.max_dead, &tally),
             tally: (&tally).into(),
+            canary: self.canary.as_ref().map(|rounds| rounds.snapshot()),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | a refusal says what to do about it | `redis/errors`, `embedded/errors` |
 //! | what waits can be looked at without taking it | [`Channel::peek`]; `redis/peek`, `queue/reader` |
 //! | a dead letter is looked at, queued anew or deleted by its id, wherever it lies | `letters` |
+//! | the queue is reached as clients reach it, by whatever does so within Kadabra | `pusher` |
 //! | an import doubles nothing | `redis/export`, [`embedded::EmbeddedChannel::import`] |
 //!
 //! - [`contract`]: what every channel can do ([`Channel`]), what clients push to ([`Intake`]), and its errors.
@@ -25,6 +26,7 @@ pub mod embedded;
 mod lease_registry;
 mod letters;
 mod pressure;
+pub(crate) mod pusher;
 pub mod redis;
 
 pub use contract::{Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Recovered, RefusedPoint};

@@ -9,10 +9,12 @@ use bytesize::ByteSize;
 use slog::{Discard, Logger, o};
 
 use self::waiting::Waiting;
-use super::{Answers, or_complain, pusher::Pusher};
+use super::{Answers, or_complain};
 use crate::{
     agent::code,
-    channel::{self, Backlog, Channel, ChannelError, PassedSockets, Patience, Pressure, Warning, embedded::pressure},
+    channel::{
+        self, Backlog, Channel, ChannelError, PassedSockets, Patience, Pressure, Warning, embedded::pressure, pusher::Pusher,
+    },
     config::{self, Embedded, Log, Pipeline, Settings},
     observe::log::KeptLog,
     plural::{count, leases_are_open},

@@ -7,7 +7,6 @@ mod dead_letters;
 mod explain;
 mod import;
 mod manual;
-mod pusher;
 mod queue;
 mod run;
 mod screen;

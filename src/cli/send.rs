@@ -10,13 +10,10 @@ use std::{
 use clap::ArgGroup;
 use jiff::Timestamp;
 
-use super::{
-    complain, or_complain,
-    pusher::{PushError, Pusher},
-    time::time,
-};
+use super::{complain, or_complain, time::time};
 use crate::{
     agent::code,
+    channel::pusher::{PushError, Pusher},
     config,
     wire::{OutgoingMessage, Unit},
 };

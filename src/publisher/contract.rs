@@ -79,6 +79,11 @@ pub trait Publisher {
         Inspection::default()
     }
 
+    /// The newest value that the destination has of a canary's point, as far as it can be read; words where it cannot be asked.
+    async fn newest(&mut self, _mark: &Mark) -> Result<Option<f64>, String> {
+        Err("this destination cannot be asked for it".to_owned())
+    }
+
     /// Whether more attempts with this batch alone would tell nothing new about what is wrong with it. Then its messages are better
     /// off in the channel, from where they come back among others.
     fn is_stuck(&self) -> bool {
@@ -88,6 +93,22 @@ pub trait Publisher {
     /// Forgets the batch that was written and gives back the memory that is kept for the next one, since none has come for
     /// a while. Where nothing is kept, nothing is to be done.
     fn shrink(&mut self) {}
+}
+
+/// A canary's point: a counter whose value is larger each time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// The name of the agent that pushes it.
+    pub agent: String,
+    /// Its value: when it was pushed, in milliseconds since 1970.
+    pub value: f64,
+}
+
+impl Mark {
+    /// The metric's name.
+    pub const METRIC: &'static str = "kadabra_canary";
+    /// The dimension whose value is the agent's name.
+    pub const DIMENSION: &'static str = "agent";
 }
 
 /// What a destination that works says of itself, and what is said of how it is written to.

@@ -27,7 +27,7 @@ mod victoriametrics;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use {influxdb::fuzzing::answer as fuzz_answer, line::fuzzing::line as fuzz_line};
 
-pub use contract::{Caution, Inspection, Outcome, Publisher, Publishers, Refused};
+pub use contract::{Caution, Inspection, Mark, Outcome, Publisher, Publishers, Refused};
 pub use debug::{DebugPublisher, Form};
 pub use line::LinePublisher;
 

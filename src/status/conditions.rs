@@ -40,6 +40,8 @@ pub enum Condition {
     StatsdQueue,
     /// Where the status is to be served: the agent goes on without.
     StatusPage,
+    /// A point that was to come back from the database: the agent goes on.
+    Canary,
     /// A threat to messages that wait: the agent goes on.
     Threat(Threat),
 }
@@ -57,6 +59,7 @@ impl Condition {
             Self::Statsd => "statsd",
             Self::StatsdQueue => "statsd queue",
             Self::StatusPage => "status page",
+            Self::Canary => "canary",
             Self::Threat(threat) => threat.name(),
         }
     }
@@ -74,6 +77,7 @@ impl Condition {
             (Self::Statsd, _) => Code::StatsdDoor,
             (Self::StatsdQueue, _) => Code::StatsdQueue,
             (Self::StatusPage, _) => Code::StatusPage,
+            (Self::Canary, _) => Code::Canary,
             (Self::Threat(threat), _) => threat.code(),
         }
     }
@@ -81,7 +85,10 @@ impl Condition {
     /// Whether it only warns.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::Times | Self::NewSeries | Self::Statsd | Self::StatsdQueue | Self::StatusPage | Self::Threat(_))
+        matches!(
+            self,
+            Self::Times | Self::NewSeries | Self::Statsd | Self::StatsdQueue | Self::StatusPage | Self::Canary | Self::Threat(_)
+        )
     }
 }
 

@@ -14,7 +14,9 @@ mod past;
 
 pub use self::{
     actors::{Actor, ActorEvent, ActorState, Budget, EventKind},
-    flow::{Channel, ChannelKind, Counted, DeadLetterReason, DeadLetters, Hold, LastError, Publisher, RefusedToClients, Tally},
+    flow::{
+        Canary, Channel, ChannelKind, Counted, DeadLetterReason, DeadLetters, Hold, LastError, Publisher, RefusedToClients, Tally,
+    },
     histogram::{BOUNDS, Bucket, Histogram},
     past::{History, HistoryPoint, Mark, MarkKind, Seen, SeenKind, SeenSeries},
 };

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::status::snapshot::{Counted, Histogram, Publisher, Snapshot, Statsd};
+use crate::status::snapshot::{Canary, Counted, Histogram, Publisher, Snapshot, Statsd};
 
 /// The type of a text in the form of OpenMetrics 1.0.
 pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -212,6 +212,25 @@ impl Collector for Metrics {
             "kadabra_queue_oldest_age_seconds",
             "Age of the oldest message that waits",
             gauge(|it| it.oldest_age_seconds),
+        )?;
+
+        let canary = |value: fn(&Canary) -> Option<f64>| {
+            publishers.iter().filter_map(move |it| Some((of(it), value(it.canary.as_ref()?)?)))
+        };
+        families.gauges(
+            "kadabra_canary_up",
+            "Whether the last point that was to come back from the database did",
+            canary(|it| Some(if it.works { 1.0 } else { 0.0 })),
+        )?;
+        families.gauges(
+            "kadabra_canary_seconds",
+            "From the push of the last point that came back until it could be read",
+            canary(|it| it.last_seconds),
+        )?;
+        families.counters(
+            "kadabra_canary_failures",
+            "Points that could not be pushed, or did not come back in time",
+            publishers.iter().filter_map(|it| Some((of(it), it.canary.as_ref()?.failures))),
         )?;
 
         let one = |value: Option<f64>| value.map(|value| (Vec::new(), value));

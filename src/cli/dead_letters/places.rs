@@ -3,9 +3,8 @@
 
 use std::ops::Deref;
 
-use super::super::pusher::Pusher;
 use crate::{
-    channel::{Channel as _, ChannelError, Letters, embedded::EmbeddedChannel},
+    channel::{Channel as _, ChannelError, Letters, embedded::EmbeddedChannel, pusher::Pusher},
     config, queue,
 };
 

@@ -8,10 +8,10 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::super::{complain, pusher::Pusher};
+use super::super::complain;
 use crate::{
     agent::code,
-    channel::ChannelError,
+    channel::{ChannelError, pusher::Pusher},
     config,
     limits::THREADS,
     quote::{cut, printable},

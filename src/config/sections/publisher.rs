@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Debug, Influxdb, PAUSE_MAX, PAUSE_MIN, Victoriametrics};
+use super::{Debug, Influxdb, PAUSE_MAX, PAUSE_MIN, Victoriametrics, status::canary};
 use crate::config::{cross_checks::CrossChecks, schema::Fallback::Is, value_type::ValueType};
 
 section! {
@@ -37,5 +37,6 @@ choice! {
 }
 
 fn cross_check(checks: &mut CrossChecks<'_>) {
+    canary(checks);
     checks.no_longer(Publisher::backoff_min, Publisher::backoff_max);
 }

@@ -1,8 +1,14 @@
 //! `[status]`, and who may look.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::embedded::{one_address_twice, open_to_others};
+use wildmatch::WildMatch;
+
+use super::{
+    Consumer, HOUR, Publisher, Victoriametrics,
+    embedded::{one_address_twice, open_to_others},
+    secs,
+};
 use crate::config::{
     Secret,
     cross_checks::CrossChecks,
@@ -29,6 +35,10 @@ section! {
         /// A file that holds nothing but the password; one newline at its end is not part of it. Not together with
         /// password.
         password_file = Unset("/etc/kadabra/status-password"), ValueType::PasswordFile;
+        /// How often a marked point, the counter kadabra_canary, is pushed as a client pushes, and read back from every
+        /// database; /health/ready is 200 only while it comes back. The login of each publisher must be one that may read,
+        /// too. 0s is never.
+        canary_interval: Option<Duration> = Is("0s"), ValueType::Duration { min: Duration::ZERO, max: secs(HOUR) };
         /// The names by which whoever has no password may come by listen, besides localhost and every IP address: those of a
         /// proxy in front of it, or of a container. Without that, a page elsewhere could have a browser on this machine
         /// look.
@@ -48,6 +58,29 @@ impl Status {
 fn is_host(name: &str) -> bool {
     (1..=253).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
+
+/// That what the canary pushes can be read back from this publisher.
+pub(super) fn canary(checks: &mut CrossChecks<'_>) {
+    if checks.get::<Option<Duration>>(Status::canary_interval).flatten().is_none() {
+        return;
+    }
+    let fits = |key| checks.get::<Vec<String>>(key).unwrap_or_default().iter().any(|text| WildMatch::new(text).matches(CANARY));
+    let only = checks.get::<Vec<String>>(Consumer::only).unwrap_or_default();
+    let why = match checks.get::<String>(Publisher::kind).as_deref() {
+        Some("debug") => format!("what {} = \"debug\" shows cannot be read back", Publisher::kind),
+        Some("victoriametrics") if !checks.found(Victoriametrics::tenant).is_unset() => {
+            format!("a cluster, which {} is for, cannot be asked where it is written to", Victoriametrics::tenant)
+        }
+        _ if !only.is_empty() && !fits(Consumer::only) => format!("{} leaves out {CANARY}", Consumer::only),
+        _ if fits(Consumer::except) => format!("{} leaves out {CANARY}", Consumer::except),
+        _ => return,
+    };
+    let interval = checks.found(Status::canary_interval);
+    checks.report(&interval, format!("{why}; expected 0s, or publishers whose points can all be read back"));
+}
+
+/// The metric that the canary pushes.
+const CANARY: &str = "kadabra_canary";
 
 fn cross_check(checks: &mut CrossChecks<'_>) {
     checks.not_both(Status::password, Status::password_file);

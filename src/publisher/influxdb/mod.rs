@@ -10,6 +10,7 @@
 mod columns;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod newest;
 #[cfg(test)]
 mod recorded;
 mod v1;
@@ -20,7 +21,7 @@ use url::{Url, form_urlencoded::byte_serialize};
 
 use self::{v1::V1, v2::V2, v3::V3};
 use super::{
-    Caution, Inspection, LinePublisher, Publishers,
+    Caution, Inspection, LinePublisher, Mark, Publishers,
     http::{Answer, Login, To},
     isolate::Evidence,
     line::Hide,

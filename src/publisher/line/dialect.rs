@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Backslashes, Cause, Columns, Encode, Verdict};
 use crate::publisher::{
-    Caution, Inspection,
+    Caution, Inspection, Mark,
     http::{Answer, To},
 };
 
@@ -119,6 +119,16 @@ pub(in crate::publisher) trait Dialect {
     /// columns.
     fn columns_last(&self) -> bool {
         false
+    }
+
+    /// The path of a question for the newest value of a canary's point, where it can be asked for that.
+    fn newest_path(&self, _mark: &Mark) -> Option<String> {
+        None
+    }
+
+    /// The value that an answer to that has; else why it is not known: words. `hide` is for what is quoted.
+    fn newest(&self, _answer: &Answer, _hide: Hide<'_>) -> Result<Option<f64>, String> {
+        Ok(None)
     }
 
     /// What an operator is told, in the destination's own `words`, and what to do about it.

@@ -9,7 +9,7 @@ use super::{Cause, Columns, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Ve
 use crate::{
     plural::count,
     publisher::{
-        Caution, Inspection, Outcome, Publisher, Refused,
+        Caution, Inspection, Mark, Outcome, Publisher, Refused,
         http::{Answer, How, NoAnswer, To, Transport},
         isolate::{Evidence, Failure, Next, RefusedLine, Work},
     },
@@ -324,6 +324,12 @@ impl Publisher for LinePublisher {
         let Some(path) = self.dialect.inspection() else { return Inspection::default() };
         let answer = self.transport.get(path).await.unwrap_or_default();
         self.dialect.inspected(&answer, &|text| self.transport.hide_secrets(text))
+    }
+
+    async fn newest(&mut self, mark: &Mark) -> Result<Option<f64>, String> {
+        let path = self.dialect.newest_path(mark).ok_or("this destination cannot be asked for it")?;
+        let answer = self.transport.get_long(&path).await.map_err(|error| error.why)?;
+        self.dialect.newest(&answer, &|text| self.transport.hide_secrets(text))
     }
 
     async fn compare(&mut self, waiting: &MessageSet) -> Inspection {

@@ -14,7 +14,7 @@ use url::form_urlencoded::byte_serialize;
 
 use self::{samples::Samples, times::Times};
 use super::{
-    Caution, Inspection, LinePublisher, Publishers,
+    Caution, Inspection, LinePublisher, Mark, Publishers,
     http::{Answer, Login, To},
     isolate::Evidence,
     line::{Cause, Dialect, Encode, Hide, Sent, Verdict},
@@ -100,6 +100,27 @@ impl Dialect for Victoriametrics {
 
     fn inspected(&self, answer: &Answer, _hide: Hide<'_>) -> Inspection {
         Inspection { facts: None, cautions: remedies::inspected(&self.config, answer) }
+    }
+
+    /// What was written a second ago is exported, where a query hides the last half minute of it (`-search.latencyOffset`).
+    fn newest_path(&self, mark: &Mark) -> Option<String> {
+        let agent = mark.agent.replace('\\', "\\\\").replace('"', "\\\"");
+        let of = format!("{{__name__=~\"{}.value\",{}=\"{agent}\"}}", Mark::METRIC, Mark::DIMENSION);
+        let now = mark.value / 1000.0;
+        let of: String = byte_serialize(of.as_bytes()).collect();
+        // Without an end, what is of the present second is left out.
+        let path = format!("/api/v1/export?start={:.0}&end={:.0}&match[]={of}", now - 300.0, now + 300.0);
+        // In a cluster vminsert tells nothing, and vmselect is elsewhere.
+        self.config.tenant.is_none().then_some(path)
+    }
+
+    fn newest(&self, answer: &Answer, hide: Hide<'_>) -> Result<Option<f64>, String> {
+        if answer.status != 200 {
+            return Err(answer.words(None, hide));
+        }
+        let series = answer.body.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let values = series.filter_map(|series| series.get("values")?.as_array().cloned()).flatten();
+        Ok(values.filter_map(|value| value.as_f64()).reduce(f64::max))
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -84,6 +84,7 @@ impl Snapshot {
                 max_bytes: Some(1_073_741_824),
                 max_messages: None,
                 oldest_age_seconds: Some(370.5),
+                warn_age_seconds: Some(150.0),
                 full_in_seconds: Some(32_400.0),
                 full_in: Some("full in 9h".to_owned()),
                 damaged: 0,
@@ -223,6 +224,13 @@ fn publisher(at: Timestamp, name: &str, kind: &str, dead: u64) -> Publisher {
             },
             other: 0,
         },
+        canary: (dead == 0).then(|| Canary {
+            rounds: 311,
+            failures: 2,
+            last_seconds: Some(1.25),
+            last_success: Some(ago(at, 12)),
+            works: true,
+        }),
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Channel {
     pub max_messages: Option<u64>,
     /// For how long the oldest of the waiting messages has waited, as far as the channel tells.
     pub oldest_age_seconds: Option<f64>,
+    /// From which age of the oldest on it is warned of.
+    #[serde(default)]
+    pub warn_age_seconds: Option<f64>,
     /// In how long it is full at the present rate, once that is known.
     pub full_in_seconds: Option<f64>,
     /// The same in words.
@@ -122,6 +125,24 @@ pub struct Publisher {
     pub hold: Option<Hold>,
     /// What it has set aside.
     pub dead_letters: DeadLetters,
+    /// How points come back from it, where that is looked at.
+    #[serde(default)]
+    pub canary: Option<Canary>,
+}
+
+/// Points that are pushed as clients push, and read back from the database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// How many were pushed and are done with.
+    pub rounds: u64,
+    /// Of those: could not be pushed, or did not come back in time.
+    pub failures: u64,
+    /// How long the last one took that came back, from its push until it could be read.
+    pub last_seconds: Option<f64>,
+    /// When that was.
+    pub last_success: Option<Timestamp>,
+    /// Whether the last one came back.
+    pub works: bool,
 }
 
 /// What has become of messages, taken at one moment, so that it balances: `accepted` are `published`, `parked`, `dropped` or

@@ -10,9 +10,9 @@ use super::{
         http::{Answer, Login, To},
         line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, Inspection, PING,
+    Caution, Inspection, Mark, PING,
     columns::{influxql, of_influxql, quoted},
-    encoded, inspected, to,
+    encoded, inspected, newest, to,
 };
 use crate::config::{Influxdb, InfluxdbV1};
 
@@ -91,6 +91,14 @@ impl Dialect for V1 {
 
     fn columns(&self, answer: &Answer, hide: Hide<'_>) -> Result<Columns, String> {
         of_influxql(answer, "a user who may also read the database", hide)
+    }
+
+    fn newest_path(&self, mark: &Mark) -> Option<String> {
+        Some(newest::influxql(&self.config.database, self.config.retention_policy.as_deref(), mark))
+    }
+
+    fn newest(&self, answer: &Answer, hide: Hide<'_>) -> Result<Option<f64>, String> {
+        newest::of_influxql(answer, "a user who may also read the database", hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

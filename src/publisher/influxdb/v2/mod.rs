@@ -10,9 +10,9 @@ use super::{
         http::{Answer, Login, To},
         line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, Inspection, PING,
+    Caution, Inspection, Mark, PING,
     columns::{influxql, of_influxql},
-    encoded, inspected, to,
+    encoded, inspected, newest, to,
 };
 use crate::config::{Influxdb, InfluxdbV2};
 
@@ -83,6 +83,14 @@ impl Dialect for V2 {
 
     fn columns(&self, answer: &Answer, hide: Hide<'_>) -> Result<Columns, String> {
         of_influxql(answer, "a token that may also read the bucket", hide)
+    }
+
+    fn newest_path(&self, mark: &Mark) -> Option<String> {
+        Some(newest::influxql(&self.config.bucket, None, mark))
+    }
+
+    fn newest(&self, answer: &Answer, hide: Hide<'_>) -> Result<Option<f64>, String> {
+        newest::of_influxql(answer, "a token that may also read the bucket", hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -12,9 +12,9 @@ use super::{
         http::{Answer, Login, To},
         line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
-    Caution, Inspection, PING,
+    Caution, Inspection, Mark, PING,
     columns::{of_sql, sql},
-    encoded, inspected, to,
+    encoded, inspected, newest, to,
 };
 use crate::config::{Influxdb, InfluxdbV3};
 
@@ -110,6 +110,14 @@ impl Dialect for V3 {
 
     fn columns_last(&self) -> bool {
         true
+    }
+
+    fn newest_path(&self, mark: &Mark) -> Option<String> {
+        Some(newest::sql(&self.config.database, mark))
+    }
+
+    fn newest(&self, answer: &Answer, hide: Hide<'_>) -> Result<Option<f64>, String> {
+        newest::of_sql(answer, "a token that may also read the database", hide)
     }
 
     fn remedy(&self, cause: Cause, words: &str) -> Caution {

@@ -1,16 +1,16 @@
-//! How `kadabra send` and `kadabra check` reach the queue of this configuration as clients do: the Redis, or the agent that
-//! listens itself and is a Redis to its clients. The errors are sentences with this configuration's keys.
+//! How the queue of this configuration is reached as clients reach it: the Redis, or the agent that listens itself and is a Redis to its
+//! clients. So do `kadabra send`, `kadabra check` and the canary. The errors are sentences with this configuration's keys.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, SystemTime},
 };
 
+use super::{
+    ChannelError, Demand,
+    redis::{Names, RedisChannel},
+};
 use crate::{
-    channel::{
-        ChannelError, Demand,
-        redis::{Names, RedisChannel},
-    },
     config::{self, Secret},
     connect::Service,
     listener::Report,
@@ -20,13 +20,13 @@ use crate::{
 /// Queues messages in the list that an agent with the same settings works on. Connects with the first message, and
 /// again by itself.
 #[derive(Debug)]
-pub(super) struct Pusher {
-    pub(super) channel: RedisChannel,
+pub(crate) struct Pusher {
+    pub(crate) channel: RedisChannel,
 }
 
 /// Why a message was not queued.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PushError {
+pub(crate) enum PushError {
     /// The message cannot be written down.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -83,7 +83,7 @@ impl Pusher {
     ///
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
-    pub(super) fn new(channel: &config::Channel) -> Result<Self, ChannelError> {
+    pub(crate) fn new(channel: &config::Channel) -> Result<Self, ChannelError> {
         // A name and a threshold are for agents, which lease and adopt.
         let of = |redis: &config::Redis| RedisChannel::new(redis, "", Duration::ZERO);
         let channel = match channel {
@@ -99,7 +99,7 @@ impl Pusher {
     /// # Errors
     /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it. The message is not queued then,
     /// unless the connection broke between the command and its answer.
-    pub(super) async fn send(&self, message: &OutgoingMessage) -> Result<(), PushError> {
+    pub(crate) async fn send(&self, message: &OutgoingMessage) -> Result<(), PushError> {
         let text = message.to_json(SystemTime::now())?;
         self.channel.push(text.as_bytes()).await?;
         Ok(())
@@ -109,7 +109,7 @@ impl Pusher {
     ///
     /// # Errors
     /// When Redis cannot be reached within `channel.redis.timeout`, or refuses it.
-    pub(super) async fn waiting(&self) -> Result<u64, ChannelError> {
+    pub(crate) async fn waiting(&self) -> Result<u64, ChannelError> {
         self.channel.waiting().await
     }
 
@@ -117,7 +117,7 @@ impl Pusher {
     ///
     /// # Errors
     /// When it cannot be reached, or refuses it.
-    pub(super) async fn newest(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+    pub(crate) async fn newest(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
         self.channel.newest(most).await
     }
 
@@ -125,7 +125,7 @@ impl Pusher {
     ///
     /// # Errors
     /// When it cannot be reached, or refuses it.
-    pub(super) async fn describe(&self) -> Result<Report, ChannelError> {
+    pub(crate) async fn describe(&self) -> Result<Report, ChannelError> {
         self.channel.report().await
     }
 }
