@@ -25,8 +25,19 @@ pub(super) struct Chart {
     pub(super) line: Option<Curve>,
     /// The value at the upper edge, with its unit.
     pub(super) top: String,
+    /// The value from which on something is warned of.
+    pub(super) alarm: Option<Alarm>,
     /// The chart in words.
     pub(super) summary: String,
+}
+
+/// A value from which on something is warned of.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    /// With its unit.
+    pub(super) from: String,
+    /// Where it is, unless it is above the upper edge.
+    pub(super) y: Option<f64>,
 }
 
 /// One value over time.
@@ -59,16 +70,27 @@ pub(super) fn charts(snapshot: &Snapshot) -> [Chart; 3] {
             "Messages a second",
             figures::rate,
             [("stored", &|point| Some(point.stored_per_second)), ("accepted", &|point| Some(point.accepted_per_second))],
-        ),
-        chart(history, end, "Age of the oldest", figures::seconds, [("oldest", &lag)]),
+        )
+        .0,
+        with_alarm(chart(history, end, "Age of the oldest", figures::seconds, [("oldest", &lag)]), snapshot),
         chart(
             history,
             end,
             "Time to write a batch",
             figures::seconds,
             [("half within", &|point| point.publish_p50_seconds), ("99 % within", &|point| point.publish_p99_seconds)],
-        ),
+        )
+        .0,
     ]
+}
+
+/// The same, with the line from which on the age is warned of, at its place where the chart is as high.
+fn with_alarm((chart, top): (Chart, f64), snapshot: &Snapshot) -> Chart {
+    let alarm = snapshot
+        .channel
+        .warn_age_seconds
+        .map(|age| Alarm { from: figures::seconds(age), y: (age <= top).then(|| round(HEIGHT - age / top * HEIGHT)) });
+    Chart { alarm, ..chart }
 }
 
 /// What happened within the hour.
@@ -109,7 +131,7 @@ fn chart<const N: usize>(
     name: &'static str,
     shown: impl Fn(f64) -> String,
     values: [Value<'_>; N],
-) -> Chart {
+) -> (Chart, f64) {
     let all = || values.iter().flat_map(|(_, value)| history.points.iter().filter_map(value));
     let largest = all().filter(|value| value.is_finite()).fold(0.0, f64::max);
     let top = if largest > 0.0 { largest * HEADROOM } else { 1.0 };
@@ -126,7 +148,7 @@ fn chart<const N: usize>(
     let parts = [Some(&area), line.as_ref()].into_iter().flatten().map(|curve| format!("{} {}", curve.name, curve.now));
     let parts = parts.collect::<Vec<_>>().join(", ");
     let summary = format!("{name} over the last hour: {parts} now, at most {}", shown(largest));
-    Chart { name, area, line, top: shown(largest), summary }
+    (Chart { name, area, line, top: shown(largest), alarm: None, summary }, top)
 }
 
 /// The coordinates of points that follow each other; where some are missing a new run begins.

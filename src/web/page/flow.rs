@@ -43,6 +43,11 @@ impl<'a> Flow<'a> {
     }
 }
 
+/// The name where it stands: of several of one role each has a number, and whose it is says its place.
+pub(super) fn name(actor: &Actor) -> &str {
+    actor.name.split(" of ").next().unwrap_or(&actor.name)
+}
+
 /// The state as a word, which is a class of the style sheet, too.
 pub(super) fn state(state: &ActorState) -> &'static str {
     match state {

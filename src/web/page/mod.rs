@@ -29,6 +29,7 @@ use crate::status::{
 };
 
 pub use assets::{Asset, asset};
+use charts::Alarm;
 
 /// What the visitor asked for, and may do.
 #[derive(Clone, Copy, Debug, Default)]

@@ -126,6 +126,11 @@ fn a_chart_has_a_gap_where_the_agent_did_not_run_and_stays_within_its_edges() {
     let accepted = rates.line.unwrap();
     assert!(accepted.now.ends_with("/s") && rates.summary.starts_with("Messages a second over the last hour: stored "));
     assert!(age.line.is_none() && writes.line.is_some());
+    let alarm = age.alarm.unwrap();
+    assert!(alarm.from.starts_with('2') && alarm.y.is_some_and(|y| (0.0..charts::HEIGHT).contains(&y)), "{alarm:?}");
+    assert!(rates.alarm.is_none());
+    snapshot.channel.warn_age_seconds = Some(1e9);
+    assert_eq!(charts::charts(&snapshot)[1].alarm.as_ref().unwrap().y, None, "it is above the edge");
     for number in accepted.path.split(['M', 'L', ' ', 'h']).filter(|text| !text.is_empty()) {
         let number: f64 = number.parse().unwrap();
         assert!((0.0..=charts::WIDTH).contains(&number), "{number}");
