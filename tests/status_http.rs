@@ -225,7 +225,10 @@ fn everything_is_answered_from_the_snapshot_and_each_scrape_balances_under_load(
     let page = get(address, "/?filter=numbered", &[]);
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let script = page.body.split("src=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-    assert_eq!(get(address, script, &[]).header("content-type"), Some("text/javascript; charset=utf-8"));
+    let script = get(address, script, &[]);
+    assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert_eq!(script.header("cache-control"), Some("private, max-age=31536000, immutable"));
+    assert_eq!(get(address, "/assets/well.svg", &[]).header("cache-control"), Some("no-store"));
     assert_eq!(get(address, "/fragment", &[]).status, 200);
     assert_eq!(get(address, "/assets/../page.js", &[]).status, 404);
 }
