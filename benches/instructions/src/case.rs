@@ -1,6 +1,6 @@
 //! What is counted.
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
+use std::{hint::black_box, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use kadabra::{
     agent::{self, Exit, Parts},
@@ -23,16 +23,18 @@ pub(crate) enum Case {
     Decode,
     Encode,
     Agent,
+    Served,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 3] = [Self::Decode, Self::Encode, Self::Agent];
+    pub(crate) const ALL: [Self; 4] = [Self::Decode, Self::Encode, Self::Agent, Self::Served];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
             Self::Encode => "encode",
             Self::Agent => "agent",
+            Self::Served => "served",
         }
     }
 
@@ -46,6 +48,7 @@ impl Case {
             Self::Decode => "decoding (Decoder::decode)",
             Self::Encode => "encoding (LinePublisher::load)",
             Self::Agent => "the way through the agent (agent::run, from the channel to the request)",
+            Self::Served => "that way while the status is served",
         }
     }
 
@@ -56,7 +59,7 @@ impl Case {
     pub(crate) fn tolerance(self) -> f64 {
         match self {
             Self::Decode | Self::Encode => 0.5,
-            Self::Agent => 1.5,
+            Self::Agent | Self::Served => 1.5,
         }
     }
 
@@ -65,7 +68,7 @@ impl Case {
         match self {
             Self::Decode => [1, 5],
             Self::Encode => [1, 21],
-            Self::Agent => [2, 12],
+            Self::Agent | Self::Served => [2, 12],
         }
     }
 
@@ -75,7 +78,14 @@ impl Case {
         match self {
             Self::Decode => decode(&messages, batches),
             Self::Encode => encode(&messages, batches, &settings(url)),
-            Self::Agent => through_the_agent(messages, batches, &settings(url)),
+            Self::Agent | Self::Served => {
+                let mut settings = settings(url);
+                settings.status.listen.clear();
+                if self == Self::Served {
+                    settings.status.listen.push(SocketAddr::from(([127, 0, 0, 1], 0)));
+                }
+                through_the_agent(messages, batches, &settings);
+            }
         }
     }
 }

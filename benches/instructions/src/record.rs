@@ -12,7 +12,7 @@ pub(crate) struct Record {
     /// What decides about the instructions of the same source.
     pub(crate) made_with: BTreeMap<String, String>,
     /// In the order of [`Case::ALL`].
-    pub(crate) counts: [f64; 3],
+    pub(crate) counts: [f64; Case::ALL.len()],
 }
 
 fn path() -> PathBuf {
@@ -21,7 +21,7 @@ fn path() -> PathBuf {
 
 impl Record {
     /// These counts with what is installed here.
-    pub(crate) fn of_now(counts: [f64; 3]) -> Self {
+    pub(crate) fn of_now(counts: [f64; Case::ALL.len()]) -> Self {
         let made_with = [
             ("rustc", said_by(&["rustc", "--version"])),
             ("libc", said_by(&["getconf", "GNU_LIBC_VERSION"])),
