@@ -205,7 +205,9 @@ mod tests {
         assert_eq!((points.len(), points[0].at, points[POINTS - 1].at), (POINTS, second(POINTS as i64 - 1), start));
         assert_eq!((marks.len(), marks[0].at), (MARKS, second(MARKS as i64 - 2)));
         assert_eq!((marks[MARKS - 1].kind, marks[0].what.len()), (MarkKind::Started, MARK_LENGTH));
-        assert_eq!(Past::new(History { points: vec![point(3600)], ..nothing() }, start).history().points.len(), 1);
+        let old = History { points: vec![point(3601), point(3600)], marks: vec![mark(3601)], ..nothing() };
+        let History { points, marks, .. } = Past::new(old, start).history();
+        assert_eq!((points.len(), marks.len()), (1, 1));
     }
 
     #[test]
