@@ -237,8 +237,8 @@ fn report(samples: &[Vec<Sample>], targets: &mut Targets) -> Table {
         ]);
         if shown != Shown::Off {
             targets.at_most(&format!("{}: CPU a message, of off", shown.name()), 1.05, ratio, "");
-            targets.at_most(&format!("{}: memory, more than off", shown.name()), 4.2, more, " MB");
-            targets.at_most(&format!("{}: peak, more than off", shown.name()), 4.2, peak, " MB");
+            targets.at_most(&format!("{}: memory, more than off", shown.name()), 4.0, more, " MB");
+            targets.at_most(&format!("{}: peak, more than off", shown.name()), 4.0, peak, " MB");
         }
     }
     table
