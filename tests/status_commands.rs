@@ -1,6 +1,12 @@
 //! Commands that ask an agent that runs how it is.
 
-use std::{fs, path::Path, process::Output, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Output, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -8,7 +14,7 @@ use crate::support::{
     agent::Agent,
     influxd::Influxd,
     process::{free_port, wait_for},
-    served::{cli_with, config, push, pushes},
+    served::{address, cli_with, command_with, config, connect, get, push, pushes, values},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -126,4 +132,104 @@ fn health_is_an_exit_code() {
     redis::cmd("LPUSH").arg("another").arg("x").query::<()>(&mut clients).unwrap_err();
     let attention = wait_status(&agent, 1);
     assert!(attention.starts_with("ATTENTION  ") && attention.contains("\nK412 "), "{attention}");
+}
+
+/// A tap that runs. Ended when dropped.
+struct Tap(Child);
+
+impl Tap {
+    fn start(agent: &Agent, arguments: &[&str]) -> Self {
+        let mut command = command_with(agent, &[&["tap"], arguments].concat());
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Its output once it has ended, while this is done again and again.
+    fn finish(mut self, mut meanwhile: impl FnMut()) -> Output {
+        wait_for("the tap to end", SOON, || {
+            meanwhile();
+            self.0.try_wait().unwrap()
+        });
+        let mut output = Output { status: self.0.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
+        std::io::copy(&mut self.0.stdout.take().unwrap(), &mut output.stdout).unwrap();
+        std::io::copy(&mut self.0.stderr.take().unwrap(), &mut output.stderr).unwrap();
+        output
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn what_comes_through_is_followed_with_what_becomes_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let publishers = "[publishers.all]\ntype = \"debug\"\n[publishers.few]\ntype = \"debug\"\nonly = [\"x*\"]\n";
+    let agent = Agent::start(&served(folder.path(), publishers));
+    let to = pushes(&agent);
+    let said = out(&Tap::start(&agent, &["number*", "--limit", "4"]).finish(|| push(to, 1)));
+    for publisher in ["all", "few (left out by the publisher's filter)"] {
+        let ends = said.lines().filter(|line| line.contains(" numbered 0") && line.ends_with(&format!(" -> {publisher}"))).count();
+        assert_eq!(ends, 2, "{said}");
+    }
+    let mut clients = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
+    let said = out(&Tap::start(&agent, &["--json", "--limit", "1"]).finish(|| {
+        redis::cmd("LPUSH").arg("kadabra_queue").arg("no message").query::<()>(&mut clients).unwrap();
+    }));
+    let set_aside: Value = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(set_aside["fate"], "set_aside");
+    assert!(set_aside["why"].as_str().unwrap().contains("JSON"), "{said}");
+}
+
+#[test]
+fn whoever_follows_and_does_not_read_delays_nothing_and_is_told_how_much_was_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&served(folder.path(), ""));
+    let (status, to) = (address(&agent), pushes(&agent));
+    let mut stream = connect(status);
+    stream.write_all(b"GET /api/tap?per_second=100000 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("{\"left_out\":0}")).unwrap();
+    const ALL: u64 = 50_000;
+    for _ in 0..ALL / 500 {
+        push(to, 500);
+    }
+    wait_for("all to be published", SOON, || {
+        let published = values(&get(status, "/metrics", &[]).body)["kadabra_messages_published_total{publisher=\"\"}"];
+        (published == ALL as f64).then_some(())
+    });
+    let (mut shown, mut left_out) = (0, 0);
+    while shown + left_out < ALL {
+        let line = lines.find(|line| line.starts_with('{')).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        match line["left_out"].as_u64() {
+            Some(points) => left_out += points,
+            None => shown += 1,
+        }
+    }
+    assert_eq!(shown + left_out, ALL);
+    assert!(shown > 0 && left_out > 0, "{shown} shown, {left_out} left out");
+}
+
+#[test]
+fn so_many_follow_at_once_and_whoever_is_gone_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&served(folder.path(), ""));
+    let status = address(&agent);
+    let follow = || {
+        let mut stream = connect(status);
+        stream.write_all(b"GET /api/tap HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answered = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut answered).unwrap();
+        (stream, answered)
+    };
+    let all: Vec<_> = (0..4).map(|_| follow()).collect();
+    assert!(all.iter().all(|(_, answered)| answered.contains(" 200 ")), "{all:?}");
+    let one_more = cli_with(&agent, &["tap"]);
+    assert_eq!(one_more.status.code(), Some(69));
+    assert!(err(&one_more).contains("4 watch already"), "{}", err(&one_more));
+    drop(all);
+    wait_for("room for another", SOON, || follow().1.contains(" 200 ").then_some(()));
 }

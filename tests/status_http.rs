@@ -14,7 +14,7 @@ use crate::support::{
     influxd::Influxd,
     process::{Process, command, free_port, wait_for},
     redis_server::RedisServer,
-    served::{address, config, connect, exchange, get, get_by_file, post, push, pushes, request},
+    served::{address, config, connect, exchange, get, get_by_file, post, push, pushes, request, values},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -182,12 +182,6 @@ fn it_is_restarted_and_done_without() {
     let mut agent = failing.start();
     agent.wait_log("its group is held");
     assert_eq!(agent.terminate(SOON), Some(0));
-}
-
-/// The values of a scrape, by series.
-fn values(text: &str) -> std::collections::BTreeMap<String, f64> {
-    let sample = |line: &str| line.rsplit_once(' ').map(|(series, value)| (series.to_owned(), value.parse().unwrap())).unwrap();
-    text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::{
     panics,
     publisher::Refused,
     quote::cut_name,
-    status::seen::Seen,
-    wire::{Decoder, MOST_REFUSALS, MessageSet, Recent, Refusal},
+    status::{seen::Seen, tap::Tap},
+    wire::{Decoder, MOST_REFUSALS, Message, MessageSet, Point, Recent, Refusal},
 };
 
 /// Leased messages, decoded, with the verdicts so far.
@@ -29,7 +29,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park. `recent` is what
-    /// other pipelines have decoded; `seen` counts what can be read, whatever becomes of it.
+    /// other pipelines have decoded; `seen` counts what can be read, whatever becomes of it. Where `tap` is watched, all of it is shown, by
+    /// the publisher's name.
     pub(super) fn take_in(
         &mut self,
         lease: Lease,
@@ -37,8 +38,9 @@ impl Batch {
         mut recent: Option<&mut Recent>,
         seen: Option<&Seen>,
         (filter, guards): (Option<&Filter>, Option<&Guards>),
+        tap: Option<(&Tap, Option<&str>)>,
     ) {
-        let first = self.set.len();
+        let (first, refused_before) = (self.set.len(), self.refusals.len());
         for payload in &lease.messages {
             let index = self.set.len();
             let refused = match &mut recent {
@@ -50,6 +52,11 @@ impl Batch {
         if let Some(seen) = seen {
             seen.count(&self.set, first);
         }
+        if let Some((tap, publisher)) = tap {
+            let keeps =
+                |message: &Message<'_>, point: &Point| filter.is_none_or(|filter| filter.keeps(&self.set, message, point));
+            tap.decoded(publisher, &self.set, first, keeps);
+        }
         if let Some(filter) = filter {
             filter.apply(&mut self.set, first);
         }
@@ -57,6 +64,9 @@ impl Batch {
             let before = self.refusals.len();
             guards.apply(&mut self.set, first, &mut self.refusals);
             self.guarded += self.refusals.len() - before;
+        }
+        if let Some((tap, publisher)) = tap {
+            tap.set_aside(publisher, self.refusals.iter().skip(refused_before).map(|(_, refusal)| refusal));
         }
         if lease.adopted {
             self.set.mark_adopted(first);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     failpoint::fail_point,
-    status::{counters::Counters, seen::Seen},
+    status::{counters::Counters, seen::Seen, tap::Tap},
     supervision::{Drain, Life, Neighbour, answers_pings},
     wire::{Decoder, Recent},
 };
@@ -60,6 +60,10 @@ pub(super) struct Params {
     pub(super) seen: Option<Arc<Seen>>,
     /// What the pipelines have decoded lately, where there are several.
     pub(super) recent: Option<Arc<Mutex<Recent>>>,
+    /// Where what comes through is shown to those who watch.
+    pub(super) tap: Tap,
+    /// The publisher's name, where there are several.
+    pub(super) publisher: Option<String>,
 }
 
 /// The actor.
@@ -165,7 +169,8 @@ impl Handler<Leased> for Batcher {
             // Held for all of the lease: another pipeline would only read the same messages meanwhile.
             let mut recent = params.recent.as_ref().map(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner));
             let sieves = (params.filter.as_ref(), params.guards.as_deref());
-            self.filling.take_in(lease, &mut self.decoder, recent.as_deref_mut(), params.seen.as_deref(), sieves);
+            let (seen, tap) = (params.seen.as_deref(), params.tap.watched().map(|tap| (tap, params.publisher.as_deref())));
+            self.filling.take_in(lease, &mut self.decoder, recent.as_deref_mut(), seen, sieves, tap);
         }
         self.advance(ctx);
     }

@@ -1,33 +1,23 @@
 //! Which metrics a publisher publishes: by name, by dimension, and a share of the messages with timers.
 
-use wildmatch::WildMatch;
-
 use crate::{
     config::Consumer,
-    wire::{Kind, Message, MessageSet, Point},
+    wire::{Kind, Message, MessageSet, MetricPattern, Point},
 };
 
 /// What is kept of the messages that a publisher is given. What is not is done for it as if it were written.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    only: Vec<Pattern>,
-    except: Vec<Pattern>,
+    only: Vec<MetricPattern>,
+    except: Vec<MetricPattern>,
     /// The share of messages whose timers are kept.
     share: Option<f64>,
-}
-
-/// What a metric may fit.
-#[derive(Debug)]
-enum Pattern {
-    Name(WildMatch),
-    /// The name of a dimension, and what its value may be.
-    Dimension(String, WildMatch),
 }
 
 impl Filter {
     /// None where everything is published.
     pub(crate) fn of(consumer: &Consumer) -> Option<Self> {
-        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect::<Vec<_>>();
+        let patterns = |texts: &[String]| texts.iter().map(|text| MetricPattern::new(text)).collect::<Vec<_>>();
         let (only, except) = (patterns(&consumer.only), patterns(&consumer.except));
         let share = consumer.sampled_share();
         let filters = !only.is_empty() || !except.is_empty() || share.is_some();
@@ -41,8 +31,9 @@ impl Filter {
 }
 
 impl Filter {
-    fn keeps(&self, set: &MessageSet, message: &Message<'_>, point: &Point) -> bool {
-        let fits = |pattern: &Pattern| pattern.fits(set, message, point);
+    /// Whether a point is published.
+    pub(crate) fn keeps(&self, set: &MessageSet, message: &Message<'_>, point: &Point) -> bool {
+        let fits = |pattern: &MetricPattern| pattern.fits(set, message, point);
         (self.only.is_empty() || self.only.iter().any(fits)) && !self.except.iter().any(fits) && self.samples(message, point)
     }
 
@@ -50,26 +41,6 @@ impl Filter {
     fn samples(&self, message: &Message<'_>, point: &Point) -> bool {
         let drawn = || f64::from(message.digest()) / (f64::from(u32::MAX) + 1.0);
         matches!(point.kind, Kind::Counter) || self.share.is_none_or(|share| drawn() < share)
-    }
-}
-
-impl Pattern {
-    fn new(text: &str) -> Self {
-        match text.split_once('=') {
-            Some((dimension, value)) => Self::Dimension(dimension.to_owned(), WildMatch::new(value)),
-            None => Self::Name(WildMatch::new(text)),
-        }
-    }
-
-    fn fits(&self, set: &MessageSet, message: &Message<'_>, point: &Point) -> bool {
-        match self {
-            Self::Name(pattern) => pattern.matches(set.text(point.name)),
-            Self::Dimension(name, pattern) => {
-                // Of two with one name the last wins.
-                let dimension = message.dimensions().iter().rev().find(|dimension| set.text(dimension.name) == name);
-                dimension.is_some_and(|dimension| pattern.matches(set.text(dimension.value)))
-            }
-        }
     }
 }
 

@@ -99,7 +99,7 @@ use crate::{
     observe::{log::Output, systemd::Notifier},
     publisher::{Caution, Publishers},
     statsd::Door,
-    status::{Latest, conditions::Conditions, history_file::HistoryFile, words},
+    status::{Latest, conditions::Conditions, history_file::HistoryFile, tap::Tap, words},
     supervision::{Children, Closing, Reports, Rules, Stop, Supervision, Thread},
     web::{self, Web},
 };
@@ -179,9 +179,10 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let making = Arc::clone(&maker);
     let latest = Latest::new(move || making.make());
     let say_status = || notifier.status(&words::line(&maker.make_brief()));
+    let tap = Tap::default();
     let served = settings.status.is_served().then(|| {
         let actions = Arc::new(DeadLetters::new(settings, &maker, &log));
-        Arc::new(web::Params::new(&settings.status, &latest, actions, &maker.page, &log))
+        Arc::new(web::Params::new(&settings.status, &latest, &tap, actions, &maker.page, &log))
     });
     let early = served.as_ref().map(web::Early::serve);
     for pipeline in &pipelines {
@@ -203,7 +204,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker));
     let named = |pipeline: &Wired| (pipeline.settings.name.clone(), Arc::clone(&pipeline.channel));
     let drops = Drops::new(settings, pipelines.iter().map(named).collect(), statsd.as_ref()).map(Arc::new);
-    let mut children = wire(settings, &pipelines, statsd.as_ref(), &closing);
+    let mut children = wire(settings, &pipelines, statsd.as_ref(), &tap, &closing);
     if let Some(drops) = drops.clone() {
         children.add("drops", Thread::Supervisors, 4, move |life| DropsTeller::new(Arc::clone(&drops), life));
     }
@@ -267,11 +268,11 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
 }
 
 /// Every actor, with all that it works with, in the order of this page's picture.
-fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, closing: &Closing) -> Children {
+fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, tap: &Tap, closing: &Closing) -> Children {
     let mut children = Children::default();
     let recent = (pipelines.len() > 1).then(Arc::default);
     for pipeline in pipelines {
-        pipeline.add_to(settings, recent.as_ref(), &mut children);
+        pipeline.add_to(settings, recent.as_ref(), tap, &mut children);
     }
     for pipeline in pipelines {
         let params = Arc::new(nanny::Params {

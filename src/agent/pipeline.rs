@@ -26,6 +26,7 @@ use crate::{
         counters::Counters,
         dead_letters::DeadLetterSayings,
         seen::Seen,
+        tap::Tap,
     },
     supervision::{Children, Closing, Thread},
     wire::Recent,
@@ -111,8 +112,14 @@ impl Wired {
     }
 
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
-    /// some. `recent` is what the pipelines share of their decoding.
-    pub(super) fn add_to(&self, of_all: &config::Settings, recent: Option<&Arc<Mutex<Recent>>>, children: &mut Children) {
+    /// some. `recent` is what the pipelines share of their decoding, `tap` where it is shown.
+    pub(super) fn add_to(
+        &self,
+        of_all: &config::Settings,
+        recent: Option<&Arc<Mutex<Recent>>>,
+        tap: &Tap,
+        children: &mut Children,
+    ) {
         let Self {
             channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing, ..
         } = self;
@@ -145,6 +152,8 @@ impl Wired {
             filter: Filter::of(&settings.consumer),
             guards: Guards::of(&of_all.guards, conditions),
             recent: recent.cloned(),
+            tap: tap.clone(),
+            publisher: settings.name.clone(),
         });
         let batcher = children.add(format!("batcher{of}"), intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
         children.introduce::<Wanted, _, _>(&batcher, &receiver);

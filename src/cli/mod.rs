@@ -13,6 +13,7 @@ mod screen;
 mod send;
 mod signals;
 mod status;
+mod tap;
 mod time;
 
 use std::{
@@ -75,6 +76,9 @@ enum Command {
     /// Say how the running agent is
     #[command(after_help = status::EXAMPLE)]
     Status(status::Arguments),
+    /// Follow what comes through the running agent
+    #[command(after_help = tap::EXAMPLE)]
+    Tap(tap::Arguments),
     /// Queue a message, or as many as come on standard input, as a Kadabra client does
     #[command(after_help = send::EXAMPLE)]
     Send(send::Arguments),
@@ -110,6 +114,7 @@ pub fn main() -> ExitCode {
         None | Some(Command::Run) => run::run(config),
         Some(Command::Check(arguments)) => check::check(config, &arguments),
         Some(Command::Status(arguments)) => status::status(config, &arguments),
+        Some(Command::Tap(arguments)) => tap::tap(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
         Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),
@@ -155,6 +160,11 @@ impl Answers {
             let mut output = io::stdout().lock();
             *failed = writeln!(output, "{text}").and_then(|()| output.flush()).err();
         }
+    }
+
+    /// Whether something could not be written.
+    fn failed(&self) -> bool {
+        self.failed.borrow().is_some()
     }
 
     /// The exit code of a command that ends with this one, or that its answers could not be written.

@@ -8,6 +8,7 @@
 //! | what is written, refused and repeated is counted, always | [`counters`] |
 //! | the last hour is remembered in a fixed amount of memory, and outlives the process | `past`, `history_file` |
 //! | what comes through is counted a line a metric, in a fixed amount of memory | `seen` |
+//! | what comes through can be watched, and waits for nobody who watches | `tap` |
 //! | all sentences about the whole are made of a snapshot | [`words`] |
 //! | every message is accounted for at the end, and an account that does not balance is an error | [`ledger`] |
 
@@ -21,6 +22,7 @@ pub mod ledger;
 pub(crate) mod past;
 pub(crate) mod seen;
 pub mod snapshot;
+pub(crate) mod tap;
 pub mod words;
 
 pub use crate::codes;

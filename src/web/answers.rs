@@ -20,10 +20,11 @@ use super::{
     connections::Since,
     metrics,
     page::{self, View},
+    tap,
 };
 use crate::{
     quote::quote,
-    status::{Latest, snapshot::AgentState},
+    status::{Latest, snapshot::AgentState, tap::Tap},
 };
 
 /// Scripts, styles and pictures come from here and from nowhere else, none stands within a page, and no page elsewhere shows ours.
@@ -48,12 +49,14 @@ pub(super) fn app(
     access: Access,
     latest: Latest,
     acting: Arc<Acting>,
+    tap: Tap,
 ) -> impl ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<impl MessageBody>, Error = Error, InitError = ()>
 {
     App::new()
         .app_data(Rc::new(access))
         .app_data(web::Data::new(latest))
         .app_data(web::Data::from(acting))
+        .app_data(tap)
         .wrap(from_fn(guarded))
         .route("/", look().to(whole_page))
         .route("/fragment", look().to(fragment))
@@ -62,6 +65,7 @@ pub(super) fn app(
         .route("/health/ready", look().to(ready))
         .route("/metrics", look().to(all_metrics))
         .route("/api/status", look().to(status))
+        .route("/api/tap", web::get().to(tap::follow))
         .route("/dead-letters", look().to(dead_letters))
         .route("/api/actions", look().to(actions::token))
         .service(
@@ -196,7 +200,7 @@ async fn nothing() -> HttpResponse {
     text(HttpResponse::NotFound(), "there is nothing of that name")
 }
 
-fn text(mut answer: HttpResponseBuilder, sentence: &str) -> HttpResponse {
+pub(super) fn text(mut answer: HttpResponseBuilder, sentence: &str) -> HttpResponse {
     answer.content_type("text/plain; charset=utf-8").body(format!("{sentence}\n"))
 }
 

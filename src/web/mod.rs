@@ -4,6 +4,7 @@
 //! |---|---|
 //! | one page tells how the agent is, made from a snapshot and nothing else | [`page`] |
 //! | what Prometheus reads balances in each scrape, and has no label without bound | [`metrics`] |
+//! | whoever follows what comes through gets as much as they take, and how much was left out | [`tap`] |
 //! | the agent is seen from its start to its end; an address that is taken is said once, tried again, and ends nothing; a socket has its permissions before anybody can use it | [`server`], [`sockets`] |
 //! | whoever is slow, silent or many keeps nobody else out for long, and takes a bounded amount of memory | [`connections`] |
 //! | a page elsewhere can neither look nor act; beyond this machine nobody can without the password | [`access`] |
@@ -21,6 +22,7 @@ mod metrics;
 pub mod page;
 mod server;
 mod sockets;
+mod tap;
 
 pub(crate) use actions::{Act, Actions, Chosen, Done, Letter, Listed};
 pub(crate) use server::{Early, Params, Web};

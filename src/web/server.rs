@@ -27,6 +27,7 @@ use crate::{
     status::{
         Latest,
         conditions::{Condition, Conditions},
+        tap::Tap,
     },
     supervision::{Drain, Life, answers_pings},
 };
@@ -44,6 +45,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub(crate) struct Params {
     settings: config::Status,
     latest: Latest,
+    tap: Tap,
     acting: Arc<Acting>,
     conditions: Arc<Conditions>,
     sockets: Sockets,
@@ -51,10 +53,11 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// What it says is from `latest`, and what it can do does `actions`.
+    /// What it says is from `latest`, what comes through from `tap`, and what it can do does `actions`.
     pub(crate) fn new(
         settings: &config::Status,
         latest: &Latest,
+        tap: &Tap,
         actions: Arc<dyn Actions>,
         conditions: &Arc<Conditions>,
         log: &Logger,
@@ -62,6 +65,7 @@ impl Params {
         Self {
             settings: settings.clone(),
             latest: latest.clone(),
+            tap: tap.clone(),
             acting: Arc::new(Acting::new(actions)),
             conditions: Arc::clone(conditions),
             sockets: Sockets::default(),
@@ -189,7 +193,9 @@ async fn accept(bound: &Bound, access: Access, params: &Params, connections: &Co
         .on_connect_ext(|_: &Stream, of_connection| {
             of_connection.insert(Since::now());
         })
-        .h1(map_config(answers::app(access, params.latest.clone(), Arc::clone(&params.acting)), |()| AppConfig::default()));
+        .h1(map_config(answers::app(access, params.latest.clone(), Arc::clone(&params.acting), params.tap.clone()), |()| {
+            AppConfig::default()
+        }));
     let Ok(service) = service.new_service(()).await else { return };
     loop {
         match bound.accept().await {

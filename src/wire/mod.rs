@@ -23,6 +23,8 @@ mod decode;
 mod memory_budget;
 mod message;
 #[cfg(feature = "agent")]
+mod metric_pattern;
+#[cfg(feature = "agent")]
 mod python_json;
 mod python_text;
 #[cfg(feature = "agent")]
@@ -42,6 +44,8 @@ pub use decode::Decoder;
 #[cfg(feature = "agent")]
 pub(crate) use decode::MOST_REFUSALS;
 pub use message::{DEFAULT_FORMAT as DEFAULT_TIMESTAMP_FORMAT, MessageError, Metadata, OutgoingMessage, Unit};
+#[cfg(feature = "agent")]
+pub(crate) use metric_pattern::MetricPattern;
 #[cfg(feature = "agent")]
 pub(crate) use recent::Recent;
 #[cfg(feature = "agent")]

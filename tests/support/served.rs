@@ -1,6 +1,7 @@
 //! An agent that serves its status, and whoever asks for it, byte by byte.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
@@ -85,6 +86,12 @@ pub(crate) fn pushes(agent: &Agent) -> SocketAddr {
     let line = agent.wait_log("receiving");
     let from = line["from"].as_str().unwrap();
     from.strip_prefix("clients at ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+}
+
+/// The values of a scrape, by series.
+pub(crate) fn values(text: &str) -> BTreeMap<String, f64> {
+    let sample = |line: &str| line.rsplit_once(' ').map(|(series, value)| (series.to_owned(), value.parse().unwrap())).unwrap();
+    text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
 /// Asks for a path, as `localhost`, with these further headers.

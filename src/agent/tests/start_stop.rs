@@ -110,7 +110,7 @@ fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervisio
             )
         })
         .collect::<Vec<_>>();
-    let mut children = wire(&settings, &wired, None, &closing);
+    let mut children = wire(&settings, &wired, None, &crate::status::tap::Tap::default(), &closing);
     arrange(&mut children);
     let rules = Rules {
         restarts: settings.supervisor,
