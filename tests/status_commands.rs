@@ -11,10 +11,11 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    agent::Agent,
+    agent::{Agent, STATUS, kadabra_on_a_terminal},
     influxd::Influxd,
-    process::{free_port, wait_for},
+    process::{Process, free_port, wait_for},
     served::{address, cli_with, command_with, config, connect, get, push, pushes, values},
+    terminal::Terminal,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -169,17 +170,19 @@ fn what_comes_through_is_followed_with_what_becomes_of_it() {
     let publishers = "[publishers.all]\ntype = \"debug\"\n[publishers.few]\ntype = \"debug\"\nonly = [\"x*\"]\n";
     let agent = Agent::start(&served(folder.path(), publishers));
     let to = pushes(&agent);
-    let said = out(&Tap::start(&agent, &["number*", "--limit", "4"]).finish(|| push(to, 1)));
-    for publisher in ["all", "few (left out by the publisher's filter)"] {
-        let ends = said.lines().filter(|line| line.contains(" numbered 0") && line.ends_with(&format!(" -> {publisher}"))).count();
-        assert_eq!(ends, 2, "{said}");
+    agent.wait_log("the status is served");
+    // Each publisher takes a message when it can.
+    let said = out(&Tap::start(&agent, &["number*", "--limit", "20"]).finish(|| push(to, 1)));
+    for end in [" -> all", " -> few (left out by the publisher's filter)"] {
+        assert!(said.lines().any(|line| line.contains(" numbered 0 host=web0") && line.ends_with(end)), "{end}: {said}");
     }
+    assert!(said.lines().count() == 20 && !said.contains("took"), "{said}");
     let mut clients = redis::Client::open(format!("redis://{to}/")).unwrap().get_connection().unwrap();
-    let said = out(&Tap::start(&agent, &["--json", "--limit", "1"]).finish(|| {
+    let said = out(&Tap::start(&agent, &["--json", "--limit", "50"]).finish(|| {
         redis::cmd("LPUSH").arg("kadabra_queue").arg("no message").query::<()>(&mut clients).unwrap();
     }));
-    let set_aside: Value = serde_json::from_str(said.trim()).unwrap();
-    assert_eq!(set_aside["fate"], "set_aside");
+    let mut lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let set_aside = lines.rfind(|line| line["fate"] == "set_aside").unwrap();
     assert!(set_aside["why"].as_str().unwrap().contains("JSON"), "{said}");
 }
 
@@ -192,13 +195,15 @@ fn whoever_follows_and_does_not_read_delays_nothing_and_is_told_how_much_was_lef
     stream.write_all(b"GET /api/tap?per_second=100000 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.starts_with("{\"left_out\":0}")).unwrap();
-    const ALL: u64 = 50_000;
-    for _ in 0..ALL / 500 {
+    // Of two points each.
+    const MESSAGES: u64 = 25_000;
+    const ALL: u64 = 2 * MESSAGES;
+    for _ in 0..MESSAGES / 500 {
         push(to, 500);
     }
     wait_for("all to be published", SOON, || {
         let published = values(&get(status, "/metrics", &[]).body)["kadabra_messages_published_total{publisher=\"\"}"];
-        (published == ALL as f64).then_some(())
+        (published == MESSAGES as f64).then_some(())
     });
     let (mut shown, mut left_out) = (0, 0);
     while shown + left_out < ALL {
@@ -232,4 +237,73 @@ fn so_many_follow_at_once_and_whoever_is_gone_makes_room() {
     assert!(err(&one_more).contains("4 watch already"), "{}", err(&one_more));
     drop(all);
     wait_for("room for another", SOON, || follow().1.contains(" 200 ").then_some(()));
+}
+
+/// `top` in a terminal, with the configuration of an agent.
+fn top(agent: &Agent, failpoints: &str) -> Terminal {
+    let mut command = kadabra_on_a_terminal();
+    command
+        .env_remove(STATUS)
+        .env("FAILPOINTS", failpoints)
+        .env("RUST_BACKTRACE", "0")
+        .arg("top")
+        .arg("--config")
+        .arg(agent.folder().join("kadabra.toml"));
+    Terminal::start(command, 100, 30)
+}
+
+#[test]
+fn top_shows_an_agent_live_through_its_end_and_its_next_start_and_leaves_the_terminal_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(&served(folder.path(), ""));
+    agent.wait_log("the status is served");
+    let mut top = top(&agent, "");
+    top.wait(&["Tally ", "clients  0 of", "q ends, arrows scroll"]);
+    for number in 1..4_u64 {
+        push(pushes(&agent), 1);
+        top.wait(&["WELL", &format!("debug{number:>10}{number:>13}")]);
+    }
+    top.resize(60, 12);
+    let screen = top.wait(&["Tally ", "q ends"]);
+    assert!(screen.lines().count() <= 12 && screen.lines().last().unwrap().starts_with("q ends"), "{screen}");
+    agent.kill9();
+    top.wait(&["WELL", "old: no agent answers"]);
+    let again = Process::start("kadabra", command_with(&agent, &["run"]), &folder.path().join("log"));
+    top.resize(100, 30);
+    top.wait(&[&format!("process {}", again.id()), "q ends"]);
+    top.press("q");
+    assert_eq!(top.wait_end().code(), Some(0));
+}
+
+#[test]
+fn top_leaves_the_terminal_as_it_was_also_when_it_is_ended_or_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&served(folder.path(), ""));
+    agent.wait_log("the status is served");
+    let mut ended = top(&agent, "");
+    ended.wait(&["Tally "]);
+    std::process::Command::new("kill").arg(ended.id().to_string()).status().unwrap();
+    assert_eq!(ended.wait_end().code(), Some(0));
+    let mut interrupted = top(&agent, "");
+    interrupted.wait(&["Tally "]);
+    interrupted.press("\u{3}");
+    assert_eq!(interrupted.wait_end().code(), Some(0));
+    if cfg!(feature = "failpoints") {
+        let mut failing = top(&agent, "top.drawn=panic(out of cheese)");
+        assert_eq!(failing.wait_end().code(), Some(101));
+        failing.wait(&["out of cheese"]);
+    }
+}
+
+#[test]
+fn top_needs_a_terminal_and_an_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(&served(folder.path(), ""));
+    let piped = cli_with(&agent, &["top"]);
+    assert_eq!(piped.status.code(), Some(2));
+    assert!(err(&piped).contains("kadabra status"), "{}", err(&piped));
+    agent.terminate(SOON);
+    let mut top = top(&agent, "");
+    assert_eq!(top.wait_end().code(), Some(69));
+    top.wait(&["no agent answers at http://127.0.0.1:"]);
 }

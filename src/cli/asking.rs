@@ -96,6 +96,11 @@ impl Asking {
         }
     }
 
+    /// How the agent is.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, NoAnswer> {
+        self.read(&self.json().await?)
+    }
+
     /// What [`Asking::json`] has answered.
     pub(super) fn read(&self, json: &[u8]) -> Result<Snapshot, NoAnswer> {
         let unreadable = |why: String| NoAnswer::Unreadable { place: self.place(), why };
@@ -106,7 +111,7 @@ impl Asking {
         Ok(snapshot)
     }
 
-    /// How the agent is, as it writes that.
+    /// The same as the agent writes it.
     pub(super) async fn json(&self) -> Result<Vec<u8>, NoAnswer> {
         let mut read = Vec::new();
         let mut parts = self.parts("/api/status").await?;

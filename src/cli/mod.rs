@@ -15,6 +15,7 @@ mod signals;
 mod status;
 mod tap;
 mod time;
+mod top;
 
 use std::{
     cell::RefCell,
@@ -79,6 +80,9 @@ enum Command {
     /// Follow what comes through the running agent
     #[command(after_help = tap::EXAMPLE)]
     Tap(tap::Arguments),
+    /// Watch the running agent in a terminal
+    #[command(after_help = top::EXAMPLE)]
+    Top,
     /// Queue a message, or as many as come on standard input, as a Kadabra client does
     #[command(after_help = send::EXAMPLE)]
     Send(send::Arguments),
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::check(config, &arguments),
         Some(Command::Status(arguments)) => status::status(config, &arguments),
         Some(Command::Tap(arguments)) => tap::tap(config, &arguments),
+        Some(Command::Top) => top::top(config),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
         Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),

@@ -233,6 +233,13 @@ fn kadabra_with_descriptors(soft: u64, hard: u64) -> Command {
     unconfigured(command)
 }
 
+/// The same, whose standard input is the terminal that it belongs to.
+pub(crate) fn kadabra_on_a_terminal() -> Command {
+    let mut command = process::command("setsid");
+    command.arg("--ctty").arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
 /// The same, which ignores these signals from its start.
 pub(crate) fn kadabra_that_ignores(signals: &str) -> Command {
     let mut command = process::command("env");

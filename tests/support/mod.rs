@@ -21,4 +21,5 @@ pub(crate) mod served;
 pub(crate) mod squid;
 pub(crate) mod stand_in;
 pub(crate) mod stored;
+pub(crate) mod terminal;
 pub(crate) mod victoriametrics;

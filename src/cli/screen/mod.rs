@@ -6,5 +6,5 @@ mod row;
 
 pub(super) use self::{
     bands::{agent, dead_letters, flow, seen, tally, troubles, verdict},
-    row::{Part, Row, Tone},
+    row::{Part, Row, Tone, clipped, part, plain},
 };

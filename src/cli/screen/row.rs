@@ -95,7 +95,7 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<Part>>, width: usize) -> V
 }
 
 /// As much of a row as there is room for.
-pub(super) fn clipped(row: Row, width: usize) -> Row {
+pub(in crate::cli) fn clipped(row: Row, width: usize) -> Row {
     let mut left = width;
     let mut clipped = Row::new();
     for Part { text, tone } in row {
