@@ -101,6 +101,8 @@ mod systemd_boot;
 mod systemd_unit;
 #[path = "tidy.rs"]
 mod tidy;
+#[path = "trace.rs"]
+mod trace;
 #[path = "types.rs"]
 mod types;
 #[path = "unread_log.rs"]

@@ -36,7 +36,7 @@ impl Exit {
 
 /// The exit codes, in one place.
 pub mod code {
-    /// `status`: it works, and an operator should look.
+    /// `status`: it works, and an operator should look. `trace`: the metric stops somewhere.
     pub const ATTENTION: u8 = 1;
     /// The command line is wrong.
     pub const COMMAND_LINE: u8 = 2;

@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bytesize::ByteSize;
 use slog::{Discard, Logger, o};
 
+pub(super) use self::waiting::MOST_OF_AN_AGENT;
 use self::waiting::Waiting;
 use super::{Answers, or_complain};
 use crate::{

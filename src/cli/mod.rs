@@ -16,6 +16,7 @@ mod status;
 mod tap;
 mod time;
 mod top;
+mod trace;
 
 use std::{
     cell::RefCell,
@@ -37,7 +38,7 @@ use crate::{
 const EXIT_CODES: &str = "\
 Exit codes:
   0    stopped cleanly, or done
-  1    status: it works, and somebody should look
+  1    status: it works, and somebody should look; trace: the metric stops somewhere
   2    the command line is wrong
   3    status: it is held, nothing is published until something is mended
   4    status: it is starting or stopping
@@ -83,6 +84,9 @@ enum Command {
     /// Watch the running agent in a terminal
     #[command(after_help = top::EXAMPLE)]
     Top,
+    /// Say where a metric is, hop by hop, and what to do where it stops
+    #[command(after_help = trace::EXAMPLE)]
+    Trace(trace::Arguments),
     /// Queue a message, or as many as come on standard input, as a Kadabra client does
     #[command(after_help = send::EXAMPLE)]
     Send(send::Arguments),
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(arguments)) => status::status(config, &arguments),
         Some(Command::Tap(arguments)) => tap::tap(config, &arguments),
         Some(Command::Top) => top::top(config),
+        Some(Command::Trace(arguments)) => trace::trace(config, &arguments),
         Some(Command::Send(arguments)) => send::send(config, &arguments),
         Some(Command::Import(arguments)) => import::import(config, &arguments),
         Some(Command::DeadLetters(arguments)) => dead_letters::dead_letters(config, &arguments),

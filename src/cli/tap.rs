@@ -3,10 +3,12 @@
 use std::{
     io::{self, IsTerminal as _},
     path::Path,
+    time::Duration,
 };
 
 use futures_util::StreamExt as _;
 use serde::Deserialize;
+use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{
@@ -70,34 +72,75 @@ pub(super) fn tap(file: Option<&Path>, arguments: &Arguments) -> u8 {
 
 async fn follow(settings: &config::Status, arguments: &Arguments, answers: &Answers) -> Result<(), NoAnswer> {
     let asking = Asking::new(settings)?;
-    let mut query = form_urlencoded::Serializer::new("/api/tap?".to_owned());
-    query.append_pair("per_second", &arguments.rate.to_string());
-    for pattern in &arguments.patterns {
-        query.append_pair("only", pattern);
-    }
-    let query = query.finish().replacen("?&", "?", 1);
-    let (mut shown, mut begun) = (0, Vec::new());
+    let path = path(arguments.rate, &arguments.patterns);
+    let mut shown = 0;
     // The agent ends an answer now and then, as it ends every connection that is old.
     loop {
-        let mut parts = asking.parts(&query).await?;
+        let mut parts = asking.parts(&path).await?;
         if io::stderr().is_terminal() && shown == 0 {
             complain(format_args!("following {}; Ctrl-C ends", asking.place()));
         }
-        while let Some(part) = parts.next().await {
-            let Ok(part) = part else { break };
-            begun.extend_from_slice(&part);
-            while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = begun.drain(..=end).collect();
+        let mut lines = Lines::default();
+        while let Some(Ok(part)) = parts.next().await {
+            for line in lines.take_in(&part) {
                 shown += u64::from(show(&line, arguments.json, answers));
                 if arguments.limit.is_some_and(|limit| shown >= limit) || answers.failed() {
                     return Ok(());
                 }
             }
-            if begun.len() > LONGEST_LINE {
-                begun.clear();
+        }
+    }
+}
+
+/// The points of a metric of this name that come through in this time, or as many of them as tell enough.
+pub(super) async fn within(asking: &Asking, metric: &str, time: Duration) -> Result<Vec<Tapped>, NoAnswer> {
+    const ENOUGH: usize = 20;
+    let mut found = Vec::new();
+    let mut parts = asking.parts(&path(ENOUGH as u64, &[metric.to_owned()])).await?;
+    let follow = async {
+        let mut lines = Lines::default();
+        while let Some(Ok(part)) = parts.next().await {
+            for line in lines.take_in(&part) {
+                if let Ok(Line::Point(point)) = serde_json::from_slice(&line) {
+                    found.push(*point);
+                }
+            }
+            if found.len() >= ENOUGH {
+                break;
             }
         }
-        begun.clear();
+    };
+    // At its end what was found is all there is.
+    drop(timeout(time, follow).await);
+    Ok(found)
+}
+
+/// What the agent is asked for.
+fn path(per_second: u64, patterns: &[String]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("per_second", &per_second.to_string());
+    for pattern in patterns {
+        query.append_pair("only", pattern);
+    }
+    ["/api/tap?", &query.finish()].concat()
+}
+
+/// Lines that come in parts.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// The lines that end in this part.
+    fn take_in(&mut self, part: &[u8]) -> Vec<Vec<u8>> {
+        self.0.extend_from_slice(part);
+        let mut lines = Vec::new();
+        while let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
+            lines.push(self.0.drain(..=end).collect());
+        }
+        if self.0.len() > LONGEST_LINE {
+            self.0.clear();
+        }
+        lines
     }
 }
 

@@ -84,6 +84,12 @@ pub trait Publisher {
         Err("this destination cannot be asked for it".to_owned())
     }
 
+    /// Whether the destination has a metric of this name, else why that is not known: words. `None` where it cannot be asked. Nothing is
+    /// written.
+    async fn has_metric(&mut self, _name: &str) -> Option<Result<bool, String>> {
+        None
+    }
+
     /// Whether more attempts with this batch alone would tell nothing new about what is wrong with it. Then its messages are better
     /// off in the channel, from where they come back among others.
     fn is_stuck(&self) -> bool {

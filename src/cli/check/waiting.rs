@@ -12,7 +12,7 @@ use crate::{
 const MOST: Demand = Demand { messages: 10_000, bytes: 16 << 20, not_before: None };
 
 /// How many of the newest messages a running agent is asked for, which has other things to do.
-pub(super) const MOST_OF_AN_AGENT: Demand = Demand { messages: 1000, ..MOST };
+pub(in crate::cli) const MOST_OF_AN_AGENT: Demand = Demand { messages: 1000, ..MOST };
 
 /// The messages that each publisher would be given next, or a sentence that says why they are not known.
 pub(super) type Waiting = Vec<Result<MessageSet, String>>;

@@ -38,6 +38,11 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Those with a refused metric of exactly this name, unless it is a pattern.
+    pub(super) fn of_metric(name: &str) -> Self {
+        Self { metric: Some(name.to_owned()), ..Self::default() }
+    }
+
     pub(super) fn fits(&self, letter: &StoredLetter) -> bool {
         let refused = refused(letter);
         let reasons = || refused.iter().filter_map(|point| of(point, "reason")).chain([letter.reason.as_str()]);
@@ -69,6 +74,13 @@ fn metrics(letter: &StoredLetter) -> Vec<String> {
     let message: Value = letter.payload.as_deref().and_then(|payload| serde_json::from_slice(payload).ok()).unwrap_or_default();
     let all = ["counters", "timers"].into_iter().filter_map(|kind| message.get(kind)?.as_array()).flatten();
     all.filter_map(|metric| of(metric, "name").map(ToOwned::to_owned)).collect()
+}
+
+/// Why a metric was refused.
+pub(super) fn reason(letter: &StoredLetter, metric: &str) -> String {
+    let refused = refused(letter);
+    let of_metric = refused.iter().find(|point| of(point, "metric") == Some(metric)).and_then(|point| of(point, "reason"));
+    of_metric.unwrap_or(&letter.reason).to_owned()
 }
 
 fn of<'a>(object: &'a Value, field: &str) -> Option<&'a str> {

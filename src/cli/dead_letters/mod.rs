@@ -5,10 +5,8 @@ mod places;
 
 use std::path::Path;
 
-use self::{
-    letter::{Filter, json, line, whole},
-    places::Places,
-};
+use self::letter::{Filter, json, line, reason, whole};
+pub(super) use self::places::Places;
 use super::{Answers, complain, or_complain};
 use crate::{
     agent::code,
@@ -201,6 +199,16 @@ async fn each(
         after = Some(letter.id);
     }
     Ok(None)
+}
+
+/// Says each with a refused metric of this name, the oldest first, and why that was refused.
+pub(super) async fn with_metric(
+    places: &Places,
+    metric: &str,
+    mut say: impl FnMut(&StoredLetter, String),
+) -> Result<(), ChannelError> {
+    let say = |letter: &StoredLetter| say(letter, reason(letter, metric));
+    each(places, &Filter::of_metric(metric), None, usize::MAX, say).await.map(drop)
 }
 
 /// All that are meant are found before anything is done: what is refused anew is not found again.

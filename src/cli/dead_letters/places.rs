@@ -4,19 +4,19 @@
 use std::ops::Deref;
 
 use crate::{
-    channel::{Channel as _, ChannelError, Letters, embedded::EmbeddedChannel, pusher::Pusher},
+    channel::{Channel as _, ChannelError, Demand, Letters, embedded::EmbeddedChannel, pusher::Pusher},
     config, queue,
 };
 
 /// See the module.
-pub(super) struct Places {
+pub(in crate::cli) struct Places {
     letters: Letters,
     /// What keeps the file open, where this process has opened it.
     file: Option<EmbeddedChannel>,
 }
 
 impl Places {
-    pub(super) async fn open(channel: &config::Channel) -> Result<Self, ChannelError> {
+    pub(in crate::cli) async fn open(channel: &config::Channel) -> Result<Self, ChannelError> {
         let embedded = match channel {
             config::Channel::Redis(redis) => return Letters::of_redis(redis).await.map(Self::from),
             config::Channel::Embedded(embedded) => embedded,
@@ -39,8 +39,24 @@ impl Places {
         Ok(Self { letters: Letters::Queue(channel.backend()), file: Some(channel) })
     }
 
+    /// Messages that wait for any publisher, left where they are. One that waits for several in a Redis is there several times.
+    pub(in crate::cli) async fn waiting(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+        match (&self.letters, &self.file) {
+            (Letters::Redis(streams), _) => {
+                let mut all = Vec::new();
+                for (_, channel) in streams {
+                    all.extend(channel.peek(most).await?);
+                }
+                Ok(all)
+            }
+            (Letters::Agent(agent), _) => agent.newest(most).await,
+            (Letters::Queue(_), Some(file)) => file.peek(most).await,
+            (Letters::Queue(_), None) => Ok(Vec::new()),
+        }
+    }
+
     /// Leaves everything as it can stay.
-    pub(super) async fn close(self) -> Result<(), ChannelError> {
+    pub(in crate::cli) async fn close(self) -> Result<(), ChannelError> {
         match self.file {
             Some(channel) => channel.rest().await,
             None => Ok(()),

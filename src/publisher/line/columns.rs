@@ -56,9 +56,18 @@ impl Columns {
         self.0.entry((measurement.to_owned(), column.to_owned())).or_default().insert(of);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn append(&mut self, mut others: Self) {
         self.0.append(&mut others.0);
     }
+}
+
+/// A metric's name as that of a measurement.
+pub(super) fn stored(name: &str) -> String {
+    String::from_utf8_lossy(&stored_key(name).collect::<Vec<_>>()).into_owned()
 }
 
 /// The columns that messages would write, each with in how many of the messages it is, by measurement.
@@ -71,7 +80,6 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Names are as they are stored. Dimensions count where a tag is a column.
     pub(super) fn of(set: &MessageSet, with_tags: bool) -> Self {
-        let stored = |name: &str| String::from_utf8_lossy(&stored_key(name).collect::<Vec<_>>()).into_owned();
         let mut waiting = Self { messages: set.len(), ..Self::default() };
         for message in set.messages() {
             let mut columns = BTreeSet::new();

@@ -5,7 +5,10 @@ use std::{ops::Range, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cause, Columns, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Verdict, columns::Waiting};
+use super::{
+    Cause, Columns, Dialect, Encode, Fault, Hide, Lines, Place, Sent, Verdict,
+    columns::{Waiting, stored},
+};
 use crate::{
     plural::count,
     publisher::{
@@ -229,17 +232,20 @@ impl LinePublisher {
     async fn ask_columns(&mut self, waiting: &Waiting) -> Option<Result<Columns, String>> {
         let mut columns = Columns::default();
         for measurements in waiting.portions() {
-            let path = self.dialect.columns_path(&measurements)?;
-            let told = match self.transport.get_long(&path).await {
-                Ok(answer) => self.dialect.columns(&answer, &|text| self.transport.hide_secrets(text)),
-                Err(error) => Err(error.why),
-            };
-            match told {
+            match self.ask_columns_of(&measurements).await? {
                 Ok(told) => columns.append(told),
                 Err(why) => return Some(Err(why)),
             }
         }
         Some(Ok(columns))
+    }
+
+    async fn ask_columns_of(&mut self, measurements: &[&str]) -> Option<Result<Columns, String>> {
+        let path = self.dialect.columns_path(measurements)?;
+        Some(match self.transport.get_long(&path).await {
+            Ok(answer) => self.dialect.columns(&answer, &|text| self.transport.hide_secrets(text)),
+            Err(error) => Err(error.why),
+        })
     }
 
     fn hold(&self, cause: Cause, words: &str) -> Outcome {
@@ -348,6 +354,10 @@ impl Publisher for LinePublisher {
             format!("{looked_at} looked at, and none conflicts with the types of the database's fields")
         };
         Inspection { facts: cautions.is_empty().then(fits), cautions }
+    }
+
+    async fn has_metric(&mut self, name: &str) -> Option<Result<bool, String>> {
+        Some(self.ask_columns_of(&[&stored(name)]).await?.map(|columns| !columns.is_empty()))
     }
 
     fn is_stuck(&self) -> bool {
