@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::support::pipeline::{Left, PATIENCE, Pipeline, numbered};
+use super::support::{
+    agent::{Agent, cli},
+    pipeline::{Left, PATIENCE, Pipeline, numbered},
+};
 
 fn guard(name: &str) -> String {
     format!("KADABRA_GUARDS__{name}")
@@ -21,6 +24,13 @@ fn of_user(user: usize) -> Vec<u8> {
     .into_bytes()
 }
 
+/// How many dead letters have a code, by the command that would delete them.
+fn of_code(agent: &Agent, code: &str) -> String {
+    let config = agent.folder().join("kadabra.toml");
+    let said = cli(["dead-letters", "discard", "--reason", code, "--dry-run", "--config", config.to_str().unwrap()]);
+    String::from_utf8(said.stdout).unwrap().split_inclusive('\n').next_back().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn points_that_are_too_old_or_too_far_ahead_become_dead_letters_and_the_others_are_written() {
     let pipeline = Pipeline::start();
@@ -37,6 +47,8 @@ fn points_that_are_too_old_or_too_far_ahead_become_dead_letters_and_the_others_a
         assert!(reason.contains(wanted), "{reason}");
     }
     agent.wait_condition("times");
+    assert_eq!(of_code(&agent, "K301"), "3 dead letters would be gone\n");
+    assert_eq!(of_code(&agent, "k302"), "0 dead letters would be gone\n");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
@@ -66,6 +78,7 @@ fn a_dimension_that_makes_more_and_more_series_is_named_and_its_further_points_a
         pipeline.push_numbers(0..10);
         pipeline.wait_left(&Left { dead: 200 - written, ..Left::NOTHING });
         pipeline.assert_written(0..10);
+        assert_eq!(of_code(&agent, "K302"), format!("{} dead letters would be gone\n", 200 - written));
         assert_eq!(agent.terminate(PATIENCE), Some(0));
     }
 }

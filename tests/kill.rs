@@ -66,3 +66,21 @@ fn several_agents_share_a_queue_and_one_of_them_is_killed() {
     pipeline.assert_all_written(0..MESSAGES);
     assert_eq!(other.terminate(Duration::from_secs(20)), Some(0));
 }
+
+#[test]
+fn an_agent_that_slept_for_longer_than_its_lease_says_that_another_has_its_messages() {
+    let pipeline = Pipeline::start();
+    pipeline.influxd.pause();
+    let agent = |name: &str| pipeline.agent().env("KADABRA_AGENT__NAME", name).env("KADABRA_CHANNEL__REDIS__LEASE", "3s").start();
+    let sleeper = agent("sleeper");
+    pipeline.push_numbers(0..10);
+    wait_for("the messages to be leased", PATIENCE, || (pipeline.left().leases > 0 && pipeline.left().queued == 0).then_some(()));
+    sleeper.signal("STOP");
+    pipeline.influxd.resume();
+    let other = agent("other");
+    pipeline.assert_all_written(0..10);
+    sleeper.signal("CONT");
+    assert_eq!(sleeper.wait_log("leases had expired")["code"], "K304");
+    pipeline.assert_all_written(0..10);
+    drop(other);
+}

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     channel::{Channel, DeadLetter},
+    codes::Code,
     config,
     duration::for_people,
     failpoint::{fail_point, failing, stall_point},
@@ -265,7 +266,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], params: &Params, pro
                 params.health.works(Use::Complete);
                 if completed.lost > 0 {
                     slog::warn!(params.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
-                        "messages" => completed.lost);
+                        "code" => Code::Stolen.name(), "messages" => completed.lost);
                 }
                 params.dead_letters.note(parked, &params.log);
                 return;

@@ -8,6 +8,7 @@ use wildmatch::WildMatch;
 use super::super::time::time;
 use crate::{
     channel::redis::StoredLetter,
+    codes::Code,
     plural::count,
     quote::{cut, printable, printable_json},
 };
@@ -20,7 +21,7 @@ const LONGEST: usize = 200;
 /// Which dead letters are meant; all that is said must fit.
 #[derive(Debug, Default, PartialEq, clap::Args)]
 pub(super) struct Filter {
-    /// Whose reason, or that of a point, has this in it, or fits it where it has * or ?
+    /// Whose reason, or that of a point, has this in it, or fits it where it has * or ?; or whose code it is, such as K301
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// With a refused metric of this name, or of any name that fits it where it has * or ?
@@ -45,9 +46,11 @@ impl Filter {
 
     pub(super) fn fits(&self, letter: &StoredLetter) -> bool {
         let refused = refused(letter);
-        let reasons = || refused.iter().filter_map(|point| of(point, "reason")).chain([letter.reason.as_str()]);
+        let reasons = || reasons(&refused, letter);
         let at = || letter.time.parse::<Timestamp>().ok();
-        self.reason.as_ref().is_none_or(|text| reasons().any(|reason| fits(text, reason, reason.contains(text.as_str()))))
+        let by_code = |text: &str| Code::named(text).is_some_and(|code| code == code_of(&refused, letter));
+        let by_text = |text: &str| reasons().any(|reason| fits(text, reason, reason.contains(text)));
+        self.reason.as_ref().is_none_or(|text| by_code(text) || by_text(text))
             && self.metric.as_ref().is_none_or(|text| metrics(letter).iter().any(|name| fits(text, name, name == text)))
             && self.publisher.as_ref().is_none_or(|name| letter.publisher.as_ref() == Some(name))
             && self.since.is_none_or(|since| at().is_some_and(|at| at >= since))
@@ -63,6 +66,23 @@ fn fits(text: &str, found: &str, otherwise: bool) -> bool {
 /// The refused points; none where the whole message was refused.
 fn refused(letter: &StoredLetter) -> Vec<Value> {
     serde_json::from_str(&letter.refused).unwrap_or_default()
+}
+
+/// The reasons of the points, and that of the whole.
+fn reasons<'a>(refused: &'a [Value], letter: &'a StoredLetter) -> impl Iterator<Item = &'a str> {
+    refused.iter().filter_map(|point| of(point, "reason")).chain([letter.reason.as_str()])
+}
+
+/// What kind of reason it is: a guard names its key in its sentence, and all others do not.
+fn code_of(refused: &[Value], letter: &StoredLetter) -> Code {
+    let names = |key: &str| reasons(refused, letter).any(|reason| reason.contains(key));
+    if names("guards.max_age") || names("guards.max_future") {
+        Code::Times
+    } else if names("guards.max_new_series") {
+        Code::NewSeries
+    } else {
+        Code::DeadLetter
+    }
 }
 
 /// The names of the refused metrics: of all that can be read, where the whole message was refused.
@@ -98,16 +118,18 @@ pub(super) fn line(letter: &StoredLetter) -> String {
     if names.len() > NAMES {
         metrics += &format!(" and {} more", names.len() - NAMES);
     }
-    let reason = refused(letter).iter().find_map(|point| of(point, "reason").map(shown));
+    let refused = refused(letter);
+    let reason = refused.iter().find_map(|point| of(point, "reason").map(shown));
     let StoredLetter { id, time, agent, publisher, .. } = letter;
     let publisher = publisher.as_ref().map(|name| format!("  {}", shown(name))).unwrap_or_default();
     format!(
-        "{}  {}  {}{publisher}  {}  {}  {}",
+        "{}  {}  {}{publisher}  {}  {}  {} {}",
         shown(id),
         shown(time),
         shown(agent),
         size(letter),
         if metrics.is_empty() { "-" } else { &metrics },
+        code_of(&refused, letter),
         reason.unwrap_or_else(|| shown(&letter.reason))
     )
 }
@@ -121,8 +143,10 @@ pub(super) fn whole(letter: &StoredLetter) -> String {
     let StoredLetter { id, payload, reason, agent, time, publisher, .. } = letter;
     let mut lines = vec![("id", id.clone()), ("time", time.clone()), ("agent", agent.clone())];
     lines.extend(publisher.clone().map(|publisher| ("publisher", publisher)));
+    let refused = refused(letter);
+    lines.push(("code", code_of(&refused, letter).name().to_owned()));
     lines.push(("reason", reason.clone()));
-    for point in refused(letter) {
+    for point in refused {
         let of = |field: &str| of(&point, field).unwrap_or_default();
         lines.push(("refused", format!("{}: {}", of("metric"), of("reason"))));
     }
@@ -137,8 +161,10 @@ pub(super) fn whole(letter: &StoredLetter) -> String {
 /// As JSON on one line, with the message's own bytes where they are wanted.
 pub(super) fn json(letter: &StoredLetter, with_payload: bool) -> String {
     let StoredLetter { id, payload, reason, agent, time, publisher, .. } = letter;
+    let refused = refused(letter);
     let mut object = json!({
-        "id": id, "time": time, "agent": agent, "publisher": publisher, "reason": reason, "refused": refused(letter),
+        "id": id, "time": time, "agent": agent, "publisher": publisher, "code": code_of(&refused, letter).name(), "reason": reason,
+        "refused": refused,
         "metrics": metrics(letter), "bytes": payload.as_ref().map(Vec::len),
     });
     if let Some(payload) = payload.as_ref().filter(|_| with_payload)
@@ -176,10 +202,10 @@ mod tests {
         let at = |text: &str| Some(time(text).unwrap());
         let fits = |filter: Filter| filter.fits(&letter());
         assert!(fits(Filter::default()));
-        for reason in ["conflict", "points were", "field*", "* refused"] {
+        for reason in ["conflict", "points were", "field*", "* refused", "K303"] {
             assert!(fits(Filter { reason: text(reason), ..Filter::default() }), "{reason}");
         }
-        for reason in ["Conflict", "conflict*", "x"] {
+        for reason in ["Conflict", "conflict*", "x", "K301"] {
             assert!(!fits(Filter { reason: text(reason), ..Filter::default() }), "{reason}");
         }
         assert!(fits(Filter { metric: text("c"), publisher: text("two"), ..Filter::default() }));
