@@ -172,7 +172,7 @@ mod one_of_several {
             while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
                 leases.push(lease);
             }
-            let waiting = leases.iter().flat_map(|lease| lease.messages.clone()).rev().collect();
+            let waiting = leases.iter().flat_map(|lease| lease.messages.to_vec()).rev().collect();
             channel.release(&mut leases).await.unwrap();
             waiting
         }

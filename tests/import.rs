@@ -78,7 +78,7 @@ fn arrived(folder: &Path) -> BTreeMap<String, Vec<bool>> {
         channel.open().await.unwrap();
         let mut arrived: BTreeMap<String, Vec<bool>> = BTreeMap::new();
         while let Some(lease) = channel.receive(ALL, Duration::ZERO).await.unwrap() {
-            for message in &lease.messages {
+            for message in lease.messages.iter() {
                 arrived.entry(String::from_utf8(message.clone()).unwrap()).or_default().push(lease.adopted);
             }
             channel.complete(&mut vec![lease], &[]).await.unwrap();

@@ -1,6 +1,9 @@
 //! A batch: the unit that moves between actors and is settled as one.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{filter::Filter, guards::Guards};
 use crate::{
@@ -9,7 +12,7 @@ use crate::{
     publisher::Refused,
     quote::cut_name,
     status::{seen::Seen, tap::Tap},
-    wire::{Decoder, MOST_REFUSALS, Message, MessageSet, Point, Recent, Refusal},
+    wire::{Decoder, MOST_REFUSALS, Message, MessageSet, Point, Refusal},
 };
 
 /// Leased messages, decoded, with the verdicts so far.
@@ -17,8 +20,8 @@ use crate::{
 pub(super) struct Batch {
     /// The leases; the messages of all of them, in this order, are the messages of the set.
     pub(super) leases: Vec<Lease>,
-    /// The decoded messages; moves on to the Publisher that writes them.
-    pub(super) set: MessageSet,
+    /// The decoded messages; moves on to the Publisher that writes them. Other pipelines may have it, too.
+    pub(super) set: Arc<MessageSet>,
     /// What could not be decoded and what the guards park, by the message's index in the set.
     refusals: Vec<(usize, Refusal)>,
     /// How many of those are parked by the guards.
@@ -28,26 +31,25 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park. `recent` is what
-    /// other pipelines have decoded; `seen` counts what can be read, whatever becomes of it. Where `tap` is watched, all of it is shown, by
-    /// the publisher's name.
+    /// Decodes a lease's messages and takes it in, without what the filter leaves out and what the guards park. `several`: other
+    /// pipelines may have the same messages; `seen` counts what can be read, whatever becomes of it. Where `tap` is watched, all of it is
+    /// shown, by the publisher's name.
     pub(super) fn take_in(
         &mut self,
         lease: Lease,
         decoder: &mut Decoder,
-        mut recent: Option<&mut Recent>,
+        several: bool,
         seen: Option<&Seen>,
         (filter, guards): (Option<&Filter>, Option<&Guards>),
         tap: Option<(&Tap, Option<&str>)>,
     ) {
         let (first, refused_before) = (self.set.len(), self.refusals.len());
-        for payload in &lease.messages {
-            let index = self.set.len();
-            let refused = match &mut recent {
-                Some(recent) => recent.decode(payload, decoder, &mut self.set),
-                None => decoder.decode(payload, &mut self.set),
-            };
-            self.refusals.extend(refused.into_iter().map(|refusal| (index, refusal)));
+        if several && first == 0 {
+            let decoded = lease.messages.decoded(decoder);
+            self.set = Arc::clone(&decoded.set);
+            self.refusals.extend_from_slice(&decoded.refusals);
+        } else {
+            lease.messages.decode(decoder, Arc::make_mut(&mut self.set), &mut self.refusals);
         }
         if let Some(seen) = seen {
             seen.count(&self.set, first);
@@ -58,18 +60,18 @@ impl Batch {
             tap.decoded(publisher, &self.set, first, keeps);
         }
         if let Some(filter) = filter {
-            filter.apply(&mut self.set, first);
+            filter.apply(Arc::make_mut(&mut self.set), first);
         }
         if let Some(guards) = guards {
             let before = self.refusals.len();
-            guards.apply(&mut self.set, first, &mut self.refusals);
+            guards.apply(Arc::make_mut(&mut self.set), first, &mut self.refusals);
             self.guarded += self.refusals.len() - before;
         }
         if let Some((tap, publisher)) = tap {
             tap.set_aside(publisher, self.refusals.iter().skip(refused_before).map(|(_, refusal)| refusal));
         }
         if lease.adopted {
-            self.set.mark_adopted(first);
+            Arc::make_mut(&mut self.set).mark_adopted(first);
         }
         self.begun.get_or_insert_with(|| (lease.since(), lease.age));
         self.leases.push(lease);

@@ -1,9 +1,6 @@
 //! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -20,7 +17,7 @@ use crate::{
     failpoint::fail_point,
     status::{counters::Counters, seen::Seen, tap::Tap},
     supervision::{Drain, Life, Neighbour, answers_pings},
-    wire::{Decoder, Recent},
+    wire::Decoder,
 };
 
 /// A publisher is free and asks for a batch. Answered once, with one [`Publish`].
@@ -58,8 +55,8 @@ pub(super) struct Params {
     pub(super) counters: Arc<Counters>,
     /// Counts what comes through, where that is shown and this pipeline is the one that counts.
     pub(super) seen: Option<Arc<Seen>>,
-    /// What the pipelines have decoded lately, where there are several.
-    pub(super) recent: Option<Arc<Mutex<Recent>>>,
+    /// Whether there are several pipelines.
+    pub(super) several: bool,
     /// Where what comes through is shown to those who watch.
     pub(super) tap: Tap,
     /// The publisher's name, where there are several.
@@ -164,13 +161,11 @@ impl Handler<Leased> for Batcher {
         self.asked = false;
         {
             let _work = self.life.progress.begin("decoding");
-            self.batching.add(lease.messages.len(), lease.bytes(), lease.more, Instant::now());
+            self.batching.add(lease.messages.len(), lease.messages.bytes(), lease.more, Instant::now());
             let params = &self.params;
-            // Held for all of the lease: another pipeline would only read the same messages meanwhile.
-            let mut recent = params.recent.as_ref().map(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner));
             let sieves = (params.filter.as_ref(), params.guards.as_deref());
             let (seen, tap) = (params.seen.as_deref(), params.tap.watched().map(|tap| (tap, params.publisher.as_deref())));
-            self.filling.take_in(lease, &mut self.decoder, recent.as_deref_mut(), seen, sieves, tap);
+            self.filling.take_in(lease, &mut self.decoder, params.several, seen, sieves, tap);
         }
         self.advance(ctx);
     }

@@ -270,9 +270,9 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
 /// Every actor, with all that it works with, in the order of this page's picture.
 fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, tap: &Tap, closing: &Closing) -> Children {
     let mut children = Children::default();
-    let recent = (pipelines.len() > 1).then(Arc::default);
+    let several = pipelines.len() > 1;
     for pipeline in pipelines {
-        pipeline.add_to(settings, recent.as_ref(), tap, &mut children);
+        pipeline.add_to(settings, several, tap, &mut children);
     }
     for pipeline in pipelines {
         let params = Arc::new(nanny::Params {

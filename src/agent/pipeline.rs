@@ -1,7 +1,7 @@
 //! A pipeline: the Receiver, the Batcher and the Publishers of one publisher, with a channel, a limiter and conditions of their own, so
 //! that none of several waits for another.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use slog::{Logger, o};
 
@@ -29,7 +29,6 @@ use crate::{
         tap::Tap,
     },
     supervision::{Children, Closing, Thread},
-    wire::Recent,
 };
 
 /// What the actors of one pipeline share.
@@ -112,14 +111,8 @@ impl Wired {
     }
 
     /// Adds its actors. The numbers are the turns to drain: in the direction of the data, so that no child drains that still gets
-    /// some. `recent` is what the pipelines share of their decoding, `tap` where it is shown.
-    pub(super) fn add_to(
-        &self,
-        of_all: &config::Settings,
-        recent: Option<&Arc<Mutex<Recent>>>,
-        tap: &Tap,
-        children: &mut Children,
-    ) {
+    /// some. `several`: it is not the only pipeline; `tap` is where what comes through is shown.
+    pub(super) fn add_to(&self, of_all: &config::Settings, several: bool, tap: &Tap, children: &mut Children) {
         let Self {
             channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing, ..
         } = self;
@@ -151,7 +144,7 @@ impl Wired {
             seen: seen.clone(),
             filter: Filter::of(&settings.consumer),
             guards: Guards::of(&of_all.guards, conditions),
-            recent: recent.cloned(),
+            several,
             tap: tap.clone(),
             publisher: settings.name.clone(),
         });

@@ -142,7 +142,7 @@ async fn publish(
     } else {
         {
             let _work = progress.begin("encoding a batch");
-            destination.load(Arc::new(set));
+            destination.load(set);
         }
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &params, &progress).await;

@@ -27,7 +27,7 @@ use crate::{
     observe::systemd::Notifier,
     publisher::{Outcome, Publisher, Publishers},
     supervision::Error,
-    wire::MessageSet,
+    wire::{MessageSet, Payloads},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -133,7 +133,7 @@ impl Channel for Memory {
                     lists.leased.insert(id.clone(), messages.clone());
                     lists.renewed.insert(id.clone(), tokio::time::Instant::now());
                     let mut lease = self.registry.enter(id);
-                    lease.fill(messages, false);
+                    lease.fill(Payloads::of(messages), false);
                     return Ok(Some(lease));
                 }
             }

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::wire::Payloads;
+
 /// A lease's name, unique for all time: the agent's name, the process's own random part, and a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId(pub String);
@@ -182,8 +184,8 @@ impl Drop for Changing<'_> {
 #[derive(Debug)]
 pub struct Lease {
     id: LeaseId,
-    /// The messages' bytes, oldest first.
-    pub messages: Vec<Vec<u8>>,
+    /// The messages' bytes, oldest first; leases of other consumers may have the same ones.
+    pub messages: Arc<Payloads>,
     /// Whether these messages come from a Python agent's in-progress list, so that it may have written them already.
     pub adopted: bool,
     /// How long the oldest of its messages had waited when they were leased, as far as the channel knows.
@@ -213,7 +215,7 @@ impl LeaseRegistry {
         self.entries().open.insert(id.clone(), Entry::default());
         Lease {
             id,
-            messages: Vec::new(),
+            messages: Arc::default(),
             adopted: false,
             age: Duration::ZERO,
             more: false,
@@ -333,11 +335,11 @@ impl Lease {
     /// The sum of its messages' sizes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.messages.iter().map(Vec::len).sum()
+        self.messages.bytes()
     }
 
     /// Puts the messages in that the channel answered with, and counts them as leased.
-    pub fn fill(&mut self, messages: Vec<Vec<u8>>, adopted: bool) {
+    pub fn fill(&mut self, messages: Arc<Payloads>, adopted: bool) {
         let count = messages.len();
         self.messages = messages;
         self.adopted = adopted;
@@ -394,7 +396,7 @@ mod tests {
 
     fn filled(registry: &Arc<LeaseRegistry>, id: &str, messages: usize) -> Lease {
         let mut lease = registry.enter(LeaseId(id.to_owned()));
-        lease.fill(vec![Vec::new(); messages], false);
+        lease.fill(Payloads::of(vec![Vec::new(); messages]), false);
         lease
     }
 

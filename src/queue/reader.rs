@@ -1,9 +1,10 @@
 //! The thread that reads, on a connection of its own, so that no push waits for it.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -21,11 +22,14 @@ use super::{
     region::ADOPTED_BELOW,
     space::Pages,
 };
+use crate::wire::Payloads;
 
 /// As much as one answer to a question for a range may have.
 const LARGEST_RANGE: usize = 4 << 20;
 /// Chunks that are larger are read anew for each lease.
 const LARGEST_KEPT: usize = 1 << 20;
+/// So many leases are remembered of those that others may be given the messages of.
+const MOST_FULL: usize = 16;
 /// In so many intervals a lease may be at most; released messages may lie in many.
 const INTERVALS: usize = 1000;
 
@@ -71,10 +75,12 @@ pub(crate) struct TakeLimit {
 }
 
 /// Messages that are leased now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Taken {
-    pub(crate) messages: Vec<Vec<u8>>,
+    pub(crate) messages: Arc<Payloads>,
     pub(crate) adopted: bool,
+    /// Whether others that wait were left for the next lease, though there was room.
+    pub(crate) more: bool,
     /// For how long the oldest of them has waited.
     pub(crate) age: Duration,
 }
@@ -85,6 +91,27 @@ pub(super) struct Reader {
     pub(super) connection: Connection,
     /// By consumer, the chunk that the last lease has left a part of, with how many messages it has.
     kept: Vec<Option<(i64, u32, Vec<u8>)>>,
+    /// Where there are several consumers, what the last leases were that had as much as they may.
+    full: VecDeque<Full>,
+}
+
+/// Neighbouring messages that one consumer has leased. Those behind it are given the same ones for as long as these are in memory, so
+/// that what is waiting for all is read and decoded once.
+struct Full {
+    from: Offset,
+    to: Offset,
+    parts: Vec<Part>,
+    messages: Weak<Payloads>,
+}
+
+impl Full {
+    /// The messages, if they are still in memory, no more than fit, and not much less.
+    fn suits(&self, limit: TakeLimit) -> Option<Arc<Payloads>> {
+        let messages = self.messages.upgrade()?;
+        let (count, bytes) = (messages.len(), messages.bytes());
+        let suits = count <= limit.messages && bytes <= limit.bytes && (count > limit.messages / 2 || bytes > limit.bytes / 2);
+        suits.then_some(messages)
+    }
 }
 
 /// A lease in the making.
@@ -120,7 +147,7 @@ impl Taking {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, consumers: usize) -> Self {
-        Self { shared, connection, kept: vec![None; consumers] }
+        Self { shared, connection, kept: vec![None; consumers], full: VecDeque::new() }
     }
 
     fn keep(&mut self, consumer: usize, chunk: Option<(i64, u32, Vec<u8>)>) {
@@ -181,28 +208,63 @@ impl Reader {
     fn take(&mut self, consumer: usize, lease: &str, limit: TakeLimit) -> Result<Option<Taken>, StoreError> {
         loop {
             let (intervals, mark) = self.shared.state().of(consumer).oldest(INTERVALS);
-            let Some(&(oldest, _)) = intervals.first() else { return Ok(None) };
+            let Some(&(oldest, end)) = intervals.first() else { return Ok(None) };
             let adopted = oldest.chunk < ADOPTED_BELOW;
-            let mut taking = Taking { consumer, limit, messages: Vec::new(), bytes: 0, parts: Vec::new() };
-            for &(from, to) in intervals.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
-                match self.fill(&mut taking, from, to).map_err(|why| self.error("take messages", &why))? {
-                    Filled::Full => break,
-                    Filled::Room => {}
-                    Filled::Nothing => self.shared.state().of_mut(consumer).vanished(from, to, mark),
+            let (messages, parts, more) = if let Some((messages, parts)) = self.another_has(oldest, end, limit) {
+                (messages, parts, false)
+            } else {
+                let mut taking = Taking { consumer, limit, messages: Vec::new(), bytes: 0, parts: Vec::new() };
+                // Up to where a lease of another one begins or ends, to have the same messages from there on.
+                let cut = self.next_boundary(oldest, end, limit).map(|at| [(oldest, at)]);
+                let of = cut.as_ref().map_or(intervals.as_slice(), |cut| cut.as_slice());
+                let mut filled = Filled::Room;
+                for &(from, to) in of.iter().filter(|(from, _)| (from.chunk < ADOPTED_BELOW) == adopted) {
+                    filled = self.fill(&mut taking, from, to).map_err(|why| self.error("take messages", &why))?;
+                    match filled {
+                        Filled::Full => break,
+                        Filled::Room => {}
+                        Filled::Nothing => self.shared.state().of_mut(consumer).vanished(from, to, mark),
+                    }
                 }
-            }
-            if taking.messages.is_empty() {
-                continue;
-            }
-            let Taking { messages, parts, .. } = taking;
+                if taking.messages.is_empty() {
+                    continue;
+                }
+                let (messages, parts) = (Payloads::of(taking.messages), taking.parts);
+                if matches!(filled, Filled::Full) {
+                    self.remember(&messages, &parts, end);
+                }
+                (messages, parts, cut.is_some())
+            };
             let expires = Instant::now() + self.shared.lease;
             let mut state = self.shared.state();
             let age = state.age_of_oldest(consumer, oldest.chunk);
             if state.of_mut(consumer).lease(lease.to_owned(), parts, expires, mark) {
-                return Ok(Some(Taken { messages, adopted, age }));
+                return Ok(Some(Taken { messages, adopted, more, age }));
             }
             drop(state);
             self.keep(consumer, None);
+        }
+    }
+
+    /// What another consumer has leased from here on, if it suits.
+    fn another_has(&self, oldest: Offset, end: Offset, limit: TakeLimit) -> Option<(Arc<Payloads>, Vec<Part>)> {
+        let full = self.full.iter().find(|full| full.from == oldest && full.to <= end)?;
+        full.suits(limit).map(|messages| (messages, full.parts.clone()))
+    }
+
+    /// The next offset from which on another consumer has leased, or that it has come to.
+    fn next_boundary(&self, oldest: Offset, end: Offset, limit: TakeLimit) -> Option<Offset> {
+        let suiting = self.full.iter().filter(|full| full.suits(limit).is_some());
+        suiting.flat_map(|full| [full.from, full.to]).filter(|at| oldest < *at && *at < end).min()
+    }
+
+    /// Notes what is leased, if it is all of one interval, which ends there.
+    fn remember(&mut self, messages: &Arc<Payloads>, parts: &[Part], end: Offset) {
+        let (Some(from), Some(to)) = (parts.first().map(Part::start), parts.last().map(Part::end)) else { return };
+        if self.kept.len() > 1 && to <= end {
+            self.full.retain(|full| full.messages.strong_count() > 0);
+            self.full.truncate(MOST_FULL - 1);
+            self.full.push_front(Full { from, to, parts: parts.to_vec(), messages: Arc::downgrade(messages) });
         }
     }
 

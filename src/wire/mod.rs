@@ -9,7 +9,7 @@
 //! | a message means what it meant to the Python agent | `decode` (its table), `timestamp`, `python_json`, `python_text` |
 //! | a bad metric costs no other, and its reason is a sentence | `decode/validate`, `decode/fields`, `decode/sentence` |
 //! | no message takes more than a bounded amount of memory | `memory_budget` |
-//! | what several pipelines decode at about the same time is read once | `recent` |
+//! | what several pipelines have in hand at the same time is decoded once | `payloads` |
 //! | a message has one digest for ever | [`Message::digest`] |
 //! | what a client writes is what the Python client writes | `message` |
 
@@ -25,10 +25,10 @@ mod message;
 #[cfg(feature = "agent")]
 mod metric_pattern;
 #[cfg(feature = "agent")]
+mod payloads;
+#[cfg(feature = "agent")]
 mod python_json;
 mod python_text;
-#[cfg(feature = "agent")]
-mod recent;
 #[cfg(feature = "agent")]
 mod set;
 #[cfg(feature = "agent")]
@@ -47,7 +47,7 @@ pub use message::{DEFAULT_FORMAT as DEFAULT_TIMESTAMP_FORMAT, MessageError, Meta
 #[cfg(feature = "agent")]
 pub(crate) use metric_pattern::MetricPattern;
 #[cfg(feature = "agent")]
-pub(crate) use recent::Recent;
+pub use payloads::Payloads;
 #[cfg(feature = "agent")]
 pub use set::{Dimension, Field, Kind, Message, MessageSet, Point, Refusal, Scalar, Text};
 #[cfg(feature = "agent")]

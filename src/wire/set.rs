@@ -97,15 +97,6 @@ pub(super) struct Lengths {
 }
 
 impl Lengths {
-    /// How many bytes that much takes.
-    pub(super) fn bytes(self) -> usize {
-        let Self { text, dimensions, fields, points, entries } = self;
-        text + dimensions * size_of::<Dimension>()
-            + fields * size_of::<Field>()
-            + points * size_of::<Point>()
-            + entries * size_of::<Entry>()
-    }
-
     pub(super) fn of(set: &MessageSet) -> Self {
         Self {
             text: set.text.len(),
@@ -218,47 +209,6 @@ impl MessageSet {
             }
         }
         (self.points, self.entries) = (points, entries);
-    }
-
-    /// Appends a part of another set, whole messages. `None`, with nothing appended, when the set would be too large.
-    pub(super) fn append(&mut self, other: &Self, parts: &Range<Lengths>) -> Option<()> {
-        let Range { start: from, end: to } = parts;
-        let moved = |from: usize, to: usize| Some(u32::try_from(to).ok()?.wrapping_sub(u32::try_from(from).ok()?));
-        let fields = moved(from.fields, self.fields.len())?;
-        let points = moved(from.points, self.points.len())?;
-        let dimensions = moved(from.dimensions, self.dimensions.len())?;
-        let by = |range: &Range<u32>, by: u32| range.start.wrapping_add(by)..range.end.wrapping_add(by);
-        let text = moved(from.text, self.text.len())?;
-        self.push_text(other.text.get(from.text..to.text)?)?;
-        let text_of = |of: Text| Text { start: of.start.wrapping_add(text), len: of.len };
-        let of_other = other.dimensions.get(from.dimensions..to.dimensions).unwrap_or_default().iter();
-        self.dimensions
-            .extend(of_other.map(|Dimension { name, value }| Dimension { name: text_of(*name), value: text_of(*value) }));
-        let of_other = other.fields.get(from.fields..to.fields).unwrap_or_default().iter();
-        self.fields.extend(of_other.map(|field| Field {
-            name: text_of(field.name),
-            value: match field.value {
-                Scalar::Text(text) => Scalar::Text(text_of(text)),
-                value => value,
-            },
-        }));
-        let of_other = other.points.get(from.points..to.points).unwrap_or_default().iter();
-        self.points.extend(of_other.map(|point| Point {
-            kind: match point.kind {
-                Kind::Counter => Kind::Counter,
-                Kind::Timer { unit } => Kind::Timer { unit: text_of(unit) },
-            },
-            name: text_of(point.name),
-            fields: by(&point.fields, fields),
-            ..*point
-        }));
-        let of_other = other.entries.get(from.entries..to.entries).unwrap_or_default().iter();
-        self.entries.extend(of_other.map(|entry| Entry {
-            dimensions: by(&entry.dimensions, dimensions),
-            points: by(&entry.points, points),
-            ..*entry
-        }));
-        Some(())
     }
 
     /// Appends a piece of text. `None` when the set's text would pass 4 GiB.

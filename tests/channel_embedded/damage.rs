@@ -191,7 +191,7 @@ fn what_was_delivered_and_cannot_be_found_again_to_be_deleted_is_marked_as_done(
             let channel = open(&settings(&path)).await;
             let mut there = BTreeSet::new();
             while let Some(lease) = receive(&channel, 1, 10_000_000).await {
-                for message in &lease.messages {
+                for message in lease.messages.iter() {
                     assert!(there.insert(message.to_vec()), "page {leaf}: delivered twice");
                 }
                 channel.complete(&mut vec![lease], &[]).await.unwrap();

@@ -101,7 +101,7 @@ fn a_damaged_message_is_counted_as_parked_and_nobody_waits_for_it() {
         drop(other);
         let channel = open(&settings(&path)).await;
         let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
-        assert_eq!(lease.messages, [numbers(0..3), numbers(6..9)].concat());
+        assert_eq!(lease.messages.to_vec(), [numbers(0..3), numbers(6..9)].concat());
         channel.complete(&mut vec![lease], &[]).await.unwrap();
         let tally = channel.registry().tally();
         assert_eq!((tally.leased, tally.published, tally.parked), (9, 6, 3));

@@ -102,7 +102,7 @@ fn whatever_was_answered_before_kill_9_is_there_once_and_whatever_was_completed_
             let mut there = BTreeSet::new();
             let mut leases = Vec::new();
             while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
-                for message in &lease.messages {
+                for message in lease.messages.iter() {
                     let number: usize = number(message).parse().unwrap();
                     assert_eq!(message.len(), number.to_string().len() + 1 + number % 997, "not as it was pushed");
                     assert!(there.insert(number), "{number} is there twice");

@@ -105,7 +105,7 @@ impl World {
                 assert_eq!(lease.is_none(), expected.is_empty());
                 let Some(lease) = lease else { return };
                 let (places, texts): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
-                assert!(lease.messages == texts, "{:?} instead of {places:?}", lease.messages.len());
+                assert!(lease.messages.to_vec() == texts, "{:?} instead of {places:?}", lease.messages.len());
                 assert_eq!(lease.adopted, !places[0].0);
                 self.waiting.retain(|place, _| !places.contains(place));
                 self.leases.push((lease, places));

@@ -61,10 +61,10 @@ fn bytes_are_bytes() {
     run(async {
         let channel = channel(&server);
         let mut leases = vec![receive(&channel, 10, 1000).await.unwrap()];
-        assert_eq!(leases[0].messages, odd);
+        assert_eq!(leases[0].messages.to_vec(), odd);
         channel.release(&mut leases).await.unwrap();
         let lease = receive(&channel, 10, 1000).await.unwrap();
-        assert_eq!(lease.messages, odd);
+        assert_eq!(lease.messages.to_vec(), odd);
         let letters = [letter(&lease, 2)];
         channel.complete(&mut vec![lease], &letters).await.unwrap();
         let dead: redis::streams::StreamRangeReply = redis.xrange_all(DEAD).unwrap();

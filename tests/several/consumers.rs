@@ -88,7 +88,7 @@ fn push(server: &RedisServer, messages: std::ops::Range<usize>) {
 async fn drain(channel: &RedisChannel) -> BTreeMap<usize, usize> {
     let mut came = BTreeMap::new();
     while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
-        for message in &lease.messages {
+        for message in lease.messages.iter() {
             *came.entry(String::from_utf8_lossy(message).parse().unwrap()).or_default() += 1;
         }
         channel.complete(&mut vec![lease], &[]).await.unwrap();
@@ -109,7 +109,7 @@ fn each_of_three_gets_every_message_once_in_its_order_however_the_others_are() {
         assert_eq!(drain(&consumers[1]).await, each_once(0..3000));
         // Another has something in hand meanwhile.
         let held = receive(&consumers[0], 7, 1000).await.unwrap();
-        assert_eq!(held.messages, numbers(0..7));
+        assert_eq!(held.messages.to_vec(), numbers(0..7));
         push(&server, 3000..4000);
         assert_eq!(drain(&consumers[1]).await, each_once(3000..4000));
         assert_eq!(drain(&consumers[2]).await, each_once(0..4000));
@@ -133,7 +133,7 @@ fn agents_with_the_same_publishers_share_each_consumer() {
         let (one, other) = (named(&server, &["a", "b"]), named(&server, &["a", "b"]));
         push(&server, 0..10);
         let first = receive(&one[0], 4, 1000).await.unwrap();
-        assert_eq!(first.messages, numbers(0..4));
+        assert_eq!(first.messages.to_vec(), numbers(0..4));
         assert_eq!(drain(&other[0]).await, each_once(4..10));
         drop(first);
         one[0].recover().await.unwrap();
@@ -281,7 +281,10 @@ fn what_a_single_publisher_and_the_python_agent_left_goes_to_each() {
         consumers[0].recover().await.unwrap();
         for consumer in &consumers {
             let lease = receive(consumer, 10, 1000).await.unwrap();
-            assert!(lease.adopted && lease.messages == [b"77"], "adopted ones come first, and are known as such: {lease:?}");
+            assert!(
+                lease.adopted && lease.messages.to_vec() == [b"77"],
+                "adopted ones come first, and are known as such: {lease:?}"
+            );
             consumer.complete(&mut vec![lease], &[]).await.unwrap();
             assert_eq!(drain(consumer).await, each_once(0..5));
         }
@@ -328,5 +331,90 @@ fn a_publisher_that_is_taken_out_is_named_with_what_waits_and_can_be_let_go() {
         assert_eq!((code, said.as_str()), (Some(0), "20 messages and 0 dead letters of b are gone\n"));
         let left: Vec<String> = server.connection().keys("*for:b*").unwrap();
         assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+fn in_list(server: &RedisServer, name: &str) -> usize {
+    server.connection().llen(format!("{{q}}:for:{name}")).unwrap()
+}
+
+/// Two consumers in the middle of a backlog, each of which has asked for a hundred messages more than once.
+async fn draining(server: &RedisServer) -> [RedisChannel; 2] {
+    push(server, 0..2000);
+    let consumers: [RedisChannel; 2] = named(server, &["a", "b"]).try_into().unwrap();
+    for _ in 0..2 {
+        for consumer in &consumers {
+            let lease = receive(consumer, 100, 1 << 20).await.unwrap();
+            consumer.complete(&mut vec![lease], &[]).await.unwrap();
+        }
+    }
+    assert_eq!(in_list(server, "b"), 0);
+    consumers
+}
+
+#[test]
+fn a_backlog_is_read_once_for_all_that_drain_it() {
+    run(async {
+        let server = RedisServer::start();
+        let [a, b] = draining(&server).await;
+        for _ in 0..5 {
+            let of_a = receive(&a, 100, 1 << 20).await.unwrap();
+            assert_eq!(in_list(&server, "b"), 0, "they were copied into the list of the one that does not wait at this moment");
+            let of_b = receive(&b, 100, 1 << 20).await.unwrap();
+            assert!(Arc::ptr_eq(&of_a.messages, &of_b.messages));
+            a.complete(&mut vec![of_a], &[]).await.unwrap();
+            b.complete(&mut vec![of_b], &[]).await.unwrap();
+        }
+        // Whoever asks twice finds the other's place taken; what goes into the list then comes in its turn.
+        let held = [receive(&a, 100, 1 << 20).await.unwrap(), receive(&a, 100, 1 << 20).await.unwrap()];
+        assert_eq!(in_list(&server, "b"), 100);
+        assert_eq!(drain(&b).await, each_once(700..2000));
+        a.complete(&mut held.into(), &[]).await.unwrap();
+        assert_eq!(drain(&a).await, each_once(900..2000));
+        for consumer in [a, b] {
+            settled(&consumer).await;
+            assert_eq!(consumer.tally().published, 2000);
+        }
+    });
+}
+
+#[test]
+fn what_is_kept_for_a_consumer_that_asks_for_less_is_given_back() {
+    run(async {
+        let server = RedisServer::start();
+        let [a, b] = draining(&server).await;
+        let held = receive(&a, 100, 1 << 20).await.unwrap();
+        assert_eq!(b.tally().in_flight, 100, "it is kept for it");
+        let less = receive(&b, 50, 1 << 20).await.unwrap();
+        assert!(less.messages.len() <= 50 && b.tally().given_back == 100, "{:?}", b.tally());
+        b.complete(&mut vec![less], &[]).await.unwrap();
+        assert_eq!(b.recover().await.unwrap().dropped, 100);
+        drain(&b).await;
+        assert_eq!(b.tally().published, 2000);
+        drop(held);
+    });
+}
+
+#[test]
+fn what_is_kept_for_a_consumer_that_does_not_ask_any_more_is_given_back() {
+    run(async {
+        let server = RedisServer::start();
+        let [a, b] = draining(&server).await;
+        let held = receive(&a, 100, 1 << 20).await.unwrap();
+        b.renew().await.unwrap();
+        assert_eq!(b.tally().in_flight, 100, "it is given up at once");
+        let begun = std::time::Instant::now();
+        while b.tally().in_flight > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is kept for ever");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            b.renew().await.unwrap();
+        }
+        assert_eq!(b.recover().await.unwrap().dropped, 100);
+        // Meanwhile the other one is held up by nothing, and no more is kept for one that has not asked for so long.
+        a.complete(&mut vec![held], &[]).await.unwrap();
+        drain(&a).await;
+        assert_eq!((a.tally().published, b.tally().in_flight), (2000, 0));
+        drain(&b).await;
+        assert_eq!(b.tally().published, 2000);
     });
 }

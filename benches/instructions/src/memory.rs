@@ -14,6 +14,7 @@ use kadabra::{
     channel::{
         Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Lease, LeaseId, LeaseRegistry, Recovered, Settlement,
     },
+    wire::Payloads,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -58,7 +59,7 @@ impl Channel for Memory {
         }
         assert!(demand.messages >= self.batch.len(), "a whole batch is asked for");
         let mut lease = self.registry.enter(LeaseId(number.to_string()));
-        lease.fill(self.batch.clone(), false);
+        lease.fill(Payloads::of(self.batch.clone()), false);
         Ok(Some(lease))
     }
 

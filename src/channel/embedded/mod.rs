@@ -222,7 +222,7 @@ impl Channel for EmbeddedChannel {
             self.registry.take_unreported();
         }
         Ok(if let Some(taken) = taken? {
-            lease.age = taken.age;
+            (lease.age, lease.more) = (taken.age, taken.more);
             lease.fill(taken.messages, taken.adopted);
             Some(lease)
         } else {

@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use redis::Value;
 use tokio::sync::{Mutex, Notify};
 
-use super::{RedisChannel, answers, errors::Error, fan_out::Wishes, keys::Keys};
+use super::{RedisChannel, answers, errors::Error, keys::Keys, wishes::Wishes};
 use crate::{
     channel::{ChannelError, LeaseRegistry, Threat, Warning},
     config,
@@ -41,8 +41,8 @@ pub(super) struct Group {
     names: Vec<String>,
     /// What is known of each.
     pub(super) consumers: Vec<Known>,
-    /// Held by the one that has messages moved.
-    pub(super) moving: Mutex<()>,
+    /// Held by the one that has messages moved; whether more were left than it was given.
+    pub(super) moving: Mutex<bool>,
 }
 
 /// One consumer.
@@ -53,7 +53,7 @@ pub(super) struct Known {
     pub(super) required: bool,
     pub(super) registry: Arc<LeaseRegistry>,
     pub(super) wake: Arc<Notify>,
-    /// What it waits for.
+    /// What it wants.
     pub(super) wishes: Wishes,
 }
 

@@ -1,7 +1,8 @@
 //! Moves messages of the queue to every consumer. Consumers of one agent that wait at the same time get the same messages under a lease
 //! each, by one script and one answer; into the list of any other consumer they are copied, to be leased from there.
+//! See [`super::wishes`].
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use redis::Value;
 use tokio::time::Instant;
@@ -10,8 +11,12 @@ use super::{
     answers,
     consumers::{Group, Known, Membership},
     errors::Error,
+    wishes::Asking,
 };
-use crate::channel::{Demand, Lease, Settlement};
+use crate::{
+    channel::{Demand, Lease, Settlement},
+    wire::Payloads,
+};
 
 const MOVE: &str = "give messages to every publisher";
 
@@ -27,78 +32,35 @@ pub(super) enum Given {
     AtBound,
 }
 
-/// Where a consumer that waits leaves what it wants, and gets it from another one of the same agent.
-#[derive(Debug, Default)]
-pub(super) struct Wishes(Mutex<Wish>);
-
-#[derive(Debug, Default)]
-struct Wish {
-    /// While the consumer waits.
-    demand: Option<Demand>,
-    given: Option<Lease>,
-}
-
-/// A consumer that waits, until this is dropped.
-pub(super) struct Asking<'a> {
-    membership: &'a Membership,
-    demand: Demand,
-}
-
-impl Wishes {
-    fn wish(&self) -> MutexGuard<'_, Wish> {
-        // Every change is whole before anything that could panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a consumer that waits wants, if it was not given something since.
-    fn wants(&self) -> Option<Demand> {
-        let wish = self.wish();
-        wish.demand.filter(|_| wish.given.is_none())
-    }
-
-    /// A lease for whoever waits here. Nobody may do so any more: then it is dropped, which gives it back.
-    fn leave(&self, lease: Lease) {
-        let mut wish = self.wish();
-        if wish.demand.is_some() {
-            wish.given = Some(lease);
-        }
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        if let Some(known) = self.membership.known() {
-            let unread = std::mem::take(&mut *known.wishes.wish()).given;
-            drop(unread);
-        }
-    }
-}
-
-impl Membership {
-    /// Lets the others know that this consumer takes messages.
-    pub(super) fn asks(&self, demand: Demand) -> Asking<'_> {
-        if let Some(known) = self.known() {
-            known.wishes.wish().demand = Some(demand);
-        }
-        Asking { membership: self, demand }
-    }
-}
-
 impl Asking<'_> {
     /// What another consumer has had moved meanwhile, or some of what waits in the queue, which every consumer is given; neither while
     /// this one has some in its list.
     pub(super) async fn for_more(&self) -> Result<Given, Error> {
         let Membership { group, index } = self.membership;
-        let _moving = group.moving.lock().await;
-        if let Some(lease) = self.membership.known().and_then(|known| known.wishes.wish().given.take()) {
+        let Some(own) = self.membership.known().map(|known| &known.wishes) else { return Ok(Given::ToList) };
+        let drains = *group.moving.lock().await;
+        if let Some(lease) = own.take(self.demand) {
             return Ok(Given::Lease(lease));
         }
-        let mut given = group.fan_out(*index, self.demand).await;
+        // One that is behind itself waits for none.
+        if drains && !own.has_list() {
+            for (_, other) in group.consumers.iter().enumerate().filter(|(other, _)| other != index) {
+                other.wishes.catch_up().await;
+            }
+        }
+        let mut drains = group.moving.lock().await;
+        if let Some(lease) = own.take(self.demand) {
+            return Ok(Given::Lease(lease));
+        }
+        group.consumers.iter().for_each(|known| known.wishes.give_up());
+        let mut given = group.fan_out(*index, self.demand, &mut drains).await;
         if let Ok(None) = given {
             group.join(true).await?;
-            given = group.fan_out(*index, self.demand).await;
+            given = group.fan_out(*index, self.demand, &mut drains).await;
         }
-        Ok(given?.unwrap_or(Given::Nothing))
+        let given = given?.unwrap_or(Given::Nothing);
+        own.note_list(matches!(given, Given::ToList));
+        Ok(given)
     }
 }
 
@@ -127,12 +89,12 @@ type Leases = Vec<Option<Lease>>;
 impl Group {
     /// Moves messages: under leases, slice by slice as [`super::receive`] takes them, or some into lists. None when this agent's entry
     /// has expired.
-    async fn fan_out(&self, asks: usize, demand: Demand) -> Result<Option<Given>, Error> {
+    async fn fan_out(&self, asks: usize, demand: Demand, drains: &mut bool) -> Result<Option<Given>, Error> {
         let base = &self.base;
         let (mut most, mut room) = (demand.messages.max(1), demand.bytes);
         // Whoever wants far less would be given too little at a time; it is given its share in its list.
         let wants = |(index, known): (usize, &Known)| {
-            let demand = if index == asks { Some(demand) } else { known.wishes.wants() };
+            let demand = if index == asks { Some(demand) } else { known.wishes.wants(*drains) };
             demand.filter(|demand| demand.messages >= most.div_ceil(2) && demand.bytes >= room / 2)
         };
         let wanted: Vec<_> = self.consumers.iter().enumerate().map(wants).collect();
@@ -165,12 +127,14 @@ impl Group {
                 }
             };
             if messages.is_empty() {
-                for (lease, _) in leases.iter_mut().zip(leased).filter(|(_, is_leased)| !is_leased) {
-                    if let Some(unused) = lease.take() {
+                for ((lease, known), is_leased) in leases.iter_mut().zip(&self.consumers).zip(leased) {
+                    if let Some(unused) = lease.take_if(|_| !is_leased) {
                         unused.settle(Settlement::Released);
                     }
+                    known.wishes.note_list(!is_leased && count > 0);
                 }
                 if count == 0 {
+                    *drains = false;
                     return Ok(Some(Given::Nothing));
                 }
                 if part.is_empty() {
@@ -186,6 +150,8 @@ impl Group {
                 break;
             }
         }
+        // What ended it may be that the next message did not fit.
+        *drains = more || messages.len() > demand.messages / 2 || room < demand.bytes / 2;
         Ok(Some(self.hand_out(asks, leases, messages, more)))
     }
 
@@ -231,19 +197,20 @@ impl Group {
 
     /// Gives everyone its lease, and has the others look for what was moved.
     fn hand_out(&self, asks: usize, mut leases: Leases, messages: Vec<Vec<u8>>, more: bool) -> Given {
-        let filled = |mut lease: Lease, messages| {
-            lease.fill(messages, false);
+        let messages = Payloads::of(messages);
+        let filled = |mut lease: Lease| {
+            lease.fill(Arc::clone(&messages), false);
             lease.more = more;
             lease
         };
         let own = leases.get_mut(asks).and_then(Option::take);
         for (known, lease) in self.consumers.iter().zip(leases) {
             if let Some(lease) = lease {
-                known.wishes.leave(filled(lease, messages.clone()));
+                known.wishes.leave(filled(lease));
             }
         }
         self.wake_all_but(asks);
-        own.map_or(Given::ToList, |own| Given::Lease(filled(own, messages)))
+        own.map_or(Given::ToList, |own| Given::Lease(filled(own)))
     }
 
     fn wake_all_but(&self, asks: usize) {

@@ -32,6 +32,7 @@ mod slice;
 mod stream;
 mod sweep;
 mod target;
+mod wishes;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::redis as fuzz_redis;
@@ -241,6 +242,9 @@ impl Channel for RedisChannel {
     }
 
     async fn renew(&self) -> Result<(), ChannelError> {
+        if let Some(known) = self.membership.as_ref().and_then(consumers::Membership::known) {
+            known.wishes.give_up();
+        }
         if let Some(membership) = self.membership.as_ref().filter(|it| it.is_first()) {
             self.named(membership.group.join(true).await).await?;
         }

@@ -7,7 +7,10 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{RedisChannel, answers, errors::Error, fan_out::Given};
-use crate::channel::{Demand, Lease, Settlement};
+use crate::{
+    channel::{Demand, Lease, Settlement},
+    wire::Payloads,
+};
 
 /// The pauses between wake-ups for nothing.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -197,7 +200,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         lease.settle(Settlement::Released);
         return Ok(if set_aside > 0 { Taken::SetAside } else { Taken::Nothing });
     }
-    lease.fill(messages, adopted);
+    lease.fill(Payloads::of(messages), adopted);
     Ok(Taken::Lease(lease))
 }
 

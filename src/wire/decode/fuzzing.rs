@@ -8,7 +8,7 @@ use super::{Decoder, Entry, quick, read, validate};
 use crate::wire::build::{Contents, Value};
 use crate::wire::memory_budget::MemoryBudget;
 use crate::wire::timestamp::FormatCache;
-use crate::wire::{Dimension, Field, MessageSet, Point, Recent, Refusal};
+use crate::wire::{Dimension, Field, MessageSet, Payloads, Point, Refusal};
 
 /// A sound message, to stand before and behind the one in question.
 const NEIGHBOUR: &[u8] = br#"{"dimensions": [{"name": "d", "value": "1"}], "timers": [], "timestamp_format": "%Y",
@@ -59,15 +59,13 @@ pub(crate) fn decode(payload: &[u8]) {
     assert_eq!(neighbour.first().map(|(_, metrics)| metrics.len()), Some(1));
     assert_eq!(among.contents(), [neighbour.clone(), contents.clone(), neighbour.clone()].concat());
 
-    // The first time it is decoded, the second time copied where that may be.
-    let (mut recent, mut copied) = (Recent::default(), MessageSet::new());
+    // Whoever asks first, and whoever asks again.
+    let payloads = Payloads::of(vec![NEIGHBOUR.to_vec(), payload.to_vec()]);
     for _ in 0..2 {
-        assert_eq!(recent.decode(NEIGHBOUR, &mut decoder, &mut copied), []);
-        assert_eq!(recent.decode(payload, &mut decoder, &mut copied), refusals);
+        let decoded = payloads.decoded(&mut decoder);
+        assert_eq!(decoded.set.contents(), [neighbour.clone(), contents.clone()].concat());
+        assert_eq!(decoded.refusals, refusals.iter().map(|refusal| (1, refusal.clone())).collect::<Vec<_>>());
     }
-    assert_eq!(copied.contents(), [neighbour.clone(), contents.clone(), neighbour, contents].concat());
-    let digests: Vec<u32> = copied.messages().map(|message| message.digest()).collect();
-    assert!(digests.iter().take(2).eq(digests.iter().skip(2)));
 }
 
 /// A message that the quick reader takes is one that the general reader takes without a doubt and without repairs, to the same
