@@ -1,8 +1,8 @@
-//! The queue against a model of it, over operations nobody thought of.
+//! The queue against a model of it, over operations nobody thought of; one that is bounded with each `when_full`.
 
 use std::collections::BTreeMap;
 
-use kadabra::channel::{DeadLetter, Demand, Lease};
+use kadabra::channel::{DeadLetter, Demand, Lease, embedded::PushError};
 use proptest::prelude::*;
 
 use super::*;
@@ -43,6 +43,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Much is pushed, of which some is leased, and little is set aside: dead letters that are dropped are another test's.
+fn full_step() -> impl Strategy<Value = Step> {
+    let sizes = || prop::collection::vec(prop_oneof![2 => 1..3000usize, 1 => 20_000..120_000usize], 1..6);
+    prop_oneof![
+        8 => sizes().prop_map(|sizes| Step::Push(End::Newest, sizes)),
+        2 => sizes().prop_map(|sizes| Step::Push(End::Oldest, sizes)),
+        3 => (1..15usize, 1..200_000usize).prop_map(|(messages, bytes)| Step::Receive(messages, bytes)),
+        2 => any::<usize>().prop_map(|lease| Step::Complete(lease, usize::MAX)),
+        1 => any::<usize>().prop_map(Step::Release),
+        1 => any::<usize>().prop_map(Step::Drop),
+        1 => Just(Step::Reopen),
+    ]
+}
+
 /// Where a message belongs: adopted ones before all others.
 type Place = (bool, i64);
 
@@ -55,9 +69,70 @@ struct World {
     dead: Vec<Vec<u8>>,
     newest: i64,
     oldest: i64,
+    /// Since the file was opened.
+    pushed: u64,
+    dropped: u64,
+    /// Whether any ever was, and whether any was refused.
+    was_full: (bool, bool),
 }
 
 impl World {
+    async fn new(settings: Embedded) -> Self {
+        Self {
+            channel: Some(open(&settings).await),
+            settings,
+            leases: Vec::new(),
+            waiting: BTreeMap::new(),
+            all: BTreeMap::new(),
+            dead: Vec::new(),
+            newest: 0,
+            oldest: 0,
+            pushed: 0,
+            dropped: 0,
+            was_full: (false, false),
+        }
+    }
+
+    /// What has become of messages, of which the last are these.
+    async fn pushed(&mut self, places: &[Place], outcome: Result<u64, PushError>) {
+        let backend = self.channel.as_ref().unwrap().backend();
+        let count = places.len() as u64;
+        self.pushed += count;
+        if let Err(why) = &outcome {
+            assert_eq!(*why, PushError::Full);
+            self.waiting.retain(|place, _| !places.contains(place));
+            self.was_full.1 = true;
+            if self.settings.when_full == WhenFull::Refuse {
+                self.pushed -= count;
+            } else {
+                backend.drop_newest(count);
+                self.dropped += count;
+            }
+        }
+        let dropped = backend.take_dropped_oldest();
+        if dropped > 0 {
+            assert_eq!(self.settings.when_full, WhenFull::DropOldest);
+            let mut left = Vec::new();
+            while (left.len() as u64) < backend.length().await.unwrap() {
+                let next = left.len() as i64;
+                left.extend(backend.range(next, next).await.unwrap().into_iter().map(|message| message.to_vec()));
+            }
+            let before = self.waiting.len() as u64;
+            self.waiting.retain(|_, message| left.contains(message));
+            assert_eq!(self.waiting.len(), left.len(), "something else waits than was pushed");
+            assert_eq!(before - self.waiting.len() as u64, dropped);
+            self.dropped += dropped;
+            self.was_full.0 = true;
+        }
+        if let Ok(length) = outcome {
+            assert_eq!(length, self.waiting.len() as u64);
+        }
+        let of = self.channel.as_ref().unwrap().tally();
+        assert!(of.balances(), "{of:?}");
+        let of = of.accepted.unwrap();
+        assert_eq!((of.all - of.found, of.dropped), (self.pushed, self.dropped));
+    }
+
     fn message(&mut self, place: Place, size: usize) -> Bytes {
         let mut message = format!("{place:?}").into_bytes();
         message.resize(message.len().max(size), b'.');
@@ -75,19 +150,21 @@ impl World {
                     let place = if end == End::Newest { &mut self.newest } else { &mut self.oldest };
                     *place += if end == End::Newest { 1 } else { -1 };
                     let place = (true, *place);
-                    self.message(place, size)
+                    (place, self.message(place, size))
                 });
-                let messages = messages.collect();
-                assert_eq!(backend.push(end, messages).await.unwrap(), self.waiting.len() as u64);
+                let (places, messages): (Vec<_>, _) = messages.unzip();
+                let outcome = backend.push(end, messages).await;
+                self.pushed(&places, outcome).await;
             }
             Step::Adopt(sizes) => {
                 let messages = sizes.into_iter().map(|size| {
                     self.newest += 1;
-                    self.message((false, self.newest), size)
+                    let place = (false, self.newest);
+                    (place, self.message(place, size))
                 });
-                let messages = messages.collect();
-                let channel = self.channel.as_ref().unwrap();
-                assert_eq!(channel.adopt(messages).await.unwrap(), self.waiting.len() as u64);
+                let (places, messages): (Vec<_>, _) = messages.unzip();
+                let outcome = self.channel.as_ref().unwrap().adopt(messages).await;
+                self.pushed(&places, outcome).await;
             }
             Step::Receive(messages, bytes) => {
                 let mut expected: Vec<(Place, Vec<u8>)> = Vec::new();
@@ -133,6 +210,7 @@ impl World {
             Step::Clear => {
                 let before = self.waiting.len();
                 self.waiting.retain(|place, _| !place.0);
+                self.dropped += (before - self.waiting.len()) as u64;
                 assert_eq!(backend.clear().await.unwrap(), before > self.waiting.len());
             }
             Step::Range(start, stop) => {
@@ -149,6 +227,7 @@ impl World {
                 drop(backend);
                 self.channel = None;
                 self.channel = Some(open(&self.settings).await);
+                (self.pushed, self.dropped) = (0, 0);
                 for (lease, places) in std::mem::take(&mut self.leases) {
                     drop(lease);
                     self.wait_again(places);
@@ -156,6 +235,18 @@ impl World {
             }
         }
         assert_eq!(self.channel.as_ref().unwrap().backend().length().await.unwrap(), self.waiting.len() as u64);
+    }
+
+    /// What is left is what should be.
+    async fn end(&mut self) {
+        self.step(Step::Reopen).await;
+        let connection = Connection::open(&self.settings.path).unwrap();
+        let mut dead = connection.prepare("SELECT payload FROM dead ORDER BY id").unwrap();
+        let dead: Vec<Vec<u8>> = dead.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert!(dead == self.dead);
+        while !self.waiting.is_empty() {
+            self.step(Step::Receive(7, 100_000)).await;
+        }
     }
 
     fn pick(&mut self, which: usize) -> Option<(Lease, Vec<Place>)> {
@@ -175,27 +266,34 @@ proptest! {
         let folder = quick_folder();
         run(async {
             let settings = settings(&folder.path().join("q.db"));
-            let mut world = World {
-                channel: Some(open(&settings).await),
-                settings,
-                leases: Vec::new(),
-                waiting: BTreeMap::new(),
-                all: BTreeMap::new(),
-                dead: Vec::new(),
-                newest: 0,
-                oldest: 0,
-            };
+            let mut world = World::new(settings).await;
             for step in steps {
                 world.step(step).await;
             }
-            world.step(Step::Reopen).await;
-            let connection = Connection::open(&world.settings.path).unwrap();
-            let mut dead = connection.prepare("SELECT payload FROM dead ORDER BY id").unwrap();
-            let dead: Vec<Vec<u8>> = dead.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-            assert!(dead == world.dead);
-            while !world.waiting.is_empty() {
-                world.step(Step::Receive(7, 100_000)).await;
+            world.end().await;
+        });
+    }
+
+    #[test]
+    fn a_queue_that_is_full_holds_what_was_pushed_but_for_what_it_says_that_it_has_dropped(
+        when_full in prop::sample::select(vec![WhenFull::Refuse, WhenFull::DropNewest, WhenFull::DropOldest]),
+        steps in prop::collection::vec(full_step(), 20..60),
+    ) {
+        let folder = quick_folder();
+        run(async {
+            // Answers come when it is known what has become of the push.
+            let answer_within = AnswerWithin::Set(Duration::ZERO);
+            let settings = Embedded { when_full, max_bytes: 1 << 20, answer_within, ..settings(&folder.path().join("q.db")) };
+            let mut world = World::new(settings).await;
+            for step in steps {
+                world.step(step).await;
             }
+            // So much does not fit.
+            for _ in 0..12 {
+                world.step(Step::Push(End::Newest, vec![100_000])).await;
+            }
+            assert!(world.was_full.0 || (when_full != WhenFull::DropOldest && world.was_full.1), "{:?}", world.was_full);
+            world.end().await;
         });
     }
 }
