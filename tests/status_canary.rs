@@ -81,8 +81,11 @@ fn points_come_back_from_victoriametrics() {
     let folder = tempfile::tempdir().unwrap();
     let server = VictoriaMetrics::start();
     let publisher = format!("[publisher]\ntype = \"victoriametrics\"\n[publisher.victoriametrics]\nurl = {:?}", server.url());
-    let mut agent = Agent::start(&config(folder.path(), &publisher));
+    // Its actor fails once, and is started again.
+    let agent = Agent::with(&config(folder.path(), &publisher)).env("FAILPOINTS", "canary.round=1*panic(told to)->off");
+    let mut agent = agent.start();
     let canary = wait_ready(&agent);
+    assert!(agent.log_text().contains("told to"), "it did not fail");
     assert!(canary["works"] == true && canary["last_seconds"].as_f64().unwrap() > 0.0, "{canary}");
     assert_eq!(agent.terminate(SOON), Some(0));
 }
