@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -122,7 +122,7 @@ fn a_disk_that_stalls_delays_nothing_but_the_file() {
     wait_for("the message to be published", SOON, || {
         (get(address, "/api/status", &[]).json()["publishers"][0]["tally"]["published"] == 1).then_some(())
     });
-    let begun = Instant::now();
+    let begun = std::time::Instant::now();
     assert_eq!(agent.terminate(SOON), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(!file(folder.path()).exists());
