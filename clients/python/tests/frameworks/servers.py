@@ -17,6 +17,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 AGENT = os.environ.get("KADABRA_TEST_AGENT", str(HERE.parents[3] / "target/debug/kadabra"))
 PATIENCE = 30.0
+# What begins with this ends with its test, also when that is killed: a web server that went on would push to whichever server gets the
+# port of its agent next.
+UNTIL_ITS_TEST_ENDS = ["setpriv", "--pdeathsig", "TERM", "--"]
 
 
 def wait_for(what, condition, patience=PATIENCE):
@@ -124,7 +127,7 @@ class Influxd:
             'wal-dir = "%s/wal"\n[http]\nbind-address = "127.0.0.1:%d"\n[monitor]\nstore-enabled = false\n'
             % (rpc, folder, folder, folder, self.port)
         )
-        command = ["influxd", "-config", str(folder / "influxdb.conf")]
+        command = [*UNTIL_ITS_TEST_ENDS, "influxd", "-config", str(folder / "influxdb.conf")]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for("an InfluxDB that answers", lambda: answers(self.port))
         self.query("CREATE DATABASE kadabra", "POST")
@@ -170,7 +173,7 @@ class Server:
         path = str(folder / "web.sock")
         environment = {**os.environ, "APP_SENT": str(self.sent), "APP_CHANNEL": json.dumps(channel), **(environment or {})}
         log = open(folder / "web.log", "ab")
-        command = [word.replace("{}", path) for word in command]
+        command = [*UNTIL_ITS_TEST_ENDS, *(word.replace("{}", path) for word in command)]
         self.process = subprocess.Popen(command, cwd=HERE, env=environment, stdout=log, stderr=log, start_new_session=True)
         log.close()
         (folder / "nginx.conf").write_text(
@@ -184,7 +187,8 @@ class Server:
             "proxy_read_timeout 120s; } } }\n" % (self.port, path)
         )
         nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-        self.nginx = subprocess.Popen([nginx, "-p", str(folder), "-c", "nginx.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        command = [*UNTIL_ITS_TEST_ENDS, nginx, "-p", str(folder), "-c", "nginx.conf"]
+        self.nginx = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             wait_for("a web server that answers", lambda: self.get(0) == 200)
         except BaseException:
