@@ -20,6 +20,11 @@ pub(crate) fn quote(text: &str) -> String {
     printable.iter().take(head).chain(&['…']).chain(printable.iter().skip(printable.len() - tail)).collect()
 }
 
+/// A text as one word of a shell.
+pub(crate) fn in_a_shell(text: &str) -> String {
+    ["'", &text.replace('\'', r"'\''"), "'"].concat()
+}
+
 /// The first `longest` characters of a text; a text that goes on ends with `…`.
 pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     match text.char_indices().nth(longest) {

@@ -1,18 +1,11 @@
 //! What clients of statsd send is aggregated, published and accounted for, whatever fails.
 
-use std::{
-    collections::BTreeMap,
-    net::UdpSocket,
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::UdpSocket, os::unix::net::UnixDatagram, thread, time::Duration};
 
 use serde_json::Value;
 
 use super::support::{
-    agent::{Agent, Builder, kadabra},
+    agent::{Agent, Builder, kadabra, kadabra_with_socket},
     influxd::Influxd,
     pipeline::numbered,
     process::{self, free_port, wait_for},
@@ -197,27 +190,11 @@ fn while_redis_is_away_it_waits_in_memory_and_longer_intervals_lose_nothing() {
     end(&mut agent);
 }
 
-/// Starts the agent as systemd does, with a socket as the third descriptor.
-fn with_socket(socket: impl Into<OwnedFd>) -> Command {
-    let agent = kadabra();
-    let mut command = process::command("sh");
-    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=test.socket LISTEN_PID=$$ exec \"$@\"", "sh"]);
-    command.arg(agent.get_program()).args(agent.get_args());
-    for (name, value) in agent.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.stdin(socket.into());
-    command
-}
-
 #[test]
 fn what_is_sent_while_no_agent_runs_is_taken_by_the_next_one_by_a_socket_of_systemd() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let house = House { port: socket.local_addr().unwrap().port(), ..House::embedded() };
-    let start = || house.agent("interval = \"200ms\"").started_by(with_socket(socket.try_clone().unwrap())).start();
+    let start = || house.agent("interval = \"200ms\"").started_by(kadabra_with_socket(socket.try_clone().unwrap())).start();
     let (client, mut sent) = (house.client(), 0);
     for round in 0..3 {
         client.send(b"hits:1|c").unwrap();
@@ -371,7 +348,7 @@ fn a_socket_in_the_file_system_may_be_systemds_too() {
     let client = UnixDatagram::unbound().unwrap();
     for _ in 0..2 {
         client.send_to(b"hits:1|c", &path).unwrap();
-        let mut agent = house.agent("interval = \"100ms\"").started_by(with_socket(socket.try_clone().unwrap())).start();
+        let mut agent = house.agent("interval = \"100ms\"").started_by(kadabra_with_socket(socket.try_clone().unwrap())).start();
         wait_published(&agent, "hits", 1.0);
         end(&mut agent);
     }

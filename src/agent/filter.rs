@@ -49,17 +49,6 @@ mod tests {
     use super::*;
     use crate::wire::Decoder;
 
-    fn consumer(only: &[&str], except: &[&str], sample: Option<&str>) -> Consumer {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        Consumer {
-            required: true,
-            max_backlog: None,
-            only: texts(only),
-            except: texts(except),
-            sample: sample.map(ToOwned::to_owned),
-        }
-    }
-
     /// A message of each host with a counter and a timer of each name, and one that cannot be decoded in between.
     fn set() -> MessageSet {
         let (mut set, mut decoder) = (MessageSet::new(), Decoder::new());
@@ -101,25 +90,25 @@ mod tests {
             (&[], &["*"], &[]),
         ] {
             let mut set = set();
-            Filter::of(&consumer(only, except, None)).unwrap().apply(&mut set, 0);
+            Filter::of(&Consumer::that_keeps(only, except, None)).unwrap().apply(&mut set, 0);
             assert_eq!(kept(&set), expected, "{only:?} {except:?}");
             assert_eq!((set.len(), set.point_count()), (4, expected.len()), "messages keep their indices");
         }
-        assert!(Filter::of(&consumer(&[], &[], Some("100%"))).is_none());
+        assert!(Filter::of(&Consumer::that_keeps(&[], &[], Some("100%"))).is_none());
     }
 
     #[test]
     fn only_the_newest_messages_of_a_set_are_looked_at() {
         for (first, expected) in [(1, "db-1"), (2, "db-1"), (3, ""), (9, "")] {
             let mut set = set();
-            Filter::of(&consumer(&["none"], &[], None)).unwrap().apply(&mut set, first);
+            Filter::of(&Consumer::that_keeps(&["none"], &[], None)).unwrap().apply(&mut set, first);
             assert_eq!(set.point_count(), if expected.is_empty() { 6 } else { 3 }, "from {first}");
         }
     }
 
     #[test]
     fn counters_are_all_kept_and_timers_of_a_share_of_the_messages_always_the_same() {
-        let filter = Filter::of(&consumer(&[], &[], Some("25%"))).unwrap();
+        let filter = Filter::of(&Consumer::that_keeps(&[], &[], Some("25%"))).unwrap();
         let sample = |times: usize| {
             let mut decoder = Decoder::new();
             let mut set = MessageSet::new();

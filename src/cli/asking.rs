@@ -1,7 +1,6 @@
 //! How commands ask a running agent: over HTTP, at the socket in the file system or the first address of `[status]`.
 
 use std::{
-    future::Future,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -9,12 +8,9 @@ use std::{
 };
 
 use actix_rt::net::{TcpStream, UnixStream};
-use actix_service::fn_service;
-use actix_tls::connect::{ConnectInfo, Connection};
 use awc::{
-    Client, ClientRequest, Connector,
+    Client, ClientRequest,
     error::{ConnectError, SendRequestError},
-    http::{Uri, header},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -23,6 +19,7 @@ use tokio::time::timeout;
 use crate::{
     config::{self, Secret},
     duration::for_people,
+    publisher::http::client_by,
     quote::{cut_name, quote},
     status::{Snapshot, snapshot::VERSION},
 };
@@ -82,8 +79,8 @@ impl Asking {
             (None, None) => return Err(NoAnswer::Nowhere),
         };
         let client = match place.clone() {
-            Place::Unix(path) => client(move |_| UnixStream::connect(path.clone())),
-            Place::Tcp(address) => client(move |_| TcpStream::connect(address)),
+            Place::Unix(path) => client_by(PATIENCE, move || UnixStream::connect(path.clone())),
+            Place::Tcp(address) => client_by(PATIENCE, move || TcpStream::connect(address)),
         };
         Ok(Self { place, client, password: status.password.clone() })
     }
@@ -193,26 +190,4 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-fn client<S, F>(connect: impl Fn(()) -> F + Clone + 'static) -> Client
-where
-    S: actix_rt::net::ActixStream + std::fmt::Debug + 'static,
-    F: Future<Output = io::Result<S>> + 'static,
-{
-    let connected = move |request: ConnectInfo<Uri>| {
-        let stream = connect(());
-        async move {
-            match stream.await {
-                Ok(stream) => Ok(Connection::new(request.request().clone(), stream)),
-                Err(error) => Err(actix_tls::connect::ConnectError::Io(error)),
-            }
-        }
-    };
-    Client::builder()
-        .connector(Connector::new().connector(fn_service(connected)).timeout(PATIENCE))
-        .disable_timeout()
-        .disable_redirects()
-        .add_default_header((header::USER_AGENT, concat!("kadabra/", env!("CARGO_PKG_VERSION"))))
-        .finish()
 }

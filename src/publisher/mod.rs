@@ -18,7 +18,7 @@
 
 mod contract;
 mod debug;
-mod http;
+pub(crate) mod http;
 mod influxdb;
 mod isolate;
 mod line;

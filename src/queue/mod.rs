@@ -67,6 +67,7 @@ pub(crate) use self::{
     region::Region,
     salvage::salvage,
     settings::{Consumers, Durability, Settings, WhenStalled},
+    sibling::sibling,
     state::LeaseEnd,
     stats::{ConsumerStats, Pending, Stats, Tally},
     store::Store,

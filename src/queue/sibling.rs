@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The path of the file whose name is that of another with a suffix: `-wal`, `-lock`.
-pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
+/// The path of the file whose name is that of another with a suffix: `-wal`, `-lock`, `-history`.
+pub(crate) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

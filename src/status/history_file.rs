@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::snapshot::History;
-use crate::failpoint::fail_point;
+use crate::{failpoint::fail_point, queue::sibling};
 
 /// What the file begins with, its version, before the checksum of the rest.
 const HEAD: &str = "kadabra history 1";
@@ -29,7 +29,7 @@ pub(crate) struct HistoryFile {
 impl HistoryFile {
     /// The file beside this queue: `queue.db-history`.
     pub(crate) fn beside(queue: &Path) -> Self {
-        Self { path: with_suffix(queue, "-history"), writing: Mutex::default() }
+        Self { path: sibling(queue, "-history"), writing: Mutex::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -64,7 +64,7 @@ impl HistoryFile {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         fail_point!("history.write");
         let json = serde_json::to_string(history)?;
-        let new = with_suffix(&self.path, "-new");
+        let new = sibling(&self.path, "-new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(format!("{HEAD}{}\n{json}", checksum_of(&json)).as_bytes())?;
         fs::rename(&new, &self.path)
@@ -73,12 +73,6 @@ impl HistoryFile {
 
 fn checksum_of(json: &str) -> String {
     format!(" {:08x}", crc32fast::hash(json.as_bytes()))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     quote::quote,
-    status::{Latest, snapshot::AgentState, tap::Tap},
+    status::{Latest, Snapshot, snapshot::AgentState, tap::Tap},
 };
 
 /// Scripts, styles and pictures come from here and from nowhere else, none stands within a page, and no page elsewhere shows ours.
@@ -128,24 +128,23 @@ struct Asking {
     notice: String,
 }
 
-async fn whole_page(
-    asked: web::Query<Asking>,
-    request: HttpRequest,
-    latest: web::Data<Latest>,
-    acting: web::Data<Acting>,
-) -> HttpResponse {
-    let notice = acting.notice(&asked.notice);
-    shown(HTML, page::render(&latest.get(), view(&request, &asked.filter, notice.as_deref(), &acting)))
+/// All that a page is made of.
+type Visit = (web::Query<Asking>, HttpRequest, web::Data<Latest>, web::Data<Acting>);
+
+async fn whole_page(visit: Visit) -> HttpResponse {
+    made_by(page::render, visit)
 }
 
-async fn fragment(
-    asked: web::Query<Asking>,
-    request: HttpRequest,
-    latest: web::Data<Latest>,
-    acting: web::Data<Acting>,
+async fn fragment(visit: Visit) -> HttpResponse {
+    made_by(page::fragment, visit)
+}
+
+fn made_by(
+    render: fn(&Snapshot, View<'_>) -> Result<String, askama::Error>,
+    (asked, request, latest, acting): Visit,
 ) -> HttpResponse {
     let notice = acting.notice(&asked.notice);
-    shown(HTML, page::fragment(&latest.get(), view(&request, &asked.filter, notice.as_deref(), &acting)))
+    shown(HTML, render(&latest.get(), view(&request, &asked.filter, notice.as_deref(), &acting)))
 }
 
 fn view<'a>(request: &HttpRequest, filter: &'a str, notice: Option<&'a str>, acting: &'a Acting) -> View<'a> {

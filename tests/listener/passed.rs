@@ -10,33 +10,15 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     path::Path,
-    process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
 use super::{PATIENCE, Q, agent::House, agent::push, command, connect, line};
 use crate::support::{
-    agent::{Agent, kadabra},
+    agent::{Agent, kadabra_with_socket},
     process::wait_for,
 };
-
-/// Starts the agent as systemd does, with a socket as the third descriptor.
-fn with_socket(socket: impl Into<OwnedFd>) -> Command {
-    let agent = kadabra();
-    let mut command = crate::support::process::command("sh");
-    // The arguments of the one are those of the other, which has no configuration in its environment.
-    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=test.socket LISTEN_PID=$$ exec \"$@\"", "sh"]);
-    command.arg(agent.get_program()).args(agent.get_args());
-    for (name, value) in agent.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.stdin(socket.into());
-    command
-}
 
 /// An agent that listens on a socket that outlives it.
 struct Kept {
@@ -51,7 +33,7 @@ impl Kept {
     }
 
     fn agent(&self) -> Agent {
-        self.house.agent().started_by(with_socket(self.socket.try_clone().unwrap())).start()
+        self.house.agent().started_by(kadabra_with_socket(self.socket.try_clone().unwrap())).start()
     }
 }
 
@@ -174,7 +156,8 @@ fn restarts_refuse_and_fail_no_push_and_a_killed_agent_only_those_on_their_way()
 
 /// What an agent says that is started with this socket and this channel, and with which code it ends.
 fn ends_with(socket: impl Into<OwnedFd>, channel: &str) -> (Option<i32>, String) {
-    let mut agent = Agent::with(&format!("{channel}\n[publisher]\ntype = \"debug\"")).started_by(with_socket(socket)).start();
+    let mut agent =
+        Agent::with(&format!("{channel}\n[publisher]\ntype = \"debug\"")).started_by(kadabra_with_socket(socket)).start();
     (agent.wait(PATIENCE), agent.log_text())
 }
 

@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
@@ -258,6 +259,14 @@ pub(crate) fn kadabra_without_standard_error() -> Command {
 pub(crate) fn kadabra_on_a_small_disk() -> Command {
     let mut command = process::command("env");
     command.arg("--ignore-signal=XFSZ").arg(env!("CARGO_BIN_EXE_kadabra"));
+    unconfigured(command)
+}
+
+/// The same, as systemd starts it, with a socket as the third descriptor.
+pub(crate) fn kadabra_with_socket(socket: impl Into<OwnedFd>) -> Command {
+    let mut command = process::command("sh");
+    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=test.socket LISTEN_PID=$$ exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_kadabra")).stdin(socket.into());
     unconfigured(command)
 }
 

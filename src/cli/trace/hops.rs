@@ -10,7 +10,7 @@ use crate::{
     duration::for_people,
     plural::{count, either},
     publisher::Caution,
-    quote::{cut_name, printable},
+    quote::{cut_name, in_a_shell, printable},
     status::{
         Snapshot,
         snapshot::RefusedToClients,
@@ -267,7 +267,7 @@ fn letters(evidence: &Evidence, publisher: &OfPublisher) -> Found {
             } else {
                 "mend what that says, in the application or in the database"
             };
-            let name = in_a_shell(&evidence.metric);
+            let name = argument(&evidence.metric);
             let replay = format!("{mend}; then kadabra dead-letters replay --metric {name}, or discard");
             stops(format!("{set_aside}, the newest at {time}: {}", cut_name(why)), replay)
         }
@@ -294,15 +294,15 @@ fn unseen(evidence: &Evidence) -> Found {
         format!("there is no trace of it: it does not wait,{watched} was not set aside, and no destination says that it has it");
     let remedy = format!(
         "see that the application sends it, and to {intake}; kadabra send --count {}=1 sends one, and --wait watches for longer",
-        in_a_shell(metric)
+        argument(metric)
     );
     stops(what, remedy)
 }
 
 /// A name as an argument of a command.
-fn in_a_shell(name: &str) -> String {
+fn argument(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
-    if !name.is_empty() && name.chars().all(is_plain) { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+    if !name.is_empty() && name.chars().all(is_plain) { name.to_owned() } else { in_a_shell(name) }
 }
 
 #[cfg(test)]
@@ -407,16 +407,7 @@ mod tests {
 
     #[test]
     fn a_filter_tells_by_the_name_what_it_can() {
-        let consumer = |only: &[&str], except: &[&str], sample: Option<&str>| {
-            let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-            Consumer {
-                required: true,
-                max_backlog: None,
-                only: texts(only),
-                except: texts(except),
-                sample: sample.map(ToOwned::to_owned),
-            }
-        };
+        let consumer = Consumer::that_keeps;
         let kept = |consumer: &Consumer| Kept::by_name(consumer, "hits", "publishers.eu");
         assert_eq!(kept(&consumer(&[], &["x"], None)), Kept::All);
         assert_eq!(kept(&consumer(&["x", "h*"], &[], None)), Kept::All);
@@ -429,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_told_can_be_copied() {
-        assert_eq!(in_a_shell("http.hits"), "http.hits");
-        assert_eq!(in_a_shell("it's $a"), r"'it'\''s $a'");
+        assert_eq!(argument("http.hits"), "http.hits");
+        assert_eq!(argument("it's $a"), r"'it'\''s $a'");
     }
 }

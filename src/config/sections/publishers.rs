@@ -43,6 +43,13 @@ impl Consumer {
         Self { required: true, max_backlog: None, only: Vec::new(), except: Vec::new(), sample: None }
     }
 
+    /// One with these filters.
+    #[cfg(test)]
+    pub(crate) fn that_keeps(only: &[&str], except: &[&str], sample: Option<&str>) -> Self {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Self { only: texts(only), except: texts(except), sample: sample.map(ToOwned::to_owned), ..Self::of_the_only_one() }
+    }
+
     /// The share of messages whose timers are published, above 0 and below 1; absent where it is all of them.
     #[must_use]
     pub fn sampled_share(&self) -> Option<f64> {

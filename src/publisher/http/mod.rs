@@ -10,6 +10,7 @@ mod transport;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use self::answer::MAX_RETRY_AFTER;
+pub(crate) use self::transport::client_by;
 pub(super) use self::{
     answer::Answer,
     login::Login,

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error as _,
+    fmt::Debug,
     io::{self, Write},
     sync::{
         Arc,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use actix_rt::net::ActixStream;
 use actix_service::fn_service;
 use actix_tls::connect::{ConnectInfo, Connection};
 use awc::{
@@ -317,17 +319,33 @@ fn client(timeout: Duration, server: &Server, asked: &Arc<AtomicBool>) -> Client
     // A little less than the request has, which would say only that there was no answer.
     let within = timeout - (timeout / 10).min(Duration::from_millis(100));
     let (server, asked) = (Arc::new(server.clone()), Arc::clone(asked));
-    let connect = move |request: ConnectInfo<Uri>| {
+    client_by(timeout, move || {
         let (server, asked) = (Arc::clone(&server), Arc::clone(&asked));
         async move {
-            match server.connect(within).await {
-                Ok(stream) => Ok(Connection::new(request.request().clone(), Final::new(stream, asked))),
-                Err(failure) => Err(actix_tls::connect::ConnectError::Io(io::Error::other(*failure))),
+            let stream = server.connect(within).await.map_err(|failure| io::Error::other(*failure))?;
+            Ok(Final::new(stream, asked))
+        }
+    })
+}
+
+/// A client of HTTP whose connections are made by this, each within that time. It follows nowhere, and how long an answer may take is for
+/// whoever asks to say.
+pub(crate) fn client_by<S, F>(timeout: Duration, connect: impl Fn() -> F + Clone + 'static) -> Client
+where
+    S: ActixStream + Debug + 'static,
+    F: Future<Output = io::Result<S>> + 'static,
+{
+    let connected = move |request: ConnectInfo<Uri>| {
+        let stream = connect();
+        async move {
+            match stream.await {
+                Ok(stream) => Ok(Connection::new(request.request().clone(), stream)),
+                Err(error) => Err(actix_tls::connect::ConnectError::Io(error)),
             }
         }
     };
     Client::builder()
-        .connector(Connector::new().connector(fn_service(connect)).timeout(timeout))
+        .connector(Connector::new().connector(fn_service(connected)).timeout(timeout))
         .disable_timeout()
         .disable_redirects()
         .add_default_header((header::USER_AGENT, concat!("kadabra/", env!("CARGO_PKG_VERSION"))))

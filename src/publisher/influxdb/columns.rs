@@ -1,4 +1,4 @@
-//! Questions for the types of columns, and what is answered to them: in InfluxQL, which 1.x and 2 speak at `/query`, and in SQL to 3.
+//! Questions for the types of columns, and what is answered to them.
 //!
 //! - <https://docs.influxdata.com/influxdb/v1/query_language/explore-schema/#show-field-keys>: in 1.x and 2 a field has a type in each
 //!   shard, and all of them are told, of one retention policy;
@@ -8,7 +8,7 @@
 
 use serde::Deserialize;
 
-use super::encoded;
+use super::questions::{self, NOT_UNDERSTOOD, literal, quoted, read, unknown};
 use crate::publisher::{
     http::Answer,
     line::{ColumnType, Columns, Hide},
@@ -16,39 +16,20 @@ use crate::publisher::{
 
 /// Asks for the fields of measurements of a database, or of a retention policy of it.
 pub(super) fn influxql(database: &str, policy: Option<&str>, measurements: &[&str]) -> String {
-    let policy = policy.map(|policy| [&quoted(policy), "."].concat()).unwrap_or_default();
+    let policy = questions::prefix(policy);
     let from: Vec<_> = measurements.iter().map(|name| [&policy, quoted(name).as_str()].concat()).collect();
-    let statement = ["SHOW FIELD KEYS FROM ", &from.join(", ")].concat();
-    ["/query?db=", &encoded(database), "&q=", &encoded(&statement)].concat()
+    questions::influxql(database, &["SHOW FIELD KEYS FROM ", &from.join(", ")].concat())
 }
 
 /// Asks for the columns of tables.
 pub(super) fn sql(database: &str, tables: &[&str]) -> String {
-    let tables: Vec<_> = tables.iter().map(|name| ["'", &name.replace('\'', "''"), "'"].concat()).collect();
+    let tables: Vec<_> = tables.iter().map(|name| literal(name)).collect();
     let query = format!(
         "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'iox' AND table_name IN ({})",
         tables.join(", ")
     );
-    ["/api/v3/query_sql?db=", &encoded(database), "&format=json&q=", &encoded(&query)].concat()
+    questions::sql(database, &query)
 }
-
-/// A name as an identifier of InfluxQL.
-pub(super) fn quoted(name: &str) -> String {
-    let mut quoted = String::with_capacity(name.len() + 2);
-    quoted.push('"');
-    for c in name.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            _ => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-const NOT_UNDERSTOOD: &str = "the answer was not understood";
 
 /// What is answered to InfluxQL.
 #[derive(Deserialize)]
@@ -127,25 +108,6 @@ pub(super) fn of_sql(answer: &Answer, reader: &str, hide: Hide<'_>) -> Result<Co
         columns.add(&table_name, &column_name, of);
     }
     Ok(columns)
-}
-
-fn read<'a, T: Deserialize<'a>>(answer: &'a Answer, reader: &str, hide: Hide<'_>) -> Result<T, String> {
-    if answer.status != 200 {
-        return Err(unknown(answer, error(&answer.body).as_deref(), reader, hide));
-    }
-    serde_json::from_str(&answer.body).map_err(|_| NOT_UNDERSTOOD.to_owned())
-}
-
-/// What is said where an answer has no types, and who may read them.
-fn unknown(answer: &Answer, error: Option<&str>, reader: &str, hide: Hide<'_>) -> String {
-    let words = answer.words(error, hide);
-    let needs_rights = matches!(answer.status, 401 | 403) || error.is_some_and(|error| error.contains("database not found"));
-    if needs_rights { format!("{words}; for that, configure {reader}") } else { words }
-}
-
-fn error(body: &str) -> Option<String> {
-    let json: serde_json::Value = serde_json::from_str(body).ok()?;
-    Some(json.get("error").or_else(|| json.get("message"))?.as_str()?.to_owned())
 }
 
 #[cfg(test)]

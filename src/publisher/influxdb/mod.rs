@@ -11,6 +11,7 @@ mod columns;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 mod newest;
+mod questions;
 #[cfg(test)]
 mod recorded;
 mod v1;

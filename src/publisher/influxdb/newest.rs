@@ -1,35 +1,32 @@
-//! Questions for the newest value of a counter, and what is answered to them: in InfluxQL, which 1.x and 2 speak at `/query`, and in SQL to
-//! 3. No more is read than the last hour, since a question comes every few seconds.
+//! Questions for the newest value of a counter, and what is answered to them. No more is read than the last hour, since a question comes
+//! every few seconds.
 
 use serde_json::Value;
 
-use super::{columns::quoted, encoded};
+use super::questions::{self, NOT_UNDERSTOOD, literal, quoted, read, unknown};
 use crate::publisher::{Mark, http::Answer, line::Hide};
 
 /// Asks for it in a database, or in a retention policy of it.
 pub(super) fn influxql(database: &str, policy: Option<&str>, mark: &Mark) -> String {
-    let policy = policy.map(|policy| [&quoted(policy), "."].concat()).unwrap_or_default();
-    let (name, dimension) = (quoted(Mark::METRIC), quoted(Mark::DIMENSION));
+    let (policy, name, dimension) = (questions::prefix(policy), quoted(Mark::METRIC), quoted(Mark::DIMENSION));
     let agent = mark.agent.replace('\\', "\\\\").replace('\'', "\\'");
     let statement = format!("SELECT last(\"value\") FROM {policy}{name} WHERE {dimension} = '{agent}' AND time > now() - 1h");
-    ["/query?db=", &encoded(database), "&q=", &encoded(&statement)].concat()
+    questions::influxql(database, &statement)
 }
 
 /// Asks for it in a database of 3.
 pub(super) fn sql(database: &str, mark: &Mark) -> String {
-    let (name, dimension) = (Mark::METRIC, Mark::DIMENSION);
-    let agent = mark.agent.replace('\'', "''");
-    let query =
-        format!("SELECT max(value) AS last FROM {name} WHERE {dimension} = '{agent}' AND time > now() - interval '1 hour'");
-    ["/api/v3/query_sql?db=", &encoded(database), "&format=json&q=", &encoded(&query)].concat()
+    let (name, dimension, agent) = (Mark::METRIC, Mark::DIMENSION, literal(&mark.agent));
+    let query = format!("SELECT max(value) AS last FROM {name} WHERE {dimension} = {agent} AND time > now() - interval '1 hour'");
+    questions::sql(database, &query)
 }
 
 /// What an answer to [`influxql`] has; `reader` may read it.
 pub(super) fn of_influxql(answer: &Answer, reader: &str, hide: Hide<'_>) -> Result<Option<f64>, String> {
-    let answered = read(answer, reader, hide)?;
-    let result = answered.pointer("/results/0").ok_or_else(not_understood)?;
+    let answered: Value = read(answer, reader, hide)?;
+    let result = answered.pointer("/results/0").ok_or(NOT_UNDERSTOOD)?;
     if let Some(error) = result.get("error").and_then(Value::as_str) {
-        return Err(refused(answer, Some(error), reader, hide));
+        return Err(unknown(answer, Some(error), reader, hide));
     }
     Ok(result.pointer("/series/0/values/0/1").and_then(Value::as_f64))
 }
@@ -40,28 +37,9 @@ pub(super) fn of_sql(answer: &Answer, reader: &str, hide: Hide<'_>) -> Result<Op
     if answer.status != 200 && answer.body.contains("not found") {
         return Ok(None);
     }
-    let answered = read(answer, reader, hide)?;
-    let rows = answered.as_array().ok_or_else(not_understood)?;
+    let answered: Value = read(answer, reader, hide)?;
+    let rows = answered.as_array().ok_or(NOT_UNDERSTOOD)?;
     Ok(rows.first().and_then(|row| row.get("last")?.as_f64()))
-}
-
-fn read(answer: &Answer, reader: &str, hide: Hide<'_>) -> Result<Value, String> {
-    if answer.status != 200 {
-        let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        let error = json.get("error").or_else(|| json.get("message")).and_then(Value::as_str);
-        return Err(refused(answer, error, reader, hide));
-    }
-    serde_json::from_str(&answer.body).map_err(|_| not_understood())
-}
-
-fn refused(answer: &Answer, error: Option<&str>, reader: &str, hide: Hide<'_>) -> String {
-    let words = answer.words(error, hide);
-    let needs_rights = matches!(answer.status, 401 | 403) || error.is_some_and(|error| error.contains("database not found"));
-    if needs_rights { format!("{words}; for that, configure {reader}") } else { words }
-}
-
-fn not_understood() -> String {
-    "the answer was not understood".to_owned()
 }
 
 #[cfg(test)]

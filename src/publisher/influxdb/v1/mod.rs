@@ -11,8 +11,10 @@ use super::{
         line::{Backslashes, Cause, Columns, Dialect, Encode, Encoder, Hide, Rules, Sent, Verdict},
     },
     Caution, Inspection, Mark, PING,
-    columns::{influxql, of_influxql, quoted},
-    encoded, inspected, newest, to,
+    columns::{influxql, of_influxql},
+    encoded, inspected, newest,
+    questions::quoted,
+    to,
 };
 use crate::config::{Influxdb, InfluxdbV1};
 

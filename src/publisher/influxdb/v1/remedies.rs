@@ -4,7 +4,8 @@ use url::Url;
 
 use crate::{
     config::InfluxdbV1,
-    publisher::{Caution, influxdb::columns::quoted, line::Cause},
+    publisher::{Caution, influxdb::questions::quoted, line::Cause},
+    quote::in_a_shell,
 };
 
 /// What is wrong, in InfluxDB's `words`, and what to do about it.
@@ -80,7 +81,7 @@ fn influx(url: &str, config: &InfluxdbV1, statement: &str) -> String {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or(8086);
     let login = if config.username.is_some() { " -username ADMINISTRATOR -password ''" } else { "" };
-    format!("influx{ssl} -host {host} -port {port}{login} -execute '{}'", statement.replace('\'', r"'\''"))
+    format!("influx{ssl} -host {host} -port {port}{login} -execute {}", in_a_shell(statement))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::{
     config::InfluxdbV2,
     publisher::{Caution, line::Cause},
+    quote::in_a_shell,
 };
 
 /// What is wrong, in InfluxDB's `words`, and what to do about it.
@@ -14,8 +15,8 @@ pub(super) fn remedy(url: &str, config: &InfluxdbV2, cause: Cause, words: &str) 
             format!(
                 "create it with: influx bucket create --host {url} --org {} --name {}, or correct publisher.influxdb.org and \
                  publisher.influxdb.bucket",
-                shell(org),
-                shell(bucket)
+                in_a_shell(org),
+                in_a_shell(bucket)
             ),
         ),
         Cause::Unauthenticated if token.is_none() => (
@@ -50,9 +51,4 @@ pub(super) fn remedy(url: &str, config: &InfluxdbV2, cause: Cause, words: &str) 
         ),
     };
     Caution { what, mend }
-}
-
-/// A text as one word of a shell.
-fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
