@@ -14,8 +14,8 @@ use std::{
 use actix::prelude::*;
 use bytes::Bytes;
 use slog::{Logger, warn};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
+use super::pushes::Pushes;
 use crate::{
     channel::{Channel, Tally},
     config::{self, Consumer, Settings, WhenFull},
@@ -221,14 +221,12 @@ fn message(agent: &str, due: &Due, now: SystemTime) -> Result<String, MessageErr
 pub(super) struct DropsTeller {
     drops: Arc<Drops>,
     life: Life,
-    /// Locked while messages are pushed.
-    pushing: Arc<AsyncMutex<()>>,
-    drained: Option<OwnedMutexGuard<()>>,
+    pushes: Pushes,
 }
 
 impl DropsTeller {
     pub(super) fn new(drops: Arc<Drops>, life: Life) -> Self {
-        Self { drops, life, pushing: Arc::default(), drained: None }
+        Self { drops, life, pushes: Pushes::new() }
     }
 }
 
@@ -236,17 +234,17 @@ impl Actor for DropsTeller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let tell = tell(Arc::clone(&self.drops), Arc::clone(&self.pushing), Arc::clone(&self.life.progress));
+        let tell = tell(Arc::clone(&self.drops), self.pushes.clone(), Arc::clone(&self.life.progress));
         ctx.spawn(tell.into_actor(self));
     }
 }
 
 /// Tells what is dropped, as long as it lives.
-async fn tell(drops: Arc<Drops>, pushing: Arc<AsyncMutex<()>>, progress: Arc<Progress>) {
+async fn tell(drops: Arc<Drops>, pushes: Pushes, progress: Arc<Progress>) {
     let mut pause = drops.interval;
     loop {
         tokio::time::sleep(pause).await;
-        let _pushing = pushing.lock().await;
+        let _pushing = pushes.begin().await;
         let _work = progress.begin("telling the database what was dropped");
         pause = drops.tell(false).await;
     }
@@ -256,12 +254,7 @@ impl Handler<Drain> for DropsTeller {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
-        // If a push were cut off, nobody would know whether its messages are queued, and they would be queued once more at the end.
-        let pushed = Arc::clone(&self.pushing).lock_owned();
-        ctx.spawn(pushed.into_actor(self).map(|pushed, teller, _| {
-            teller.drained = Some(pushed);
-            teller.life.say_drained();
-        }));
+        ctx.spawn(self.pushes.clone().end().into_actor(self).map(|(), teller, _| teller.life.say_drained()));
     }
 }
 

@@ -55,6 +55,7 @@ mod orders;
 mod pipeline;
 mod proving;
 mod publisher;
+mod pushes;
 mod receiver;
 mod remembered;
 mod snapshots;

@@ -4,12 +4,7 @@
 use std::sync::Arc;
 
 use super::publisher::Params;
-use crate::{
-    backoff::Backoff,
-    failpoint::failing,
-    publisher::Outcome,
-    status::{conditions::Condition, counters::Retry},
-};
+use crate::{backoff::Backoff, failpoint::failing, publisher::Outcome, status::conditions::Condition};
 
 /// Asks until there is proof, by an answer or by a batch that was written; while a batch is in flight that says how it is. An agent
 /// whose status nobody can see has no use for it.
@@ -21,7 +16,6 @@ pub(super) async fn prove(params: Arc<Params>) {
     while !params.counters.is_proven() && !params.closing.has_begun() {
         if waits() {
             let outcome = failing("publisher.probe.error", destination.probe()).await;
-            let told = |sentence: &str| params.settings.said(sentence);
             match outcome {
                 _ if !waits() => {}
                 Outcome::Written { .. } | Outcome::Progressed => {
@@ -29,14 +23,8 @@ pub(super) async fn prove(params: Arc<Params>) {
                     params.conditions.end(Condition::Publisher);
                     return;
                 }
-                Outcome::Retry { why, .. } => {
-                    params.counters.failed(Retry::Away, &told(&why));
-                    params.conditions.begin(Condition::Publisher, &told(&why), None);
-                }
-                Outcome::Hold { code, what, mend } => {
-                    params.counters.failed(Retry::Hold, &told(&what));
-                    params.conditions.begin_with(Condition::Publisher, code, &told(&what), Some(&told(&mend)));
-                }
+                Outcome::Retry { why, .. } => params.is_away(&why),
+                Outcome::Hold { code, what, mend } => params.is_held(code, &what, &mend),
             }
         }
         params.closing.begun_within(backoff.next_pause()).await;

@@ -53,6 +53,22 @@ pub(super) struct Params {
     pub(super) log: Logger,
 }
 
+impl Params {
+    /// The destination is not there, for this reason.
+    pub(super) fn is_away(&self, why: &str) {
+        let why = self.settings.said(why);
+        self.counters.failed(Retry::Away, &why);
+        self.conditions.begin(Condition::Publisher, &why, None);
+    }
+
+    /// The destination takes nothing until somebody has done something.
+    pub(super) fn is_held(&self, code: Code, what: &str, mend: &str) {
+        let what = self.settings.said(what);
+        self.counters.failed(Retry::Hold, &what);
+        self.conditions.begin_with(Condition::Publisher, code, &what, Some(&self.settings.said(mend)));
+    }
+}
+
 /// The actor.
 pub(super) struct Publisher {
     params: Arc<Params>,
@@ -208,7 +224,6 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 failing("publisher.write.error", destination.write()).await
             }
         };
-        let told = |sentence: &str| params.settings.said(sentence);
         let (failure, pause) = match outcome {
             Outcome::Progressed => {
                 attempt.succeeded();
@@ -225,14 +240,12 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 return Some(refused);
             }
             Outcome::Retry { after, why } => {
-                params.counters.failed(Retry::Away, &told(&why));
-                conditions.begin(Condition::Publisher, &told(&why), None);
+                params.is_away(&why);
                 // Behind what the server asked for, since it asks the same of every agent.
                 (Failure::Retry, after.unwrap_or_default() + backoff.next_pause())
             }
             Outcome::Hold { code, what, mend } => {
-                params.counters.failed(Retry::Hold, &told(&what));
-                conditions.begin_with(Condition::Publisher, code, &told(&what), Some(&told(&mend)));
+                params.is_held(code, &what, &mend);
                 holding = true;
                 (Failure::Hold, backoff.next_pause())
             }

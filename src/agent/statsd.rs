@@ -7,12 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use slog::{Logger, info, warn};
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
-use super::{channel_health::RECONNECT, snapshots::statsd_of};
+use super::{channel_health::RECONNECT, pushes::Pushes, snapshots::statsd_of};
 use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError},
@@ -38,14 +35,12 @@ pub(super) struct Params {
 pub(super) struct Statsd {
     params: Arc<Params>,
     life: Life,
-    /// Locked while messages are pushed.
-    pushing: Arc<Mutex<()>>,
-    drained: Option<OwnedMutexGuard<()>>,
+    pushes: Pushes,
 }
 
 impl Statsd {
     pub(super) fn new(params: Arc<Params>, life: Life) -> Self {
-        Self { params, life, pushing: Arc::default(), drained: None }
+        Self { params, life, pushes: Pushes::new() }
     }
 }
 
@@ -54,7 +49,7 @@ impl Actor for Statsd {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.spawn(serve(Arc::clone(&self.params)).into_actor(self));
-        let queue = queue(Arc::clone(&self.params), Arc::clone(&self.pushing), Arc::clone(&self.life.progress));
+        let queue = queue(Arc::clone(&self.params), self.pushes.clone(), Arc::clone(&self.life.progress));
         ctx.spawn(queue.into_actor(self));
     }
 }
@@ -78,7 +73,7 @@ async fn serve(params: Arc<Params>) {
 }
 
 /// Ends the intervals, and queues what they come to, as long as it lives.
-async fn queue(params: Arc<Params>, pushing: Arc<Mutex<()>>, progress: Arc<Progress>) {
+async fn queue(params: Arc<Params>, pushes: Pushes, progress: Arc<Progress>) {
     let Params { door, channel, conditions, closing } = params.as_ref();
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     let (mut due, mut again) = (Instant::now() + door.interval(), None);
@@ -99,7 +94,7 @@ async fn queue(params: Arc<Params>, pushing: Arc<Mutex<()>>, progress: Arc<Progr
         if again.is_some_and(|again| now < again) {
             continue;
         }
-        let _pushing = pushing.lock().await;
+        let _pushing = pushes.begin().await;
         let work = progress.begin("queueing metrics of statsd");
         let pushed = push_all(door, channel.as_ref()).await;
         drop(work);
@@ -171,12 +166,7 @@ impl Handler<Drain> for Statsd {
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         fail_point!("statsd.drain");
-        // If a push were cut off, nobody would know whether its messages are queued, and they would be queued once more at the end.
-        let pushed = Arc::clone(&self.pushing).lock_owned();
-        ctx.spawn(pushed.into_actor(self).map(|pushed, statsd, _| {
-            statsd.drained = Some(pushed);
-            statsd.life.say_drained();
-        }));
+        ctx.spawn(self.pushes.clone().end().into_actor(self).map(|(), statsd, _| statsd.life.say_drained()));
     }
 }
 
