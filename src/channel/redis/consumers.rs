@@ -7,7 +7,10 @@
 //! while all are away. An agent moves none unless every other agent that is at work has the same consumers; each has an entry among the
 //! agents for that, which it renews with its leases.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use redis::Value;
 use tokio::sync::{Mutex, Notify};
@@ -41,8 +44,10 @@ pub(super) struct Group {
     names: Vec<String>,
     /// What is known of each.
     pub(super) consumers: Vec<Known>,
-    /// Held by the one that has messages moved; whether more were left than it was given.
-    pub(super) moving: Mutex<bool>,
+    /// Held by the one that has messages moved.
+    pub(super) moving: Mutex<()>,
+    /// Whether a backlog is drained: the last time as much was there as was asked for, or about that.
+    pub(super) drains: AtomicBool,
 }
 
 /// One consumer.
@@ -86,7 +91,8 @@ impl RedisChannel {
             wishes: Wishes::default(),
         };
         let known = channels.iter().zip(consumers).map(known).collect();
-        let group = Arc::new(Group { base, entry, names, consumers: known, moving: Mutex::default() });
+        let group =
+            Arc::new(Group { base, entry, names, consumers: known, moving: Mutex::default(), drains: AtomicBool::default() });
         for (index, channel) in channels.iter_mut().enumerate() {
             channel.membership = Some(Membership { group: Arc::clone(&group), index });
         }

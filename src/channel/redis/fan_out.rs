@@ -2,7 +2,7 @@
 //! each, by one script and one answer; into the list of any other consumer they are copied, to be leased from there.
 //! See [`super::wishes`].
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use redis::Value;
 use tokio::time::Instant;
@@ -38,25 +38,21 @@ impl Asking<'_> {
     pub(super) async fn for_more(&self) -> Result<Given, Error> {
         let Membership { group, index } = self.membership;
         let Some(own) = self.membership.known().map(|known| &known.wishes) else { return Ok(Given::ToList) };
-        let drains = *group.moving.lock().await;
-        if let Some(lease) = own.take(self.demand) {
-            return Ok(Given::Lease(lease));
-        }
         // One that is behind itself waits for none.
-        if drains && !own.has_list() {
+        if group.drains() && !own.has_list() {
             for (_, other) in group.consumers.iter().enumerate().filter(|(other, _)| other != index) {
                 other.wishes.catch_up().await;
             }
         }
-        let mut drains = group.moving.lock().await;
+        let _moving = group.moving.lock().await;
         if let Some(lease) = own.take(self.demand) {
             return Ok(Given::Lease(lease));
         }
         group.consumers.iter().for_each(|known| known.wishes.give_up());
-        let mut given = group.fan_out(*index, self.demand, &mut drains).await;
+        let mut given = group.fan_out(*index, self.demand).await;
         if let Ok(None) = given {
             group.join(true).await?;
-            given = group.fan_out(*index, self.demand, &mut drains).await;
+            given = group.fan_out(*index, self.demand).await;
         }
         let given = given?.unwrap_or(Given::Nothing);
         own.note_list(matches!(given, Given::ToList));
@@ -87,14 +83,18 @@ enum Slice {
 type Leases = Vec<Option<Lease>>;
 
 impl Group {
+    fn drains(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
+    }
+
     /// Moves messages: under leases, slice by slice as [`super::receive`] takes them, or some into lists. None when this agent's entry
     /// has expired.
-    async fn fan_out(&self, asks: usize, demand: Demand, drains: &mut bool) -> Result<Option<Given>, Error> {
+    async fn fan_out(&self, asks: usize, demand: Demand) -> Result<Option<Given>, Error> {
         let base = &self.base;
         let (mut most, mut room) = (demand.messages.max(1), demand.bytes);
         // Whoever wants far less would be given too little at a time; it is given its share in its list.
         let wants = |(index, known): (usize, &Known)| {
-            let demand = if index == asks { Some(demand) } else { known.wishes.wants(*drains) };
+            let demand = if index == asks { Some(demand) } else { known.wishes.wants(self.drains()) };
             demand.filter(|demand| demand.messages >= most.div_ceil(2) && demand.bytes >= room / 2)
         };
         let wanted: Vec<_> = self.consumers.iter().enumerate().map(wants).collect();
@@ -134,7 +134,7 @@ impl Group {
                     known.wishes.note_list(!is_leased && count > 0);
                 }
                 if count == 0 {
-                    *drains = false;
+                    self.drains.store(false, Ordering::Relaxed);
                     return Ok(Some(Given::Nothing));
                 }
                 if part.is_empty() {
@@ -151,7 +151,8 @@ impl Group {
             }
         }
         // What ended it may be that the next message did not fit.
-        *drains = more || messages.len() > demand.messages / 2 || room < demand.bytes / 2;
+        let drains = more || messages.len() > demand.messages / 2 || room < demand.bytes / 2;
+        self.drains.store(drains, Ordering::Relaxed);
         Ok(Some(self.hand_out(asks, leases, messages, more)))
     }
 
