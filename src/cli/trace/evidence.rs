@@ -1,7 +1,7 @@
 //! Gathers what is known of a metric: from the agent's status, from what comes through, from the queue and its dead letters, from the
 //! configuration, and from the databases that can be asked. Nothing is changed by it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use slog::{Discard, Logger, o};
 use tokio::time::timeout;
@@ -34,7 +34,7 @@ struct Looked {
     /// The points of the metric that wait.
     points: MessageSet,
     /// By the publisher, where that is told.
-    letters: Vec<(Option<String>, Letters)>,
+    letters: BTreeMap<Option<String>, Letters>,
 }
 
 pub(super) async fn gather(settings: &Settings, metric: &str, watch: Duration) -> Evidence {
@@ -115,19 +115,10 @@ async fn look_at(places: &dead_letters::Places, metric: &str) -> Result<Looked, 
     looked.points.retain_points(0, |set, _, point| set.text(point.name) == metric);
     looked.waiting.with_it = looked.points.messages().filter(|message| !message.points().is_empty()).count();
     dead_letters::with_metric(places, metric, |letter, reason| {
-        let place = looked.letters.iter().position(|(publisher, _)| *publisher == letter.publisher);
-        let of = match place {
-            Some(place) => looked.letters.get_mut(place),
-            None => {
-                looked.letters.push((letter.publisher.clone(), Letters::default()));
-                looked.letters.last_mut()
-            }
-        };
-        if let Some((_, letters)) = of {
-            letters.count += 1;
-            // The oldest come first.
-            letters.newest = Some((letter.time.clone(), reason));
-        }
+        let letters = looked.letters.entry(letter.publisher.clone()).or_default();
+        letters.count += 1;
+        // The oldest come first.
+        letters.newest = Some((letter.time.clone(), reason));
     })
     .await?;
     Ok(looked)
@@ -179,7 +170,7 @@ fn kept(pipeline: &Pipeline, metric: &str, points: &MessageSet) -> Kept {
 }
 
 /// Those of a publisher. One of a time before there were several is of all.
-fn letters_of(pipeline: &Pipeline, all: &[(Option<String>, Letters)]) -> Letters {
+fn letters_of(pipeline: &Pipeline, all: &BTreeMap<Option<String>, Letters>) -> Letters {
     let mut of = Letters::default();
     for (publisher, letters) in all {
         if publisher.is_none() || *publisher == pipeline.name {
