@@ -149,7 +149,7 @@ fn a_file_that_cannot_be_read_does_not_start_and_does_not_hide_the_environment()
 
 #[test]
 fn the_default_file_may_be_missing_but_not_wrong() {
-    assert_eq!(defaults().file, None);
+    assert_eq!(defaults().files, Vec::<PathBuf>::new());
     let folder = tempfile::tempdir().unwrap();
     let errors = load_or(folder.path(), None, HOME).unwrap_err().to_string();
     assert!(errors.ends_with("Is a directory (os error 21)"), "{errors}");
@@ -165,6 +165,71 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(settings.publisher.backoff_min, Duration::from_secs(1));
     assert_eq!(settings.publisher.backoff_max, Duration::from_secs(30));
     assert_eq!(settings.log.level, slog::Level::Warning);
+}
+
+#[test]
+fn the_files_of_the_folder_hold_over_the_file_key_by_key_and_the_later_ones_over_the_earlier() {
+    let folder = tempfile::tempdir().unwrap();
+    let beside = folder.path().join("kadabra.d");
+    let base = "[publisher]\nworkers = 2\nbackoff_min = \"1s\"\n[batch]\nmax_messages = 7\nlinger = \"7ms\"\ninterval = \"7s\"";
+    assert_eq!(load_text(folder.path(), base, &[]).unwrap().files, [folder.path().join("kadabra.toml")]);
+    std::fs::create_dir(&beside).unwrap();
+    for (name, text) in [
+        ("9-last.toml", "[batch]\nlinger = \"9ms\""),
+        ("10-first.toml", "[publisher]\nworkers = 3\n[batch]\nmax_messages = 8\nlinger = \"8ms\""),
+        ("20-then.toml", "[publisher]\nworkers = 4"),
+        (".#20-then.toml", "the lock of an editor"),
+        ("20-then.toml~", "what an editor keeps"),
+        ("README", "no configuration"),
+    ] {
+        std::fs::write(beside.join(name), text).unwrap();
+    }
+    let loaded = load_text(folder.path(), base, &[("KADABRA_BATCH__INTERVAL", "1s")]).unwrap();
+    let settings = &loaded.settings;
+    assert_eq!((settings.publisher.workers, settings.batch.max_messages), (4, 8));
+    assert_eq!((settings.batch.linger, settings.batch.interval), (Duration::from_millis(9), Duration::from_secs(1)));
+    assert_eq!(settings.publisher.backoff_min, Duration::from_secs(1));
+    // Each value says where it is from.
+    let (shown, at) = (loaded.effective().to_string(), beside.display());
+    let [workers, linger] =
+        [format!("workers = 4  # from {at}/20-then.toml, line 2"), format!("linger = \"9ms\"  # from {at}/9-last.toml, line 2")];
+    let file = folder.path().join("kadabra.toml");
+    let [backoff, interval] = [
+        format!("backoff_min = \"1s\"  # from {}, line 3", file.display()),
+        "interval = \"1s\"  # from KADABRA_BATCH__INTERVAL".to_owned(),
+    ];
+    for line in [workers, linger, backoff, interval] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+    let file = file.display();
+    let sources = format!(
+        "built-in defaults, then {file}, then {at}/10-first.toml, then {at}/20-then.toml, then {at}/9-last.toml, then the environment \
+         (KADABRA_BATCH__INTERVAL)"
+    );
+    assert_eq!(loaded.sources(), sources);
+}
+
+#[test]
+fn what_is_wrong_in_the_folder_is_named_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let beside = folder.path().join("kadabra.d");
+    let wrong = || load_text(folder.path(), "[supervisor]\nbackoff_max = \"1s\"", &[]).unwrap_err().to_string();
+    // A file is no folder.
+    std::fs::write(&beside, "").unwrap();
+    assert_eq!(wrong(), format!("{}: cannot be read: Not a directory (os error 20)", beside.display()));
+    std::fs::remove_file(&beside).unwrap();
+    std::fs::create_dir_all(beside.join("folder.toml")).unwrap();
+    assert_eq!(wrong(), format!("{}/folder.toml: cannot be read: Is a directory (os error 21)", beside.display()));
+    std::fs::remove_dir(beside.join("folder.toml")).unwrap();
+    let one = beside.join("one.toml");
+    std::fs::write(&one, "\n[batch]\nlingr = 1").unwrap();
+    assert!(wrong().starts_with(&format!("{}, line 3: batch.lingr: unknown key", one.display())), "{}", wrong());
+    // Right by itself, and wrong beside what another file says.
+    std::fs::write(&one, "\n[supervisor]\nbackoff_min = \"2s\"").unwrap();
+    let (file, both) = (folder.path().join("kadabra.toml"), wrong());
+    for path in [file, one] {
+        assert!(both.contains(&path.display().to_string()), "{both}");
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
 }
 
 fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
-    let Loaded { settings, file, .. } = loaded;
+    let settings = &loaded.settings;
     let logger = output.logger();
     log::install_panic_hook(output);
     log::capture_libraries(&logger, settings.log.level);
@@ -76,7 +76,7 @@ fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
         }
     };
     info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
-        "config" => file.as_ref().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string()));
+        "config" => loaded.sources());
     let mut pipelines = Vec::new();
     for (channel, of) in channels.into_iter().zip(settings.pipelines()) {
         let kept = output.clone();

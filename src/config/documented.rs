@@ -10,10 +10,13 @@ use super::value_type::quoted;
 const WIDTH: usize = 110;
 
 /// What is to know before the keys, a paragraph each.
-pub(crate) const INTRODUCTION: [&str; 4] = [
+pub(crate) const INTRODUCTION: [&str; 5] = [
     "Every key stands here at its default, commented out; nothing needs to be set but what should differ. `kadabra check` says what is \
      wrong with a configuration, and `kadabra check --show` what holds and where each value came from.",
-    "An environment variable overrides this file: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
+    "Each file in kadabra.d beside this one whose name ends in .toml overrides it key by key, in the order of the bytes of their names, \
+     so that 20-eu.toml holds over 10-site.toml; names that begin with a dot are left out. Another file has the folder of its name: \
+     for --config /srv/agent.toml it is /srv/agent.d.",
+    "An environment variable overrides these files: KADABRA_, the section and the key in capitals, two underscores for each dot, as in \
      KADABRA_CHANNEL__REDIS__URL. An empty variable unsets a key that has no default. Any other variable whose name starts \
      with KADABRA_ is an error, but for those that Kubernetes and Docker set for a service whose name begins with kadabra: \
      KADABRA_SERVICE_HOST, KADABRA_AGENT_SERVICE_PORT, KADABRA_PORT_6379_TCP, KADABRA_ENV_PATH and the like, and KADABRA_PORT and \

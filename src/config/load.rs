@@ -10,7 +10,7 @@ use super::schema::{self, Key, SECTIONS, keys};
 use super::sections::ChannelSection;
 use super::value_type::{ValueType, quoted};
 use super::values::{Host, Values};
-use super::{Agent, Channel, Embedded, Settings, Status, path::Folders, proxy, secret_file, source, tls};
+use super::{Agent, Channel, Embedded, Settings, Status, folder, path::Folders, proxy, secret_file, source, tls};
 
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
@@ -20,8 +20,8 @@ pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// The file that was read, if any.
-    pub file: Option<PathBuf>,
+    /// The files that were read: the one that is named or found, if any, and those of the folder beside it, in their order.
+    pub files: Vec<PathBuf>,
     values: Values,
 }
 
@@ -29,9 +29,10 @@ impl Loaded {
     /// Where the configuration comes from, from the weakest to the strongest, for people.
     #[must_use]
     pub fn sources(&self) -> String {
-        let file = match &self.file {
-            Some(path) => format!("then {}", path.display()),
-            None => format!("no file, since there is no {DEFAULT_FILE}"),
+        let file = if self.files.is_empty() {
+            format!("no file, since there is no {DEFAULT_FILE}")
+        } else {
+            self.files.iter().map(|path| format!("then {}", path.display())).collect::<Vec<_>>().join(", ")
         };
         let variables = self.values.variables().join(", ");
         let environment = if variables.is_empty() { String::new() } else { format!(", then the environment ({variables})") };
@@ -53,12 +54,13 @@ impl Loaded {
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("settings", &self.settings).field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Loaded").field("settings", &self.settings).field("files", &self.files).finish_non_exhaustive()
     }
 }
 
-/// Loads the configuration: built-in defaults, over them `file` (or [`DEFAULT_FILE`] if it exists), over that the variables of the
-/// environment that start with `KADABRA_`, usually [`std::env::vars_os`].
+/// Loads the configuration: built-in defaults, over them `file` (or [`DEFAULT_FILE`] if it exists), over that each `*.toml` in the folder
+/// beside it (`kadabra.d` for `kadabra.toml`), and over all of them the variables of the environment that start with `KADABRA_`, usually
+/// [`std::env::vars_os`].
 ///
 /// # Errors
 /// Everything that is wrong, at once.
@@ -83,8 +85,8 @@ where
     K: Into<OsString>,
     V: Into<OsString>,
 {
-    let (values, file) = judged(default_file, file, environment, Purpose::Run)?;
-    Ok(Loaded { settings: Settings::build(&values).ok_or_else(unfit)?, file, values })
+    let (values, files) = judged(default_file, file, environment, Purpose::Run)?;
+    Ok(Loaded { settings: Settings::build(&values).ok_or_else(unfit)?, files, values })
 }
 
 /// Loads, from the same sources as [`load`], what a program needs that only pushes messages: it need not be able to read the
@@ -126,13 +128,13 @@ enum Purpose {
     Look,
 }
 
-/// The values that hold, if they are right, and the file that was read.
+/// The values that hold, if they are right, and the files that were read.
 fn judged<K, V>(
     default_file: &Path,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (K, V)>,
     purpose: Purpose,
-) -> Result<(Values, Option<PathBuf>), ConfigErrors>
+) -> Result<(Values, Vec<PathBuf>), ConfigErrors>
 where
     K: Into<OsString>,
     V: Into<OsString>,
@@ -142,12 +144,14 @@ where
     let folder = |name| source::absolute_path(name, &environment);
     let folders = Folders { home: folder("HOME"), credentials: folder("CREDENTIALS_DIRECTORY") };
     let mut problems = Vec::new();
-    let path = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
-    let from_file = path.map_or_else(|| Some(Vec::new()), |path| source::file(path, &folders, &mut problems));
+    let (files, are_all) = files(default_file, file, &mut problems);
+    let from_files: Vec<_> = files.iter().map(|path| source::file(path, &folders, &mut problems)).collect();
     let state = if purpose == Purpose::Run { state_folder(&environment) } else { Some("/nonexistent".into()) };
     let host = Host { name: gethostname::gethostname().to_string_lossy().into_owned(), state };
     let from_environment = source::environment(&environment, &folders, &mut problems);
-    let merged = Values::merge(&host, &[from_file.as_deref().unwrap_or_default(), &from_environment]);
+    let mut sources: Vec<_> = from_files.iter().map(|values| values.as_deref().unwrap_or_default()).collect();
+    sources.push(&from_environment);
+    let merged = Values::merge(&host, &sources);
     let mut values = match merged {
         Ok(values) => values,
         Err(error) => {
@@ -167,7 +171,7 @@ where
     };
     let concerns = |values: &Values, section: &str| values.uses(section) && is_concerned(section);
     // A file that cannot be read may have the values that would be right beside these.
-    if from_file.is_some() {
+    if are_all && from_files.iter().all(Option::is_some) {
         problems.extend(one_and_several(&values));
         for values in values.all() {
             for section in SECTIONS.iter().filter(|section| concerns(values, section.path)) {
@@ -186,7 +190,23 @@ where
         let tls = used.filter_map(|section| Some((section.path, tls::read(values, section, &mut problems)?))).collect();
         (secrets, tls)
     });
-    if problems.is_empty() { Ok((values, path.map(Path::to_owned))) } else { Err(ConfigErrors::new(problems)) }
+    if problems.is_empty() { Ok((values, files)) } else { Err(ConfigErrors::new(problems)) }
+}
+
+/// The files to read, in their order, and whether these are all.
+fn files(default_file: &Path, file: Option<&Path>, problems: &mut Vec<Problem>) -> (Vec<PathBuf>, bool) {
+    let main = file.or_else(|| default_file.try_exists().unwrap_or(true).then_some(default_file));
+    let mut files: Vec<_> = main.map(Path::to_owned).into_iter().collect();
+    match folder::beside(file.unwrap_or(default_file)) {
+        Ok(beside) => {
+            files.extend(beside);
+            (files, true)
+        }
+        Err((folder, error)) => {
+            problems.push(Problem::at(folder.display().to_string(), format!("cannot be read: {error}")));
+            (files, false)
+        }
+    }
 }
 
 fn unfit() -> ConfigErrors {

@@ -6,8 +6,9 @@
 //! | a key: its type, range, default and text, and what is checked between it and others | its section's file in `sections` |
 //! | what a declaration is made into | `declare`; [`schema`] is what the other files see of it |
 //! | how a duration, a size, a path, a URL is written, and the words for one that is wrong | `value_type`, `path`, `url` |
+//! | the files of the folder beside the file, and their order | `folder` |
 //! | a file's lines, the environment, names that do not exist | `source`, `syntax`, `nearest`, `python_agent`, `service_links` |
-//! | which value holds: defaults < file < environment | `values`, `origin` |
+//! | which value holds: defaults < file < folder < environment | `values`, `origin` |
 //! | values that are each right and together wrong | `cross_checks`, and the sections' files |
 //! | several publishers: a key declared once, and found by two paths | `Key::path_of` and `declared` in [`schema`], `Values::merge` |
 //! | passwords and tokens, which never print and may be kept in files | `secret`, `secret_file` |
@@ -17,7 +18,7 @@
 //! | `conf/kadabra.toml`, and what `check --show` prints | `documented`, `effective` |
 //!
 //! A destination whose versions take different keys is a `choice!` of sections, as [`PublisherKind`] is, and cannot hold a wrong
-//! mix. A further file is a further source to `Values::merge`: each value has its `Origin`.
+//! mix. Each file is a source to `Values::merge`, and each value has its `Origin`.
 //!
 //! `load` does all of that in order. A key is `Embedded::max_bytes` in code and displays as its path, so that a renamed key takes
 //! the sentences with it; a test holds every path that is written out in a sentence to the declared keys.
@@ -29,6 +30,7 @@ mod cross_checks;
 mod documented;
 mod effective;
 mod error;
+mod folder;
 mod load;
 mod nearest;
 mod origin;

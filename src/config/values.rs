@@ -1,4 +1,4 @@
-//! The value that holds for each key after built-in defaults < file < environment, and where it came from.
+//! The value that holds for each key after built-in defaults < files < environment, and where it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use crate::config::{DEFAULT_FILE, INTRODUCTION, schema::SECTIONS};
 pub(super) fn page() -> String {
     let mut roff = Roff::new();
     roff.control("SH", ["NAME"]).text([roman(format!("{CONFIGURATION} - the configuration of the Kadabra agent"))]);
-    roff.control("SH", ["SYNOPSIS"]).text([roman(DEFAULT_FILE)]);
+    roff.control("SH", ["SYNOPSIS"]).text([roman(format!("{DEFAULT_FILE}, {}", DEFAULT_FILE.replace(".toml", ".d/*.toml")))]);
     roff.control("SH", ["DESCRIPTION"]);
     roff.text([roman("Every key stands below with its default, or with a value that it might have where it has none.")]);
     // The first paragraph is about the file in which the keys are commented out.
