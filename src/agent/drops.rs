@@ -66,11 +66,15 @@ struct Due {
     total: u64,
 }
 
-/// How many messages have come, those of this actor included, and how many are done, since the start.
+/// What the channels say of all messages since the start.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flow {
+    /// How many have come, those of this actor included.
     came: u64,
+    /// How many are done.
     done: u64,
+    /// Whether there is a publisher of whose messages none was dropped.
+    one_keeps_all: bool,
 }
 
 /// All that an actor of this kind works on.
@@ -115,6 +119,7 @@ impl Drops {
         let flow = Flow {
             came: tallies.iter().map(|(_, tally)| tally.came()).max().unwrap_or(0),
             done: tallies.iter().map(|(_, tally)| tally.published + tally.parked).sum(),
+            one_keeps_all: tallies.iter().any(|(_, tally)| tally.dropped() == 0),
         };
         let waiting = {
             let mut account = self.account();
@@ -158,13 +163,14 @@ impl Drops {
 impl Account {
     /// What was dropped since it was told last, which is told now.
     ///
-    /// What a queue has dropped is told when two things hold. Something was published since the last look: in a queue that nothing
-    /// leaves a message about drops would be among the next to be dropped. And messages of others have come since the last telling: where
-    /// each message drops another one, telling of that would go on for ever.
+    /// What a queue has dropped is told when two things hold. A message about it will stay: either there is a publisher for which
+    /// nothing was ever dropped, or something was published since the last look, since in a queue that nothing leaves it would be among
+    /// the next to be dropped. And messages of others have come since the last telling: where each message drops another one, telling of
+    /// that would go on for ever.
     fn due(&mut self, totals: &[(Series, u64)], flow: Flow, at_last: bool) -> Vec<Due> {
         let others = flow.came.saturating_sub(self.own);
         let is_published = flow.done > mem::replace(&mut self.done, flow.done);
-        let queue_is_due = at_last || (is_published && others > self.others);
+        let queue_is_due = at_last || ((flow.one_keeps_all || is_published) && others > self.others);
         let mut due = Vec::new();
         for (series, total) in totals {
             let told = self.told.get(series).copied().unwrap_or(0);
@@ -270,7 +276,7 @@ mod tests {
 
     /// How many are due, after so many drops and so many messages that came, its own included. Something is published all the time.
     fn due(account: &mut Account, dropped: u64, came: u64) -> u64 {
-        let flow = Flow { came, done: account.done + 1 };
+        let flow = Flow { came, done: account.done + 1, ..Flow::default() };
         account.due(&[(of_the_queue(), dropped)], flow, false).iter().map(|due| due.count).sum()
     }
 
@@ -295,8 +301,17 @@ mod tests {
         assert_eq!(due(&mut account, 304, 24), 301);
         account.own += 1;
         assert_eq!(due(&mut account, 404, 25), 0);
-        let last = account.due(&[(of_the_queue(), 404)], Flow { came: 25, done: account.done }, true);
+        let last = account.due(&[(of_the_queue(), 404)], Flow { came: 25, done: account.done, ..Flow::default() }, true);
         assert_eq!(last, [Due { series: of_the_queue(), count: 100, total: 404 }]);
+    }
+
+    #[test]
+    fn what_one_of_several_publishers_has_dropped_is_told_at_once_though_nothing_is_published_any_more() {
+        let mut account = Account::default();
+        let flow = Flow { came: 10, done: 10, one_keeps_all: true };
+        assert_eq!(account.due(&[(of_the_queue(), 0)], flow, false), []);
+        let due = account.due(&[(of_the_queue(), 4)], flow, false);
+        assert_eq!(due, [Due { series: of_the_queue(), count: 4, total: 4 }]);
     }
 
     #[test]
@@ -305,7 +320,7 @@ mod tests {
         let kernel = Series { reason: "kernel", unit: "datagrams", publisher: None };
         let mut due = |dropped, done| {
             let totals = [(of_the_queue(), dropped), (kernel.clone(), dropped)];
-            let due = account.due(&totals, Flow { came: dropped, done }, false);
+            let due = account.due(&totals, Flow { came: dropped, done, one_keeps_all: false }, false);
             due.iter().map(|due| format!("{} {}", due.series.reason, due.count)).collect::<Vec<_>>()
         };
         assert_eq!(due(2, 0), ["kernel 2"]);

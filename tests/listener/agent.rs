@@ -497,6 +497,10 @@ fn without_any_file_descriptor_left_clients_are_told_rather_than_left_waiting() 
     let house = House::new();
     let mut agent = house.agent().start();
     agent.wait_log("publishing");
+    // Once a client is answered, the listener has what it needs itself.
+    let mut first = connect(house.address);
+    first.write_all(b"PING\r\n").unwrap();
+    assert_eq!(line(&mut first), "+PONG");
     let open = || fs::read_dir(format!("/proc/{}/fd", agent.id())).unwrap().map(|file| file.unwrap().file_name());
     let last: u64 = open().map(|file| file.to_str().unwrap().parse().unwrap()).max().unwrap();
     let limit = |files: u64| {
