@@ -159,7 +159,7 @@ mod tests {
         let well = text(&Snapshot::example(), 120);
         for said in [
             "ATTENTION  messages wait long in /var/lib/kadabra/queue.db\n  to mend it: see why",
-            "kadabra 0.1.0 on app-1, process 4711, up 1day",
+            concat!("kadabra ", env!("CARGO_PKG_VERSION"), " on app-1, process 4711, up 1day"),
             "K315 metrics: for ",
             "K425 clients spoke HTTP to the channel",
             "Tally     accepted  = published  + set aside  + dropped  + waiting  in hand\ninflux   1,000,017      999,993           12",

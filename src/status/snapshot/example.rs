@@ -56,7 +56,7 @@ impl Snapshot {
             version: VERSION,
             at,
             agent: Agent {
-                version: "0.1.0".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 host: "app-1".to_owned(),
                 pid: 4711,
                 started: ago(at, 93_784),
