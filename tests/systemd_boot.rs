@@ -24,6 +24,18 @@ fn installed() -> Machine {
     machine
 }
 
+/// Where clients may come besides, as the unit of the socket has it commented out.
+const SOCKET: &str = "/run/kadabra/kadabra.sock";
+
+fn installed_with_a_socket_file() -> Machine {
+    let machine = Machine::start();
+    machine
+        .write("/etc/systemd/system/kadabra.socket.d/test.conf", &format!("[Socket]\nListenStream={SOCKET}\nSocketMode=0666\n"));
+    machine.change_unit(&format!("Environment=KADABRA_CHANNEL__EMBEDDED__UNIX_SOCKET={SOCKET}"));
+    machine.does(["systemctl", "enable", "--now", "kadabra.socket", "kadabra"]);
+    machine
+}
+
 fn push(machine: &Machine) {
     machine.does(["kadabra", "send", "--count", "userSignup=1"]);
 }
@@ -317,6 +329,29 @@ fn told(page: &str, begin: &str) -> String {
     let begin = page.find(begin).expect("the command is told");
     let (commands, _) = page[begin..].split_once("```").unwrap();
     commands.replace("sudo ", "")
+}
+
+#[test]
+fn a_check_says_that_systemd_keeps_the_sockets_and_starts_no_agent_by_asking() {
+    let machine = installed_with_a_socket_file();
+    machine.does(["systemctl", "stop", "kadabra"]);
+    let check = |listen: &str| {
+        let socket = format!("KADABRA_CHANNEL__EMBEDDED__UNIX_SOCKET={SOCKET}");
+        let listen = format!("KADABRA_CHANNEL__EMBEDDED__LISTEN={listen}");
+        let folder = "KADABRA_CHANNEL__EMBEDDED__PATH=/tmp/queue.db";
+        let remote = "KADABRA_CHANNEL__EMBEDDED__ALLOW_REMOTE=true";
+        let check =
+            machine.run(["env", &socket, &listen, remote, folder, "kadabra", "check", "--online", "--config", CONFIGURATION]);
+        assert!(!check.status.success());
+        String::from_utf8(check.stdout).unwrap()
+    };
+    for (listen, place) in [("127.0.0.1:6379", "127.0.0.1:6379"), ("0.0.0.0:6379", "0.0.0.0:6379"), ("", SOCKET)] {
+        let said = check(listen);
+        let expected =
+            format!("cannot listen for clients on {place}: systemd listens there by kadabra.socket, for kadabra.service");
+        assert!(said.contains(&expected) && said.contains("systemctl start kadabra.service"), "{said}");
+    }
+    assert_eq!(machine.unit()["ActiveState"], "inactive");
 }
 
 #[test]

@@ -146,11 +146,16 @@ pub(crate) fn socket_file<S>(
         Ok(found) if !found.file_type().is_socket() => {
             return Err(taken("there is a file of that name, which is no socket"));
         }
-        Ok(_) => match connect(path) {
-            Ok(()) => return Err(taken("another program listens there, perhaps another agent")),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(error) => return Err(failed(&error)),
-        },
+        Ok(_) => {
+            if let Some(error) = port_probe::explain_socket_file(path) {
+                return Err(error);
+            }
+            match connect(path) {
+                Ok(()) => return Err(taken("another program listens there, perhaps another agent")),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(&error)),
     }

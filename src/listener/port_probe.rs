@@ -1,8 +1,11 @@
-//! Which program has a port already, in a sentence that says what to do: usually it is a Redis.
+//! Which program has a port or a socket already, in a sentence that says what to do: usually it is a Redis.
 
 use std::{
+    fmt::Display,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -20,8 +23,47 @@ enum Owner {
     Unknown,
 }
 
+/// Says that systemd listens at a path, if it does.
+pub(super) fn explain_socket_file(path: &Path) -> Option<BindError> {
+    kept_by_systemd(&path.display(), |listens| Path::new(listens) == path)
+}
+
+/// Says that systemd listens somewhere for a unit. To be asked before that is connected to, which would start the unit.
+fn kept_by_systemd(place: &dyn Display, is_there: impl Fn(&str) -> bool) -> Option<BindError> {
+    // It runs, as sd_booted(3) finds out.
+    Path::new("/run/systemd/system").exists().then_some(())?;
+    let list = Command::new("systemctl").args(["list-sockets", "--full", "--no-legend", "--no-pager"]).output().ok()?;
+    let (socket, unit) = unit_that_listens(&String::from_utf8(list.stdout).ok()?, is_there)?;
+    Some(BindError {
+        what: format!("cannot listen for clients on {place}: systemd listens there by {socket}, for {unit}"),
+        remedy: format!(
+            "have the agent of that unit serve the clients (systemctl start {unit}), end both (systemctl stop {socket} {unit}), or have \
+             this agent listen elsewhere, by listen and unix_socket in [channel.embedded], and tell the clients so"
+        ),
+    })
+}
+
+/// The units of a socket and of what it is for, by what `systemctl list-sockets` says.
+fn unit_that_listens(list: &str, is_there: impl Fn(&str) -> bool) -> Option<(String, String)> {
+    list.lines().find_map(|line| {
+        let (line, unit) = line.trim().rsplit_once(' ')?;
+        let (listens, socket) = line.trim_end().rsplit_once(' ')?;
+        is_there(listens.trim_end()).then(|| (socket.to_owned(), unit.to_owned()))
+    })
+}
+
+/// Whether one address has what another one wants.
+fn covers(has: SocketAddr, wants: SocketAddr) -> bool {
+    let all = has.ip().is_unspecified() || wants.ip().is_unspecified();
+    has.port() == wants.port() && (has.ip() == wants.ip() || all)
+}
+
 /// Asks who listens there, and says so.
 pub(super) fn explain(address: SocketAddr) -> BindError {
+    let is_there = |listens: &str| listens.parse().is_ok_and(|has| covers(has, address));
+    if let Some(error) = kept_by_systemd(&address, is_there) {
+        return error;
+    }
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -80,4 +122,30 @@ fn exchange(address: SocketAddr) -> Option<String> {
         }
     }
     Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_is_known_by_its_address_or_path() {
+        let list = "127.0.0.1:6379                 kadabra.socket         kadabra.service\n\
+                    /run/dbus/system_bus_socket    dbus.socket            dbus.service\n\
+                    /run/with a space              odd.socket             odd.service\n\
+                    [::]:22                        ssh.socket             ssh.service\n\
+                    route 1361                     systemd-networkd.socket systemd-networkd.service\n";
+        let at = |address: &str| {
+            let address = address.parse().unwrap();
+            unit_that_listens(list, |listens| listens.parse().is_ok_and(|has| covers(has, address))).map(|(socket, _)| socket)
+        };
+        assert_eq!(at("127.0.0.1:6379").as_deref(), Some("kadabra.socket"));
+        assert_eq!(at("0.0.0.0:6379").as_deref(), Some("kadabra.socket"));
+        assert_eq!(at("127.0.0.1:22").as_deref(), Some("ssh.socket"));
+        assert_eq!([at("127.0.0.2:6379"), at("127.0.0.1:6380")], [None, None]);
+        let path = |path: &str| unit_that_listens(list, |listens| listens == path).map(|(_, unit)| unit);
+        assert_eq!(path("/run/dbus/system_bus_socket").as_deref(), Some("dbus.service"));
+        assert_eq!(path("/run/with a space").as_deref(), Some("odd.service"));
+        assert_eq!(path("/run/dbus"), None);
+    }
 }

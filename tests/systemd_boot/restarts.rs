@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     super::support::{machine::Machine, process, process::Process, python::installed as python},
-    CONFIGURATION, PATIENCE, installed, told,
+    CONFIGURATION, PATIENCE, SOCKET, installed, installed_with_a_socket_file, told,
 };
 use process::wait_for;
 
@@ -55,10 +55,19 @@ impl Clients {
     }
 
     /// Waits until so many more have been sent.
-    fn wait(&self, more: u64) {
-        let sent = || self.said().lines().last().and_then(|line| line.parse::<u64>().ok()).unwrap_or_default();
-        let before = sent();
-        wait_for("clients to push", PATIENCE, || (sent() >= before + more).then_some(()));
+    fn wait(&mut self, more: u64) {
+        let before = self.sent();
+        wait_for("clients to push", PATIENCE, || {
+            if let Some(status) = self.process.ended() {
+                panic!("the clients ended: {status}: {}", self.said());
+            }
+            (self.sent() >= before + more).then_some(())
+        });
+    }
+
+    /// How many have been sent.
+    fn sent(&self) -> u64 {
+        self.said().lines().last().and_then(|line| line.parse().ok()).unwrap_or_default()
     }
 
     fn end(mut self) -> Value {
@@ -76,11 +85,18 @@ fn restarts() -> u64 {
 
 /// Restarts the agent under load, and kills it every fifth time: nothing raises, and what was sent is stored, each once.
 fn assert_unnoticed(folder: &str, arguments: &[&str]) {
-    let machine = installed();
+    assert_unnoticed_on(&installed(), folder, arguments);
+}
+
+fn assert_unnoticed_on(machine: &Machine, folder: &str, arguments: &[&str]) {
     // Sooner and more often than in the unit.
-    machine.change_unit("RestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0");
-    start_influxdb(&machine);
-    let clients = Clients::start(&machine, &python(&format!("{folder}/bin/python")), arguments);
+    machine.write(
+        "/etc/systemd/system/kadabra.service.d/often.conf",
+        "[Service]\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0\n",
+    );
+    machine.does(["systemctl", "daemon-reload"]);
+    start_influxdb(machine);
+    let mut clients = Clients::start(machine, &python(&format!("{folder}/bin/python")), arguments);
     for restart in 1..=restarts() {
         clients.wait(100);
         if restart % 5 == 3 {
@@ -98,7 +114,7 @@ fn assert_unnoticed(folder: &str, arguments: &[&str]) {
     eprintln!("{folder} {arguments:?}: {} restarts: {said}", restarts());
     assert_eq!(said["failed"], serde_json::json!([]));
     let sent = said["sent"].as_u64().unwrap();
-    let all = wait_for("all to be stored", PATIENCE, || Some(stored(&machine)).filter(|stored| stored.len() as u64 >= sent));
+    let all = wait_for("all to be stored", PATIENCE, || Some(stored(machine)).filter(|stored| stored.len() as u64 >= sent));
     assert_eq!(all.len() as u64, sent, "something is there twice");
     assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), (1..=sent).collect());
 }
@@ -111,6 +127,15 @@ fn clients_that_connect_for_each_push_notice_no_restart() {
 #[test]
 fn clients_that_keep_their_connections_notice_no_restart() {
     assert_unnoticed("python", &[]);
+}
+
+#[test]
+fn clients_of_a_socket_in_the_file_system_notice_no_restart() {
+    let machine = installed_with_a_socket_file();
+    let socket = machine.path(SOCKET);
+    assert_unnoticed_on(&machine, "python", &["--anew", "--socket", socket.to_str().unwrap()]);
+    // systemd has made it, and no agent has replaced it.
+    assert_eq!(machine.does(["stat", "--format=%a", SOCKET]), "666\n");
 }
 
 #[test]
