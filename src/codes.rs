@@ -152,6 +152,7 @@ codes! {
         "end the program that has the address, or set another in [listener.statsd]; it is tried again, and all else goes on";
     StatsdQueue = "K433": "metrics of statsd cannot be queued, and wait in memory",
         "see why the channel takes nothing; nothing is lost unless the agent ends before it does";
+    AnsweredEarly = "K434": "what clients push is answered before it is stored: the disk keeps it waiting", "see what keeps the disk";
     // The agent itself.
     LogUnwritable = "K501": "the log cannot be written", "do what the status says: free space, or start the agent again";
     ActorFailed = "K502": "an actor failed and is restarted", "nothing, if it stays up; else please report it with the line";

@@ -34,6 +34,16 @@ pub trait Backend: Send + Sync {
         let _ = messages;
     }
 
+    /// How many messages were answered before they were stored, since this was asked last: the disk kept them waiting.
+    fn take_answered_early(&self) -> u64 {
+        0
+    }
+
+    /// How many messages that were answered so wait for the disk now, and how many could not be stored in the end.
+    fn answered_early(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// How many messages were dropped to make room for others since this was asked last.
     fn take_dropped_oldest(&self) -> u64 {
         0

@@ -42,6 +42,8 @@ pub enum Cause {
     Aborted,
     /// The oldest messages were dropped, to make room for others.
     DroppedOldest,
+    /// Messages were answered before they were stored, since the disk kept them waiting.
+    AnsweredEarly,
     /// Another database than 0 was chosen, so that the client does not come to push.
     WrongDatabase,
     /// Others have the memory that a command or its answer takes.
@@ -89,7 +91,7 @@ impl From<&Settings> for Limits {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Full,
         Self::Backlog,
         Self::DiskFull,
@@ -107,6 +109,7 @@ impl Cause {
         Self::NoMessage,
         Self::Aborted,
         Self::DroppedOldest,
+        Self::AnsweredEarly,
         Self::WrongDatabase,
         Self::NoMemory,
         Self::WrongPassword,
@@ -144,6 +147,7 @@ impl Cause {
             Self::NoMessage => "no_message",
             Self::Aborted => "transaction_aborted",
             Self::DroppedOldest => "dropped_oldest",
+            Self::AnsweredEarly => "answered_early",
             Self::WrongDatabase => "wrong_database",
             Self::NoMemory => "no_memory",
             Self::WrongPassword => "wrong_password",
@@ -182,6 +186,7 @@ impl Cause {
             Self::NoMessage => Code::NoMessage,
             Self::Aborted => Code::Aborted,
             Self::DroppedOldest => Code::DroppedOldest,
+            Self::AnsweredEarly => Code::AnsweredEarly,
             Self::WrongDatabase => Code::WrongDatabase,
             Self::NoMemory => Code::NoMemory,
             Self::WrongPassword => Code::WrongPassword,
@@ -209,7 +214,7 @@ impl Cause {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::DroppedOldest => "messages",
+            Self::DroppedOldest | Self::AnsweredEarly => "messages",
             pushes if pushes <= Self::Aborted => "pushes",
             _ => "clients",
         }
@@ -243,6 +248,11 @@ impl Cause {
             Self::DroppedOldest => {
                 "the oldest messages are dropped to make room for what clients push, as channel.embedded.when_full \
                                     says; see why they are not published"
+                    .to_owned()
+            }
+            Self::AnsweredEarly => {
+                "what clients push is answered before it is stored, since the disk keeps it waiting; it is stored when \
+                                    the disk goes on, and lost if the agent is killed before"
                     .to_owned()
             }
             Self::NoAuth => "pushes are refused, since their clients have not said the password; give them the one in \

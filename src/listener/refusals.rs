@@ -174,6 +174,13 @@ impl Refusals {
         }
     }
 
+    /// So many messages were answered before they were stored, the newest of them this client's.
+    pub(super) fn answered_early(&self, messages: u64, example: &str) {
+        if messages > 0 {
+            self.note_all(Cause::AnsweredEarly, messages, example, None);
+        }
+    }
+
     /// The queue has taken a push.
     pub(super) fn taken(&self) {
         if !self.queue_refuses.load(Ordering::Relaxed) {

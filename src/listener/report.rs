@@ -25,6 +25,9 @@ pub(crate) struct Report {
     /// Messages that were dropped since the start, though their clients were told that they were queued.
     #[serde(default)]
     pub(crate) dropped: u64,
+    /// Messages that were answered and wait for the disk now.
+    #[serde(default)]
+    pub(crate) answered_early: u64,
     /// Why the queue takes nothing, while that is so.
     pub(crate) refused_because: Option<String>,
     /// By the name of its [`Cause`], what was refused.
@@ -83,11 +86,18 @@ impl fmt::Display for Report {
         }
         write!(f, "messages_queued:{}\r\nmessages_refused:{}\r\n", self.queued, self.refused)?;
         write!(f, "dropped_newest:{}\r\ndropped_oldest:{}\r\n", self.dropped, self.of(Cause::DroppedOldest).times)?;
+        write!(
+            f,
+            "answered_early:{}\r\nanswered_early_waiting:{}\r\n",
+            self.of(Cause::AnsweredEarly).times,
+            self.answered_early
+        )?;
         write!(f, "wrong_passwords:{}\r\n", self.of(Cause::WrongPassword).times)?;
         if let Some(why) = &self.refused_because {
             write!(f, "refused_because:{why}\r\n")?;
         }
-        for cause in Cause::ALL.into_iter().filter(|cause| *cause != Cause::DroppedOldest) {
+        let is_refused = |cause: &Cause| !matches!(cause, Cause::DroppedOldest | Cause::AnsweredEarly);
+        for cause in Cause::ALL.into_iter().filter(is_refused) {
             write!(f, "refused_{cause}:{}\r\n", self.of(cause).times)?;
         }
         let lasting: Vec<_> = Cause::ALL.into_iter().filter(|cause| self.of(*cause).lasts).map(Cause::name).collect();

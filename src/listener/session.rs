@@ -120,8 +120,9 @@ impl Session {
             Ok(_) => {
                 shared.stats.queued(count as u64);
                 shared.refusals.taken();
-                if shared.settings.when_full == WhenFull::DropOldest {
+                if shared.settings.when_full != WhenFull::Refuse {
                     shared.refusals.dropped_oldest(shared.backend.take_dropped_oldest(), &client.peer);
+                    shared.refusals.answered_early(shared.backend.take_answered_early(), &client.peer);
                 }
             }
             Err(error) => {

@@ -31,7 +31,17 @@ const BUFFER: usize = 16 << 10;
 /// What was answered and is not stored yet.
 #[derive(Debug, Default)]
 pub(super) struct EarlyAnswers {
-    bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+    /// Messages that were answered so and that nobody has been told of yet.
+    unreported: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    messages: AtomicU64,
+    /// Messages that could not be stored in the end.
+    dropped: AtomicU64,
 }
 
 impl EarlyAnswers {
@@ -46,7 +56,7 @@ impl EarlyAnswers {
     ) -> Result<u64, PushError> {
         let messages = push.messages.len() as u64;
         let bytes = BUFFER + push.messages.iter().map(Bytes::len).sum::<usize>();
-        let before = self.bytes.load(Ordering::Relaxed);
+        let before = self.waiting.bytes.load(Ordering::Relaxed);
         // A single one may be larger than all that may wait together.
         if before > 0 && before + bytes > MOST {
             return Err(stalled(shared));
@@ -57,15 +67,30 @@ impl EarlyAnswers {
             let answer = answer.unwrap_or_else(|_| Err(StoreError::new(&shared.path, Problem::Interrupted).into()));
             return answer.map(|stored| stored.length);
         }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let (waiting, dropped) = (Arc::clone(&self.bytes), Arc::clone(dropped));
+        self.unreported.fetch_add(messages, Ordering::Relaxed);
+        self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting.messages.fetch_add(messages, Ordering::Relaxed);
+        let (waiting, dropped) = (Arc::clone(&self.waiting), Arc::clone(dropped));
         tokio::spawn(async move {
             if !matches!(answered.await, Ok(Ok(_))) {
                 dropped.fetch_add(messages, Ordering::Relaxed);
+                waiting.dropped.fetch_add(messages, Ordering::Relaxed);
             }
-            waiting.fetch_sub(bytes, Ordering::Relaxed);
+            waiting.messages.fetch_sub(messages, Ordering::Relaxed);
+            waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
         });
         Ok(shared.state().messages() + messages)
+    }
+
+    /// How many messages were answered before they were stored, since this was asked last.
+    pub(super) fn take_unreported(&self) -> u64 {
+        // Mostly none.
+        if self.unreported.load(Ordering::Relaxed) == 0 { 0 } else { self.unreported.swap(0, Ordering::Relaxed) }
+    }
+
+    /// How many messages that were answered wait for the disk now, and how many could not be stored.
+    pub(super) fn messages(&self) -> (u64, u64) {
+        (self.waiting.messages.load(Ordering::Relaxed), self.waiting.dropped.load(Ordering::Relaxed))
     }
 }
 
@@ -128,7 +153,11 @@ mod tests {
             .unwrap();
             let messages = vec![Bytes::from_static(b"m"); 3];
             assert_eq!(store.push(Region::Newest, messages).await, Ok(3));
+            assert_eq!((store.take_answered_early(), store.take_answered_early()), (3, 0));
             while store.dropped_newest() != 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            while store.answered_early() != (0, 3) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert_eq!(store.length(), Ok(0));

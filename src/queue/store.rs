@@ -207,6 +207,16 @@ impl Store {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// How many messages were answered before they were stored, since this was asked last.
+    pub(crate) fn take_answered_early(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.shared.early_answers.take_unreported())
+    }
+
+    /// How many messages that were answered so wait for the disk now, and how many could not be stored.
+    pub(crate) fn answered_early(&self) -> (u64, u64) {
+        self.running.get().map_or((0, 0), |running| running.shared.early_answers.messages())
+    }
+
     /// How many of the oldest messages were dropped to make room since this was asked last.
     pub(crate) fn take_dropped_oldest(&self) -> u64 {
         self.running.get().map_or(0, |running| running.shared.dropped_oldest.swap(0, Ordering::Relaxed))

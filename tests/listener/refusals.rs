@@ -24,7 +24,9 @@ fn refused(address: SocketAddr, password: &str) -> (BTreeMap<String, u64>, Strin
         .lines()
         // Of which nothing is refused to anybody.
         .filter_map(|line| {
-            line.strip_prefix("refused_").or_else(|| line.starts_with("dropped_oldest").then_some(line))?.split_once(':')
+            line.strip_prefix("refused_")
+                .or_else(|| (line.starts_with("dropped_oldest") || line.starts_with("answered_early:")).then_some(line))?
+                .split_once(':')
         })
         .filter_map(|(reason, times)| Some((reason.to_owned(), times.parse().ok()?)))
         .collect();

@@ -201,6 +201,10 @@ fn a_disk_that_stalls_costs_no_push_an_error_where_what_cannot_wait_is_dropped_a
     let once: BTreeSet<u64> = stored.iter().copied().collect();
     assert!(once.len() == stored.len() && once.is_subset(&answered), "something is there twice, or nobody sent it");
     assert_eq!(stored.len() + dropped, answered.len(), "{told}; {report}");
+    assert!(report["refusals"]["answered_early"]["times"].as_u64().unwrap() > 100, "{report}");
+    assert_eq!(report["answered_early"], 0, "{report}");
+    let said = agent.logged("what clients push is answered before it is stored");
+    assert_eq!(said[0]["reason"], "answered_early", "{said:?}");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     drop((agent, disk));
 }

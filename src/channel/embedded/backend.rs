@@ -50,6 +50,14 @@ impl Backend for QueueBackend {
         self.store.drop_newest(messages);
     }
 
+    fn take_answered_early(&self) -> u64 {
+        self.store.take_answered_early()
+    }
+
+    fn answered_early(&self) -> (u64, u64) {
+        self.store.answered_early()
+    }
+
     fn take_dropped_oldest(&self) -> u64 {
         self.store.take_dropped_oldest()
     }

@@ -99,14 +99,17 @@ fn report(session: &Session, status: Option<QueueStatus>) -> Report {
     let Shared { settings, stats, refusals, backend, .. } = &*session.shared;
     // Room may have been made since the last push was answered.
     refusals.dropped_oldest(backend.take_dropped_oldest(), &session.client.peer);
+    refusals.answered_early(backend.take_answered_early(), &session.client.peer);
     let (queued, refused, dropped) = stats.messages();
+    let (answered_early, not_stored) = backend.answered_early();
     let times = |it: Refused| (it.reason.to_owned(), Times { times: it.times, lasts: it.lasts.is_some() });
     Report {
         queue: settings.queue_key.clone(),
         status,
         queued,
         refused,
-        dropped,
+        dropped: dropped + not_stored,
+        answered_early,
         refused_because: refusals.why(),
         refusals: refusals.all().into_iter().map(times).collect(),
     }
