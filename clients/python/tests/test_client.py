@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import gc
 import json
 import logging
 import multiprocessing
@@ -182,6 +183,20 @@ class TheApi(Case):
             client.send(message)
             self.assertTrue(client.flush(10))
             self.assertEqual(server.pushes[-1], [json.dumps(message.serialize()).encode()])
+
+
+    def test_a_message_that_waits_is_one_object_to_the_garbage_collector(self):
+        client = kadabra.Kadabra({"CLIENT_CHANNEL_ARGS": {"host": "127.0.0.1", "port": 1}})
+        client.channel._sender._rouse = lambda: None
+        gc.collect()
+        before = len(gc.get_objects())
+        for _ in range(1000):
+            metrics = client.metrics()
+            metrics.set_dimension("method", "index")
+            metrics.set_timer("t", datetime.timedelta(seconds=1), kadabra.Units.MILLISECONDS)
+            metrics.add_count("c", 1)
+            client.send(metrics.close())
+        self.assertLess(len(gc.get_objects()) - before, 1100)
 
 
 class Delivery(Case):
