@@ -11,6 +11,7 @@ use super::support::{
     process::{self, free_port, wait_for},
     python,
     redis_server::RedisServer,
+    served::{address, get, pushes, values},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -148,6 +149,39 @@ fn each_type_over_both_sockets_is_published_with_its_tags() {
     let wanted = [("KadabraAgentDropped", 1.0), ("c", 11.0), ("d", 4.0), ("g", 4.0), ("nc", 2.0), ("s", 2.0), ("t", 4.0)];
     assert_eq!(sums, wanted.map(|(name, sum)| (name.to_owned(), sum)).into());
     assert!(agent.log_text().contains(r#"{\"name\":\"env\",\"value\":\"prod\"}"#), "the tag is a dimension");
+    end(&mut agent);
+}
+
+#[test]
+fn info_of_the_listener_and_prometheus_are_told_the_same() {
+    let house = House::embedded();
+    let mut agent = house.agent("interval = \"1h\"\n[status]\nlisten = \"127.0.0.1:0\"").start();
+    agent.wait_log_count("taking datagrams", 2);
+    house.client().send(b"c:1|c\nt:5:7|ms\n_e{1,1}:a|b\nbad\na:x|c").unwrap();
+    let mut client = redis::Client::open(format!("redis://{}/", pushes(&agent))).unwrap().get_connection().unwrap();
+    let info = wait_for("the datagram in INFO", PATIENCE, || {
+        let info: String = redis::cmd("INFO").arg("kadabra").query(&mut client).unwrap();
+        info.contains("statsd_refused_number:1\r\n").then_some(info)
+    });
+    let told: BTreeMap<_, _> = info
+        .lines()
+        .filter_map(|line| line.strip_prefix("statsd_")?.split_once(':'))
+        .map(|(name, count)| (name.to_owned(), count.parse().unwrap()))
+        .collect();
+    for (name, count) in [("datagrams", 1.0), ("aggregated", 2.0), ("ignored", 1.0), ("refused_value", 1.0), ("messages", 0.0)] {
+        assert_eq!(told.get(name), Some(&count), "{name}: {info}");
+    }
+    let scraped = wait_for("the datagram in the snapshot", PATIENCE, || {
+        let scraped: BTreeMap<_, _> = values(&get(address(&agent), "/metrics", &[]).body)
+            .into_iter()
+            .filter_map(|(name, count)| {
+                let name = name.strip_prefix("kadabra_statsd_")?.replace("_total", "");
+                Some((name.replace("{reason=\"", "_").replace("\"}", ""), count))
+            })
+            .collect();
+        (scraped["datagrams"] == 1.0).then_some(scraped)
+    });
+    assert_eq!(told, scraped);
     end(&mut agent);
 }
 

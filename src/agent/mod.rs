@@ -288,6 +288,9 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, ta
     }
     let listened = pipelines.iter().find_map(|pipeline| Some((pipeline.channel.intake()?, pipeline)));
     if let Some((intake, pipeline)) = listened {
+        if let Some(door) = statsd.map(Arc::clone) {
+            intake.tell_of(Arc::new(move || snapshots::statsd_of(&door.counts()).by_name()));
+        }
         let params = Arc::new(listener::Params { intake, health: Arc::clone(&pipeline.health) });
         let thread = Thread::Named("listener".to_owned());
         children.add("listener", thread, 4, move |life| Listener::new(Arc::clone(&params), life));

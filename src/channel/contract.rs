@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     duration::for_people,
-    listener::{Backend, Refused},
+    listener::{Backend, OtherCounts, Refused},
     plural::messages_wait,
 };
 
@@ -283,6 +283,11 @@ pub trait Intake: Send + Sync {
     /// How many clients are connected, and may be.
     fn clients(&self) -> (u64, u64) {
         (0, 0)
+    }
+
+    /// Has clients that ask how the agent is told of these, too, from the next [`Intake::bind`] on.
+    fn tell_of(&self, counts: OtherCounts) {
+        drop(counts);
     }
 
     /// Serves those who come by the addresses that [`Intake::bind`] has taken, on this thread, until `closing` completes; then

@@ -57,7 +57,7 @@ pub(crate) use listen::{UnixSocket, bound as bound_socket, socket_file, unix as 
 pub use passed::PassedSockets;
 pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
-pub(crate) use report::{Report, Times};
+pub(crate) use report::{OtherCounts, Report, Times};
 pub(crate) use server::Server;
 #[cfg_attr(
     not(any(test, feature = "failpoints", feature = "fuzzing")),

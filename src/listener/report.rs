@@ -1,7 +1,7 @@
 //! What an agent tells of itself over its listener: to people as a section of INFO, and to `kadabra check --online` as JSON. Only the
 //! JSON is ever read back.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,13 @@ pub(crate) struct Report {
     pub(crate) refused_because: Option<String>,
     /// By the name of its [`Cause`], what was refused.
     pub(crate) refusals: BTreeMap<String, Times>,
+    /// By name, what other parts of the agent count.
+    #[serde(default)]
+    pub(crate) others: Vec<(String, u64)>,
 }
+
+/// Counts of other parts of the agent by name, as they are when it is called.
+pub(crate) type OtherCounts = Arc<dyn Fn() -> Vec<(String, u64)> + Send + Sync>;
 
 /// How often something was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +107,7 @@ impl fmt::Display for Report {
             write!(f, "refused_{cause}:{}\r\n", self.of(cause).times)?;
         }
         let lasting: Vec<_> = Cause::ALL.into_iter().filter(|cause| self.of(*cause).lasts).map(Cause::name).collect();
-        write!(f, "refusing:{}\r\n", lasting.join(","))
+        write!(f, "refusing:{}\r\n", lasting.join(","))?;
+        self.others.iter().try_for_each(|(name, count)| write!(f, "{name}:{count}\r\n"))
     }
 }

@@ -22,8 +22,8 @@ use tokio::{
 };
 
 use super::{
-    backend::Backend, cause::Cause, connection, error::BindError, listen, refusals::Refusals, settings::Settings, shared::Shared,
-    stalled::StalledClients, unauthenticated::Origin,
+    backend::Backend, cause::Cause, connection, error::BindError, listen, refusals::Refusals, report::OtherCounts,
+    settings::Settings, shared::Shared, stalled::StalledClients, unauthenticated::Origin,
 };
 
 /// How long to wait when no connection can be accepted, usually for want of file descriptors.
@@ -85,6 +85,12 @@ impl Server {
     pub(crate) fn clients(&self) -> impl Fn() -> (u64, u64) + Send + Sync + use<> {
         let shared = Arc::clone(&self.shared);
         move || (shared.clients.len() as u64, shared.settings.max_connections as u64)
+    }
+
+    /// Has it tell of these, too, where it tells of itself.
+    pub(crate) fn tell_of(&self, counts: OtherCounts) {
+        // What it has been told before is of the same agent.
+        drop(self.shared.others.set(counts));
     }
 
     /// The addresses that it has, with the ports that the system chose.

@@ -1,6 +1,9 @@
 //! What all connections share: the settings, the queue, the memory, and what is counted and warned of.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use slog::Logger;
 
@@ -9,6 +12,7 @@ use super::{
     clients::{Clients, Stats},
     memory::MemoryPool,
     refusals::Refusals,
+    report::OtherCounts,
     settings::Settings,
     unauthenticated::UnauthenticatedClients,
 };
@@ -24,6 +28,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) refusals: Arc<Refusals>,
     pub(super) unauthenticated: Arc<UnauthenticatedClients>,
+    pub(super) others: OnceLock<OtherCounts>,
 }
 
 impl Shared {
@@ -39,6 +44,7 @@ impl Shared {
             stats: Stats::default(),
             started: Instant::now(),
             refusals,
+            others: OnceLock::new(),
         }
     }
 }

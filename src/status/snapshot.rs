@@ -79,6 +79,24 @@ pub struct Statsd {
     pub queued: u64,
 }
 
+impl Statsd {
+    /// Each number by its name in what Prometheus reads, without `kadabra_` and `_total`.
+    #[must_use]
+    pub fn by_name(&self) -> Vec<(String, u64)> {
+        let mut all: Vec<_> = [
+            ("datagrams", self.datagrams),
+            ("datagrams_dropped", self.dropped_by_kernel),
+            ("aggregated", self.aggregated),
+            ("ignored", self.ignored),
+            ("messages", self.queued),
+        ]
+        .map(|(name, number)| (format!("statsd_{name}"), number))
+        .into();
+        all.extend(self.refused.iter().map(|refused| (format!("statsd_refused_{}", refused.name), refused.count)));
+        all
+    }
+}
+
 /// A part of a sentence.
 impl fmt::Display for Statsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use slog::Logger;
 use crate::{
     channel::{ChannelError, Intake},
     config,
-    listener::{Backend, BindError, PassedSockets, Refusals, Refused, Server, Settings},
+    listener::{Backend, BindError, OtherCounts, PassedSockets, Refusals, Refused, Server, Settings},
 };
 
 /// How long a client may still bring a push at the end, where those that connect meanwhile wait for the next agent. Long for one
@@ -51,6 +51,7 @@ pub(super) struct ListenerSlot {
     bound: Mutex<Option<Server>>,
     /// Of the server that was bound last.
     clients: Mutex<Option<CountClients>>,
+    others: OnceLock<OtherCounts>,
 }
 
 /// How many clients are connected, and may be.
@@ -70,7 +71,9 @@ impl ListenerSlot {
         let last_push = if passed.have_no_listener() { Duration::ZERO } else { LAST_PUSH };
         let settings = Settings { passed: passed.clone(), last_push, ..listener_settings(settings) };
         let refusals = Arc::new(Refusals::new(&settings, log));
-        Some(Self { settings, backend, log: log.clone(), refusals, bound: Mutex::default(), clients: Mutex::default() })
+        let log = log.clone();
+        let (bound, clients, others) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Some(Self { settings, backend, log, refusals, bound, clients, others })
     }
 
     /// Where clients push to, in words.
@@ -96,11 +99,19 @@ impl Intake for ListenerSlot {
             *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(server.clients()));
             *bound = Some(server);
         }
+        if let (Some(server), Some(others)) = (&*bound, self.others.get()) {
+            server.tell_of(Arc::clone(others));
+        }
         Ok(())
     }
 
     fn refused(&self) -> Vec<Refused> {
         self.refusals.all()
+    }
+
+    fn tell_of(&self, counts: OtherCounts) {
+        // The first is of the same agent.
+        drop(self.others.set(counts));
     }
 
     fn clients(&self) -> (u64, u64) {

@@ -96,7 +96,7 @@ fn fields(session: &Session, section: &str, status: Option<&QueueStatus>) -> Vec
 }
 
 fn report(session: &Session, status: Option<QueueStatus>) -> Report {
-    let Shared { settings, stats, refusals, backend, .. } = &*session.shared;
+    let Shared { settings, stats, refusals, backend, others, .. } = &*session.shared;
     // Room may have been made since the last push was answered.
     refusals.dropped_oldest(backend.take_dropped_oldest(), &session.client.peer);
     refusals.answered_early(backend.take_answered_early(), &session.client.peer);
@@ -112,6 +112,7 @@ fn report(session: &Session, status: Option<QueueStatus>) -> Report {
         answered_early,
         refused_because: refusals.why(),
         refusals: refusals.all().into_iter().map(times).collect(),
+        others: others.get().map(|counts| counts()).unwrap_or_default(),
     }
 }
 
