@@ -14,6 +14,7 @@ use crate::support::{
     process::{free_port, wait_for},
     redis_server::RedisServer,
     served::{cli_with, command_with, config, pushes},
+    victoriametrics::VictoriaMetrics,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -166,4 +167,24 @@ fn it_is_found_in_a_redis_for_which_no_agent_runs_and_what_its_database_will_ref
     assert!(said.contains("unknown: agent: whether one runs is not known: no agent answers at http://127.0.0.1:"), "{said}");
     assert!(said.contains("ok: queue: 1 of 1 message that wait and were looked at has it\n"), "{said}");
     assert!(said.contains("stops: destination: ") && said.contains("\n  to mend it: "), "{said}");
+}
+
+#[test]
+fn victoriametrics_is_asked_whether_it_has_it_and_a_cluster_cannot_be() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), VictoriaMetrics::start());
+    let more = format!("[publisher]\ntype = \"victoriametrics\"\n[publisher.victoriametrics]\nurl = {:?}\n", server.url());
+    let agent = Agent::start(&served(folder.path(), &more));
+    // Months old, and with letters that mean something else in a selector.
+    for name in ["hits", "a.b", r#"it's "5" \\ {x=~y}"#] {
+        push(pushes(&agent), &name.replace('\\', r"\\").replace('"', r#"\""#), "1.0");
+        wait_trace(&agent, name, 0, " has it\n");
+    }
+    for other in ["hit", "hits_", "a_b"] {
+        let said = wait_trace(&agent, other, 1, "stops: application: there is no trace of it");
+        assert!(said.contains("does not have it"), "{said}");
+    }
+    let cluster = more + "tenant = \"0\"\n";
+    let agent = Agent::start(&served(&folder.path().join("other"), &cluster));
+    let said = wait_trace(&agent, "hits", 1, "cannot be asked whether it has it");
+    assert!(said.contains("unknown: destination: victoriametrics "), "{said}");
 }

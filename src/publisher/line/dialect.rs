@@ -121,6 +121,16 @@ pub(in crate::publisher) trait Dialect {
         false
     }
 
+    /// The path of a question whether it has this measurement, where it can be asked for that and not for columns.
+    fn metric_path(&self, _measurement: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether it has it, by an answer to that; else why that is not known: words. `hide` is for what is quoted.
+    fn has_metric(&self, _answer: &Answer, _hide: Hide<'_>) -> Result<bool, String> {
+        Ok(false)
+    }
+
     /// The path of a question for the newest value of a canary's point, where it can be asked for that.
     fn newest_path(&self, _mark: &Mark) -> Option<String> {
         None

@@ -357,7 +357,14 @@ impl Publisher for LinePublisher {
     }
 
     async fn has_metric(&mut self, name: &str) -> Option<Result<bool, String>> {
-        Some(self.ask_columns_of(&[&stored(name)]).await?.map(|columns| !columns.is_empty()))
+        let measurement = stored(name);
+        let Some(path) = self.dialect.metric_path(&measurement) else {
+            return Some(self.ask_columns_of(&[&measurement]).await?.map(|columns| !columns.is_empty()));
+        };
+        Some(match self.transport.get_long(&path).await {
+            Ok(answer) => self.dialect.has_metric(&answer, &|text| self.transport.hide_secrets(text)),
+            Err(error) => Err(error.why),
+        })
     }
 
     fn is_stuck(&self) -> bool {

@@ -102,6 +102,19 @@ impl Dialect for Victoriametrics {
         Inspection { facts: None, cautions: remedies::inspected(&self.config, answer) }
     }
 
+    /// Its series of all times, as long as it keeps them; what is named after the metric's value alone, since metadata may have any name.
+    fn metric_path(&self, measurement: &str) -> Option<String> {
+        let of: String = byte_serialize(format!("{{__name__=~\"{}.value\"}}", pattern(measurement)).as_bytes()).collect();
+        // Without a start it tells of the last minutes, or of today.
+        self.config.tenant.is_none().then(|| format!("/api/v1/series?start=1&limit=1&match[]={of}"))
+    }
+
+    fn has_metric(&self, answer: &Answer, hide: Hide<'_>) -> Result<bool, String> {
+        let series = serde_json::from_str::<serde_json::Value>(&answer.body).ok();
+        let series = series.as_ref().and_then(|answered| answered.get("data")?.as_array());
+        series.filter(|_| answer.status == 200).map(|series| !series.is_empty()).ok_or_else(|| answer.words(None, hide))
+    }
+
     /// What was written a second ago is exported, where a query hides the last half minute of it (`-search.latencyOffset`).
     fn newest_path(&self, mark: &Mark) -> Option<String> {
         let agent = mark.agent.replace('\\', "\\\\").replace('"', "\\\"");
@@ -126,6 +139,21 @@ impl Dialect for Victoriametrics {
     fn remedy(&self, cause: Cause, words: &str) -> Caution {
         remedies::remedy(&self.config, cause, words)
     }
+}
+
+/// A text as a regular expression that fits it alone, within the quotes of a selector.
+fn pattern(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii_punctuation() && letter != '_' {
+            pattern.push_str(r"\\");
+        }
+        if letter == '"' || letter == '\\' {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
 }
 
 /// <https://docs.victoriametrics.com/victoriametrics/integrations/influxdb/>; of a cluster
