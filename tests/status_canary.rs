@@ -7,6 +7,8 @@ use serde_json::Value;
 use crate::support::{
     agent::{Agent, cli},
     influxd::{Influxd, Options},
+    influxdb2::{Influxdb2, Right},
+    influxdb3::Influxdb3,
     process::{free_port, wait_for},
     served::{address, get},
     victoriametrics::VictoriaMetrics,
@@ -74,6 +76,46 @@ fn it_is_ready_while_points_come_back_from_influxdb_and_not_while_they_do_not() 
     influxd.execute("REVOKE ALL ON kadabra FROM writer");
     wait_for("it not to be ready any more", SOON, || (get(status, "/health/ready", &[]).status == 503).then_some(()));
     assert_eq!(agent.terminate(SOON), Some(0));
+}
+
+/// Of an agent whose points come back; its name is one that has to be quoted.
+fn assert_back(config: &str, points: impl Fn() -> Vec<Value>) {
+    let mut agent = Agent::start(config);
+    let canary = wait_ready(&agent);
+    assert!(canary["works"] == true && canary["last_seconds"].as_f64().unwrap() > 0.0, "{canary}");
+    assert!(points().iter().all(|point| point["measurement"] == "kadabra_canary"), "{:?}", points());
+    assert_eq!(points()[0]["tags"]["agent"], "it's\\here");
+    assert_eq!(agent.terminate(SOON), Some(0));
+}
+
+#[test]
+fn points_come_back_from_influxdb_2_with_a_token_that_may_read() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), Influxdb2::start("acme", "kadabra", "all"));
+    server.token("writer", Right::Write("kadabra"));
+    let publisher = |token: &str| {
+        format!(
+            "[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\napi = \"v2\"\nurl = {:?}\norg = \"acme\"\nbucket = \
+             \"kadabra\"\ntoken = {token:?}",
+            server.url()
+        )
+    };
+    let mut agent = Agent::start(&config(folder.path(), &publisher("writer")));
+    let status = address(&agent);
+    wait_for("the canary to be lost", SOON, || (get(status, "/health/ready", &[]).json()["code"] == "K506").then_some(()));
+    let line = agent.wait_log("the canary's point cannot be read back");
+    assert!(line["msg"].as_str().unwrap().contains("a token that may also read the bucket"), "{line}");
+    assert_eq!(agent.terminate(SOON), Some(0));
+    assert_back(&config(folder.path(), &publisher("all")), || server.points("kadabra"));
+}
+
+#[test]
+fn points_come_back_from_influxdb_3() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), Influxdb3::start("t"));
+    let publisher = format!(
+        "[publisher]\ntype = \"influxdb\"\n[publisher.influxdb]\napi = \"v3\"\nurl = {:?}\ndatabase = \"kadabra\"\ntoken = \"t\"",
+        server.url()
+    );
+    assert_back(&config(folder.path(), &publisher), || server.points("kadabra"));
 }
 
 #[test]

@@ -402,7 +402,8 @@ impl State {
         Ok(plain(200, body))
     }
 
-    /// Of InfluxQL, `SHOW FIELD KEYS`, of all measurements or `FROM` some, and `SHOW DATABASES`.
+    /// Of InfluxQL, `SHOW FIELD KEYS`, of all measurements or `FROM` some, `SHOW DATABASES`, and
+    /// `SELECT last("F") FROM "M" WHERE "T" = 'V' AND time > now() - 1h`.
     fn query(&self, request: &Request) -> Response {
         let right = self.authorized(request).unwrap();
         let question = request.parameter("q").unwrap_or_default();
@@ -419,10 +420,35 @@ impl State {
                     None => format!(",\"error\":{}", json!(format!("database not found: {database}"))),
                 }
             }
+            _ if question.starts_with("SELECT last(") => {
+                let database = request.parameter("db").unwrap_or_default();
+                match self.buckets.get(database).filter(|_| Self::may_read(right, database)) {
+                    Some(bucket) => last(question, bucket),
+                    None => format!(",\"error\":{}", json!(format!("database not found: {database}"))),
+                }
+            }
             _ => format!(",\"error\":{}", json!(format!("not implemented: {question}"))),
         };
         let headers = [("Content-Type", "application/json"), ("Vary", "Accept-Encoding")];
         Response::new(200, &headers, format!("{{\"results\":[{{\"statement_id\":0{result}}}]}}\n"))
+    }
+}
+
+/// The newest value of a field.
+fn last(question: &str, bucket: &Bucket) -> String {
+    let question = question.strip_prefix("SELECT last(").unwrap().strip_suffix(" AND time > now() - 1h").unwrap();
+    let (field, rest) = question.split_once(") FROM ").unwrap();
+    let (measurement, rest) = rest.split_once(" WHERE ").unwrap();
+    let (tag, value) = rest.split_once(" = ").unwrap();
+    let name = |quoted: &str| identifiers(quoted).remove(0);
+    let value = value.strip_prefix('\'').unwrap().strip_suffix('\'').unwrap();
+    let value = value.replace("\\'", "'").replace(r"\\", r"\");
+    let measurement = name(measurement);
+    match bucket.stored.newest(&measurement, (&name(tag), &value), &name(field), now()) {
+        Some(newest) => {
+            format!(",\"series\":[{}]", series(&measurement, &["time", "last"], vec![json!(["2026-01-01T00:00:00Z", newest])]))
+        }
+        None => String::new(),
     }
 }
 

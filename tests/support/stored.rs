@@ -51,6 +51,15 @@ impl Stored {
         self.0.retain(|(measurement, ..), _| measurement != name);
     }
 
+    /// The value of a field in the last hour before `now`, at its newest time, of the series with this tag.
+    pub(crate) fn newest(&self, measurement: &str, tag: (&str, &str), field: &str, now: i64) -> Option<Value> {
+        const HOUR: i64 = 3_600_000_000_000;
+        let has_tag = |tags: &BTreeMap<String, String>| tags.get(tag.0).is_some_and(|value| value == tag.1);
+        let rows = self.0.iter().filter(|((of, tags, time), _)| of == measurement && has_tag(tags) && *time > now - HOUR);
+        let values = rows.filter_map(|((.., time), fields)| Some((time, fields.get(field)?)));
+        values.max_by_key(|(time, _)| **time).map(|(_, value)| value.json())
+    }
+
     /// Every point from a time on as `{"measurement", "tags", "fields", "time"}`, sorted by its text, as `Influxd::points` has them.
     pub(crate) fn points(&self, from: i64) -> Vec<Value> {
         let rows = self.0.iter().filter(|((.., time), _)| *time >= from);
