@@ -1,10 +1,10 @@
 //! What can be done over HTTP to dead letters: by whom, to which, and that nothing else comes of it.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::SocketAddr,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::Commands as _;
@@ -14,7 +14,7 @@ use crate::support::{
     agent::Agent,
     process::wait_for,
     redis_server::RedisServer,
-    served::{Answer, address, config, connect, get, post, request},
+    served::{Answer, address, config, connect, exchange, get, post, request},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -242,6 +242,61 @@ fn what_cannot_be_done_now_is_said_and_nothing_is_lost() {
     assert_eq!(failed.status, 503, "{failed:?}");
     assert!(failed.json()["error"].as_str().unwrap().contains("this is a test"), "{failed:?}");
     assert_eq!(house.act("discard", "all=true").json()["letters"], 2);
+}
+
+/// Whoever sends a form byte by byte, or stops in the middle of it, has five seconds.
+#[test]
+fn a_form_that_does_not_arrive_in_time_is_refused() {
+    let house = House::with("");
+    house.push(&["nonsense"]);
+    house.wait_letters(1);
+    let form = format!("token={}&all=true", house.token(&[]));
+    let whole = request("POST", "/api/actions/discard", &["Content-Type: application/x-www-form-urlencoded"], &form);
+    let begun = Instant::now();
+    let mut stream = connect(house.status);
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let (now, later) = whole.split_at(whole.len() - 90);
+    stream.write_all(now.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    for byte in later.as_bytes().iter().take(89) {
+        // It may be answered, or closed, before the next byte.
+        drop(stream.write_all(&[*byte]));
+        match stream.read_to_end(&mut answer) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            _ => break,
+        }
+        if answer.starts_with(b"HTTP/1.1 408") {
+            break;
+        }
+    }
+    let (took, answer) = (begun.elapsed(), String::from_utf8_lossy(&answer).into_owned());
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(house.ids("").len(), 1, "nothing was done");
+}
+
+/// What takes longer than twenty seconds is done in part, which is said.
+#[test]
+#[cfg(feature = "failpoints")]
+fn an_action_ends_after_twenty_seconds_and_the_rest_is_done_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::with(&config(folder.path(), "")).env("FAILPOINTS", "agent.letter.error=3*sleep(7000)->off").start();
+    let status = address(&agent);
+    let house = House { agent, status, _folder: folder };
+    house.push(&["nonsense", "nonsense", "nonsense", "nonsense", "nonsense"]);
+    house.wait_letters(5);
+    let form = format!("token={}&all=true", house.token(&[]));
+    let mut stream = connect(status);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let begun = Instant::now();
+    let head = ["Content-Type: application/x-www-form-urlencoded"];
+    let done = exchange(&mut stream, &request("POST", "/api/actions/discard", &head, &form)).json();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(20) && took < Duration::from_secs(30), "{took:?}");
+    assert_eq!((&done["letters"], &done["more"]), (&3.into(), &true.into()), "{done}");
+    assert!(done["notice"].as_str().unwrap().ends_with("there are more, for which to do it again"), "{done}");
+    let done = house.act("discard", "all=true").json();
+    assert_eq!((&done["letters"], &done["more"]), (&2.into(), &false.into()), "{done}");
 }
 
 /// A pipeline waits for nobody who deals with many dead letters.
