@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::figures;
 use super::snapshot::{AgentState, Channel, Level, Publisher, RefusedToClients, Snapshot, Trouble, Verdict};
 use crate::{channel::Backlog, codes::Code, duration::for_people, plural::count};
 
@@ -84,9 +85,9 @@ pub(crate) fn verdict(state: AgentState, troubles: &[Trouble], publishers: &[Pub
     let Some(worst) = worst else {
         let rate: f64 = publishers.iter().map(|publisher| publisher.messages_per_second).reduce(f64::min).unwrap_or_default();
         let sentence = if state == AgentState::Starting {
-            format!("started; nothing was written yet, {}", waits(channel))
+            format!("started; not every publisher has shown yet that it can write, {}", waits(channel))
         } else {
-            format!("well: {} stored, {}", rate_of(rate), waits(channel))
+            format!("well: {}{}", stored(rate), waits(channel))
         };
         return Verdict { level: Level::Well, code: None, sentence, remedy: None };
     };
@@ -109,8 +110,10 @@ pub(crate) fn verdict(state: AgentState, troubles: &[Trouble], publishers: &[Pub
     }
 }
 
-fn rate_of(per_second: f64) -> String {
-    if per_second >= 10.0 { format!("{per_second:.0} messages a second") } else { format!("{per_second:.1} messages a second") }
+/// "1,240 messages a second stored, ", and nothing where there are none, or where that is not known yet.
+fn stored(per_second: f64) -> String {
+    let rounded = if per_second < 10.0 { (per_second * 10.0).round() / 10.0 } else { per_second };
+    if rounded > 0.0 { format!("{} messages a second stored, ", figures::number(rounded)) } else { String::new() }
 }
 
 /// "nothing waits", "the oldest of 12 messages waits for 3s".
@@ -208,6 +211,12 @@ mod tests {
         snapshot.troubles.clear();
         let well = told(&snapshot);
         assert_eq!(well.level, Level::Well);
-        assert_eq!(well.sentence, "well: 1240 messages a second stored, the oldest of 12 messages waits for 6m 10s");
+        assert_eq!(well.sentence, "well: 1,240 messages a second stored, the oldest of 12 messages waits for 6m 10s");
+        for (rate, said) in
+            [(0.04, "well: the oldest of 12"), (0.3, "well: 0.3 messages a second stored, the"), (12.34, "well: 12.3 messages")]
+        {
+            snapshot.publishers.iter_mut().for_each(|publisher| publisher.messages_per_second = rate);
+            assert!(told(&snapshot).sentence.starts_with(said), "{rate}: {}", told(&snapshot).sentence);
+        }
     }
 }
