@@ -252,6 +252,18 @@ fn names_that_mean_harm_are_text() {
     assert_eq!(browser.run("return document.querySelectorAll('main script, main img, body > img').length", &[]), json!(0));
     browser.pictures("hostile");
     browser.assert_no_barriers();
+    // However long a name is, a row is as high as three lines; opened, also by keyboard, it is whole, and stays so.
+    const LONG: &str = "details.whole:has(bdi.metric)";
+    let height =
+        || browser.run(&format!("return [...document.querySelectorAll('{LONG}')].at(-1).closest('tr').offsetHeight"), &[]);
+    let closed = height().as_i64().unwrap();
+    assert!(closed < 90, "{closed} pixels");
+    browser.run(&format!("[...document.querySelectorAll('{LONG}')].at(-1).querySelector('summary').focus()"), &[]);
+    browser.press("\u{e007}");
+    house.wait_seen();
+    let opened = height().as_i64().unwrap();
+    assert!(opened > 5 * closed, "{opened} pixels");
+    assert!(browser.texts(".whole[open] .metric").contains(&"x".repeat(500)));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::snapshot::{DeadLetterReason, DeadLetters};
 use crate::{
     channel::{DeadLetter, Tally},
     codes::Code,
+    quote::cut_name,
     rate_limit::RateLimit,
 };
 
@@ -55,7 +56,7 @@ impl Sayings {
         let known = self.reasons.iter().position(|known| known.reason == reason).and_then(|place| self.reasons.remove(place));
         let before = known.map_or(0, |known| known.count);
         let newest = Timestamp::now();
-        self.reasons.push_front(DeadLetterReason { reason, example: because.to_owned(), count: before + count as u64, newest });
+        self.reasons.push_front(DeadLetterReason { reason, example: cut_name(because), count: before + count as u64, newest });
         if self.reasons.len() > REASONS {
             self.other += self.reasons.pop_back().map_or(0, |last| last.count);
         }

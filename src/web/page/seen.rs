@@ -30,6 +30,13 @@ impl<'a> Series<'a> {
     }
 }
 
+/// Whether its name and dimensions take more lines than a row has, unless they are opened.
+pub(super) fn is_long(series: &SeenSeries) -> bool {
+    const MOST: usize = 100;
+    let dimensions = series.dimensions.iter().map(|(name, value)| name.chars().count() + value.chars().count() + 2);
+    series.metric.chars().count() + dimensions.sum::<usize>() > MOST
+}
+
 fn has(series: &SeenSeries, word: &str) -> bool {
     series.metric.to_lowercase().contains(word)
         || series.dimensions.iter().any(|(name, value)| format!("{name}={value}").to_lowercase().contains(word))
