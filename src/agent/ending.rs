@@ -35,7 +35,7 @@ pub(super) async fn give_back(of: &[Consumer], latest: &Latest, exit: Exit, join
         warn!(log, "a thread did not end; what it holds is given back under it");
     }
     let ends = join_all(of.iter().map(|(channel, log)| give_back_of(channel.as_ref(), exit.clone(), joined, log))).await;
-    let snapshot = latest.now();
+    let snapshot = latest.brief_now();
     for ((publisher, (_, log)), (_, counted)) in snapshot.publishers.iter().zip(of).zip(&ends) {
         Ledger { of: publisher, waiting: publisher.waiting.filter(|_| *counted) }.say(log);
     }

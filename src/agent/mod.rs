@@ -177,8 +177,8 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         page: Arc::new(Conditions::new(&log)),
         remembered,
     });
-    let making = Arc::clone(&maker);
-    let latest = Latest::new(move || making.make());
+    let (whole, brief) = (Arc::clone(&maker), Arc::clone(&maker));
+    let latest = Latest::new(move || whole.make(), move || brief.make_brief());
     let say_status = || notifier.status(&words::line(&maker.make_brief()));
     let tap = Tap::default();
     let served = settings.status.is_served().then(|| {

@@ -1,5 +1,5 @@
 //! The latest snapshot: made when somebody looks, so that an agent at which nobody looks pays nothing for it, and once for all who look
-//! at the same time.
+//! at the same time. Prometheus, and whoever asks for health, looks at a brief one.
 
 use std::{
     fmt,
@@ -22,52 +22,83 @@ pub const NEXT_AFTER: Duration = Duration::from_secs(1);
 pub struct Latest(Arc<Shared>);
 
 struct Shared {
+    whole: Kept,
+    brief: Kept,
+}
+
+/// Snapshots of one kind, of which the newest is kept.
+struct Kept {
     make: Box<dyn Fn() -> Snapshot + Send + Sync>,
-    kept: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    newest: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+}
+
+impl Kept {
+    fn new(make: impl Fn() -> Snapshot + Send + Sync + 'static) -> Self {
+        Self { make: Box::new(make), newest: Mutex::default() }
+    }
+
+    fn get_within(&self, age: Duration) -> Arc<Snapshot> {
+        // Who comes while one is made waits for that one. What is kept is whole, whatever panics.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((made, snapshot)) = &*newest
+            && now.saturating_duration_since(*made) < age
+        {
+            return Arc::clone(snapshot);
+        }
+        // So that there are not two of them at once.
+        *newest = None;
+        let snapshot = Arc::new((self.make)());
+        *newest = Some((now, Arc::clone(&snapshot)));
+        snapshot
+    }
 }
 
 impl Latest {
-    /// Snapshots that `make` makes, on whichever thread looks. It must not wait.
+    /// Snapshots that `whole` makes, and those without what is long that `brief` makes, on whichever thread looks. Neither must wait.
     #[must_use]
-    pub fn new(make: impl Fn() -> Snapshot + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { make: Box::new(make), kept: Mutex::default() }))
+    pub fn new(
+        whole: impl Fn() -> Snapshot + Send + Sync + 'static,
+        brief: impl Fn() -> Snapshot + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Shared { whole: Kept::new(whole), brief: Kept::new(brief) }))
     }
 
     /// Always the same snapshot, for a test.
     #[must_use]
     pub fn of(snapshot: Snapshot) -> Self {
-        Self::new(move || snapshot.clone())
+        let same = snapshot.clone();
+        Self::new(move || snapshot.clone(), move || same.clone())
     }
 
     /// The latest snapshot, at most [`FRESH_FOR`] old.
     #[must_use]
     pub fn get(&self) -> Arc<Snapshot> {
-        self.get_within(FRESH_FOR)
+        self.0.whole.get_within(FRESH_FOR)
     }
 
-    /// A snapshot of this moment.
+    /// The same without the last hour and what came through, which take most of its time and memory.
     #[must_use]
-    pub fn now(&self) -> Arc<Snapshot> {
-        self.get_within(Duration::ZERO)
+    pub fn brief(&self) -> Arc<Snapshot> {
+        self.0.brief.get_within(FRESH_FOR)
     }
 
-    fn get_within(&self, age: Duration) -> Arc<Snapshot> {
-        // Who comes while one is made waits for that one. What is kept is whole, whatever panics.
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some((made, snapshot)) = &*kept
-            && now.saturating_duration_since(*made) < age
-        {
-            return Arc::clone(snapshot);
+    /// A snapshot of this moment, as brief as that.
+    #[must_use]
+    pub fn brief_now(&self) -> Arc<Snapshot> {
+        self.0.brief.get_within(Duration::ZERO)
+    }
+
+    /// From now on what is shown is later than this.
+    pub fn changes(&self) {
+        for kept in [&self.0.whole, &self.0.brief] {
+            *kept.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        let snapshot = Arc::new((self.0.make)());
-        *kept = Some((now, Arc::clone(&snapshot)));
-        snapshot
     }
 
     /// The next snapshot: completes [`NEXT_AFTER`] the one that was shown last.
     pub async fn changed(&self) -> Arc<Snapshot> {
-        let made = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(made, _)| *made);
+        let made = self.0.whole.newest.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(made, _)| *made);
         sleep_until(made.unwrap_or_else(Instant::now) + NEXT_AFTER).await;
         self.get()
     }
@@ -89,10 +120,11 @@ mod tests {
     async fn a_snapshot_is_made_when_somebody_looks_and_once_for_all_who_look_at_the_same_time() {
         let made = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&made);
-        let latest = Latest::new(move || {
+        let counting = move || {
             counted.fetch_add(1, Ordering::Relaxed);
             Snapshot::example()
-        });
+        };
+        let latest = Latest::new(counting, || Snapshot { seen: Default::default(), ..Snapshot::example() });
         let times = || made.load(Ordering::Relaxed);
         tokio::time::sleep(NEXT_AFTER * 100).await;
         assert_eq!(times(), 0, "nobody looks");
@@ -102,7 +134,11 @@ mod tests {
         let (one, other) = tokio::join!(latest.changed(), latest.changed());
         assert!(Arc::ptr_eq(&one, &other) && begun.elapsed() >= NEXT_AFTER);
         assert_eq!(times(), 2);
-        let _ = latest.now();
+        latest.changes();
+        assert!(Arc::ptr_eq(&latest.get(), &latest.get()));
+        assert_eq!(times(), 3);
+        assert!(Arc::ptr_eq(&latest.brief(), &latest.brief()) && !Arc::ptr_eq(&latest.brief(), &latest.brief_now()));
+        assert!(latest.brief().seen.series.is_empty() && !latest.get().seen.series.is_empty());
         assert_eq!(times(), 3);
     }
 }

@@ -5,7 +5,7 @@
 //! it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     hash::{BuildHasher as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -59,12 +59,13 @@ struct Line {
     numbers: Numbers,
 }
 
+/// As small as it can be, for it stays.
 #[derive(Debug)]
 struct Name {
-    metric: String,
-    dimensions: BTreeMap<String, String>,
+    metric: Box<str>,
+    dimensions: Box<[(Box<str>, Box<str>)]>,
     kind: SeenKind,
-    unit: Option<String>,
+    unit: Option<Box<str>>,
 }
 
 /// Times are since the start.
@@ -180,7 +181,7 @@ impl Name {
     fn of(set: &MessageSet, message: &Message<'_>, point: &Point) -> Self {
         let mut left = TEXTS;
         let mut text = |text: &str| {
-            let text = cut(text, LONGEST).into_owned();
+            let text: Box<str> = cut(text, LONGEST).into();
             left = left.saturating_sub(text.len());
             (left > 0).then_some(text)
         };
@@ -254,10 +255,10 @@ impl Line {
         let of_late = u64::from(before(0)) + u64::from(before(1));
         let last_seen = SignedDuration::try_from(numbers.last).ok().and_then(|time| began.checked_add(time).ok());
         SeenSeries {
-            metric: name.metric.clone(),
-            dimensions: name.dimensions.clone(),
+            metric: name.metric.to_string(),
+            dimensions: name.dimensions.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             kind: name.kind,
-            unit: name.unit.clone(),
+            unit: name.unit.as_ref().map(ToString::to_string),
             count: numbers.count,
             per_second: of_late as f64 / since.max(1.0),
             mean: Some(numbers.sum / numbers.count as f64).filter(|mean| mean.is_finite()),

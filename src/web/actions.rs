@@ -233,7 +233,7 @@ pub(super) async fn act(
         Err(refused) => Err(refused),
     };
     // What is shown next is of after it.
-    let _ = latest.now();
+    latest.changes();
     let accepted = request.headers().get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
     let for_people = accepted.contains("text/html");
     match done {

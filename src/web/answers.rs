@@ -88,7 +88,7 @@ async fn live() -> HttpResponse {
 
 /// Asks for no password, so it says no more than a code.
 async fn ready(latest: web::Data<Latest>) -> HttpResponse {
-    let snapshot = latest.get();
+    let snapshot = latest.brief();
     let state = snapshot.agent.state;
     let ready = state == AgentState::Running;
     let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
@@ -100,7 +100,7 @@ async fn all_metrics(request: HttpRequest, latest: web::Data<Latest>) -> HttpRes
     let accepted = request.headers().get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
     let open_metrics = accepted.contains("application/openmetrics-text");
     let form = if open_metrics { metrics::OPEN_METRICS } else { metrics::PROMETHEUS };
-    shown(form, metrics::text(latest.get(), open_metrics))
+    shown(form, metrics::text(latest.brief(), open_metrics))
 }
 
 /// What a program asks with that has seen a snapshot.
@@ -172,7 +172,7 @@ async fn dead_letters(
     let Which { publisher, reason, after } = asked.into_inner();
     let chosen = Chosen { publisher, reason, ..Chosen::default() };
     match acting.actions().list(&chosen, after.as_deref(), MOST).await {
-        Ok(listed) => shown(HTML, page::letters(&latest.get(), &listed, &chosen, view(&request, "", None, &acting))),
+        Ok(listed) => shown(HTML, page::letters(&latest.brief(), &listed, &chosen, view(&request, "", None, &acting))),
         Err(why) => text(HttpResponse::ServiceUnavailable(), &why),
     }
 }
