@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use super::support::{
     browser::{Browser, Screen},
     http_server::{Request, Response, Server},
-    process::wait_for,
+    process::{command, wait_for},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -108,6 +108,7 @@ fn well() -> Snapshot {
     snapshot.verdict.sentence = "1,240 messages/s, all stored; the oldest waits 0.3 s".to_owned();
     snapshot.verdict.remedy = None;
     snapshot.channel.oldest_age_seconds = Some(0.3);
+    snapshot.publishers[1].destination = "victoriametrics http://localhost:8428".to_owned();
     let names = ["checkout", "emailSent", "request", "userSignup"];
     let template = snapshot.seen.series[0].clone();
     let named = |(at, name): (usize, &&str)| SeenSeries {
@@ -329,4 +330,25 @@ fn the_page_is_whole_without_its_script() {
     browser.wait_text("#live", "Look again");
     assert_eq!(house.asked(), 0);
     browser.look_at(Screen::Light);
+}
+
+/// By hand, since it brings a hundred megabytes: `cargo nextest run --features failpoints --run-ignored all page::lighthouse`.
+#[test]
+#[ignore = "npx fetches lighthouse"]
+fn lighthouse_finds_nothing_that_keeps_anybody_out() {
+    let house = House::of(well());
+    let mut lighthouse = command("npx");
+    lighthouse.args(["--yes", "lighthouse@12.2.3", &house.url("/"), "--quiet", "--output=json", "--output-path=stdout"]);
+    lighthouse.arg("--only-categories=accessibility,best-practices");
+    lighthouse.arg("--chrome-flags=--headless=new --no-sandbox --disable-dev-shm-usage --disable-gpu");
+    let output = lighthouse.env("CHROME_PATH", "/usr/bin/chromium").output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    for category in ["accessibility", "best-practices"] {
+        let failed = report["audits"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter(|audit| audit["score"].as_f64().is_some_and(|score| score < 1.0));
+        assert_eq!(report["categories"][category]["score"], json!(1), "{category}: {:#?}", failed.collect::<Vec<_>>());
+    }
 }
