@@ -105,9 +105,10 @@ fn well() -> Snapshot {
     snapshot.troubles.clear();
     snapshot.verdict.level = Level::Well;
     snapshot.verdict.code = None;
-    snapshot.verdict.sentence = "1,240 messages/s, all stored; the oldest waits 0.3 s".to_owned();
+    snapshot.verdict.sentence = "well: 1,240 messages a second stored, the oldest of 12 messages waits for 300ms".to_owned();
     snapshot.verdict.remedy = None;
     snapshot.channel.oldest_age_seconds = Some(0.3);
+    snapshot.agent.version = env!("CARGO_PKG_VERSION").to_owned();
     snapshot.publishers[1].destination = "victoriametrics http://localhost:8428".to_owned();
     let names = ["checkout", "emailSent", "request", "userSignup"];
     let template = snapshot.seen.series[0].clone();
@@ -132,7 +133,7 @@ fn a_change_is_seen_within_two_seconds_and_nothing_moves_or_closes_by_it() {
     let house = House::of(well());
     let browser = house.browser("/");
     browser.wait_text("#live", "Updates by itself");
-    browser.wait_text("h1", "Well: 1,240 messages/s, all stored");
+    browser.wait_text("h1", "Well: 1,240 messages a second stored");
     browser.pictures("well");
     // For the first page of the documentation.
     browser.picture_until(".charts", "page.png");
