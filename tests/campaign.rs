@@ -5,7 +5,8 @@
 //! publisher's dead letters and what the channel holds are compared with what was sent, one message at a time and for
 //! each publisher by itself: what was answered is there once, what was refused is nowhere, and what was not answered is there once or
 //! nowhere. A publisher that may drop its oldest messages has each once or not at all, and as many are nowhere as it says that it has
-//! dropped. Points that were in a database when it was dropped count as stored. An agent whose ledger does not balance at any
+//! dropped. The same holds of a queue that drops what finds no room: there an agent that is killed is asked just before what it has
+//! dropped, while nobody pushes, and no more may be nowhere of what was answered than all of them say, and than waited for the disk. Points that were in a database when it was dropped count as stored. An agent whose ledger does not balance at any
 //! moment panics, which is no panic of a fail point, and so fails the run; as does one that takes too much memory or ends in an
 //! unknown way.
 //!

@@ -81,7 +81,11 @@ pub(crate) struct Account {
 pub(crate) struct Books {
     /// Published or set aside.
     pub(crate) done: u64,
-    /// Dropped at `max_backlog`.
+    /// Those of them that were set aside.
+    pub(crate) parked: u64,
+    /// Dead letters that were dropped for newer ones.
+    pub(crate) letters_dropped: u64,
+    /// Dropped at `max_backlog`, or for want of room.
     pub(crate) dropped: u64,
 }
 
@@ -119,6 +123,8 @@ impl Slot {
         variables.retain(|(name, _)| fail_points || name != "FAILPOINTS");
         // One name for all lives, as a host has.
         variables.push(("KADABRA_AGENT__NAME".to_owned(), format!("agent{}", self.number)));
+        // Its own messages, of what it drops, nobody has sent; tests/drops.rs is about these.
+        variables.push(("KADABRA_AGENT__DROPS_INTERVAL".to_owned(), "0s".to_owned()));
         let log = self.folder.join(format!("{name}.log"));
         let mut command = kadabra_on_a_small_disk();
         command.arg("run").arg("--config").arg(self.folder.join("kadabra.toml"));
@@ -331,7 +337,8 @@ fn books(ledger: &Value, hangs: bool) -> Result<Books, String> {
     if count("in_flight")? != 0 && !hangs {
         return Err(format!("it ended with messages in flight: {ledger}"));
     }
-    Ok(Books { done: published + parked, dropped: count(if own { "dropped" } else { "backlog_dropped" })? })
+    let dropped = count(if own { "dropped" } else { "backlog_dropped" })?;
+    Ok(Books { done: published + parked, parked, letters_dropped: count("letters_dropped")?, dropped })
 }
 
 /// Whether that is why a queue cannot be opened.

@@ -98,7 +98,9 @@ impl Campaign {
         };
         let count = options.publishers.unwrap_or(if self.publishers == Publishers::Several { rng.usize(2..=3) } else { 1 });
         let publishers = if count == 1 { Publisher::only(kind) } else { Publisher::several(options.seed, count, channel) };
-        Settled { channel, publishers, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
+        let mut rng = Rng::with_seed(options.seed ^ 0x7768_656e_5f66_756c);
+        let when_full = ["refuse", "drop_newest", "drop_oldest"][if channel == Channel::Embedded { rng.usize(..3) } else { 0 }];
+        Settled { channel, publishers, when_full, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
     }
 }
 
@@ -107,6 +109,8 @@ impl Campaign {
 pub(crate) struct Settled {
     pub(crate) channel: Channel,
     pub(crate) publishers: Vec<Publisher>,
+    /// What becomes of a push that finds no room.
+    pub(crate) when_full: &'static str,
     pub(crate) seconds: u64,
     pub(crate) seed: u64,
 }
@@ -114,7 +118,7 @@ pub(crate) struct Settled {
 impl Settled {
     /// As a person asks for it.
     pub(crate) fn arguments(&self) -> String {
-        let Self { channel, publishers, seconds, seed } = self;
+        let Self { channel, publishers, seconds, seed, .. } = self;
         let to = match publishers.as_slice() {
             [only] => KINDS.iter().find(|(_, kind)| *kind == only.kind).map(|(name, _)| format!("--to {name}")),
             several => Some(format!("--publishers {}", several.len())),

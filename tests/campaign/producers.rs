@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -43,6 +43,9 @@ pub(crate) enum Push {
 /// Every message that was sent and not refused, by its number.
 pub(crate) type Sent = BTreeMap<u64, Push>;
 
+/// Held for reading during each push where what finds no room is dropped, so that nobody pushes while it is held for writing.
+pub(crate) type Gate = Arc<RwLock<()>>;
+
 /// Threads that push until they are told to stop.
 pub(crate) struct Producers {
     stop: Arc<AtomicBool>,
@@ -68,21 +71,32 @@ struct Producer {
     pause: Range<u64>,
     stop: Arc<AtomicBool>,
     sent: Arc<Mutex<Sent>>,
+    /// None where nobody can tell which agent has its pushes, since they may be on their way for long: none of them is sure then.
+    gate: Option<Gate>,
 }
 
 impl Producers {
     /// Clients of the queue itself and on the way that has faults, and the real Python client.
-    pub(crate) fn start(seed: u64, queue: &Queue, way: u16, log: PathBuf) -> Self {
+    pub(crate) fn start(seed: u64, queue: &Queue, way: u16, log: PathBuf, gate: &Gate) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let mut rng = Rng::with_seed(!seed);
         let mut numbers = (0..).step_by(NUMBERS as usize).map(|first| first..first + NUMBERS);
-        let mut producer = |(form, pause)| Producer {
-            rng: rng.fork(),
-            numbers: if matches!(form, Form::Python(_)) { PYTHON..PYTHON + NUMBERS } else { numbers.next().unwrap() },
-            form,
-            pause,
-            stop: Arc::clone(&stop),
-            sent: Arc::clone(&sent),
+        let is_on_its_way = |form: &Form| match form {
+            Form::Library { url, .. } => url.contains(&format!(":{way}/")),
+            Form::Raw { faithful, .. } => !faithful,
+            Form::Python(_) => false,
+        };
+        let mut producer = |(form, pause)| {
+            let gate = Some(gate).filter(|_| !queue.drops() || !is_on_its_way(&form)).cloned();
+            Producer {
+                rng: rng.fork(),
+                numbers: if matches!(form, Form::Python(_)) { PYTHON..PYTHON + NUMBERS } else { numbers.next().unwrap() },
+                form,
+                pause,
+                stop: Arc::clone(&stop),
+                sent: Arc::clone(&sent),
+                gate,
+            }
         };
         let forms = forms(queue, (Ipv4Addr::LOCALHOST, way).into());
         let producers: Vec<_> = forms.into_iter().map(&mut producer).collect();
@@ -121,7 +135,7 @@ fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
             let unix =
                 Form::Library { url: format!("redis+unix://{}", socket.display()), command: "RPUSH", list: "kadabra_queue" };
             let raw = |transaction, address| Form::Raw { address, transaction, faithful: address == there };
-            vec![
+            let mut forms = vec![
                 (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
                 (tcp(way, "LPUSH", "kadabra_queue"), 20..300),
                 (unix, 20..300),
@@ -129,8 +143,12 @@ fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
                 (raw(true, there), 20..300),
                 (raw(false, way), 20..300),
                 (raw(true, way), 20..300),
-                (Form::Python(there), 1000..4000),
-            ]
+            ];
+            // It waits for longer than a kill does until nobody pushes.
+            if !queue.drops() {
+                forms.push((Form::Python(there), 1000..4000));
+            }
+            forms
         }
     }
 }
@@ -152,6 +170,7 @@ impl Producer {
     }
 
     fn note(&self, numbers: Range<u64>, how: Push) {
+        let how = if self.gate.is_some() { how } else { Push::Maybe };
         self.sent.lock().unwrap().extend(numbers.map(|number| (number, how)));
     }
 
@@ -177,6 +196,8 @@ impl Producer {
             if let Some(open) = &mut connection {
                 let numbers = self.next(60);
                 let messages: Vec<_> = numbers.clone().map(message).collect();
+                let gate = self.gate.clone();
+                let _open = gate.as_ref().map(|gate| gate.read().unwrap());
                 let pushed: redis::RedisResult<u64> = redis::cmd(command).arg(list).arg(messages).query(open);
                 match pushed {
                     Ok(_) => self.note(numbers, Push::Accepted),
@@ -201,6 +222,8 @@ impl Producer {
                 connection = Raw::connect(address, faithful, TIMEOUT);
             }
             if let Some(open) = &mut connection {
+                let gate = self.gate.clone();
+                let _open = gate.as_ref().map(|gate| gate.read().unwrap());
                 let groups: Vec<_> = (0..self.rng.usize(1..8)).map(|_| self.next(20)).collect();
                 let (fates, good) = if transaction { open.transaction(&groups) } else { open.pipeline(&groups) };
                 for (numbers, fate) in groups.into_iter().zip(fates) {

@@ -6,17 +6,25 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::arguments::{Channel, Settled};
+use super::{
+    arguments::{Channel, Settled},
+    publishers::Publisher,
+};
 use crate::support::{pipeline::Left, redis_server::RedisServer};
 
 /// A channel's home, and the names of several publishers.
 pub(crate) struct Queue {
     pub(crate) home: Home,
     names: Vec<&'static str>,
+    /// Whether any publisher drops its oldest messages, which an agent may do without being pushed any.
+    backlogs_drop: bool,
+    when_full: &'static str,
+    seconds: u64,
 }
 
 pub(crate) enum Home {
@@ -29,13 +37,58 @@ pub(crate) enum Home {
     },
 }
 
+/// How large a queue that drops is, and how much larger the longer the run takes.
+const MIN_KIB: u64 = 4 << 10;
+const KIB_A_SECOND: u64 = 128;
+
+/// How long an agent may take to say what it has dropped.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What an agent says of what it has dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Of each publisher.
+    pub(crate) dropped: Vec<u64>,
+    /// What it has answered and not stored yet, so that it is stored later or never.
+    pub(crate) answered_early: u64,
+}
+
 /// More than there ever are: of the oldest, which are dropped, nobody could say whether they were there once.
 const LETTERS: &str = "max_dead_letters = 1000000";
 
 impl Queue {
     pub(crate) fn start(settled: &Settled, folder: &Path) -> Self {
         let names = settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
-        Self { home: Home::start(settled.channel, folder), names }
+        let backlogs_drop = settled.publishers.iter().any(Publisher::drops);
+        let (when_full, seconds) = (settled.when_full, settled.seconds);
+        Self { home: Home::start(settled.channel, folder), names, backlogs_drop, when_full, seconds }
+    }
+
+    /// Whether what finds no room is dropped and counted.
+    pub(crate) fn drops(&self) -> bool {
+        self.when_full != "refuse"
+    }
+
+    /// Asks the agent what it has dropped, if it can be asked. One that does not listen yet was pushed nothing.
+    pub(crate) fn ask(&self) -> Option<Asked> {
+        let client = redis::Client::open(format!("redis://{}/0", self.address())).unwrap();
+        let mut connection = match client.get_connection_with_timeout(ASK_TIMEOUT) {
+            Err(error) if error.is_connection_refusal() && !self.backlogs_drop => {
+                return Some(Asked { dropped: vec![0; self.names.len().max(1)], answered_early: 0 });
+            }
+            connection => connection.ok()?,
+        };
+        connection.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
+        let report: String = redis::cmd("KADABRA").query(&mut connection).ok()?;
+        let report: serde_json::Value = serde_json::from_str(&report).ok()?;
+        let dropped = if self.names.is_empty() {
+            vec![report["dropped"].as_u64()? + report["refusals"]["dropped_oldest"]["times"].as_u64()?]
+        } else {
+            let consumers = report["status"]["consumers"].as_array()?;
+            let of = |name: &&str| consumers.iter().find(|consumer| consumer["name"] == *name)?["dropped"].as_u64();
+            self.names.iter().map(of).collect::<Option<_>>()?
+        };
+        Some(Asked { dropped, answered_early: report["answered_early"].as_u64()? })
     }
 
     /// The part of an agent's configuration that is about it. To a Redis the agents go on the way that has faults.
@@ -46,9 +99,18 @@ impl Queue {
                     "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\"\n{LETTERS}"
                 )
             }
-            Home::Embedded { file, socket, address } => format!(
-                "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\"\n{LETTERS}"
-            ),
+            Home::Embedded { file, socket, address } => {
+                let when_full = self.when_full;
+                // Which is full when nothing is published for some seconds. A quarter of it must do for all dead letters.
+                let full = if self.drops() {
+                    format!("max_bytes = \"{}KiB\"\n", MIN_KIB + KIB_A_SECOND * self.seconds)
+                } else {
+                    String::new()
+                };
+                format!(
+                    "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {file:?}\nunix_socket = {socket:?}\nlisten = \"{address}\"\nlease = \"2s\"\nwhen_full = \"{when_full}\"\n{full}{LETTERS}"
+                )
+            }
         }
     }
 

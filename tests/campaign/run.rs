@@ -43,6 +43,7 @@ pub(crate) fn run(name: &str, campaign: Campaign, options: &Options) -> bool {
     let arguments = settled.arguments();
     eprintln!("campaign: {arguments}");
     settled.publishers.iter().for_each(|publisher| eprintln!("{publisher:?}"));
+    eprintln!("when_full: {}", settled.when_full);
     if !cfg!(feature = "failpoints") {
         eprintln!("built without the feature failpoints: no handler fails in this run");
     }

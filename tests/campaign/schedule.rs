@@ -248,6 +248,10 @@ pub(crate) fn draw_life(settled: &Settled, agent: usize, life: u32) -> Vec<(Stri
     let create = pick(&["false", "false", "true"]);
     if *channel == Channel::Embedded {
         set("KADABRA_CHANNEL__EMBEDDED__DURABILITY", pick(&["process", "fsync"]));
+        // A generator of its own, so that all else is what it was.
+        let mut rng = Rng::with_seed(seed ^ 0x7374_616c_6c65_6421 ^ u64::from(life));
+        let within = rng.choice(["0s", "50ms", "300ms", "2s"]).unwrap_or_default();
+        set("KADABRA_CHANNEL__EMBEDDED__ANSWER_WITHIN", within.to_owned());
     }
     // Without a login, with the right one, with a wrong one.
     let password = pick(&["", PASSWORD, PASSWORD, "not this one"]);

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,9 +12,9 @@ use super::{
     agents::{Account, Life, Slot},
     arguments::Settled,
     destination::Destination,
-    producers::Producers,
+    producers::{Gate, Producers},
     proxy::{Mode, Proxy},
-    queue::Queue,
+    queue::{Asked, Queue},
     schedule::{Event, Fault, Lane},
 };
 use crate::support::{pipeline::config_of, process::wait_for};
@@ -31,6 +32,9 @@ pub(crate) struct World {
     pub(crate) accounts: Vec<Account>,
     /// Lives that were killed, and so have not said their ledger.
     pub(crate) killed: usize,
+    /// What those said of what they had dropped, just before, while nobody pushed.
+    pub(crate) asked: Vec<Asked>,
+    gate: Gate,
     pub(crate) violations: Vec<String>,
     pub(crate) peak_memory: u64,
     /// Whether all faults are over, and all agents were begun after them.
@@ -55,6 +59,8 @@ impl World {
             agents,
             accounts: Vec::new(),
             killed: 0,
+            asked: Vec::new(),
+            gate: Gate::default(),
             violations: Vec::new(),
             peak_memory: 0,
             calm: false,
@@ -62,7 +68,7 @@ impl World {
     }
 
     pub(crate) fn producers(&self, seed: u64, folder: &Path) -> Producers {
-        Producers::start(seed, &self.queue, self.way_to_queue.port(), folder.join("producer.log"))
+        Producers::start(seed, &self.queue, self.way_to_queue.port(), folder.join("producer.log"), &self.gate)
     }
 
     pub(crate) fn begin(&mut self, event: &Event) {
@@ -119,8 +125,16 @@ impl World {
     }
 
     fn kill(&mut self, agent: usize) {
+        // What is dropped is counted by the agent that is killed, and by nobody else.
+        let gate = Arc::clone(&self.gate);
+        let nobody_pushes = self.queue.drops().then(|| gate.write().unwrap());
+        let asked = nobody_pushes.as_ref().and_then(|_| self.queue.ask());
         if let Some(life) = self.agents[agent].kill() {
             self.killed += 1;
+            if self.queue.drops() {
+                eprintln!("           {} said before: {asked:?}", life.name);
+            }
+            self.asked.extend(asked);
             if let Err(wrong) = life.lines() {
                 self.violation(&life, &wrong);
             }
