@@ -62,7 +62,7 @@ class Agent:
     def start(self, max_bytes="1GiB", publisher='type = "debug"', password=None, largest_file=None):
         said = 'password = "%s"\n' % password if password else ""
         (self.folder / "kadabra.toml").write_text(
-            '[channel.embedded]\npath = "%s/queue.db"\nlisten = "127.0.0.1:%d"\nmax_bytes = "%s"\nmax_message_bytes = "1MiB"\n%s[publisher]\n%s\n'
+            '[channel.embedded]\npath = "%s/queue.db"\nlisten = "127.0.0.1:%d"\nmax_bytes = "%s"\nmax_message_bytes = "1MiB"\n%s[status]\nlisten = ""\n[publisher]\n%s\n'
             % (self.folder, self.port, max_bytes, said, publisher)
         )
         self._starts += 1

@@ -63,6 +63,9 @@ class EachServer(Case):
     def test_django_in_threads(self):
         self.each("Django, gunicorn gthread")
 
+    def test_django_in_uvicorn(self):
+        self.each("Django, uvicorn")
+
     def test_gunicorn_asgi_preload(self):
         self.each("FastAPI, gunicorn asgi --preload")
 
@@ -70,8 +73,20 @@ class EachServer(Case):
         self.each("FastAPI, uvicorn")
 
 
+AWAY = 'type = "influxdb"\n[publisher.influxdb]\nurl = "http://127.0.0.1:1"'
+
+
 class EachFault(Case):
     kind = "Flask, gunicorn gthread"
+
+    def test_an_agent_that_is_restarted_again_and_again(self):
+        with Place(self.kind) as place:
+            load = Load(place.server.port)
+            for n in range(10):
+                self.served(load, 10)
+                place.agent.stop(signal.SIGKILL if n % 5 == 4 else signal.SIGTERM)
+                place.agent.start()
+            self.assertEqual(self.go_through(place, load)[1], 0)
 
     def test_a_wrong_password(self):
         with Place(self.kind, {"password": "sesame"}, agent=False) as place:
@@ -84,13 +99,23 @@ class EachFault(Case):
 
     def test_a_full_queue(self):
         with Place(self.kind, {"buffer_messages": 100}, agent=False) as place:
-            away = 'type = "influxdb"\n[publisher.influxdb]\nurl = "http://127.0.0.1:1"'
-            place.agent.start(max_bytes="1MiB", publisher=away)
+            place.agent.start(max_bytes="1MiB", publisher=AWAY)
             load = Load(place.server.port, pause=0)
             self.served(load, 2500)
             place.agent.stop()
             place.agent.start()
             self.assertGreater(self.go_through(place, load)[1], 0)
+
+    def test_a_full_disk(self):
+        with Place(self.kind, agent=False) as place:
+            place.agent.start(publisher=AWAY, largest_file=1024 * 1024)
+            load = Load(place.server.port, pause=0)
+            log = place.folder / "agent-1.log"
+            wait_for("a disk that is full", lambda: "file_size_limit" in log.read_text(), 60)
+            self.served(load, 50)
+            place.agent.stop()
+            place.agent.start()
+            self.assertEqual(self.go_through(place, load)[1], 0)
 
     def test_a_full_buffer(self):
         with Place(self.kind, {"buffer_messages": 30}) as place:
