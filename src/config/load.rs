@@ -15,6 +15,9 @@ use super::{Agent, Channel, Embedded, Settings, Status, folder, path::Folders, p
 /// The file that is read, if it exists, when none is named.
 pub const DEFAULT_FILE: &str = "/etc/kadabra/kadabra.toml";
 
+/// Where systemd puts what it hands to the unit that is in `conf/systemd`.
+const CREDENTIALS: &str = "/run/credentials/kadabra.service";
+
 /// Valid settings, and where they came from.
 #[derive(Clone)]
 pub struct Loaded {
@@ -142,7 +145,9 @@ where
     let environment: Vec<(OsString, OsString)> =
         environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     let folder = |name| source::absolute_path(name, &environment);
-    let folders = Folders { home: folder("HOME"), credentials: folder("CREDENTIALS_DIRECTORY") };
+    // Whoever asks or pushes is started by no unit: where systemd has put what it handed to that of the agent.
+    let handed_over = || (purpose != Purpose::Run).then(|| CREDENTIALS.into());
+    let folders = Folders { home: folder("HOME"), credentials: folder("CREDENTIALS_DIRECTORY").or_else(handed_over) };
     let mut problems = Vec::new();
     let (files, are_all) = files(default_file, file, &mut problems);
     let from_files: Vec<_> = files.iter().map(|path| source::file(path, &folders, &mut problems)).collect();
