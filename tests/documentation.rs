@@ -6,7 +6,7 @@
 #[path = "documentation/commands.rs"]
 mod commands;
 #[path = "documentation/page.rs"]
-mod page;
+pub(crate) mod page;
 #[path = "documentation/shell.rs"]
 mod shell;
 

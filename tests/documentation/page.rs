@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 /// A page by its path from the root of the project.
-pub(super) struct Page {
+pub(crate) struct Page {
     pub(super) name: String,
     text: String,
 }
@@ -14,8 +14,10 @@ pub(super) struct Page {
 /// - `<!-- goes on -->`: its last line is an agent, which runs until one of these comments or the end of the page.
 /// - `<!-- the agent is stopped -->`: that agent has ended before the block is run.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     pub(super) place: String,
+    /// The heading that it stands below.
+    section: String,
     pub(super) language: String,
     pub(super) text: String,
     /// What commands begin with that are not run.
@@ -25,7 +27,7 @@ pub(super) struct Block {
 
 /// What becomes of the page's agent at a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Agent {
+pub(crate) enum Agent {
     Untouched,
     /// Its last line starts one.
     Started,
@@ -34,7 +36,7 @@ pub(super) enum Agent {
 }
 
 impl Page {
-    pub(super) fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let text = fs::read_to_string(super::root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { name: name.to_owned(), text }
     }
@@ -75,7 +77,7 @@ impl Page {
     pub(super) fn blocks(&self) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
         let mut open: Option<usize> = None;
-        let mut before = "";
+        let (mut before, mut section) = ("", "");
         for (number, line) in self.text.lines().enumerate() {
             let trimmed = line.trim_start();
             match (open, trimmed.strip_prefix("```")) {
@@ -83,7 +85,14 @@ impl Page {
                     open = Some(line.len() - trimmed.len());
                     let place = format!("{}:{}", self.name, number + 2);
                     let (left_out, agent) = instructions(before);
-                    blocks.push(Block { place, language: language.to_owned(), text: String::new(), left_out, agent });
+                    blocks.push(Block {
+                        place,
+                        section: section.to_owned(),
+                        language: language.to_owned(),
+                        text: String::new(),
+                        left_out,
+                        agent,
+                    });
                 }
                 (Some(_), Some(_)) => open = None,
                 (Some(indent), None) => {
@@ -91,12 +100,50 @@ impl Page {
                     *text += line.get(indent..).unwrap_or_default();
                     text.push('\n');
                 }
+                (None, None) if line.starts_with('#') => section = line.trim_start_matches(['#', ' ']),
                 (None, None) => {}
             }
             before = trimmed;
         }
         blocks
     }
+}
+
+impl Page {
+    /// The commands below a heading that are run, a line each, in their blocks' order.
+    pub(crate) fn commands(&self, section: &str) -> Vec<String> {
+        let blocks = self.blocks().into_iter().filter(|block| block.section == section && block.language == "sh");
+        let commands: Vec<String> = blocks.flat_map(|block| block.commands().0).collect();
+        assert!(!commands.is_empty(), "{} has no commands below {section}", self.name);
+        commands
+    }
+}
+
+impl Block {
+    /// The commands that are run, and how many are not.
+    pub(super) fn commands(&self) -> (Vec<String>, usize) {
+        let is_left_out = |line: &String| {
+            let begins =
+                |with: &String| line.strip_prefix(with.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+            self.left_out.iter().any(begins)
+        };
+        let (left_out, run): (Vec<_>, Vec<_>) = logical_lines(&self.text).into_iter().partition(is_left_out);
+        (run, left_out.len())
+    }
+}
+
+/// Commands that go on in the next line are one.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        match lines.last_mut().filter(|_| goes_on) {
+            Some(last) => *last += &format!("\n{line}"),
+            None => lines.push(line.to_owned()),
+        }
+        goes_on = line.ends_with('\\');
+    }
+    lines
 }
 
 /// What the line above a block says: which commands are left out, and what becomes of the agent.

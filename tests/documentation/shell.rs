@@ -108,16 +108,9 @@ impl Shell {
     }
 
     fn run_block(&mut self, block: &Block) {
-        let mut lines = Vec::new();
-        for line in logical_lines(&self.here(&block.text)) {
-            let begins =
-                |with: &String| line.strip_prefix(with.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
-            if block.left_out.iter().any(begins) {
-                self.left_out += 1;
-            } else {
-                lines.push(line);
-            }
-        }
+        let (lines, left_out) = block.commands();
+        self.left_out += left_out;
+        let mut lines: Vec<String> = lines.iter().map(|line| self.here(line)).collect();
         if block.agent == Agent::Stopped {
             self.stop_agent();
         }
@@ -243,20 +236,6 @@ fn wrap(file: &Path, other: &str) {
     let path = env::var("PATH").unwrap();
     fs::write(file, format!("#!/bin/sh\nPATH='{path}'\nexec {other} \"$@\"\n")).unwrap();
     fs::set_permissions(file, Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Commands that go on in the next line are one.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut goes_on = false;
-    for line in text.lines() {
-        match lines.last_mut().filter(|_| goes_on) {
-            Some(last) => *last += &format!("\n{line}"),
-            None => lines.push(line.to_owned()),
-        }
-        goes_on = line.ends_with('\\');
-    }
-    lines
 }
 
 /// With each number, however long, as `0`.

@@ -119,6 +119,11 @@ fn is_first(process: u32) -> bool {
 impl Machine {
     /// Starts one, and waits until its systemd has done so.
     pub(crate) fn start() -> Self {
+        Self::with_folders(&[])
+    }
+
+    /// The same, where each folder of this side is at a path of the machine, to be read.
+    pub(crate) fn with_folders(folders: &[(&Path, &Path)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let group = ControlGroup::make().unwrap_or_else(|error| panic!("{NEEDED}: {error}"));
         let root = folder.path().join("root");
@@ -127,6 +132,7 @@ impl Machine {
         let mut command = process::command("sh");
         command.arg(project.join("tests/support/machine.sh"));
         command.args([&root, &group.path, Path::new(env!("CARGO_BIN_EXE_kadabra")), project]);
+        command.args(folders.iter().flat_map(|&(from, to)| [from, to]));
         let log = folder.path().join("log");
         let mut process = Process::start("the machine", command, &log);
         let systemd = wait_for("systemd", PATIENCE, || {

@@ -1,7 +1,9 @@
 #!/bin/sh
 # A machine in namespaces of its own, with a systemd as its first process: machine.rs beside this says what is in it.
 #
-#   machine.sh ROOT CGROUP KADABRA PROJECT    ROOT is an empty folder, CGROUP a control group of version 2 without processes
+#   machine.sh ROOT CGROUP KADABRA PROJECT [FROM TO]...
+#
+# ROOT is an empty folder, CGROUP a control group of version 2 without processes. Each folder FROM is at TO on the machine, to be read.
 set -eu
 
 if [ "$1" != inside ]; then
@@ -65,6 +67,14 @@ echo 'of nobody else' >home/somebody/letter
 cp "$kadabra" usr/local/bin/kadabra
 cp "$project/conf/examples/influxdb.toml" etc/kadabra/kadabra.toml
 cp "$project/conf/systemd/kadabra.service" "$project/conf/systemd/kadabra.socket" etc/systemd/system
+
+shift 5
+while [ $# -gt 0 ]; do
+    mkdir -p ".$2"
+    mount --bind "$1" ".$2"
+    mount -o remount,bind,ro ".$2"
+    shift 2
+done
 
 # Else systemd takes the devices of whoever runs the tests for its own.
 mount -t tmpfs -o mode=755 tmpfs dev
