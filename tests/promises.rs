@@ -78,6 +78,8 @@ mod several;
 mod shutdown;
 #[path = "signals.rs"]
 mod signals;
+#[path = "stack.rs"]
+mod stack;
 #[path = "stand_ins.rs"]
 mod stand_ins;
 #[cfg(feature = "failpoints")]
