@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     thread,
     time::{Duration, Instant},
@@ -225,6 +225,25 @@ fn everything_is_answered_from_the_snapshot_and_each_scrape_balances_under_load(
     assert_eq!(get(address, "/assets/well.svg", &[]).header("cache-control"), Some("no-store"));
     assert_eq!(get(address, "/fragment", &[]).status, 200);
     assert_eq!(get(address, "/assets/../page.js", &[]).status, 404);
+}
+
+#[test]
+fn each_scrape_balances_under_load_where_clients_push_to_a_redis() {
+    let redis = RedisServer::start();
+    let text =
+        format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = {:?}\n[status]\nlisten = \"127.0.0.1:0\"\n", redis.url());
+    let agent = Agent::start(&text);
+    let (address, to) = (address(&agent), SocketAddr::from(([127, 0, 0, 1], redis.port())));
+    let pushing = thread::spawn(move || (0..40).for_each(|_| push(to, 500)));
+    let mut published = 0.0;
+    while published < 20_000.0 {
+        let all = values(&get(address, "/metrics", &[]).body);
+        let value = |name: &str| all[&format!("kadabra_messages_{name}{{publisher=\"\"}}")];
+        published = value("published_total");
+        let accounted = published + value("parked_total") + value("given_back_total") + value("in_flight");
+        assert_eq!((value("leased_total"), value("unaccounted")), (accounted, 0.0));
+    }
+    pushing.join().unwrap();
 }
 
 /// INFO is of the listener, which knows no agent; both count with the same counters.

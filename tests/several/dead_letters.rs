@@ -116,7 +116,12 @@ fn what_one_publisher_refused_is_queued_anew_for_it_alone(world: &World) {
     agent.wait_log("published 20, parked 1");
     agent.wait_log("published 20, parked 21");
 
-    // Without an agent: it is refused anew, by that one alone.
+    // Without an agent, too, nothing is done that was only asked about.
+    assert!(kadabra.said(&format!("replay {id} --dry-run")).ends_with("1 dead letter would be queued anew\n"));
+    kadabra.said("discard --all --dry-run");
+    assert_eq!(["one", "two"].map(|name| world.dead_letters_of(name)), [1, 1]);
+
+    // It is refused anew, by that one alone.
     assert_eq!(kadabra.said(&format!("replay {id}")), "1 dead letter is queued anew\n");
     let gone = kadabra.run(&format!("replay {id}"));
     assert_eq!(gone.status.code(), Some(69), "{gone:?}");
