@@ -57,6 +57,8 @@ mod logs;
 mod manual;
 #[path = "outages.rs"]
 mod outages;
+#[path = "package.rs"]
+mod package;
 #[cfg(feature = "failpoints")]
 #[path = "page.rs"]
 mod page;

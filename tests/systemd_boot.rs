@@ -1,5 +1,9 @@
 //! The unit in conf/ under a real systemd: the agent is started, started again, stopped and shut in as the unit and the documentation say.
 
+#[path = "systemd_boot/from_nothing.rs"]
+mod from_nothing;
+#[path = "systemd_boot/package.rs"]
+mod package;
 #[path = "systemd_boot/restarts.rs"]
 mod restarts;
 

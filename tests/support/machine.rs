@@ -124,15 +124,25 @@ impl Machine {
 
     /// The same, where each folder of this side is at a path of the machine, to be read.
     pub(crate) fn with_folders(folders: &[(&Path, &Path)]) -> Self {
+        let agent = [Path::new(env!("CARGO_BIN_EXE_kadabra")), Path::new(env!("CARGO_MANIFEST_DIR"))];
+        let folders = folders.iter().flat_map(|&(from, to)| [from, to]);
+        Self::boot("machine.sh", agent.into_iter().chain(folders))
+    }
+
+    /// Starts one with a small Debian of its own and nothing of this project, on which packages can be installed.
+    pub(crate) fn start_debian() -> Self {
+        Self::boot("debian.sh", [&*super::python::installed("small-debian")])
+    }
+
+    /// Starts one by a script beside this, which is given these paths, too.
+    fn boot<'a>(script: &str, paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let group = ControlGroup::make().unwrap_or_else(|error| panic!("{NEEDED}: {error}"));
         let root = folder.path().join("root");
         fs::create_dir(&root).unwrap();
-        let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = process::command("sh");
-        command.arg(project.join("tests/support/machine.sh"));
-        command.args([&root, &group.path, Path::new(env!("CARGO_BIN_EXE_kadabra")), project]);
-        command.args(folders.iter().flat_map(|&(from, to)| [from, to]));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(script));
+        command.args([&root, &group.path]).args(paths);
         let log = folder.path().join("log");
         let mut process = Process::start("the machine", command, &log);
         let systemd = wait_for("systemd", PATIENCE, || {
@@ -151,18 +161,27 @@ impl Machine {
 
     /// Runs a command on it as root to its end.
     pub(crate) fn run<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> Output {
+        self.run_in(PATIENCE.as_secs(), command)
+    }
+
+    /// The same for a command that may take so many seconds. What never ends is a failure, and not a test that hangs.
+    fn run_in<'a>(&self, seconds: u64, command: impl IntoIterator<Item = &'a str>) -> Output {
         let mut enter = process::command("nsenter");
         enter.args(["--all", "--target", &self.systemd.to_string(), "--"]);
-        // What never ends is a failure, and not a test that hangs.
-        enter.args(["timeout", &PATIENCE.as_secs().to_string()]).args(command);
+        enter.args(["timeout", &seconds.to_string()]).args(command);
         let environment = [("PATH", "/usr/local/bin:/usr/sbin:/usr/bin"), ("HOME", "/root"), ("LANG", "C.UTF-8")];
         enter.env_clear().envs(environment).output().unwrap()
     }
 
-    /// The same for a command that must succeed; gives what it has written.
+    /// Runs a command that must succeed; gives what it has written.
     pub(crate) fn does<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
+        self.does_in(PATIENCE.as_secs(), command)
+    }
+
+    /// The same for a command that may take so many seconds.
+    pub(crate) fn does_in<'a>(&self, seconds: u64, command: impl IntoIterator<Item = &'a str>) -> String {
         let command: Vec<_> = command.into_iter().collect();
-        let output = self.run(command.iter().copied());
+        let output = self.run_in(seconds, command.iter().copied());
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
         said

@@ -13,6 +13,7 @@ pub(crate) mod influxdb2;
 pub(crate) mod influxdb3;
 pub(crate) mod machine;
 pub(crate) mod names;
+pub(crate) mod package;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;

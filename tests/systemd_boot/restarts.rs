@@ -23,7 +23,7 @@ fn start_influxdb(machine: &Machine) {
 }
 
 /// Which numbers are stored, each of which is a point of its own.
-fn stored(machine: &Machine) -> Vec<u64> {
+pub(super) fn stored(machine: &Machine) -> Vec<u64> {
     let query = "SELECT value FROM numbered";
     let text = machine.does(["influx", "-database", "kadabra", "-format", "csv", "-execute", query]);
     let values = text.lines().skip(1).filter_map(|line| line.rsplit(',').next()?.parse::<f64>().ok());
@@ -31,14 +31,14 @@ fn stored(machine: &Machine) -> Vec<u64> {
 }
 
 /// Clients on the machine's network.
-struct Clients {
+pub(super) struct Clients {
     process: Process,
     log: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Clients {
-    fn start(machine: &Machine, python: &Path, arguments: &[&str]) -> Self {
+    pub(super) fn start(machine: &Machine, python: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut command = process::command("nsenter");
@@ -55,7 +55,7 @@ impl Clients {
     }
 
     /// Waits until so many more have been sent.
-    fn wait(&mut self, more: u64) {
+    pub(super) fn wait(&mut self, more: u64) {
         let before = self.sent();
         wait_for("clients to push", PATIENCE, || {
             if let Some(status) = self.process.ended() {
@@ -70,7 +70,7 @@ impl Clients {
         self.said().lines().last().and_then(|line| line.parse().ok()).unwrap_or_default()
     }
 
-    fn end(mut self) -> Value {
+    pub(super) fn end(mut self) -> Value {
         self.process.signal("TERM");
         let status = self.process.wait(PATIENCE);
         assert!(status.success(), "{}", self.said());
