@@ -75,6 +75,11 @@ class StandIn:
                 pass
 
     def close(self):
+        try:
+            # Or it would listen until the accept that waits has taken one more connection.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self._listener.close()
         self.cut_off()
         if self._unix and os.path.exists(self._unix):
