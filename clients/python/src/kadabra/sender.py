@@ -249,7 +249,7 @@ class Sender:
             while not (self._over or self._gevent_has_come() and self._is_done()):
                 try:
                     self._await_messages(wake)
-                    self._turn(None)
+                    self._turn(None, wake)
                 except Exception:
                     self._logger.exception("a fault in Kadabra's client; it goes on")
                     self._sleep(1.0)
@@ -257,13 +257,15 @@ class Sender:
             pass
         finally:
             # It may also have been ended by something else, such as gevent.killall(). The next message starts another.
-            if self._wake is wake:
+            is_a_copy = self._wake is not wake
+            if not is_a_copy:
                 # An answer may still come on it, to what the next thread did not ask.
                 self._disconnect()
                 self._thread = None
                 self._asleep = True
-            if time.sleep is not sleep and not self._over:
-                # Python itself complains of a thread that ends after gevent has come, so this one stays, and does nothing.
+            if is_a_copy or time.sleep is not sleep and not self._over:
+                # Python itself complains of a thread that ends after gevent has come, or as a copy in a child, so this one stays,
+                # and does nothing.
                 while True:
                     wake.acquire()
 
@@ -271,6 +273,11 @@ class Sender:
         """Whether gevent took the place of the standard library after this thread was started. Then another takes its place, which
         is a greenlet: in this one gevent would make an event loop of its own, and hang where gevent is still being imported."""
         return time.sleep is not self._sleep
+
+    def _stop_a_copy(self, wake: Optional[threading.Lock]) -> None:
+        """Stops a greenlet of the process that this one was forked from: unlike threads, those go on in the child."""
+        if wake is not None and self._wake is not wake:
+            raise _ThreadEnds
 
     def _look_after_the_buffer(self) -> None:
         """What is done now and then while the thread waits for the server."""
@@ -297,11 +304,12 @@ class Sender:
         if not self._hurry:
             wake.acquire(timeout=BEAT)
 
-    def _turn(self, deadline: Optional[float]) -> None:
+    def _turn(self, deadline: Optional[float], wake: Optional[threading.Lock] = None) -> None:
         """Pushes all that is there, or as much as goes until the deadline."""
         self._at_work = True
         try:
             while deadline is None or time.monotonic() < deadline:
+                self._stop_a_copy(wake)
                 self._encode()
                 if not (self._waiting or self._flying or self._must_report()):
                     return
@@ -309,6 +317,7 @@ class Sender:
                     connection = self._connection or self._connect(_within(CONNECT_TIMEOUT, deadline), deadline is None)
                     self._push(connection, _within(self._limits.timeout, deadline))
                 except (OSError, Refused, ValueError) as error:
+                    self._stop_a_copy(wake)
                     self._has_failed(error)
                     self._pause(deadline)
         finally:

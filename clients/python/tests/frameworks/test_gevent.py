@@ -45,6 +45,27 @@ while os.waitpid(child, os.WNOHANG)[0] == 0:
 for n in range(120, 125): number(n)
 """
 
+# How many greenlets work on what a child sends.
+CHILD = """
+number(0)
+assert client.flush(20)
+child = os.fork()
+if child == 0:
+    at_work, encode = set(), kadabra.sender.Sender._encode
+    def noting(self):
+        at_work.add(gevent.getcurrent())
+        encode(self)
+    kadabra.sender.Sender._encode = noting
+    for n in range(1, 7):
+        number(n)
+        gevent.sleep(0.1)
+    assert client.flush(20)
+    print(len(at_work), flush=True)
+    os._exit(0)
+while os.waitpid(child, os.WNOHANG)[0] == 0:
+    time.sleep(0.01)
+"""
+
 
 class Gevent(unittest.TestCase):
     def test_hangs_nothing_whenever_it_comes(self):
@@ -64,6 +85,14 @@ class Gevent(unittest.TestCase):
                 # What was in a push when the thread was left may come twice, with the same bytes.
                 self.assertEqual(set(server.numbers()), set(range(125)), (name, host))
                 server.close()
+
+    def test_a_child_is_pushed_for_by_one_greenlet_and_none_of_its_parents(self):
+        server = StandIn()
+        self.addCleanup(server.close)
+        command = [sys.executable, "-W", "ignore", "-c", PATCH + SENDS + CHILD, "127.0.0.1", str(server.port)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        self.assertEqual((done.returncode, done.stdout.decode()), (0, "1\n"))
+        self.assertEqual(sorted(server.numbers()), list(range(7)))
 
     def test_what_waits_in_an_outage_is_pushed_from_then_on(self):
         server = StandIn()
