@@ -483,7 +483,7 @@ pub(crate) fn kept_in(server: &RedisServer, stream: &str) -> Vec<Kept> {
 mod redis_list {
     use kadabra::{
         channel::redis::RedisChannel,
-        config::{Redis, Secret},
+        config::{Redis, RedisMode, Secret},
     };
     use redis::Commands as _;
 
@@ -498,7 +498,7 @@ mod redis_list {
         fn new(lease: Duration, max_dead_letters: usize) -> Self {
             let server = RedisServer::start();
             let settings = Redis {
-                url: Secret::new(server.url()),
+                mode: RedisMode::Single(Secret::new(server.url())),
                 password: None,
                 tls: kadabra::config::Tls::default(),
                 queue_key: "q".into(),

@@ -39,7 +39,7 @@ use std::{
 
 use kadabra::{
     channel::{Channel, ChannelError, DeadLetter, Demand, Lease, redis::RedisChannel},
-    config::{Redis, Secret},
+    config::{Redis, RedisMode, Secret},
 };
 use redis::{Commands, Connection};
 
@@ -56,7 +56,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn settings(url: &str) -> Redis {
     Redis {
-        url: Secret::new(url),
+        mode: RedisMode::Single(Secret::new(url)),
         password: None,
         tls: kadabra::config::Tls::default(),
         queue_key: Q.into(),

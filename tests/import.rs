@@ -17,7 +17,7 @@ use std::{
 
 use kadabra::{
     channel::{Channel, DeadLetter, Demand, embedded::EmbeddedChannel, redis::RedisChannel},
-    config::{self, Redis, Secret},
+    config::{self, Redis, RedisMode, Secret},
 };
 use redis::{Commands as _, Connection};
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 
 fn from(server: &RedisServer) -> RedisChannel {
     let settings = Redis {
-        url: Secret::new(server.url()),
+        mode: RedisMode::Single(Secret::new(server.url())),
         password: None,
         tls: kadabra::config::Tls::default(),
         queue_key: QUEUE.into(),

@@ -70,6 +70,8 @@ mod pressure;
 mod publisher_contract;
 #[path = "python_client.rs"]
 mod python_client;
+#[path = "redis_groups.rs"]
+mod redis_groups;
 #[path = "rust_client.rs"]
 mod rust_client;
 #[path = "send.rs"]

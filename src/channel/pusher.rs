@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ChannelError, Demand,
-    redis::{Names, RedisChannel},
+    redis::{Kind, Names, RedisChannel, rights},
 };
 use crate::{
     config::{self, Secret},
@@ -51,7 +51,7 @@ fn as_redis(embedded: &config::Embedded) -> config::Redis {
         (None, None) => String::new(),
     };
     config::Redis {
-        url: Secret::new(url),
+        mode: config::RedisMode::Single(Secret::new(url)),
         password: embedded.password.clone(),
         tls: config::Tls::default(),
         queue_key: embedded.queue_key.clone(),
@@ -73,7 +73,8 @@ const AT_ADDRESS: &Names = &Names {
     },
     password_file: "channel.embedded.password_file",
     queue_key: config::Embedded::queue_key.path,
-    is_agent: true,
+    rights,
+    kind: Kind::Agent,
 };
 const AT_SOCKET: &Names =
     &Names { service: Service { key: config::Embedded::unix_socket.path, ..AT_ADDRESS.service }, ..*AT_ADDRESS };

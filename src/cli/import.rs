@@ -14,7 +14,7 @@ use crate::{
     channel::{
         Channel, ChannelError,
         embedded::{EmbeddedChannel, PushError},
-        redis::{Names, PortionName, RedisChannel, StoredLetter},
+        redis::{Kind, Names, PortionName, RedisChannel, StoredLetter, rights},
     },
     config::{self, Secret},
     connect::Service,
@@ -143,7 +143,8 @@ const OPTIONS: &Names = &Names {
     service: Service { name: "Redis", key: "--from", place: "the address in --from", plain: "redis" },
     password_file: "--password-file",
     queue_key: "--queue-key",
-    is_agent: false,
+    rights,
+    kind: Kind::Single,
 };
 
 /// The Redis to take from, with the limits of the queue that it goes into.
@@ -157,7 +158,7 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
         None => None,
     };
     Ok(config::Redis {
-        url: Secret::new(&arguments.from),
+        mode: config::RedisMode::Single(Secret::new(&arguments.from)),
         password,
         tls: config::Tls::default(),
         queue_key: arguments.queue_key.clone(),

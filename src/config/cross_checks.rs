@@ -73,6 +73,14 @@ impl<'a> CrossChecks<'a> {
         self.report(&blamed, format!("expected {what} {relation} than {}", other.described_to(&blamed)));
     }
 
+    /// That a user who logs in has a password.
+    pub(super) fn user_with_password(&mut self, user: &'static Key, password_file: &'static Key) {
+        let found = self.found(user);
+        if !found.is_unset() && self.found(password_file).is_unset() {
+            self.report(&found, format!("a user without a password; expected {password_file} too"));
+        }
+    }
+
     /// That at most one of two keys is set.
     pub(super) fn not_both(&mut self, one: &'static Key, other: &'static Key) {
         let (one, other) = (self.found(one), self.found(other));

@@ -62,9 +62,9 @@ pub use secret::Secret;
 pub use secret_file::password_in;
 pub(crate) use sections::LARGEST_MESSAGE;
 pub use sections::{
-    Agent, AnswerWithin, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, Influxdb, InfluxdbApi,
-    InfluxdbV1, InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, SignedGauges, Statsd,
-    Status, Supervisor, TextMetadata, Victoriametrics, WhenFull,
+    Agent, AnswerWithin, Batch, Channel, Consumer, Debug, DebugFormat, Durability, Embedded, Guards, HostAndPort, Influxdb,
+    InfluxdbApi, InfluxdbV1, InfluxdbV2, InfluxdbV3, Log, LogFormat, Nanny, OnGuard, Publisher, PublisherKind, Redis, RedisMode,
+    Sentinel, SignedGauges, Statsd, Status, Supervisor, TextMetadata, Victoriametrics, WhenFull,
 };
 pub(crate) use tls::ClientCertificate;
 pub use tls::Tls;

@@ -221,7 +221,7 @@ fn a_node_of_a_cluster() {
         assert_eq!(channel.depth().await.unwrap().queued, 1);
         let _: usize = redis.lpush(P, "left").unwrap();
         channel.recover().await.unwrap();
-        says(&channel.recover().await.unwrap_err(), &["CROSSSLOT", "hash tag"]);
+        says(&channel.recover().await.unwrap_err(), &["CROSSSLOT", "channel.redis.mode"]);
         settled(&channel, &mut redis);
     });
 }

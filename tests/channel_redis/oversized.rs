@@ -46,7 +46,9 @@ fn it_is_not_sent_to_the_agent_that_waits_for_it_or_takes_it() {
     let server = RedisServer::start();
     let mut redis = server.connection();
     run(async {
-        let channel = std::sync::Arc::new(channel(&server));
+        // Redis is busy with a message of that size for seconds where it has to share the processor.
+        let patient = Redis { timeout: LONG, ..settings(&server.url()) };
+        let channel = std::sync::Arc::new(RedisChannel::new(&patient, "here", Duration::from_nanos(1)).unwrap());
         channel.open().await.unwrap();
         let waiting = actix_rt::spawn({
             let channel = std::sync::Arc::clone(&channel);

@@ -156,6 +156,9 @@ impl Shell {
         if block.text.contains("[publishers.") {
             check.env_remove("KADABRA_PUBLISHER__INFLUXDB__URL");
         }
+        if block.text.contains("mode = ") {
+            check.env_remove("KADABRA_CHANNEL__REDIS__URL");
+        }
         self.finish(check, block);
     }
 

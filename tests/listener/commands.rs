@@ -87,7 +87,7 @@ fn the_agents_own_client_pushes_and_an_agent_that_takes_it_for_a_redis_is_refuse
     use kadabra::channel::Channel as _;
     let listener = listener();
     let settings = kadabra::config::Redis {
-        url: kadabra::config::Secret::new(format!("redis://{}/0", address(&listener))),
+        mode: kadabra::config::RedisMode::Single(kadabra::config::Secret::new(format!("redis://{}/0", address(&listener)))),
         password: None,
         tls: kadabra::config::Tls::default(),
         queue_key: Q.to_owned(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kadabra::{
     channel::{Channel, Lease, redis::RedisChannel},
-    config::{Consumer, Redis, Secret, Tls},
+    config::{Consumer, Redis, RedisMode, Secret, Tls},
 };
 use redis::Commands as _;
 
@@ -23,7 +23,7 @@ const EVERYTHING: Consumer = Consumer { required: true, max_backlog: None, only:
 
 fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> Redis {
     Redis {
-        url: Secret::new(server.url()),
+        mode: RedisMode::Single(Secret::new(server.url())),
         password: None,
         tls: Tls::default(),
         queue_key: "q".into(),

@@ -17,6 +17,7 @@ pub(crate) mod package;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;
+pub(crate) mod redis_groups;
 pub(crate) mod redis_server;
 pub(crate) mod served;
 pub(crate) mod squid;

@@ -49,6 +49,9 @@ impl Stillness {
 /// Looks at the in-progress list and adopts it when its time has come. Returns how many messages.
 pub(super) async fn adopt(channel: &RedisChannel) -> Result<usize, Error> {
     let keys = &channel.keys;
+    if !channel.adopts() {
+        return Ok(0);
+    }
     let mut script = channel.scripts.snapshot.prepare_invoke();
     let snapshot = match channel.link.script(LOOK, script.key(&keys.inprogress)).await? {
         Value::Nil => None,

@@ -32,9 +32,11 @@ impl Counted {
 /// See [`crate::channel::Channel::depth`].
 pub(super) async fn depth(channel: &RedisChannel) -> Result<Depth, Error> {
     let keys = &channel.keys;
-    // In a cluster it may be in another slot.
-    let left_by_python = page(channel, &[&keys.inprogress], None).await?;
-    let mut depth = Depth { inprogress: left_by_python.listed, age: left_by_python.age, ..Depth::default() };
+    let mut depth = Depth::default();
+    if channel.adopts() {
+        let left_by_python = page(channel, &[&keys.inprogress], None).await?;
+        (depth.inprogress, depth.age) = (left_by_python.listed, left_by_python.age);
+    }
     let mut looked = 0;
     loop {
         let mut lists = vec![&keys.queue, &keys.adopted];

@@ -19,7 +19,7 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
     if field(&text, "kadabra_version").is_some() {
         return Err(ChannelError::Unusable {
             what: format!("cannot take messages at {}: this is a Kadabra agent, which takes them itself", channel.link.server),
-            mend: "set channel.redis.url to a Redis; clients push to either".to_owned(),
+            mend: format!("set {} to a Redis; clients push to either", channel.link.server.key()),
         });
     }
     let version = field(&text, "redis_version").ok_or_else(|| channel.link.garbled(doing))?;
@@ -36,7 +36,16 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
         Some(valkey) => format!("Valkey {}", quote(valkey)),
         None => format!("Redis {}", quote(version)),
     };
-    Ok(format!("{name} at {target}, queue {}", channel.keys.queue))
+    let keys = &channel.keys;
+    let mut reached = format!("{name} at {target}, queue {}", keys.queue);
+    if !channel.adopts() {
+        reached += &format!(
+            "; nothing is adopted from {}, which is in another slot of the cluster: for that it needs the hash tag of the queue, as \
+             in {{{}}}:inprogress",
+            keys.inprogress, keys.queue
+        );
+    }
+    Ok(reached)
 }
 
 /// Checks the type of every key that exists, and names the one that is wrong.
@@ -51,6 +60,9 @@ pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
         (&keys.dead, "stream"),
     ];
     for (key, expected) in expected {
+        if *key == keys.inprogress && !channel.adopts() {
+            continue;
+        }
         let mut command = redis::cmd("TYPE");
         let found = match channel.link.command(doing, command.arg(key)).await? {
             Value::Okay => None,

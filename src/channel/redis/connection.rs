@@ -7,39 +7,25 @@
 //! A connection is served by the thread that made it and may be used from any. When that thread is stuck or gone,
 //! a call fails in time like on any broken connection, and the next one connects on its own thread.
 
-use std::{
-    fmt,
-    future::Future,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Mutex, time::Duration};
 
-use redis::{AsyncConnectionConfig, Cmd, ConnectionInfo, ScriptInvocation, Value, aio::MultiplexedConnection};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout_at},
-};
+use redis::{Cmd, ScriptInvocation, Value};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
+    client::{Connection, Login, Request, lock},
     errors::{self, Error, Names, Server},
-    failure::Failure,
-    guard::{Guarded, Limit, Traffic},
-    stream::Way,
-    target,
+    failure::{Attempt, Failure},
+    guard::Limit,
+    route::Route,
+    target::Target,
 };
-use crate::{
-    channel::ChannelError,
-    config::{self, Secret},
-    duration::for_people,
-};
+use crate::{channel::ChannelError, config};
 
 /// The way to one Redis.
 pub(super) struct Link {
-    info: ConnectionInfo,
-    way: Way,
-    /// It takes the place of one in the URL.
-    password: Option<Secret>,
+    route: Route,
+    login: Login,
     pub(super) server: Server,
     timeout: Duration,
     limit: Limit,
@@ -59,12 +45,11 @@ struct Shared {
 
 impl Link {
     pub(super) fn new(settings: &config::Redis, pattern: String) -> Result<Self, ChannelError> {
-        let (info, url) = target::parse(settings)?;
+        let Target { route, login, shown, names } = Target::of(settings)?;
         Ok(Self {
-            way: Way::new(&info, &settings.tls)?,
-            info,
-            password: settings.password.clone(),
-            server: Server { url, pattern, names: errors::KEYS },
+            route,
+            login,
+            server: Server { url: shown, pattern, names },
             timeout: settings.timeout,
             limit: Limit::new(),
             shared: Mutex::default(),
@@ -76,7 +61,7 @@ impl Link {
     /// Has errors speak of what an operator sets by other names than the keys of `[channel.redis]`.
     pub(super) fn call(&mut self, names: &'static Names) {
         self.server.names = names;
-        self.way.call(&names.service);
+        self.route.call(&names.service);
     }
 
     /// Says that the answer to what is asked next may have so many values, with so many bytes in all. What has at most a
@@ -179,23 +164,7 @@ impl Link {
     async fn connect(&self) -> Result<Connection, Failure> {
         // A little less than the call has, which would say only that there was no answer.
         let within = self.timeout - (self.timeout / 10).min(Duration::from_millis(100));
-        let stream = self.way.connect(within).await?;
-        let traffic = Traffic::new(&self.limit);
-        let guarded = Guarded::new(stream, Arc::clone(&traffic));
-        // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let login = self.info.redis_settings().clone();
-        let login = match &self.password {
-            Some(password) => login.set_password(&*password.now()),
-            None => login,
-        };
-        let made = MultiplexedConnection::new_with_config(&login, guarded, config).await;
-        let (client, driver) = made.map_err(|error| Failure::new(error, &traffic))?;
-        let mut connection = Connection { client, traffic, _driver: Arc::new(Driver(tokio::spawn(driver))) };
-        // For operators who look at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
-        let mut name = redis::cmd("CLIENT");
-        drop(connection.ask(Request::Command(name.arg("SETNAME").arg("kadabra"))).await);
-        Ok(connection)
+        self.route.connect(&self.login, &self.limit, within).await
     }
 
     fn forget(&self, generation: u64) {
@@ -206,13 +175,31 @@ impl Link {
     }
 
     fn explain(&self, doing: &str, failure: &Failure) -> Error {
-        match failure {
-            Failure::Redis(error) => errors::explain(doing, &self.server, error),
-            Failure::Unreached(failure) => Error::Other(ChannelError::Unreachable {
-                what: format!("cannot {CONNECT} to {}", self.server),
-                why: [failure.to_string(), failure.remedy()].join(": "),
-            }),
-            Failure::Cut(excess) => Error::Other(errors::excess(doing, &self.server, *excess)),
+        explain(doing, &self.server, failure)
+    }
+}
+
+/// Why there is no answer, as a sentence.
+fn explain(doing: &str, server: &Server, failure: &Failure) -> Error {
+    let unreachable = |why| Error::Other(ChannelError::Unreachable { what: format!("cannot {CONNECT} to {server}"), why });
+    match failure {
+        Failure::Redis(error) => errors::explain(doing, server, error),
+        Failure::Unreached(failure) => unreachable([failure.to_string(), failure.remedy()].join(": ")),
+        Failure::Cut(excess) => Error::Other(errors::excess(doing, server, *excess)),
+        Failure::NoSuchMaster => Error::Other(ChannelError::Refused {
+            what: format!("cannot {doing}: the Sentinel at {server} knows no primary of that name"),
+            mend: "correct channel.redis.master_name; SENTINEL MASTERS, sent to a Sentinel, lists what it knows".to_owned(),
+        }),
+        // What an operator must mend of one is said first.
+        Failure::Nowhere(attempts) => {
+            let mut why = Vec::new();
+            for Attempt { at, names, failure } in attempts {
+                match explain(doing, &Server { url: at.clone(), names, ..server.clone() }, failure) {
+                    Error::Other(ChannelError::Unreachable { why: said, .. }) => why.push(format!("{at}: {said}")),
+                    refused => return refused,
+                }
+            }
+            unreachable(why.join("; "))
         }
     }
 }
@@ -232,72 +219,9 @@ impl Shared {
 
 const CONNECT: &str = "connect";
 
-enum Request<'a> {
-    Command(&'a Cmd),
-    /// One that Redis refuses for its time-out, if not for anything else.
-    Refused(&'a Cmd),
-    Script(&'a ScriptInvocation<'a>),
-}
-
-/// A connection of the client's, for as many as clone it. With the last of them it is closed.
-#[derive(Clone)]
-struct Connection {
-    client: MultiplexedConnection,
-    traffic: Arc<Traffic>,
-    _driver: Arc<Driver>,
-}
-
-impl Connection {
-    async fn ask(&mut self, request: Request<'_>) -> Result<Value, Failure> {
-        let answer = match request {
-            Request::Command(command) => command.query_async(&mut self.client).await,
-            Request::Refused(command) => match command.query_async(&mut self.client).await {
-                Err(error) if errors::is_of_the_time_out(&error) => Ok(Value::Okay),
-                other => other,
-            },
-            Request::Script(script) => script.invoke_async(&mut self.client).await,
-        };
-        answer.map_err(|error| Failure::new(error, &self.traffic))
-    }
-
-    /// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over. `refused`
-    /// comes before it, and is answered. Nothing else may use the connection meanwhile.
-    async fn unanswered(&mut self, refused: &Cmd, command: &Cmd) -> Result<(), Failure> {
-        let mut commands = redis::pipe();
-        commands.add_command(refused.clone()).cmd("CLIENT").arg("REPLY").arg("SKIP");
-        commands.add_command(command.clone()).cmd("PING");
-        let answers = self.client.send_packed_commands(&commands, 0, 2).await;
-        for answer in answers.map_err(|error| Failure::new(error, &self.traffic))? {
-            match answer.extract_error() {
-                Err(error) if !errors::is_of_the_time_out(&error) => return Err(Failure::Redis(error)),
-                _ => {}
-            }
-        }
-        self.traffic.all_is_answered();
-        Ok(())
-    }
-}
-
-/// What moves a connection's bytes.
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn by<T>(deadline: Instant, patience: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     match timeout_at(deadline, work).await {
         Ok(outcome) => outcome,
-        Err(_) => {
-            let why = format!("no answer within {}", for_people(patience));
-            Err(Failure::Redis(io::Error::new(io::ErrorKind::TimedOut, why).into()))
-        }
+        Err(_) => Err(Failure::late(patience)),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds these locks can panic half-way.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -34,14 +34,14 @@ impl fmt::Display for Server {
 
 impl Server {
     /// The name of what says where it is.
-    fn key(&self) -> &'static str {
+    pub(super) fn key(&self) -> &'static str {
         self.names.service.key
     }
 
     /// What to check when nothing answers there.
     pub(super) fn check_that_it_runs(&self) -> String {
         let key = self.key();
-        if self.names.is_agent {
+        if self.names.is_agent() {
             format!(
                 "check that the agent is running there (start it with kadabra run, or systemctl start kadabra), and the address in {key}"
             )
@@ -61,17 +61,58 @@ pub(crate) struct Names {
     pub(crate) password_file: &'static str,
     /// The list that clients push to.
     pub(crate) queue_key: &'static str,
-    /// Whether it is an agent that listens itself, and so is a Redis to its clients.
-    pub(crate) is_agent: bool,
+    /// What a Redis ACL must allow, with these keys' pattern.
+    pub(crate) rights: fn(&str) -> String,
+    /// What it is.
+    pub(crate) kind: Kind,
 }
 
-/// The keys of `[channel.redis]`.
+/// What a channel needs, with its keys' pattern.
+pub(crate) fn rights(pattern: &str) -> String {
+    format!("{pattern} {COMMANDS}")
+}
+
+impl Names {
+    fn is_agent(&self) -> bool {
+        self.kind == Kind::Agent
+    }
+
+    /// Whether another server can take the place of the one that answers.
+    fn is_of_several(&self) -> bool {
+        matches!(self.kind, Kind::Sentinel | Kind::Cluster)
+    }
+}
+
+/// What answers as a Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One server.
+    Single,
+    /// The primary that Sentinels name.
+    Sentinel,
+    /// A node of a cluster.
+    Cluster,
+    /// An agent that listens itself, and so is a Redis to its clients.
+    Agent,
+}
+
+/// The keys of `[channel.redis]`, where it is one server.
 pub(super) const KEYS: &Names = &Names {
     service: Service { name: "Redis", key: "channel.redis.url", place: "the address in channel.redis.url", plain: "redis" },
     password_file: "channel.redis.password_file",
     queue_key: "channel.redis.queue_key",
-    is_agent: false,
+    rights,
+    kind: Kind::Single,
 };
+
+/// Those where Sentinels are asked.
+pub(super) const SENTINEL_KEYS: &Names =
+    &Names { service: Service { key: "channel.redis.nodes", place: NODES, ..KEYS.service }, kind: Kind::Sentinel, ..*KEYS };
+
+/// Those of a cluster.
+pub(super) const CLUSTER_KEYS: &Names = &Names { kind: Kind::Cluster, ..*SENTINEL_KEYS };
+
+const NODES: &str = "the addresses in channel.redis.nodes";
 
 /// Why Redis did not do what it was asked, while it may still be found out more precisely.
 #[derive(Debug)]
@@ -142,7 +183,7 @@ fn unanswered(doing: &str, server: &Server, words: &str, error: &RedisError) -> 
         None if error.is_io_error() => ChannelError::Unreachable { what, why: words },
         None => ChannelError::Refused {
             what: format!("{what}: {words}"),
-            mend: format!("look into the log of that {}", if server.names.is_agent { "agent" } else { "Redis" }),
+            mend: format!("look into the log of that {}", if server.names.is_agent() { "agent" } else { "Redis" }),
         },
     }
 }
@@ -169,7 +210,7 @@ pub(super) fn excess(doing: &str, server: &Server, excess: Excess) -> ChannelErr
 }
 
 fn no_redis(doing: &str, server: &Server, what: &str) -> ChannelError {
-    let program = if server.names.is_agent { "the agent and not of" } else { "a Redis and not of a proxy or" };
+    let program = if server.names.is_agent() { "the agent and not of" } else { "a Redis and not of a proxy or" };
     ChannelError::Refused {
         what: format!("cannot {doing}: {server} {what}"),
         mend: format!("check that {} is the address of {program} another service", server.key()),
@@ -180,7 +221,13 @@ fn no_redis(doing: &str, server: &Server, what: &str) -> ChannelError {
 pub(super) fn wants_new_connection(error: &RedisError) -> bool {
     // A new connection may reach the new primary, or authenticate with a user that has been mended.
     let words = own_words(error);
-    ["READONLY", "NOAUTH", "MASTERDOWN"].iter().any(|code| has_code(&words, code))
+    ["READONLY", "NOAUTH", "MASTERDOWN", "MOVED"].iter().any(|code| has_code(&words, code))
+}
+
+/// Whether a node of a cluster cannot say anything of the queue, though it answers: it is another's, or the node has just started.
+pub(super) fn is_elsewhere(error: &RedisError) -> bool {
+    let words = own_words(error);
+    ["MOVED", "CLUSTERDOWN", "LOADING", "MASTERDOWN"].iter().any(|code| has_code(&words, code))
 }
 
 /// Whether a command was refused for nothing but its time-out: "timeout is negative" to every Redis and Valkey since 2.2,
@@ -209,14 +256,18 @@ fn has_code(words: &str, code: &str) -> bool {
 
 /// What the server answered, and an operator must mend.
 fn answered(words: &str, server: &Server) -> Option<(String, String)> {
-    if server.names.is_agent
+    if server.names.is_agent()
         && let Some(answer) = answered_by_an_agent(words, server)
     {
         return Some(answer);
     }
     let Server { url: target, pattern, names } = server;
-    let Names { service: Service { key: url, .. }, password_file, queue_key, .. } = names;
+    let Names { service: Service { key: url, .. }, password_file, queue_key, rights, .. } = names;
     let code = |code: &str| has_code(words, code);
+    // The next connection is made to where it is by then.
+    if names.is_of_several() && ["READONLY", "MOVED", "ASK"].into_iter().any(code) {
+        return None;
+    }
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
         (
             format!("{target} does not accept the user and password (WRONGPASS)"),
@@ -229,7 +280,7 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
             .iter()
             .any(|it| words.contains(it))
     {
-        (format!("the user at {target} lacks a permission"), format!("give it these: ACL SETUSER <user> {pattern} {COMMANDS}"))
+        (format!("the user at {target} lacks a permission"), format!("give it these: ACL SETUSER <user> {}", rights(pattern)))
     } else if code("WRONGTYPE") {
         (
             format!("a key at {target} holds another type than a channel needs"),
@@ -254,10 +305,8 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
         (format!("{target} is busy with somebody's slow script"), "wait for it, or end it with SCRIPT KILL".to_owned())
     } else if code("MOVED") || code("ASK") || code("CROSSSLOT") {
         (
-            format!("{target} is a node of a cluster that does not hold the queue"),
-            format!(
-                "set {url} to the node that holds the slot of {queue_key}, and give the queue and the in-progress list the same hash tag"
-            ),
+            format!("{target} is a node of a cluster"),
+            "set channel.redis.mode to \"cluster\", and channel.redis.nodes to some of its nodes".to_owned(),
         )
     } else if words.contains("refused to switch database") || words.contains("DB index is out of range") {
         (format!("{target} has no database of that number"), format!("correct the number at the end of {url}"))
@@ -306,8 +355,10 @@ fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
     let code = |code: &str| has_code(words, code);
     let hint = if code("LOADING") {
         "it has just started, wait until it has read its data"
-    } else if code("MASTERDOWN") || code("CLUSTERDOWN") || code("TRYAGAIN") {
+    } else if ["MASTERDOWN", "CLUSTERDOWN", "READONLY", "MOVED"].into_iter().any(code) {
         "wait for the failover to end"
+    } else if code("TRYAGAIN") || code("ASK") {
+        "wait until the cluster has moved the slot that the queue is in"
     } else if words.contains("received fatal alert: ") {
         "if it wants a certificate of its clients, name one that it accepts in channel.redis.client_certificate, and its key in \
          channel.redis.client_key, or set tls-auth-clients to no or optional there; else look into its log"
@@ -365,8 +416,8 @@ mod tests {
             ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory", "raise"),
             ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist", "writes", "disk"),
             ("BUSY Redis is busy running a script. You can only call SCRIPT KILL", "slow script", "SCRIPT KILL"),
-            ("MOVED 3999 127.0.0.1:6381", "cluster", "queue_key"),
-            ("CROSSSLOT Keys in request don't hash to the same slot", "cluster", "queue_key"),
+            ("MOVED 3999 127.0.0.1:6381", "cluster", "channel.redis.mode"),
+            ("CROSSSLOT Keys in request don't hash to the same slot", "cluster", "channel.redis.nodes"),
             ("ERR max number of clients reached", "clients", "maxclients"),
             ("ERR unknown command 'EVALSHA'", "does not know", "6.2"),
             ("ERR something nobody foresaw", "something nobody foresaw", "log of that Redis"),

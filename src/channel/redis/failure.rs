@@ -1,9 +1,15 @@
 //! Why a question to Redis has no answer.
 
-use redis::{ErrorKind, RedisError};
+use std::{io, time::Duration};
 
-use super::{errors, guard::Traffic, resp::Excess};
-use crate::connect;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use super::{
+    errors::{self, Names},
+    guard::Traffic,
+    resp::Excess,
+};
+use crate::{config::HostAndPort, connect, duration::for_people};
 
 /// Why there is no answer.
 pub(super) enum Failure {
@@ -13,6 +19,19 @@ pub(super) enum Failure {
     Unreached(Box<connect::Failure>),
     /// More came than was asked for.
     Cut(Excess),
+    /// None of several servers is, or tells, where to connect to.
+    Nowhere(Vec<Attempt>),
+    /// The Sentinel knows no primary of that name.
+    NoSuchMaster,
+}
+
+/// What one of several servers is not used for.
+pub(super) struct Attempt {
+    /// Its address.
+    pub(super) at: String,
+    /// What an operator calls what can be set of it.
+    pub(super) names: &'static Names,
+    pub(super) failure: Failure,
 }
 
 impl Failure {
@@ -21,11 +40,27 @@ impl Failure {
         traffic.cut().map_or(Self::Redis(error), Self::Cut)
     }
 
+    /// There was no answer in that time.
+    pub(super) fn late(within: Duration) -> Self {
+        let why = format!("no answer within {}", for_people(within));
+        Self::Redis(io::Error::new(io::ErrorKind::TimedOut, why).into())
+    }
+
     /// Whether the connection is of no use any more.
     pub(super) fn is_for_good(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || errors::wants_new_connection(error),
-            Self::Unreached(_) | Self::Cut(_) => true,
+            Self::Unreached(_) | Self::Cut(_) | Self::Nowhere(_) | Self::NoSuchMaster => true,
         }
+    }
+
+    /// Where a node of a cluster says that the queue is. `asked`: that node's host, which it leaves out where it is the same.
+    pub(super) fn moved_to(&self, asked: &str) -> Option<HostAndPort> {
+        let Self::Redis(error) = self else { return None };
+        if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
+            return None;
+        }
+        let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+        Some((if host.is_empty() { asked } else { host }.to_owned(), port.parse().ok()?))
     }
 }

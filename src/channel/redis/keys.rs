@@ -95,15 +95,26 @@ impl Keys {
         if name.ends_with(ADOPTED.as_bytes()) { &self.adopted } else { &self.queue }
     }
 
+    /// Whether the in-progress list is in the slot of the queue, which a cluster wants of keys that one script uses.
+    pub(super) fn inprogress_is_beside(&self) -> bool {
+        hash_tag(&self.inprogress) == hash_tag(&self.queue)
+    }
+
     /// The pattern of every key but the in-progress list's, for a Redis ACL.
     pub(super) fn pattern(&self) -> String {
         format!("~{} ~{}:* ~{}", self.queue, self.prefix, self.inprogress)
     }
 }
 
-/// Whether a part of the name in braces decides its cluster slot: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
 fn has_hash_tag(name: &str) -> bool {
-    name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty())
+    hash_tag(name).len() < name.len()
+}
+
+/// The part of the name that decides its cluster slot, in braces or all of it:
+/// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
+fn hash_tag(name: &str) -> &str {
+    let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    tag.filter(|tag| !tag.is_empty()).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -120,6 +131,19 @@ mod tests {
             ("a{c", "{a{c}:leases"),
         ] {
             assert_eq!(Keys::new(queue, "p", "host").leases, leases);
+        }
+    }
+
+    #[test]
+    fn what_shares_the_queues_slot_is_known() {
+        for (queue, inprogress, is_beside) in [
+            ("kadabra_queue", "kadabra_inprogress", false),
+            ("kadabra_queue", "{kadabra_queue}:inprogress", true),
+            ("{k}queue", "{k}inprogress", true),
+            ("{k}queue", "k", true),
+            ("{}k", "{}p", false),
+        ] {
+            assert_eq!(Keys::new(queue, inprogress, "host").inprogress_is_beside(), is_beside, "{queue} {inprogress}");
         }
     }
 

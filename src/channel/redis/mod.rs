@@ -10,6 +10,8 @@ mod answers;
 mod attempts;
 mod backlog;
 mod check;
+mod client;
+mod cluster;
 mod connection;
 mod consumers;
 mod errors;
@@ -26,7 +28,9 @@ mod pressure;
 mod receive;
 mod recover;
 mod resp;
+mod route;
 mod scripts;
+mod sentinel;
 mod settle;
 mod slice;
 mod stream;
@@ -37,7 +41,7 @@ mod wishes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::redis as fuzz_redis;
 
-pub(crate) use errors::Names;
+pub(crate) use errors::{Kind, Names, rights};
 pub use export::PortionName;
 pub use letters::StoredLetter;
 
@@ -167,6 +171,11 @@ impl RedisChannel {
     /// What waited when it was counted last.
     fn counted(&self) -> MutexGuard<'_, Option<backlog::Counted>> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what a Python agent has left can be adopted: not from another slot of a cluster, where no Python agent could put it.
+    fn adopts(&self) -> bool {
+        self.link.server.names.kind != Kind::Cluster || self.keys.inprogress_is_beside()
     }
 
     /// The lease's duration in ms, for Redis.

@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use super::{errors::KEYS, failure::Failure};
 use crate::{
     channel::ChannelError,
-    config,
+    config::{self, HostAndPort},
     connect::{Security, Server, Service},
 };
 
@@ -39,6 +39,12 @@ impl Way {
             }
         };
         Ok(Self::Tcp(Server::new(&KEYS.service, host, port, security)))
+    }
+
+    /// To one of several servers.
+    pub(super) fn to(service: &'static Service, (host, port): &HostAndPort, tls: Option<config::Tls>) -> Self {
+        let security = tls.map_or(Security::Plain, |files| Security::Tls { files, protocol: None });
+        Self::Tcp(Server::new(service, host, *port, security))
     }
 
     /// Has errors speak of the server by these names.

@@ -68,7 +68,7 @@ pub(super) async fn gather(settings: &Settings, metric: &str, watch: Duration) -
 /// Where clients push to, for people.
 fn intake(channel: &config::Channel) -> String {
     match channel {
-        config::Channel::Redis(redis) => format!("the Redis of channel.redis.url, list {}", redis.queue_key),
+        config::Channel::Redis(redis) => format!("the Redis of [channel.redis], list {}", redis.queue_key),
         config::Channel::Embedded(embedded) => {
             let addresses = embedded.listen.iter().map(ToString::to_string);
             let socket = embedded.unix_socket.iter().map(|path| path.display().to_string());

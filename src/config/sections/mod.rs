@@ -14,6 +14,7 @@ mod nanny;
 mod publisher;
 mod publishers;
 mod redis;
+mod sentinel;
 mod statsd;
 mod status;
 mod supervisor;
@@ -36,7 +37,8 @@ pub use self::{
     nanny::Nanny,
     publisher::{Publisher, PublisherKind},
     publishers::Consumer,
-    redis::Redis,
+    redis::{HostAndPort, Redis, RedisMode},
+    sentinel::Sentinel,
     statsd::{SignedGauges, Statsd},
     status::Status,
     supervisor::Supervisor,
@@ -49,6 +51,7 @@ pub static SECTIONS: &[Section] = &[
     ChannelSection::SECTION,
     Embedded::SECTION,
     Redis::SECTION,
+    Sentinel::SECTION,
     Statsd::SECTION,
     Batch::SECTION,
     Guards::SECTION,
