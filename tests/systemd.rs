@@ -5,7 +5,7 @@ use std::{io::ErrorKind, os::unix::net::UnixDatagram, path::PathBuf, time::Durat
 use tempfile::TempDir;
 
 use super::support::{
-    agent::{Agent, Builder},
+    agent::{Agent, Builder, cli},
     pipeline::{PATIENCE, Pipeline, config_of, numbered},
     process::{free_port, wait_for},
 };
@@ -120,5 +120,33 @@ fn the_status_has_what_waits_and_what_is_refused_to_clients() {
     systemd.wait("2 accepted, 0 published, 0 parked, 2 in flight, 2 messages wait, 2 of them in hand, the oldest for ");
     push(&mut client, "typo").unwrap_err();
     systemd.wait("pushes are refused, since they are to another list than queue_key in [channel.embedded]");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn how_long_the_room_of_the_queue_lasts_is_said_by_the_status_info_and_a_check() {
+    let systemd = Systemd::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, port) = (folder.path().join("queue.db"), free_port());
+    let channel = format!("[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = {path:?}\nlisten = \"127.0.0.1:{port}\"");
+    // Nobody is there.
+    let agent = Agent::with(&config_of(&channel, "http://127.0.0.1:1")).env("FAILPOINTS", "queue.outlook=return");
+    let mut agent = systemd.starts(agent).start();
+    systemd.wait("READY=1");
+    let mut client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap().get_connection().unwrap();
+    wait_for("the outlook in INFO", PATIENCE, || {
+        let messages: Vec<_> = (0..1000).map(numbered).collect();
+        redis::cmd("LPUSH").arg("kadabra_queue").arg(messages).query::<u64>(&mut client).unwrap();
+        let info: String = redis::cmd("INFO").arg("kadabra").query(&mut client).unwrap();
+        let outlook = info.lines().find_map(|line| line.strip_prefix("outlook:full in "))?;
+        assert!(outlook.ends_with(" at the present rate"), "{info}");
+        Some(())
+    });
+    systemd.wait("messages wait");
+    systemd.wait(", full in ");
+    let configuration = agent.folder().join("kadabra.toml");
+    let check = cli(["check".as_ref(), "--online".as_ref(), "--config".as_ref(), configuration.as_os_str()]);
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(said.contains("; full in ") && said.contains(" at the present rate\n"), "{said}");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
