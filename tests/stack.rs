@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -90,12 +89,10 @@ impl Stack {
             folders.iter().map(|(from, to): &(PathBuf, PathBuf)| (from.as_path(), to.as_path())).collect();
         let machine = Machine::with_folders(&folders);
         for unit in ["nginx", "influxdb", "redis-server"] {
-            let unit = format!("/usr/lib/systemd/system/{unit}.service");
-            fs::copy(&unit, machine.path(&unit)).unwrap_or_else(|error| panic!("{unit}: {error}; run tests/run"));
+            machine.copy(&format!("/usr/lib/systemd/system/{unit}.service"));
         }
         for folder in ["/etc/nginx", "/etc/influxdb", "/etc/redis"] {
-            let copied = Command::new("cp").arg("-a").arg(folder).arg(machine.path("/etc")).status().unwrap();
-            assert!(copied.success(), "{folder}; run tests/run");
+            machine.copy(folder);
         }
         let stack = Self { machine, page: Page::read("docs/full-stack.md"), client, counts: Counts::default() };
         stack.sh(PACKAGES);

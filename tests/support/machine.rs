@@ -165,7 +165,7 @@ impl Machine {
     }
 
     /// The same for a command that may take so many seconds. What never ends is a failure, and not a test that hangs.
-    fn run_in<'a>(&self, seconds: u64, command: impl IntoIterator<Item = &'a str>) -> Output {
+    pub(crate) fn run_in<'a>(&self, seconds: u64, command: impl IntoIterator<Item = &'a str>) -> Output {
         let mut enter = process::command("nsenter");
         enter.args(["--all", "--target", &self.systemd.to_string(), "--"]);
         enter.args(["timeout", &seconds.to_string()]).args(command);
@@ -185,6 +185,14 @@ impl Machine {
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
         said
+    }
+
+    /// Copies a file or folder of this side to the same path of the machine, as a package would bring it.
+    pub(crate) fn copy(&self, path: &str) {
+        let parent = self.path(path).parent().unwrap().to_owned();
+        fs::create_dir_all(&parent).unwrap();
+        let copied = process::command("cp").args(["-a", path]).arg(parent).status().unwrap();
+        assert!(copied.success(), "{path} is missing; run tests/run");
     }
 
     /// A path on the machine, as this side sees it. A symbolic link that begins with `/` leads elsewhere.
