@@ -99,6 +99,8 @@ mod status_commands;
 mod status_history;
 #[path = "status_http.rs"]
 mod status_http;
+#[path = "supervisord.rs"]
+mod supervisord;
 #[path = "systemd.rs"]
 mod systemd;
 #[path = "systemd_boot.rs"]
