@@ -22,6 +22,8 @@ mod cli;
 mod configuration;
 #[path = "connections.rs"]
 mod connections;
+#[path = "containers.rs"]
+mod containers;
 #[path = "corpus.rs"]
 mod corpus;
 #[path = "dashboards.rs"]

@@ -138,9 +138,15 @@ fn the_environment_of_compose_is_a_configuration() {
     assert_eq!(embedded.path.parent(), Some(volume));
     let image = text("compose/Dockerfile");
     let user = value(&image, "USER ").split_once(':').unwrap();
-    let folder = format!("install -d -o {} -g {} -m 0700 {}", user.0, user.1, volume.display());
-    assert_eq!(value(&image, "RUN install"), folder.trim_start_matches("install").trim());
+    let folder = format!("-o {} -g {} -m 0700 /state/{}", user.0, user.1, volume.file_name().unwrap().display());
+    assert_eq!(value(&image, "RUN install -d "), folder);
+    assert_eq!(
+        value(&image, "COPY --from=build --chown"),
+        format!("={}:{} /state {}", user.0, user.1, volume.parent().unwrap().display())
+    );
     let [listen] = embedded.listen[..] else { panic!("{:?}", embedded.listen) };
     assert!(listen.ip().is_unspecified());
-    assert_eq!(value(&compose, "ports: [\"127.0.0.1:6379"), format!(":{}\"]", listen.port()));
+    // Where clients look.
+    let Channel::Embedded(default) = defaults().channel else { panic!("not a queue of its own") };
+    assert_eq!(listen.port(), default.listen[0].port());
 }
