@@ -6,6 +6,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "ansible.rs"]
+mod ansible;
 #[path = "backlog.rs"]
 mod backlog;
 #[path = "bounds.rs"]
