@@ -7,7 +7,8 @@
 ///
 /// Made of it are the struct with a field a key, a constant a key under the key's own name (`Redis::timeout`, which displays as
 /// `channel.redis.timeout`), and `Redis::SECTION`. `as "type"` spells a key other than its field; a key without a type has no
-/// field. `checks` names the function that checks the section's values against each other.
+/// field. `checks` names the function that checks the section's values against each other. `on reload` says when a change of a key takes
+/// effect (a variant of [`Reload`](super::schema::Reload)): behind a key of that one, at the end of all others of the section.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -15,10 +16,11 @@ macro_rules! section {
             $(
                 $(#[doc = $text:literal])+
                 $name:ident $(as $spelled:literal)? $(: $type:ty)? = $default:expr, $takes:expr
-                $(, where $chooser:ident = $words:expr)?;
+                $(, where $chooser:ident = $words:expr)? $(, on reload $when:ident)?;
             )+
         }
         $(checks $check:path;)?
+        on reload $reload:ident;
     ) => {
         section! {
             @fields [$vis] {
@@ -48,6 +50,7 @@ macro_rules! section {
                         only
                     },
                     default: $default,
+                    reload: section!(@reload $reload $($when)?),
                     doc: concat!($($text),+),
                 };
             )+
@@ -56,6 +59,7 @@ macro_rules! section {
                 path: $path,
                 doc: concat!($($about),+),
                 keys: &[$(Self::$name),+],
+                reload: $crate::config::schema::Reload::$reload,
                 check: { let check: fn(&mut $crate::config::cross_checks::CrossChecks<'_>) = |_| (); $(let _ = check; let check = $check;)? check },
             };
 
@@ -64,6 +68,8 @@ macro_rules! section {
             }
         }
     };
+    (@reload $of_section:ident) => { $crate::config::schema::Reload::$of_section };
+    (@reload $of_section:ident $own:ident) => { $crate::config::schema::Reload::$own };
     (@spelled $name:ident) => { stringify!($name) };
     (@spelled $name:ident $spelled:literal) => { $spelled };
     (@fields [$vis:vis] { $($head:tt)+ } { $($fields:tt)* }) => { $($head)+ { $($fields)* } };

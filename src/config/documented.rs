@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::load::DEFAULT_FILE;
-use super::schema::{Fallback, Key, SECTIONS, ValueType};
+use super::schema::{Fallback, Key, Reload, SECTIONS, ValueType};
 use super::sections::Consumer;
 use super::value_type::quoted;
 
@@ -26,7 +26,8 @@ pub(crate) const INTRODUCTION: [&str; 5] = [
      1000: \"4MiB\" is 4,194,304 bytes, \"4MB\" and \"4M\" are 4,000,000. Both stand in quotes, as all does but numbers, true and \
      false. A path is absolute or begins with ~/, which is HOME of whoever starts the agent; a relative one is refused, since it would \
      depend on where the agent is started.",
-    "The agent reads this file when it starts; restart it after a change.",
+    "The agent reads these files when it starts, and when it is told to reload them: systemctl reload kadabra, or SIGHUP. What is wrong \
+     then is said, and nothing changes. A change of a key of which it is said below that it needs a restart is named, and waits for one.",
 ];
 
 /// Every key with what it does, what it takes and its default, commented out; as a file, it changes nothing.
@@ -77,7 +78,8 @@ impl Key {
         let only =
             self.only.map(|only| format!(" Only with {} = {}.", only.chooser, only.words.join(" or "))).unwrap_or_default();
         let bare = matches!(self.value_type, ValueType::Number { .. } | ValueType::Flag);
-        (format!("Takes: {}.{only}{note}", self.value_type.takes()), if bare { value } else { quoted(&value) })
+        let restart = if self.reload == Reload::Restart { " A change needs a restart." } else { "" };
+        (format!("Takes: {}.{only}{restart}{note}", self.value_type.takes()), if bare { value } else { quoted(&value) })
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Loaded {
     pub settings: Settings,
     /// The files that were read: the one that is named or found, if any, and those of the folder beside it, in their order.
     pub files: Vec<PathBuf>,
-    values: Values,
+    pub(super) values: Values,
 }
 
 impl Loaded {
@@ -178,11 +178,7 @@ where
     // A file that cannot be read may have the values that would be right beside these.
     if are_all && from_files.iter().all(Option::is_some) {
         problems.extend(one_and_several(&values));
-        for values in values.all() {
-            for section in SECTIONS.iter().filter(|section| concerns(values, section.path)) {
-                (section.check)(&mut CrossChecks::new(values, &mut problems));
-            }
-        }
+        cross_check(&values, concerns, &mut problems);
     }
     values.take_files(&mut |values| {
         let holds_secret = |value_type| matches!(value_type, ValueType::PasswordFile | ValueType::TokenFile);
@@ -196,6 +192,15 @@ where
         (secrets, tls)
     });
     if problems.is_empty() { Ok((values, files)) } else { Err(ConfigErrors::new(problems)) }
+}
+
+/// Checks values that are each right against each other, in the sections that are `concerned`.
+pub(super) fn cross_check(values: &Values, concerned: impl Fn(&Values, &str) -> bool, problems: &mut Vec<Problem>) {
+    for values in values.all() {
+        for section in SECTIONS.iter().filter(|section| concerned(values, section.path)) {
+            (section.check)(&mut CrossChecks::new(values, problems));
+        }
+    }
 }
 
 /// The files to read, in their order, and whether these are all.
@@ -214,7 +219,7 @@ fn files(default_file: &Path, file: Option<&Path>, problems: &mut Vec<Problem>) 
     }
 }
 
-fn unfit() -> ConfigErrors {
+pub(super) fn unfit() -> ConfigErrors {
     let sentence = "a key's value type does not fit its setting; this is a bug in kadabra";
     ConfigErrors::new(vec![Problem::at("configuration", sentence)])
 }

@@ -11,6 +11,7 @@
 //! | which value holds: defaults < file < folder < environment | `values`, `origin` |
 //! | values that are each right and together wrong | `cross_checks`, and the sections' files |
 //! | several publishers: a key declared once, and found by two paths | `Key::path_of` and `declared` in [`schema`], `Values::merge` |
+//! | what of a configuration can hold without a restart, and what differs | `on reload` in `sections`; `reload` |
 //! | passwords and tokens, which never print and may be kept in files | `secret`, `secret_file` |
 //! | certificates, keys and servers' names | `tls` |
 //! | proxies, and the variables by which the environment names them | `proxy` |
@@ -37,6 +38,7 @@ mod origin;
 pub(crate) mod path;
 mod proxy;
 mod python_agent;
+mod reload;
 mod reread;
 pub mod schema;
 mod secret;
@@ -58,6 +60,7 @@ pub use error::{ConfigErrors, Problem};
 pub(crate) use load::load_status;
 pub use load::{DEFAULT_FILE, Loaded, load, load_channel, load_or};
 pub use proxy::Proxy;
+pub use reload::{Change, Changes};
 pub use secret::Secret;
 pub use secret_file::password_in;
 pub(crate) use sections::LARGEST_MESSAGE;

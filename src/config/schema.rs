@@ -15,6 +15,8 @@ pub struct Section {
     pub doc: &'static str,
     /// Its keys, in the order in which they are documented.
     pub keys: &'static [&'static Key],
+    /// When a change takes effect of those of them that say nothing else.
+    pub(super) reload: Reload,
     /// Checks its values, each right by itself, against each other and against those of other sections.
     pub(super) check: fn(&mut CrossChecks<'_>),
 }
@@ -30,6 +32,8 @@ pub struct Key {
     pub only: Option<Only>,
     /// What it is when no source has it.
     pub default: Fallback,
+    /// When a change of it takes effect in an agent that runs.
+    pub reload: Reload,
     /// What it does, and when to change it: one paragraph for operators.
     pub doc: &'static str,
 }
@@ -41,6 +45,17 @@ pub struct Only {
     pub chooser: &'static str,
     /// The words.
     pub words: &'static [&'static str],
+}
+
+/// When a change takes effect in an agent that is told to reload its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// At once.
+    AtOnce,
+    /// At once, for which the pipelines that it concerns are drained and built anew.
+    Rebuilds,
+    /// When the agent is started again.
+    Restart,
 }
 
 /// What a key is when no source has it.
@@ -143,6 +158,11 @@ pub(crate) fn said_of(publisher: &str, sentence: &str) -> String {
         rest = behind;
     }
     (said + rest).replace("[publisher]", &format!("[publishers.{publisher}]"))
+}
+
+/// The section of a publisher, which has no name where it is the only one.
+pub(super) fn said_of_section(publisher: Option<&str>) -> String {
+    publisher.map_or_else(|| "[publisher]".to_owned(), |name| format!("[publishers.{name}]"))
 }
 
 /// What a publisher may be called.

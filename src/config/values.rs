@@ -132,6 +132,20 @@ impl Values {
         self.found.insert(key.path, Found { text: Some(text), origin: Some(origin), ..self.found(key) });
     }
 
+    /// Has the values of these keys and sections be as they are in others, whatever holds here.
+    pub(super) fn keep(&mut self, others: &Self, is_kept: impl Fn(&Key) -> bool, is_section_kept: impl Fn(&str) -> bool) {
+        for key in keys().filter(|key| is_kept(key)) {
+            self.found.insert(key.path, others.found(key));
+        }
+        keep(&mut self.secrets, &others.secrets, &is_section_kept);
+        keep(&mut self.tls, &others.tls, &is_section_kept);
+    }
+
+    /// Those of each of several publishers, to change them.
+    pub(super) fn of_publishers_mut(&mut self) -> &mut BTreeMap<String, Self> {
+        &mut self.of_publishers
+    }
+
     /// Changes these values, and where there are several publishers, those of each.
     pub(super) fn for_each(&mut self, change: &mut impl FnMut(&mut Self)) {
         change(self);
@@ -209,6 +223,13 @@ impl Values {
         let key = schema::find(&format!("{parent}.type"))?;
         Some((key, String::of(self, key).is_some_and(|chosen| chosen == name)))
     }
+}
+
+/// Takes what `others` have in these sections for what is there.
+fn keep<T: Clone>(own: &mut BTreeMap<&'static str, T>, others: &BTreeMap<&'static str, T>, is_kept: &impl Fn(&str) -> bool) {
+    own.retain(|section, _| !is_kept(section));
+    let kept = others.iter().filter(|(section, _)| is_kept(section));
+    own.extend(kept.map(|(section, value)| (*section, value.clone())));
 }
 
 impl Found {

@@ -26,6 +26,7 @@ section! {
         /// where nothing was dropped. 0s is never.
         drops_interval: Option<Duration> = Is("10s"), ValueType::Duration { min: Duration::ZERO, max: secs(HOUR) };
     }
+    on reload Restart;
 }
 
 /// In Redis the name is between the braces and the colons of other keys' names.

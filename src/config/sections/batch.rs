@@ -27,6 +27,7 @@ section! {
         max_bytes: usize = Is("1MiB"), MESSAGE_BYTES;
     }
     checks cross_check;
+    on reload Rebuilds;
 }
 
 fn cross_check(checks: &mut CrossChecks<'_>) {

@@ -11,6 +11,7 @@ section! {
         /// keeps what it has on disk, or where several agents share a queue.
         kind as "type": Channel = Is("embedded"), Channel::WORDS;
     }
+    on reload Restart;
 }
 
 choice! {

@@ -10,6 +10,7 @@ section! {
         /// written for people, see log.format, and json otherwise.
         format: DebugFormat = Is("auto"), DebugFormat::WORDS;
     }
+    on reload Rebuilds;
 }
 
 choice! {

@@ -99,6 +99,7 @@ section! {
         max_waiting_bytes: usize = Is("8MiB"), ValueType::Size { min: KIB, max: 1024 * MIB };
     }
     checks cross_check;
+    on reload Restart;
 }
 
 choice! {

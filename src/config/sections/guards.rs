@@ -26,6 +26,7 @@ section! {
         /// What becomes of points of further new series in that hour, as with on_time.
         on_new_series: OnGuard = Is("write"), OnGuard::WORDS;
     }
+    on reload Rebuilds;
 }
 
 choice! {

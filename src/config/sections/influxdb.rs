@@ -103,6 +103,7 @@ section! {
         unique_timestamps: bool = Is("true"), ValueType::Flag;
     }
     checks cross_check;
+    on reload Rebuilds;
 }
 
 /// `publisher.influxdb.api`, with what there is for each.

@@ -9,11 +9,12 @@ section! {
     /// What is written to standard error.
     "log" pub struct Log derives Copy, Eq {
         /// The least important that is logged. What publisher.type = "debug" shows is logged at any level.
-        level: slog::Level = Is("info"), LEVELS;
+        level: slog::Level = Is("info"), LEVELS, on reload AtOnce;
         /// terminal writes lines for people, json one object a line for a log collector; auto writes for people on a
         /// terminal and JSON otherwise.
         format: LogFormat = Is("auto"), LogFormat::WORDS;
     }
+    on reload Restart;
 }
 
 choice! {

@@ -21,4 +21,5 @@ section! {
         /// How many messages may wait before the log and check --online warn.
         warn_messages: usize = Is("100000"), COUNT;
     }
+    on reload Restart;
 }

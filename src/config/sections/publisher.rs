@@ -21,6 +21,7 @@ section! {
         backoff_max: Duration = Is("30s"), PAUSE_MAX;
     }
     checks cross_check;
+    on reload Rebuilds;
 }
 
 choice! {

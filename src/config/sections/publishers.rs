@@ -20,10 +20,10 @@ section! {
         /// Whether the agent ends when this publisher fails more often than supervisor.max_restarts allows, and whether
         /// nothing more is given out while it has max_backlog messages waiting. With false all others go on without it: it
         /// is tried again, and its oldest messages are dropped at the bound, counted and logged.
-        required: bool = Is("true"), ValueType::Flag;
+        required: bool = Is("true"), ValueType::Flag, on reload Restart;
         /// How many messages may wait for this publisher alone. Without it as many as the channel has room for: set it
         /// for one that may be away for long.
-        max_backlog: Option<usize> = Unset("1000000"), COUNT;
+        max_backlog: Option<usize> = Unset("1000000"), COUNT, on reload Restart;
         /// Only the metrics that one of these patterns fits are published here.
         only: Vec<String> = Unset("http_*, host=web-*"), PATTERNS;
         /// The metrics that one of these patterns fits are not published here.
@@ -35,6 +35,7 @@ section! {
             fits: |text| share(text).is_some(),
         };
     }
+    on reload Rebuilds;
 }
 
 impl Consumer {

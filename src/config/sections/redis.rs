@@ -82,6 +82,7 @@ section! {
         max_message_bytes: usize = Is("4MiB"), MESSAGE_BYTES;
     }
     checks cross_check;
+    on reload Restart;
 }
 
 /// `channel.redis.mode`, with what there is for each.

@@ -28,6 +28,7 @@ section! {
         server_name = Unset("sentinel.example.com"), tls::SERVER_NAME;
     }
     checks cross_check;
+    on reload Restart;
 }
 
 fn cross_check(checks: &mut CrossChecks<'_>) {

@@ -52,6 +52,7 @@ section! {
         max_waiting_bytes: usize = Is("8MiB"), ValueType::Size { min: 0, max: 1024 * MIB };
     }
     checks cross_check;
+    on reload Restart;
 }
 
 choice! {

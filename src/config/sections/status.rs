@@ -45,6 +45,7 @@ section! {
         allowed_hosts: Vec<String> = Unset("metrics.example.com"), ValueType::List { expected: "a host's name without a port", fits: is_host };
     }
     checks cross_check;
+    on reload Restart;
 }
 
 impl Status {

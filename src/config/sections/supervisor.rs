@@ -22,6 +22,7 @@ section! {
         hang_timeout: Duration = Is("30s"), ValueType::Duration { min: millis(100), max: secs(HOUR) };
     }
     checks cross_check;
+    on reload Restart;
 }
 
 fn cross_check(checks: &mut CrossChecks<'_>) {

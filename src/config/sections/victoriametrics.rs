@@ -74,6 +74,7 @@ section! {
         gzip: bool = Is("false"), ValueType::Flag;
     }
     checks cross_check;
+    on reload Rebuilds;
 }
 
 choice! {
