@@ -163,6 +163,10 @@ codes! {
         "end the program that has its address, or set another in [status] listen; it is tried again, and all else goes on";
     Canary = "K506": "the canary's point cannot be pushed, or not be read back from the database",
         "see whether messages wait or the publisher is held; the login must be one that may read, too";
+    NotReloaded = "K507": "the configuration was to be reloaded and is wrong; the one before holds, and a start would fail",
+        "mend what the line says; kadabra check says whether it is right; then systemctl reload kadabra, or SIGHUP";
+    RestartNeeded = "K508": "the configuration was reloaded, and a change in it needs a restart",
+        "restart the agent when that suits: systemctl restart kadabra; all else holds already";
 }
 
 impl Code {

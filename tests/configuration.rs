@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kadabra::config::schema::{Fallback, Key, PREFIX, SECTIONS, keys};
+use kadabra::config::schema::{Fallback, Key, PREFIX, Reload, SECTIONS, keys};
 use kadabra::config::{
     Channel, ConfigErrors, InfluxdbApi, Loaded, PublisherKind, TextMetadata, documented, load_channel, load_or,
 };
@@ -207,6 +207,28 @@ fn the_files_of_the_folder_hold_over_the_file_key_by_key_and_the_later_ones_over
          (KADABRA_BATCH__INTERVAL)"
     );
     assert_eq!(loaded.sources(), sources);
+}
+
+/// The table of docs/reload.md, and the declarations.
+#[test]
+fn the_page_about_reloading_says_of_every_key_when_a_change_holds() {
+    let page = include_str!("../docs/reload.md");
+    let row = |begins: &str| page.lines().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("no row {begins}"));
+    let (at_once, rebuilds, restart) = (row("| `log.level`"), row("| `[publisher]`"), row("| all others:"));
+    assert!(at_once.ends_with("| at once |") && rebuilds.contains("| at once: ") && restart.ends_with("| with a restart |"));
+    for key in keys() {
+        let section = key.path.rsplit_once('.').unwrap().0;
+        let begins = section.split('.').next().unwrap();
+        let named = |row: &str| row.contains(&format!("`[{section}]`")) || row.contains(&format!("`[{begins}]`"));
+        let told = match key.reload {
+            Reload::AtOnce => at_once.contains(&format!("`{key}`")),
+            Reload::Rebuilds => rebuilds.contains("`[publishers.NAME]`") && (begins == "publishers" || named(rebuilds)),
+            Reload::Restart => {
+                named(restart) || restart.contains(&format!("`{key}`")) || restart.contains(&format!("`{}`", key.name()))
+            }
+        };
+        assert!(told, "{key}: {:?}", key.reload);
+    }
 }
 
 #[test]

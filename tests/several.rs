@@ -5,4 +5,4 @@ mod consumers;
 #[path = "several/dead_letters.rs"]
 mod dead_letters;
 #[path = "several/pipelines.rs"]
-mod pipelines;
+pub(crate) mod pipelines;

@@ -2,6 +2,7 @@
 
 use std::{io::ErrorKind, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
 
+use sd_notify::NotifyState;
 use tempfile::TempDir;
 
 use super::support::{
@@ -79,6 +80,40 @@ fn ready_comes_after_the_channel_was_reached_and_stopping_at_the_end() {
 
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     systemd.wait("STOPPING=1");
+}
+
+#[test]
+fn a_reload_begins_with_its_time_and_ends_with_ready_and_what_has_become_of_it() {
+    let pipeline = Pipeline::start();
+    let systemd = Systemd::start();
+    let text = config_of(
+        &format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"", pipeline.redis.url()),
+        &pipeline.influxd.url(),
+    );
+    let mut agent = systemd.starts(Agent::with(&text)).start();
+    systemd.wait("READY=1");
+    // As CLOCK_MONOTONIC has it, which a unit of Type=notify-reload compares.
+    let now = || {
+        let field = NotifyState::monotonic_usec_now().unwrap().to_string();
+        field.strip_prefix("MONOTONIC_USEC=").unwrap().parse::<i64>().unwrap()
+    };
+    let before = now();
+    agent.reload(&(text.clone() + "[batch]\nmax_messages = 7\n"));
+    let heard = systemd.wait("READY=1");
+    let of_reload: Vec<_> =
+        heard.iter().filter(|message| message.contains("RELOADING=1") || message.contains("READY=1")).collect();
+    let [begins, ends] = of_reload[..] else { panic!("{heard:?}") };
+    let fields: Vec<_> = begins.lines().map(|line| line.split_once('=').unwrap()).collect();
+    let [("RELOADING", "1"), ("MONOTONIC_USEC", time), ("STATUS", _)] = fields[..] else { panic!("{begins}") };
+    assert!((before..=now()).contains(&time.parse().unwrap()), "{before} {begins}");
+    assert!(ends.starts_with("READY=1\nSTATUS=reloaded: batch.max_messages 10000 -> 7; publishing to influxdb"), "{ends}");
+
+    // One that is wrong ends, too, and stays said.
+    agent.reload(&(text + "[batch]\nmax_messages = 0\n"));
+    let heard = systemd.wait("READY=1");
+    assert!(heard.iter().any(|message| message.contains("STATUS=the configuration was not reloaded")), "{heard:?}");
+    systemd.wait("; warning: the configuration was not reloaded, and the one before holds: ");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
 #[test]

@@ -186,6 +186,28 @@ fn sighup_ends_no_unit_and_the_end_says_which_signal_it_was() {
 }
 
 #[test]
+fn systemctl_reload_has_the_configuration_reloaded_and_a_wrong_one_ends_nothing() {
+    let machine = installed();
+    let agent = machine.agent();
+    push(&machine);
+    machine.does(["mkdir", "/etc/kadabra/kadabra.d"]);
+    let own = "/etc/kadabra/kadabra.d/10-own.toml";
+    machine.write(own, "[batch]\nmax_mesages = 7\n");
+    machine.does(["systemctl", "reload", "kadabra"]);
+    machine.wait_journal("10-own.toml, line 2: batch.max_mesages: unknown key; did you mean batch.max_messages?");
+    wait_for("the reason in the status", PATIENCE, || {
+        machine.does(["systemctl", "status", "kadabra"]).contains("warning: the configuration was not reloaded").then_some(())
+    });
+    machine.write(own, "[publisher]\ntype = \"debug\"\n[agent]\nname = \"another\"\n");
+    machine.does(["systemctl", "reload", "kadabra"]);
+    machine.wait_journal("needs a restart for: agent.name ");
+    // What waited for InfluxDB is shown by what takes its place.
+    machine.wait_journal("userSignup");
+    machine.wait_unit("that has reloaded", |unit| unit["ActiveState"] == "active");
+    assert_eq!(machine.agent(), agent);
+}
+
+#[test]
 fn too_few_threads_are_said_with_what_to_raise() {
     let machine = Machine::start();
     machine.change_unit("LimitNPROC=6\nRestart=no");

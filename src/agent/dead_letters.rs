@@ -46,7 +46,7 @@ impl DeadLetters {
         match &self.channel {
             config::Channel::Redis(redis) => Letters::of_redis(redis).await,
             config::Channel::Embedded(_) => {
-                let queue = self.maker.pipelines.iter().find_map(|told| told.channel.queue());
+                let queue = self.maker.pipelines().iter().find_map(|told| told.channel.queue());
                 queue.map(Letters::Queue).ok_or_else(|| ChannelError::Refused {
                     what: "the queue is not this process's".to_owned(),
                     mend: "use kadabra dead-letters".to_owned(),
@@ -121,7 +121,7 @@ impl DeadLetters {
                 }
             }
             done.letters += 1;
-            if let Some(told) = self.maker.pipelines.iter().find(|told| told.settings.name == publisher) {
+            if let Some(told) = self.maker.pipelines().iter().find(|told| told.settings.name == publisher) {
                 told.dead_letters.gone(&reason);
             }
         }
@@ -152,7 +152,7 @@ impl Actions for DeadLetters {
             info!(self.log, "{}", what; "messages" => done.letters);
         }
         // What is shown next has them no more. A Redis is asked by its pipelines alone.
-        for told in self.maker.pipelines.iter().filter(|told| told.channel.queue().is_some()) {
+        for told in self.maker.pipelines().iter().filter(|told| told.channel.queue().is_some()) {
             drop(told.channel.pressure(&self.patience).await);
         }
         Ok(done)

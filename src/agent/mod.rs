@@ -21,7 +21,7 @@
 //!
 //! The life of an agent is [`live`], from top to bottom: it takes [`orders`] while it waits for its channel, then [`wire`]s every actor
 //! and leaves them to their [supervision](crate::supervision), which restarts those that fail and drains them in the direction of the
-//! data; at the [`ending`] every lease that is still open is given back.
+//! data; a [`reload`] of the configuration has pipelines drained and built anew beside all others; at the [`ending`] every lease that is still open is given back.
 //!
 //! An actor is a file. It is made of a [`Life`](crate::supervision::Life), by which its supervisor knows it, and of `Params`, all
 //! that it works with; it knows the actors beside it only by [recipients](crate::supervision::Neighbour) of the messages that it
@@ -57,6 +57,7 @@ mod proving;
 mod publisher;
 mod pushes;
 mod receiver;
+mod reload;
 mod remembered;
 mod snapshots;
 mod statsd;
@@ -74,13 +75,17 @@ pub(crate) use filter::Filter;
 #[doc(hidden)]
 pub use limiter::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
 pub use orders::Order;
+pub use reload::Reloading;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{Arc, RwLock, atomic::AtomicBool};
 
 use jiff::Timestamp;
 
 use slog::{Logger, info, warn};
-use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc::UnboundedReceiver},
+    time::Instant,
+};
 
 use self::{
     canary::Canary,
@@ -89,6 +94,7 @@ use self::{
     listener::Listener,
     nanny::Nanny,
     pipeline::Wired,
+    reload::Reloader,
     remembered::Remembered,
     snapshots::Maker,
     statsd::Statsd,
@@ -119,6 +125,8 @@ pub struct Parts {
     pub notifier: Notifier,
     /// The configuration that holds, for people.
     pub configuration: String,
+    /// How the configuration is loaded again, where it can be.
+    pub reloading: Option<Reloading>,
     /// What the agent is told to do.
     pub orders: UnboundedReceiver<Order>,
 }
@@ -143,9 +151,9 @@ pub fn run(settings: &Settings, parts: Parts) -> Exit {
 
 /// The life of an agent, from top to bottom. A test may `arrange` the children anew.
 async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Children)) -> Exit {
-    let Parts { pipelines, statsd, log, output, notifier, configuration, mut orders } = parts;
-    let (notifier, closing) = (Arc::new(notifier), Closing::default());
-    let wired = |(pipeline, of)| Wired::new(pipeline, of, &settings.status, closing.clone(), &log);
+    let Parts { pipelines, statsd, log, output, notifier, configuration, reloading, mut orders } = parts;
+    let (notifier, closing, reloads) = (Arc::new(notifier), Closing::default(), Arc::new(Notify::new()));
+    let wired = |(pipeline, of)| Wired::new(pipeline, of, settings, &closing, &log);
     let mut pipelines: Vec<Wired> = pipelines.into_iter().zip(settings.pipelines()).map(wired).collect();
     let reports = Reports::default();
     let started = (Timestamp::now(), Instant::now());
@@ -162,14 +170,14 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         pipeline.counts(remembered.seen());
     }
     let maker = Arc::new(Maker {
-        pipelines: pipelines.iter().map(Wired::told).collect(),
+        pipelines: RwLock::new(pipelines.iter().map(|pipeline| Arc::new(pipeline.told())).collect()),
         statsd: statsd.clone(),
         reports: reports.clone(),
         restarts: settings.supervisor.clone(),
         warn_age: settings.nanny.warn_age,
         output: output.clone(),
         notifier: Arc::clone(&notifier),
-        configuration,
+        configuration: RwLock::new(configuration),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         started,
         open: AtomicBool::new(false),
@@ -188,7 +196,7 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     let early = served.as_ref().map(web::Early::serve);
     for pipeline in &pipelines {
         let Wired { channel, health, log, .. } = pipeline;
-        let exit = orders::open(channel.as_ref(), health, say_status, log, &mut orders).await;
+        let exit = orders::open(channel.as_ref(), health, say_status, log, (&mut orders, &reloads)).await;
         if let Some(exit) = exit {
             ending::say_end(&exit, true, log);
             return exit;
@@ -201,7 +209,6 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
     }
     drop(early);
 
-    let destinations: Vec<_> = maker.pipelines.iter().map(|told| told.destination.clone()).collect();
     let status = Status::new(Arc::clone(&notifier), Arc::clone(&maker));
     let named = |pipeline: &Wired| (pipeline.settings.name.clone(), Arc::clone(&pipeline.channel));
     let drops = Drops::new(settings, pipelines.iter().map(named).collect(), statsd.as_ref()).map(Arc::new);
@@ -222,32 +229,28 @@ async fn live(settings: &Settings, parts: Parts, arrange: impl FnOnce(&mut Child
         log: log.clone(),
     };
     let consumers: Vec<_> = pipelines.iter().map(|it| (Arc::clone(&it.channel), it.log.clone())).collect();
-    let (of_hung, told, said, begun) = (consumers.clone(), latest.clone(), log.clone(), closing.clone());
+    let (of_hung, told, said, begun, written) = (consumers.clone(), latest.clone(), log.clone(), closing.clone(), output.clone());
     let supervision = Supervision::start(children, rules, move || {
         begun.begin();
         let code = ending::without_the_supervisor(of_hung, told, said);
         // There is a worse reason to end with than a log that cannot be written.
-        drop(output.map(|output| output.flush()));
+        drop(written.map(|output| output.flush()));
         code
     });
-    for (pipeline, destination) in pipelines.iter().zip(&destinations) {
-        info!(pipeline.log, "publishing"; "to" => destination);
-        if let Some(Caution { what, mend }) = &pipeline.publishers.receipt {
-            warn!(pipeline.log, "{}", what; "mend" => pipeline.settings.said(mend));
-        }
+    for (pipeline, told) in pipelines.iter().zip(maker.pipelines()) {
+        say_publishing(pipeline, &told.destination);
     }
     notifier.ready(&words::line(&maker.make_brief()));
 
-    let (stop, said, told) = (supervision.stop(), log.clone(), Arc::clone(&maker));
+    let (stop, rebuild) = (supervision.stop(), supervision.rebuild());
+    let (maker_of_all, log_of_all) = (Arc::clone(&maker), log.clone());
+    let reloader = Reloader { reloading, pipelines, maker: maker_of_all, output, tap, closing, rebuild, log: log_of_all };
+    actix_rt::spawn(reloader.run(Arc::clone(&reloads)));
     actix_rt::spawn(async move {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Stop { by } => stop.do_send(Stop { by }),
-                Order::ReadSecrets => {
-                    orders::read_secrets(&said);
-                    told.secrets_were_read();
-                    closing.try_again();
-                }
+                Order::Reload => reloads.notify_one(),
             }
         }
     });
@@ -305,17 +308,31 @@ fn wire(settings: &Settings, pipelines: &[Wired], statsd: Option<&Arc<Door>>, ta
         let thread = Thread::Named("statsd".to_owned());
         children.add("statsd", thread, 4, move |life| Statsd::new(Arc::clone(&params), life));
     }
-    if let Some(every) = settings.status.canary_interval {
-        let params = Arc::new(canary::Params {
-            every,
-            channel: settings.channel.clone(),
-            agent: settings.agent.name.clone(),
-            reads: pipelines.iter().filter_map(Wired::read_back).collect(),
-            closing: closing.clone(),
-        });
-        children.add("canary", Thread::Supervisors, 0, move |life| Canary::new(Arc::clone(&params), life));
-    }
+    add_canary(settings, pipelines, closing, &mut children);
     children
+}
+
+/// Adds the canary, where there is one.
+fn add_canary(settings: &Settings, pipelines: &[Wired], closing: &Closing, children: &mut Children) {
+    let Some(every) = settings.status.canary_interval else { return };
+    let first = children.len();
+    let params = Arc::new(canary::Params {
+        every,
+        channel: settings.channel.clone(),
+        agent: settings.agent.name.clone(),
+        reads: pipelines.iter().filter_map(Wired::read_back).collect(),
+        closing: closing.clone(),
+    });
+    children.add("canary", Thread::Supervisors, 0, move |life| Canary::new(Arc::clone(&params), life));
+    children.group_since(first, "canary", None);
+}
+
+/// A pipeline begins.
+fn say_publishing(pipeline: &Wired, destination: &str) {
+    info!(pipeline.log, "publishing"; "to" => destination);
+    if let Some(Caution { what, mend }) = &pipeline.publishers.receipt {
+        warn!(pipeline.log, "{}", what; "mend" => pipeline.settings.said(mend));
+    }
 }
 
 /// Adds what serves the status. It goes last, so that whoever looks sees the agent stop.
@@ -323,5 +340,5 @@ fn serve_status(served: &Arc<web::Params>, children: &mut Children) {
     let (params, held) = (Arc::clone(served), Arc::clone(served));
     let first = children.len();
     children.add("status page", Thread::Named("status page".to_owned()), 5, move |life| Web::new(Arc::clone(&params), life));
-    children.group_since(first, "status page", move |why| held.held(why));
+    children.group_since(first, "status page", Some(Box::new(move |why| held.held(why))));
 }

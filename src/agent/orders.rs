@@ -1,7 +1,7 @@
 //! What the agent is told to do while it runs, and what it does before it works: it waits for its channel.
 
 use slog::{Logger, info};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 
 use super::{
     channel_health::{ChannelHealth, RECONNECT},
@@ -22,23 +22,24 @@ pub enum Order {
         /// Which signal says so.
         by: &'static str,
     },
-    /// To read passwords, tokens and certificates again.
-    ReadSecrets,
+    /// To reload the configuration, and to read passwords, tokens and certificates again.
+    Reload,
 }
 
-/// Opens the channel, however long that takes, and says how the agent is while that fails. Returns the reason when it cannot be done, or when told to stop first.
+/// Opens the channel, however long that takes, and says how the agent is while that fails. Returns the reason when it cannot be done, or
+/// when told to stop first. What is to be reloaded meanwhile is once the agent works.
 pub(super) async fn open(
     channel: &dyn Channel,
     health: &ChannelHealth,
     say_status: impl Fn(),
     log: &Logger,
-    orders: &mut UnboundedReceiver<Order>,
+    (orders, reloads): (&mut UnboundedReceiver<Order>, &Notify),
 ) -> Option<Exit> {
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let opened = tokio::select! {
             opened = failing("agent.open.error", channel.open()) => opened,
-            () = stopped(orders, log) => return Some(Exit::Clean),
+            () = stopped(orders, reloads, log) => return Some(Exit::Clean),
         };
         match opened {
             Ok(reached) => {
@@ -52,7 +53,7 @@ pub(super) async fn open(
                 say_status();
             }
         }
-        if let Ok(Told::Stop) = tokio::time::timeout(backoff.next_pause(), told(orders, log)).await {
+        if let Ok(Told::Stop) = tokio::time::timeout(backoff.next_pause(), told(orders, reloads, log)).await {
             return Some(Exit::Clean);
         }
     }
@@ -68,14 +69,15 @@ enum Told {
 }
 
 /// Completes when the agent is told something.
-async fn told(orders: &mut UnboundedReceiver<Order>, log: &Logger) -> Told {
+async fn told(orders: &mut UnboundedReceiver<Order>, reloads: &Notify, log: &Logger) -> Told {
     match orders.recv().await {
         Some(Order::Stop { by }) => {
             info!(log, "stopping"; "by" => by);
             Told::Stop
         }
-        Some(Order::ReadSecrets) => {
+        Some(Order::Reload) => {
             read_secrets(log);
+            reloads.notify_one();
             Told::TryAgain
         }
         // No sender is left.
@@ -84,8 +86,8 @@ async fn told(orders: &mut UnboundedReceiver<Order>, log: &Logger) -> Told {
 }
 
 /// Completes when the agent is told to stop.
-async fn stopped(orders: &mut UnboundedReceiver<Order>, log: &Logger) {
-    while told(orders, log).await != Told::Stop {}
+async fn stopped(orders: &mut UnboundedReceiver<Order>, reloads: &Notify, log: &Logger) {
+    while told(orders, reloads, log).await != Told::Stop {}
 }
 
 /// Password files are read when they are used, so that only certificates are kept in between.

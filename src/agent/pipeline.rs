@@ -28,7 +28,7 @@ use crate::{
         seen::Seen,
         tap::Tap,
     },
-    supervision::{Children, Closing, Thread},
+    supervision::{Children, Closing, Held, Thread},
 };
 
 /// What the actors of one pipeline share.
@@ -45,21 +45,29 @@ pub(super) struct Wired {
     seen: Option<Arc<Seen>>,
     permits: Arc<Permits>,
     dead_letters: Arc<DeadLetterSayings>,
+    guards: Option<Arc<Guards>>,
     canary: Option<Arc<Rounds>>,
+    /// Begins with the agent's, or when this pipeline is drained to be built anew.
     closing: Closing,
 }
 
 impl Wired {
-    pub(super) fn new(of: Pipeline, settings: config::Pipeline, status: &config::Status, closing: Closing, log: &Logger) -> Self {
+    pub(super) fn new(
+        of: Pipeline,
+        settings: config::Pipeline,
+        of_all: &config::Settings,
+        closing: &Closing,
+        log: &Logger,
+    ) -> Self {
         let Pipeline { channel, publishers } = of;
         let log = settings.name.as_ref().map_or_else(|| log.clone(), |name| log.new(o!("publisher" => name.clone())));
         let conditions = Arc::new(Conditions::new(&log));
         let health = Arc::new(ChannelHealth::new(Arc::clone(&conditions)));
         let dead_letters = Arc::new(DeadLetterSayings::new(channel.look_at_dead_letters()));
-        let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
-        let permits = Arc::new(Permits::new(settings.publisher.workers, max_bytes));
+        let permits = permits(&settings, &publishers);
+        let guards = Guards::of(&of_all.guards, &conditions);
         let counters = Arc::default();
-        let canary = status.canary_interval.map(|_| Arc::default());
+        let canary = of_all.status.canary_interval.map(|_| Arc::default());
         Self {
             channel,
             publishers,
@@ -71,9 +79,58 @@ impl Wired {
             seen: None,
             permits,
             dead_letters,
+            guards,
             canary,
-            closing,
+            closing: closing.part(),
         }
+    }
+
+    /// The same pipeline with other settings, and publishers of these; `guards_differ` where those of all are others, too. What it has
+    /// counted, and what is wrong with its channel, stays.
+    pub(super) fn with(
+        &self,
+        settings: config::Pipeline,
+        publishers: Publishers,
+        of_all: &config::Settings,
+        guards_differ: bool,
+        closing: &Closing,
+    ) -> Self {
+        if settings.publisher.kind != self.settings.publisher.kind {
+            // What is known of one destination says nothing about another.
+            self.counters.unproven();
+            self.conditions.forget(Condition::Publisher);
+        }
+        let mut guards = self.guards.clone();
+        if guards_differ {
+            self.conditions.forget(Condition::Times);
+            self.conditions.forget(Condition::NewSeries);
+            guards = Guards::of(&of_all.guards, &self.conditions);
+        }
+        Self {
+            channel: Arc::clone(&self.channel),
+            permits: permits(&settings, &publishers),
+            publishers,
+            settings,
+            health: Arc::clone(&self.health),
+            log: self.log.clone(),
+            conditions: Arc::clone(&self.conditions),
+            counters: Arc::clone(&self.counters),
+            seen: self.seen.clone(),
+            dead_letters: Arc::clone(&self.dead_letters),
+            guards,
+            canary: self.canary.clone(),
+            closing: closing.part(),
+        }
+    }
+
+    /// What its actors go by.
+    pub(super) fn closing(&self) -> &Closing {
+        &self.closing
+    }
+
+    /// The name of the group that its actors are.
+    pub(super) fn group(&self) -> String {
+        format!("publisher{}", self.of())
     }
 
     /// Has it count what comes through.
@@ -114,7 +171,19 @@ impl Wired {
     /// some. `several`: it is not the only pipeline; `tap` is where what comes through is shown.
     pub(super) fn add_to(&self, of_all: &config::Settings, several: bool, tap: &Tap, children: &mut Children) {
         let Self {
-            channel, publishers, settings, health, log, conditions, counters, seen, permits, dead_letters, closing, ..
+            channel,
+            publishers,
+            settings,
+            health,
+            log,
+            conditions,
+            counters,
+            seen,
+            permits,
+            dead_letters,
+            guards,
+            closing,
+            ..
         } = self;
         let (of, first) = (self.of(), children.len());
         let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
@@ -143,7 +212,7 @@ impl Wired {
             counters: Arc::clone(counters),
             seen: seen.clone(),
             filter: Filter::of(&settings.consumer),
-            guards: Guards::of(&of_all.guards, conditions),
+            guards: guards.clone(),
             several,
             tap: tap.clone(),
             publisher: settings.name.clone(),
@@ -172,12 +241,17 @@ impl Wired {
             children.introduce::<Free, _, _>(&publisher, &batcher);
             children.hands_on(&batcher, &publisher);
         }
-        if !settings.consumer.required {
-            let conditions = Arc::clone(conditions);
-            children.group_since(first, format!("publisher{of}"), move |why| match why {
-                Some(why) => conditions.begin(Condition::Pipeline, why, None),
-                None => conditions.end(Condition::Pipeline),
-            });
-        }
+        let conditions = Arc::clone(conditions);
+        let held = move |why: Option<&str>| match why {
+            Some(why) => conditions.begin(Condition::Pipeline, why, None),
+            None => conditions.end(Condition::Pipeline),
+        };
+        let held: Option<Held> = if settings.consumer.required { None } else { Some(Box::new(held)) };
+        children.group_since(first, self.group(), held);
     }
+}
+
+fn permits(settings: &config::Pipeline, publishers: &Publishers) -> Arc<Permits> {
+    let max_bytes = settings.batch.max_bytes.min(publishers.max_batch_bytes);
+    Arc::new(Permits::new(settings.publisher.workers, max_bytes))
 }

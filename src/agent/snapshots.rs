@@ -3,7 +3,7 @@
 use std::{
     fs, iter, process,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -46,19 +46,20 @@ pub(super) struct Told {
 
 /// All that a snapshot is made of.
 pub(super) struct Maker {
-    pub(super) pipelines: Vec<Told>,
+    /// Replaced one by one when they are built anew.
+    pub(super) pipelines: RwLock<Vec<Arc<Told>>>,
     pub(super) statsd: Option<Arc<Door>>,
     pub(super) reports: Reports,
     pub(super) restarts: config::Supervisor,
     pub(super) warn_age: Duration,
     pub(super) output: Option<Output>,
     pub(super) notifier: Arc<Notifier>,
-    pub(super) configuration: String,
+    pub(super) configuration: RwLock<String>,
     pub(super) host: String,
     pub(super) started: (Timestamp, Instant),
     pub(super) open: AtomicBool,
     pub(super) stopping: AtomicBool,
-    /// Whether the status can be served.
+    /// What is wrong with no publisher: whether the status can be served, and the configuration be reloaded.
     pub(super) page: Arc<Conditions>,
     /// None where it is served nowhere.
     pub(super) remembered: Option<Arc<Remembered>>,
@@ -87,11 +88,12 @@ impl Maker {
         if !remembered.past().is_due(now) {
             return;
         }
-        let samples = self.pipelines.iter().map(Told::sample).collect();
+        let pipelines = self.pipelines();
+        let samples = pipelines.iter().map(|told| told.sample()).collect();
         let at = Timestamp::now();
         let mut past = remembered.past();
         past.measure(now, at, samples);
-        for told in &self.pipelines {
+        for told in &pipelines {
             past.note_faults(told.conditions.take_changes());
         }
         let restarts = self.restarts_since(past.noted());
@@ -100,10 +102,28 @@ impl Maker {
         remembered.measured();
     }
 
-    /// Passwords and certificates are read anew.
-    pub(super) fn secrets_were_read(&self) {
+    /// Of each publisher, what is told of it.
+    pub(super) fn pipelines(&self) -> Vec<Arc<Told>> {
+        self.pipelines.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One publisher is another now.
+    pub(super) fn is_rebuilt(&self, place: usize, told: Told) {
+        // Every change is whole before anything that could panic.
+        if let Some(before) = self.pipelines.write().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
+            *before = Arc::new(told);
+        }
+    }
+
+    /// Another configuration holds.
+    pub(super) fn is_configured(&self, configuration: String) {
+        *self.configuration.write().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+
+    /// The agent was told to reload its configuration, which had this end.
+    pub(super) fn was_reloaded(&self, what: &str) {
         if let Some(remembered) = &self.remembered {
-            remembered.mark(MarkKind::Reload, "passwords, tokens and certificates are read again");
+            remembered.mark(MarkKind::Reload, what);
         }
     }
 
@@ -137,9 +157,10 @@ impl Maker {
         let uptime = now.saturating_duration_since(since);
         let rates = self.remembered.as_ref().map(|remembered| remembered.past().rates()).unwrap_or_default();
         let rates = rates.into_iter().chain(iter::repeat((0.0, 0.0)));
-        let publishers: Vec<_> = self.pipelines.iter().zip(rates).map(|(told, rates)| told.publisher(at, rates)).collect();
+        let pipelines = self.pipelines();
+        let publishers: Vec<_> = pipelines.iter().zip(rates).map(|(told, rates)| told.publisher(at, rates)).collect();
         let channel = self.channel(&publishers);
-        let of_publishers = self.pipelines.iter().map(|told| (&told.conditions, &told.settings.name));
+        let of_publishers = pipelines.iter().map(|told| (&told.conditions, &told.settings.name));
         let conditions = of_publishers.chain([(&self.page, &None)]);
         let mut troubles: Vec<_> = conditions.flat_map(|(conditions, of)| troubles(conditions, of.as_ref(), at)).collect();
         if let Some(refusal) = self.output.as_ref().and_then(Output::refusal) {
@@ -172,7 +193,7 @@ impl Maker {
             actors: self.reports.read().iter().map(|report| self.actor(report, now)).collect(),
             history: History::default(),
             seen: Seen::default(),
-            configuration: self.configuration.clone(),
+            configuration: self.configuration.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -193,10 +214,11 @@ impl Maker {
     }
 
     fn channel(&self, publishers: &[snapshot::Publisher]) -> snapshot::Channel {
-        let first = self.pipelines.first();
+        let pipelines = self.pipelines();
+        let first = pipelines.first();
         let channel_status = first.map(|told| told.channel.channel_status()).unwrap_or_default();
         let ChannelStatus { kind, place, used, max_bytes, full_in, damaged, when_full, .. } = channel_status;
-        let intake = self.pipelines.iter().find_map(|told| told.channel.intake());
+        let intake = pipelines.iter().find_map(|told| told.channel.intake());
         let clients = intake.as_ref().map(|intake| intake.clients());
         let most = publishers.iter().max_by_key(|publisher| publisher.waiting);
         let oldest = publishers.iter().filter_map(|publisher| publisher.oldest_age_seconds).reduce(f64::max);

@@ -303,6 +303,7 @@ fn start(change: impl FnOnce(&mut Settings), script: impl Fn(usize) -> Act + Sen
             log,
             output: None,
             configuration: String::new(),
+            reloading: None,
             orders: stopped,
         };
         run(&settings, parts)

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{allocator, signals};
 use crate::{
-    agent::{self, Parts, code},
+    agent::{self, Parts, Reloading, code},
     channel::{self, PassedSockets},
     config::{self, Loaded, Log, LogFormat},
     descriptors,
@@ -50,12 +50,20 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return code::FAILED;
         }
     };
-    let code = live(&loaded, &passed, &output);
+    // What the environment says is what it said when the process started.
+    let (file, environment): (_, Vec<_>) = (file.map(Path::to_owned), std::env::vars_os().collect());
+    let load = move || config::load(file.as_deref(), environment.iter().cloned());
+    let code = live(&loaded, load, &passed, &output);
     // Where it could be said why is what cannot be written.
     if output.flush().is_err() && code == 0 { code::OUTPUT } else { code }
 }
 
-fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
+fn live(
+    loaded: &Loaded,
+    load: impl Fn() -> Result<Loaded, config::ConfigErrors> + Send + Sync + 'static,
+    passed: &PassedSockets,
+    output: &log::Output,
+) -> u8 {
     let settings = &loaded.settings;
     let logger = output.logger();
     log::install_panic_hook(output);
@@ -77,11 +85,14 @@ fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
     };
     info!(logger, "starting"; "version" => env!("CARGO_PKG_VERSION"), "agent" => &settings.agent.name,
         "config" => loaded.sources());
+    let kept = output.clone();
+    let publishers = move |of: &config::Publisher, written| {
+        let kept = kept.clone();
+        publisher::configured(of, written, move || kept.kept())
+    };
     let mut pipelines = Vec::new();
     for (channel, of) in channels.into_iter().zip(settings.pipelines()) {
-        let kept = output.clone();
-        let publishers = publisher::configured(&of.publisher, settings.log, move || kept.kept());
-        pipelines.push(agent::Pipeline { channel, publishers });
+        pipelines.push(agent::Pipeline { channel, publishers: publishers(&of.publisher, settings.log) });
     }
     let parts = Parts {
         pipelines,
@@ -90,6 +101,7 @@ fn live(loaded: &Loaded, passed: &PassedSockets, output: &log::Output) -> u8 {
         log: logger,
         output: Some(output.clone()),
         configuration: loaded.effective().to_string(),
+        reloading: Some(Reloading { loaded: loaded.clone(), load: Arc::new(load), publishers: Box::new(publishers) }),
         orders: ordered,
     };
     agent::run(settings, parts).code()

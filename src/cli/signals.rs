@@ -79,7 +79,7 @@ impl Ears {
         match signal {
             consts::SIGTERM => self.stop("SIGTERM"),
             consts::SIGHUP => {
-                let _ = self.orders.send(Order::ReadSecrets);
+                let _ = self.orders.send(Order::Reload);
             }
             consts::SIGCHLD => reap(),
             consts::SIGXCPU => {

@@ -27,7 +27,7 @@ use slog::{Level, Logger, o};
 
 use crate::config::{Log, LogFormat};
 use buffer::Buffer;
-use lines::{Form, Lines, Style};
+use lines::{Form, Lines, Style, Threshold};
 use standard_error::StandardError;
 
 /// The tag of a record whose message has several lines for people, each of them printable: its newlines are kept.
@@ -57,7 +57,7 @@ const PANIC_WITHIN: Duration = Duration::from_millis(100);
 /// The log that writes to standard error.
 #[derive(Clone)]
 pub struct Output {
-    level: Level,
+    level: Threshold,
     style: Style,
     queue: Buffer,
 }
@@ -70,13 +70,19 @@ impl Output {
     pub fn start(settings: Log) -> io::Result<Self> {
         let style = style(settings);
         let queue = Buffer::start(StandardError, move |gap| lines::gap(style, gap))?;
-        Ok(Self { level: settings.level, style, queue })
+        Ok(Self { level: settings.level.into(), style, queue })
+    }
+
+    /// Has every logger write what is at least so important from now on.
+    pub fn set_level(&self, level: Level) {
+        self.level.set(level);
+        libraries::set_level(level);
     }
 
     /// The logger for everybody. When nobody reads, or the log cannot be written, and a mebibyte of lines waits, further ones
     /// are dropped; how many is said where they are missing.
     pub fn logger(&self) -> Logger {
-        to(self.level, self.style, self.queue.lines())
+        to(self.level.clone(), self.style, self.queue.lines())
     }
 
     /// The log as a destination: no line is dropped, whatever the level of the log is, and one can tell when it is written.
@@ -112,8 +118,8 @@ pub fn at_once(settings: Log) -> Logger {
     to(settings.level, style(settings), StandardError)
 }
 
-fn to(level: Level, style: impl Into<Style>, sink: impl Write + Send + 'static) -> Logger {
-    Logger::root(Lines::new(level, style.into(), sink), o!())
+fn to(level: impl Into<Threshold>, style: impl Into<Style>, sink: impl Write + Send + 'static) -> Logger {
+    Logger::root(Lines::new(level.into(), style.into(), sink), o!())
 }
 
 fn style(settings: Log) -> Style {

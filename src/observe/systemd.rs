@@ -57,6 +57,12 @@ impl Notifier {
         self.send_status(status, &[NotifyState::Ready]);
     }
 
+    /// The agent reloads its configuration, until [`Notifier::ready`] is said. With the time that a unit of `Type=notify-reload` asks for.
+    pub fn reloading(&self, status: &str) {
+        let time = NotifyState::monotonic_usec_now().ok();
+        self.send_status(status, &[&[NotifyState::Reloading][..], time.as_slice()].concat());
+    }
+
     /// What the agent does, in a line. Sent only when it has changed.
     pub fn status(&self, status: &str) {
         self.send_status(status, &[]);

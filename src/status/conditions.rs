@@ -42,6 +42,8 @@ pub enum Condition {
     StatusPage,
     /// A point that was to come back from the database: the agent goes on.
     Canary,
+    /// The configuration, which is not what the agent works with: the agent goes on with what it has.
+    Configuration,
     /// A threat to messages that wait: the agent goes on.
     Threat(Threat),
 }
@@ -60,6 +62,7 @@ impl Condition {
             Self::StatsdQueue => "statsd queue",
             Self::StatusPage => "status page",
             Self::Canary => "canary",
+            Self::Configuration => "configuration",
             Self::Threat(threat) => threat.name(),
         }
     }
@@ -78,6 +81,7 @@ impl Condition {
             (Self::StatsdQueue, _) => Code::StatsdQueue,
             (Self::StatusPage, _) => Code::StatusPage,
             (Self::Canary, _) => Code::Canary,
+            (Self::Configuration, _) => Code::NotReloaded,
             (Self::Threat(threat), _) => threat.code(),
         }
     }
@@ -87,7 +91,14 @@ impl Condition {
     pub fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::Times | Self::NewSeries | Self::Statsd | Self::StatsdQueue | Self::StatusPage | Self::Canary | Self::Threat(_)
+            Self::Times
+                | Self::NewSeries
+                | Self::Statsd
+                | Self::StatsdQueue
+                | Self::StatusPage
+                | Self::Canary
+                | Self::Configuration
+                | Self::Threat(_)
         )
     }
 }
@@ -223,6 +234,15 @@ impl Conditions {
                 return;
             }
             info!(self.log, "{} works again, after {}", who, for_people(lasted); "condition" => who.name(), "attempts" => attempts);
+        }
+    }
+
+    /// What it was about is not there any more, so that nothing is known of it, and nothing is said.
+    pub fn forget(&self, who: Condition) {
+        let mut conditions = self.lock();
+        let was_active = conditions.remove(&who).is_some_and(|history| history.is_active());
+        if was_active && !who.is_warning() && !any_fault(&conditions) {
+            self.note(None);
         }
     }
 

@@ -68,6 +68,11 @@ impl Counters {
         self.succeeded.store(now_ms(), Relaxed);
     }
 
+    /// There is another destination now, which has shown nothing yet.
+    pub fn unproven(&self) {
+        self.succeeded.store(0, Relaxed);
+    }
+
     /// So many points were refused.
     pub fn refused(&self, points: u64, why: PointRefusal) {
         if let Some(count) = self.refused.get(why as usize).filter(|_| points > 0) {

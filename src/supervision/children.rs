@@ -27,24 +27,24 @@ pub(super) struct Child {
     pub(super) thread: Thread,
     /// When it drains: those with the lowest first, and all with the same at once.
     pub(super) turn: u8,
-    /// The index of the group that it is of, if the others can do without that.
+    /// The index of the group that it is of, if it is of any.
     pub(super) group: Option<usize>,
     pub(super) start: Start,
 }
 
-/// Children that the others can do without. When one of them has used up its budget all of them are ended, and tried again later.
+/// Children that belong together, and are built anew together.
 pub(super) struct Group {
     /// As the log names it.
     pub(super) name: String,
-    /// Is told why it is ended, and nothing when it is tried again.
-    pub(super) held: Held,
+    /// There where the others can do without it: when one of them has used up its budget all of them are ended, and tried again later.
+    pub(super) held: Option<Held>,
 }
 
 /// Is told why a group is ended, and nothing when it is tried again.
-type Held = Box<dyn Fn(Option<&str>)>;
+pub(crate) type Held = Box<dyn Fn(Option<&str>) + Send>;
 
 /// Starts a life of a child on a thread.
-type Start = Box<dyn Fn(&ArbiterHandle, Life)>;
+type Start = Box<dyn Fn(&ArbiterHandle, Life) + Send>;
 
 /// Who is told where whom is.
 pub(super) struct Introduction {
@@ -85,11 +85,11 @@ impl Children {
         ChildOf { index: self.entries.len() - 1, actor: PhantomData }
     }
 
-    /// Makes those children a group that were added since there were `from` of them: the others can do without it. `held` is told
-    /// why it is ended, and nothing when it is tried again.
-    pub(crate) fn group_since(&mut self, from: usize, name: impl Into<String>, held: impl Fn(Option<&str>) + 'static) {
+    /// Makes those children a group that were added since there were `from` of them, of a name of its own. Its children are introduced
+    /// to each other alone. Where the others can do without it, `held` is told why it is ended, and nothing when it is tried again.
+    pub(crate) fn group_since(&mut self, from: usize, name: impl Into<String>, held: Option<Held>) {
         let group = self.groups.len();
-        self.groups.push(Group { name: name.into(), held: Box::new(held) });
+        self.groups.push(Group { name: name.into(), held });
         self.entries.iter_mut().skip(from).for_each(|child| child.group = Some(group));
     }
 

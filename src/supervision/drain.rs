@@ -1,7 +1,10 @@
 //! The end of the work: every child learns at once that the end has begun, so that none pauses for better times; then [`Drain`]
 //! travels behind the data, from turn to turn.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tokio::sync::watch;
@@ -13,7 +16,11 @@ pub(crate) struct Drain;
 
 /// Whether the end has begun: then each pause ends, and so it does when what has failed is worth an attempt at once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Closing(watch::Sender<Told>);
+pub(crate) struct Closing {
+    told: watch::Sender<Told>,
+    /// What ends with this, and may end before.
+    parts: Arc<Mutex<Vec<Closing>>>,
+}
 
 /// What ends a pause.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,30 +31,50 @@ struct Told {
 }
 
 impl Closing {
+    /// The end of a part: begins with this one, or before by itself.
+    pub(crate) fn part(&self) -> Self {
+        let mut parts = self.parts();
+        let part = Self { told: watch::Sender::new(*self.told.borrow()), parts: Arc::default() };
+        // Those that have begun have ended, and hear of nothing any more.
+        parts.retain(|part| !part.has_begun());
+        parts.push(part.clone());
+        part
+    }
+
     /// Begins.
     pub(crate) fn begin(&self) {
-        self.0.send_modify(|told| told.closing = true);
+        self.tell(|told| told.closing = true);
     }
 
     /// Ends every pause that has begun: what was refused may be taken now.
     pub(crate) fn try_again(&self) {
-        self.0.send_modify(|told| told.attempts += 1);
+        self.tell(|told| told.attempts += 1);
+    }
+
+    fn tell(&self, change: fn(&mut Told)) {
+        let parts = self.parts();
+        self.told.send_modify(change);
+        parts.iter().for_each(|part| part.tell(change));
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Self>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it has begun.
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.borrow().closing
+        self.told.borrow().closing
     }
 
     /// Completes when it has begun.
     pub(crate) async fn begun(&self) {
         // The sender is in `self`, so the channel cannot close under this.
-        drop(self.0.subscribe().wait_for(|told| told.closing).await);
+        drop(self.told.subscribe().wait_for(|told| told.closing).await);
     }
 
     /// Pauses for so long, until it begins, or until [`Closing::try_again`]; says whether it has begun.
     pub(crate) async fn begun_within(&self, pause: Duration) -> bool {
-        let mut told = self.0.subscribe();
+        let mut told = self.told.subscribe();
         let attempts = told.borrow().attempts;
         // Whichever ends it, what counts is how it stands then.
         drop(tokio::time::timeout(pause, told.wait_for(|told| told.closing || told.attempts != attempts)).await);

@@ -21,17 +21,20 @@
 //! | a child that makes no progress is ended and restarted; a thread that does not answer is given up | [`progress`], [`supervisor`] |
 //! | so is the thread that the supervisor lives on | [`heartbeat`] |
 //! | children that the others can do without are ended together and tried again, and neither they nor a thread of theirs that hangs ends the process | [`groups`] |
-//! | children drain in their turns, within a time, and no pause outlasts the beginning of the end | [`drain`], [`supervisor`] |
+//! | children drain in their turns, within a time, and no pause outlasts the beginning of the end | [`drain`], [`ending`] |
+//! | a group is built anew while all others go on, and no child of it works beside the one that it takes the place of | [`rebuild`] |
 //! | how each child is can be read at any time | [`reports`] |
 //! | every thread is joined, so that whatever an actor held is dropped | [`threads`] |
 
 mod children;
 mod drain;
+mod ending;
 mod error;
 mod groups;
 mod heartbeat;
 mod life;
 mod progress;
+mod rebuild;
 mod reports;
 mod restart;
 mod supervisor;
@@ -48,10 +51,11 @@ use self::{
 
 pub use self::error::Error;
 pub(crate) use self::{
-    children::{Children, Neighbour},
+    children::{Children, Held, Neighbour},
     drain::{Closing, Drain},
     life::Life,
     progress::{Ping, Progress, answers_pings},
+    rebuild::Rebuild,
     reports::{ChildEvent, ChildEventKind, ChildPhase, Report as ChildReport, Reports},
     supervisor::{Observer, Rules, Stop},
     threads::Thread,
@@ -77,6 +81,11 @@ impl Supervision {
 
     /// Where to send the order to stop: the children drain, in their turns.
     pub(crate) fn stop(&self) -> Recipient<Stop> {
+        self.supervisor.clone().recipient()
+    }
+
+    /// Where to send the order to build a group anew.
+    pub(crate) fn rebuild(&self) -> Recipient<Rebuild> {
         self.supervisor.clone().recipient()
     }
 

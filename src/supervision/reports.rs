@@ -35,6 +35,12 @@ pub(crate) struct Report {
     /// What has happened to it, the newest last.
     pub(crate) events: VecDeque<ChildEvent>,
     progress: Arc<Progress>,
+    /// The index of its group.
+    group: Option<usize>,
+    /// The place of the child behind which it is told of: one that is added later is told of with those of its group.
+    beside: usize,
+    /// Whether there is no such child any more.
+    retired: bool,
 }
 
 /// Where a child is in its life.
@@ -79,25 +85,34 @@ impl Report {
 impl Reports {
     /// How they are now.
     pub(crate) fn read(&self) -> Vec<Report> {
-        self.all().clone()
+        let mut all: Vec<_> = self.all().iter().filter(|report| !report.retired).cloned().collect();
+        all.sort_by_key(|report| report.beside);
+        all
     }
 
     pub(super) fn begin<'a>(&self, children: impl Iterator<Item = (&'a Child, &'a Arc<Progress>)>) {
-        let report = |(child, progress): (&Child, &Arc<Progress>)| Report {
-            name: child.name.clone(),
-            thread: match &child.thread {
-                Thread::Supervisors => "supervisor".to_owned(),
-                Thread::Named(name) => name.clone(),
-            },
-            phase: ChildPhase::Waiting,
-            since: Instant::now(),
-            life: 0,
-            failures: Default::default(),
-            used: 0,
-            events: VecDeque::new(),
-            progress: Arc::clone(progress),
-        };
-        *self.all() = children.map(report).collect();
+        let report = |(place, (child, progress))| Report::new(child, progress, place);
+        *self.all() = children.enumerate().map(report).collect();
+    }
+
+    /// There is no such child any more, unless another takes its place.
+    pub(super) fn retire(&self, child: usize) {
+        self.change(child, |report| report.retired = true);
+    }
+
+    /// A child is in the place of another, of the same name, or in a new one.
+    pub(super) fn replace(&self, place: usize, child: &Child, progress: &Arc<Progress>) {
+        let mut all = self.all();
+        match all.get_mut(place) {
+            Some(report) => {
+                report.enter(ChildPhase::Waiting);
+                (report.used, report.retired) = (0, false);
+            }
+            None => {
+                let beside = all.iter().rev().find(|report| report.group == child.group).map_or(place, |report| report.beside);
+                all.push(Report::new(child, progress, beside));
+            }
+        }
     }
 
     pub(super) fn started(&self, child: usize, life: u64, progress: &Arc<Progress>) {
@@ -139,6 +154,26 @@ impl Reports {
 }
 
 impl Report {
+    fn new(child: &Child, progress: &Arc<Progress>, beside: usize) -> Self {
+        Self {
+            name: child.name.clone(),
+            thread: match &child.thread {
+                Thread::Supervisors => "supervisor".to_owned(),
+                Thread::Named(name) => name.clone(),
+            },
+            phase: ChildPhase::Waiting,
+            since: Instant::now(),
+            life: 0,
+            failures: Default::default(),
+            used: 0,
+            events: VecDeque::new(),
+            progress: Arc::clone(progress),
+            group: child.group,
+            beside,
+            retired: false,
+        }
+    }
+
     fn enter(&mut self, phase: ChildPhase) {
         (self.phase, self.since) = (phase, Instant::now());
     }

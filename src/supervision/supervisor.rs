@@ -9,8 +9,9 @@ use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 use super::{
     children::{Child, Children, Introduction},
     drain::Closing,
+    ending::Ending,
     error::Error,
-    groups::HeldGroup,
+    groups::GroupState,
     heartbeat::Heartbeat,
     life::{Address, Cause, Event, Life, LifeId, Report},
     progress::{Progress, Stuck},
@@ -71,28 +72,28 @@ pub(super) struct Supervisor {
     heartbeat: Heartbeat,
     pub(super) threads: Threads,
     pub(super) members: Vec<Member>,
-    introductions: Vec<Introduction>,
+    pub(super) introductions: Vec<Introduction>,
     /// Which child hands what it holds on to which.
-    hands_on: Vec<(usize, usize)>,
-    pub(super) groups: Vec<HeldGroup>,
+    pub(super) hands_on: Vec<(usize, usize)>,
+    pub(super) groups: Vec<GroupState>,
     pub(super) ending: Option<Ending>,
     /// When the children were looked at last.
     looked: Instant,
     /// Takes the end.
-    ended: Option<oneshot::Sender<End>>,
+    pub(super) ended: Option<oneshot::Sender<End>>,
 }
 
 /// A child, and what is known of it.
 pub(super) struct Member {
     pub(super) child: Child,
     /// What it says of its progress in this life.
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
     /// Its budget of restarts.
     pub(super) policy: RestartPolicy,
     /// Which life it is in; reports of an earlier one are stale.
     pub(super) life: u64,
     /// When this life began.
-    since: Instant,
+    pub(super) since: Instant,
     pub(super) phase: Phase,
 }
 
@@ -110,21 +111,25 @@ pub(super) enum Phase {
     Finished,
 }
 
-/// The end that has begun.
-pub(super) struct Ending {
-    /// Why, where it was not asked for.
-    why: Result<(), Error>,
-    /// The children whose turn it is to drain.
-    turn: u8,
-}
-
 impl Member {
-    fn is_finished(&self) -> bool {
+    /// One that has not lived yet.
+    pub(super) fn new(child: Child, restarts: &config::Supervisor) -> Self {
+        Self {
+            child,
+            progress: Arc::new(Progress::new(restarts.hang_timeout)),
+            policy: full_budget(restarts),
+            life: 0,
+            since: Instant::now(),
+            phase: Phase::Waiting,
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Finished)
     }
 
     /// Asks it to drain, if it is up; one that comes up later is asked then.
-    fn drain(&self) {
+    pub(super) fn drain(&self) {
         if let Phase::Up { addr, .. } = &self.phase {
             addr.drain();
         }
@@ -141,22 +146,13 @@ impl Member {
 impl Supervisor {
     /// A supervisor of these children. `ended` gets the end.
     pub(super) fn new(children: Children, rules: Rules, heartbeat: Heartbeat, ended: oneshot::Sender<End>) -> Self {
-        let restarts = &rules.restarts;
-        let member = |child| Member {
-            child,
-            progress: Arc::new(Progress::new(restarts.hang_timeout)),
-            policy: full_budget(restarts),
-            life: 0,
-            since: Instant::now(),
-            phase: Phase::Waiting,
-        };
-        let members: Vec<Member> = children.entries.into_iter().map(member).collect();
+        let members: Vec<Member> = children.entries.into_iter().map(|child| Member::new(child, &rules.restarts)).collect();
         rules.reports.begin(members.iter().map(|member| (&member.child, &member.progress)));
         Self {
             members,
             introductions: children.introductions,
             hands_on: children.hands_on,
-            groups: children.groups.into_iter().map(|group| HeldGroup::new(group, rules.restarts.backoff_max)).collect(),
+            groups: children.groups.into_iter().map(|group| GroupState::new(group, rules.restarts.backoff_max)).collect(),
             rules,
             heartbeat,
             threads: Threads::default(),
@@ -208,7 +204,9 @@ impl Supervisor {
         if id.number > 1 {
             slog::info!(self.rules.log, "a child is back"; "child" => &member.child.name, "life" => id.number);
         }
-        if self.ending.as_ref().is_some_and(|ending| ending.turn == member.child.turn) {
+        let drains = |group| self.groups.get(group).and_then(GroupState::drains);
+        let turn = self.ending.as_ref().map(|ending| ending.turn).or_else(|| member.child.group.and_then(drains));
+        if turn == Some(member.child.turn) {
             member.drain();
         }
         self.introduce(id.child);
@@ -224,7 +222,7 @@ impl Supervisor {
                 .reports
                 .entered(id.child, ChildPhase::Finished, ChildEventKind::Drained, || "it has nothing left".to_owned());
         }
-        self.advance_end(ctx);
+        self.advance(ctx);
     }
 
     /// A child is down: restart it within its budget, or end.
@@ -241,12 +239,17 @@ impl Supervisor {
         if cause == Cause::ThreadGone {
             self.threads.forget(&member.child.thread);
         }
-        if self.ending.is_some() {
-            slog::error!(log, "a child failed while the agent was stopping; what it held is given back";
+        let is_drained = |group: usize| self.groups.get(group).is_some_and(|group| group.drains().is_some());
+        let drains = match self.ending {
+            Some(_) => Some("the agent was stopping"),
+            None => member.child.group.filter(|group| is_drained(*group)).map(|_| "it was drained to be built anew"),
+        };
+        if let Some(when) = drains {
+            slog::error!(log, "a child failed while {}; what it held is given back", when;
                 "code" => Code::ActorFailed.name(), "child" => name, "cause" => cause.label(), "why" => %cause);
             member.phase = Phase::Finished;
             self.rules.reports.failed(id.child, &cause, ChildPhase::Finished, member.policy.used());
-            self.advance_end(ctx);
+            self.advance(ctx);
             return;
         }
         let decision = member.policy.failed(until.saturating_duration_since(member.since));
@@ -257,7 +260,7 @@ impl Supervisor {
                     "restart_in" => for_people(pause), "life" => id.number);
                 member.phase = Phase::Waiting;
                 ctx.run_later(pause, move |supervisor, ctx| {
-                    // Its group may have been held meanwhile, which ends this wait.
+                    // Its group may have been held or drained meanwhile, which ends this wait.
                     let waits = supervisor.members.get(id.child).is_some_and(|member| member.life == id.number);
                     if supervisor.ending.is_none() && waits {
                         supervisor.start(id.child, ctx);
@@ -266,7 +269,8 @@ impl Supervisor {
             }
             Decision::GiveUp => {
                 let error = Error::OutOfBudget { child: name.clone(), cause: cause.to_string() };
-                if let Some(group) = member.child.group {
+                let is_dispensable = |group: usize| self.groups.get(group).is_some_and(GroupState::is_dispensable);
+                if let Some(group) = member.child.group.filter(|group| is_dispensable(*group)) {
                     self.hold(group, &error, ctx);
                     return;
                 }
@@ -275,81 +279,6 @@ impl Supervisor {
                 member.phase = Phase::Finished;
                 self.end(Err(error), "the supervisor", ctx);
             }
-        }
-    }
-
-    /// Begins the end; `by` is the signal, or who else wants it.
-    fn end(&mut self, why: Result<(), Error>, by: &str, ctx: &mut Context<Self>) {
-        if self.ending.is_some() {
-            return;
-        }
-        slog::info!(self.rules.log, "stopping: flushing what can be flushed, giving the rest back";
-            "by" => by, "within" => for_people(self.rules.drain_within));
-        self.rules.observer.stopping();
-        self.rules.closing.begin();
-        for member in &mut self.members {
-            if matches!(member.phase, Phase::Waiting) {
-                member.phase = Phase::Finished;
-            }
-        }
-        ctx.run_later(self.rules.drain_within, Self::deadline);
-        self.ending = Some(Ending { why, turn: 0 });
-        self.drain_turn(0);
-        self.advance_end(ctx);
-    }
-
-    fn of_turn(&self, turn: u8) -> impl Iterator<Item = (usize, &Member)> {
-        self.members.iter().enumerate().filter(move |(_, member)| member.child.turn == turn)
-    }
-
-    fn drain_turn(&self, turn: u8) {
-        self.of_turn(turn).for_each(|(_, member)| member.drain());
-    }
-
-    /// Goes on to the next turn when all children of this one have finished.
-    fn advance_end(&mut self, ctx: &mut Context<Self>) {
-        while let Some(Ending { turn, why }) = &self.ending {
-            let turn = *turn;
-            if self.of_turn(turn).any(|(_, member)| !member.is_finished()) {
-                let in_vain = self.of_turn(turn).filter(|(index, _)| self.holds_in_vain(*index));
-                in_vain.for_each(|(_, member)| member.abort());
-                return;
-            }
-            let Some(next) = self.members.iter().map(|member| member.child.turn).filter(|other| *other > turn).min() else {
-                let why = why.clone();
-                self.finish(why);
-                ctx.stop();
-                return;
-            };
-            if let Some(ending) = &mut self.ending {
-                ending.turn = next;
-            }
-            self.drain_turn(next);
-        }
-    }
-
-    /// Whether all have finished that a child could hand on to what it holds. Without it, that goes back.
-    fn holds_in_vain(&self, index: usize) -> bool {
-        let mut takers =
-            self.hands_on.iter().filter(|(from, _)| *from == index).filter_map(|(_, to)| self.members.get(*to)).peekable();
-        takers.peek().is_some() && takers.all(Member::is_finished)
-    }
-
-    fn deadline(&mut self, ctx: &mut Context<Self>) {
-        let Some(Ending { turn, why }) = &self.ending else { return };
-        // The later ones wait for these, and are not to blame.
-        let asked = self.members.iter().filter(|member| member.child.turn <= *turn);
-        let stragglers = asked.filter(|member| !member.is_finished()).map(|member| member.child.name.clone());
-        let why = why.clone().and_then(|()| Err(Error::Deadline { stragglers: stragglers.collect() }));
-        self.finish(why);
-        ctx.stop();
-    }
-
-    /// It is over: whatever is not finished is ended, and nothing is started any more.
-    fn finish(&mut self, why: Result<(), Error>) {
-        if let Some(ended) = self.ended.take() {
-            self.members.iter().for_each(Member::abort);
-            drop(ended.send((why, std::mem::take(&mut self.threads))));
         }
     }
 
@@ -396,12 +325,13 @@ impl Supervisor {
         }
         if let Some(Member { child, .. }) = hung_thread.and_then(|index| self.members.get(index)) {
             let error = Error::ThreadHung { child: child.name.clone() };
-            match child.group {
-                Some(group) if self.ending.is_none() => {
+            let is_dispensable = |group: usize| self.groups.get(group).is_some_and(GroupState::is_dispensable);
+            match child.group.filter(|group| self.ending.is_none() && is_dispensable(*group)) {
+                Some(group) => {
                     let hung = child.thread.clone();
                     self.hold_until_it_answers(group, &hung, &error, ctx);
                 }
-                _ => {
+                None => {
                     self.finish(Err(error));
                     ctx.stop();
                     return;

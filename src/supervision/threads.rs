@@ -35,6 +35,15 @@ impl Threads {
         Ok(self.0.entry(name.clone()).or_insert_with(Arbiter::new).handle())
     }
 
+    /// Ends a thread on which there is no child any more.
+    pub(super) fn end(&mut self, thread: &Thread) {
+        if let Thread::Named(name) = thread
+            && let Some(arbiter) = self.0.remove(name)
+        {
+            arbiter.stop();
+        }
+    }
+
     /// It is gone; the next child that needs it has a new one.
     pub(super) fn forget(&mut self, thread: &Thread) {
         if let Thread::Named(name) = thread {

@@ -19,7 +19,7 @@ use super::super::{
 };
 
 /// The channel between the clients and an agent with these publishers.
-pub(super) enum World {
+pub(crate) enum World {
     Redis(RedisServer),
     /// The agent's own queue. What waits is known while an agent runs.
     Embedded {
@@ -29,19 +29,19 @@ pub(super) enum World {
 }
 
 impl World {
-    pub(super) fn redis() -> Self {
+    pub(crate) fn redis() -> Self {
         Self::Redis(RedisServer::start())
     }
 
-    pub(super) fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         Self::Embedded { folder: tempfile::tempdir().unwrap(), port: free_port() }
     }
 
-    pub(super) fn agent(&self, publishers: &str) -> Builder {
+    pub(crate) fn agent(&self, publishers: &str) -> Builder {
         Agent::with(&self.config(publishers))
     }
 
-    pub(super) fn config(&self, publishers: &str) -> String {
+    pub(crate) fn config(&self, publishers: &str) -> String {
         let nowhere = "http://127.0.0.1:9";
         let config = match self {
             Self::Redis(redis) => pipeline::config(&redis.url(), nowhere),
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// To where clients push. An agent that is the channel itself is waited for.
-    pub(super) fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> Connection {
         match self {
             Self::Redis(redis) => redis.connection(),
             Self::Embedded { port, .. } => {
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    pub(super) fn push(&self, numbers: Range<u64>) {
+    pub(crate) fn push(&self, numbers: Range<u64>) {
         let mut connection = self.connection();
         for messages in numbers.map(numbered).collect::<Vec<_>>().chunks(1000) {
             let _: usize = connection.lpush("kadabra_queue", messages).unwrap();
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// How many messages wait for a publisher, in hand or not.
-    pub(super) fn waiting_for(&self, name: &str) -> usize {
+    pub(crate) fn waiting_for(&self, name: &str) -> usize {
         let mut connection = self.connection();
         if let Self::Embedded { .. } = self {
             let report: String = redis::cmd("KADABRA").query(&mut connection).unwrap();
@@ -92,11 +92,11 @@ impl World {
         script.key("kadabra_queue").key(format!("{{kadabra_queue}}:for:{name}")).invoke(&mut connection).unwrap()
     }
 
-    pub(super) fn wait_nothing_waits_for(&self, name: &str) {
+    pub(crate) fn wait_nothing_waits_for(&self, name: &str) {
         wait_for(&format!("nothing to wait for {name}"), PATIENCE, || (self.waiting_for(name) == 0).then_some(()));
     }
 
-    pub(super) fn dead_letters_of(&self, name: &str) -> usize {
+    pub(crate) fn dead_letters_of(&self, name: &str) -> usize {
         match self {
             Self::Redis(redis) => redis.connection().xlen(format!("{{kadabra_queue}}:for:{name}:dead")).unwrap(),
             Self::Embedded { folder, .. } => {
@@ -128,13 +128,13 @@ over_both!(
     each_further_publisher_takes_its_own_share_of_memory_however_large_messages_are,
 );
 
-pub(super) fn database() -> Influxd {
+pub(crate) fn database() -> Influxd {
     let influxd = Influxd::start();
     influxd.create_database(DATABASE);
     influxd
 }
 
-pub(super) fn influxdb(name: &str, url: &str) -> String {
+pub(crate) fn influxdb(name: &str, url: &str) -> String {
     format!(
         "[publishers.{name}]\ntype = \"influxdb\"\nbackoff_min = \"50ms\"\nbackoff_max = \"500ms\"\ninfluxdb.url = \"{url}\"\n"
     )

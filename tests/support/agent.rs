@@ -120,6 +120,15 @@ impl Agent {
         assert!(room.unwrap().success());
     }
 
+    /// Has it reload this configuration.
+    pub(crate) fn reload(&self, config: &str) {
+        // Whole at each moment, as an editor and a configuration tool leave it.
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join("kadabra.toml"));
+        fs::write(&new, config).unwrap();
+        fs::rename(new, file).unwrap();
+        self.signal("HUP");
+    }
+
     /// The agent's own folder, with its configuration and its log.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -39,7 +39,16 @@ fn start_two(change: impl FnOnce(&mut Settings), of_second: impl Fn(usize) -> Ac
         let notifier = Notifier::new(None, None, &log);
         run(
             &settings,
-            Parts { pipelines, statsd: None, notifier, log, output: None, configuration: String::new(), orders: stopped },
+            Parts {
+                pipelines,
+                statsd: None,
+                notifier,
+                log,
+                output: None,
+                configuration: String::new(),
+                reloading: None,
+                orders: stopped,
+            },
         )
     });
     agents[0].end = Some(end);

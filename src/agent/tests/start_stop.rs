@@ -104,8 +104,8 @@ fn tree(memory: &Arc<Memory>, arrange: impl FnOnce(&mut Children)) -> Supervisio
             Wired::new(
                 Pipeline { channel: Arc::clone(&pipeline.channel), publishers: pipeline.publishers.clone() },
                 of,
-                &settings.status,
-                closing.clone(),
+                &settings,
+                &closing,
                 &log,
             )
         })

@@ -10,6 +10,11 @@ pub fn capture_libraries(logger: &Logger, level: Level) {
     slog_scope::set_global_logger(logger.clone()).cancel_reset();
     // It fails only when it was done before, and then the bridge is there already.
     drop(slog_stdlog::init());
+    set_level(level);
+}
+
+/// What libraries need not even hand over is below this.
+pub(super) fn set_level(level: Level) {
     log::set_max_level(match threshold(level) {
         Level::Critical | Level::Error => log::LevelFilter::Error,
         Level::Warning => log::LevelFilter::Warn,

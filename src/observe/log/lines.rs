@@ -3,7 +3,10 @@
 use std::{
     cell::Cell,
     io::Write,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use jiff::Timestamp;
@@ -40,8 +43,28 @@ impl From<Form> for Style {
     }
 }
 
+/// The least important that is written, which may change. A clone changes with it.
+#[derive(Clone)]
+pub(super) struct Threshold(Arc<AtomicUsize>);
+
+impl Threshold {
+    pub(super) fn set(&self, level: Level) {
+        self.0.store(level.as_usize(), Relaxed);
+    }
+
+    fn get(&self) -> Level {
+        Level::from_usize(self.0.load(Relaxed)).unwrap_or(Level::Info)
+    }
+}
+
+impl From<Level> for Threshold {
+    fn from(level: Level) -> Self {
+        Self(Arc::new(AtomicUsize::new(level.as_usize())))
+    }
+}
+
 pub(super) struct Lines {
-    level: Level,
+    level: Threshold,
     style: Style,
     sink: Mutex<Box<dyn Write + Send>>,
 }
@@ -71,7 +94,7 @@ impl Drop for Formatting {
 }
 
 impl Lines {
-    pub(super) fn new(level: Level, style: Style, sink: impl Write + Send + 'static) -> Self {
+    pub(super) fn new(level: Threshold, style: Style, sink: impl Write + Send + 'static) -> Self {
         Self { level, style, sink: Mutex::new(Box::new(sink)) }
     }
 }
@@ -150,7 +173,7 @@ impl Drain for Lines {
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
         if self.is_enabled(record.level())
-            && libraries::may_speak(record, self.level)
+            && libraries::may_speak(record, self.level.get())
             && let Ok(line) = line(self.style, record, values)
         {
             // The lock is taken only now, so that a value whose formatting panics or is slow holds up nobody.
@@ -162,6 +185,6 @@ impl Drain for Lines {
     }
 
     fn is_enabled(&self, level: Level) -> bool {
-        level.is_at_least(self.level)
+        level.is_at_least(self.level.get())
     }
 }

@@ -238,6 +238,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
             log: logger,
             output: None,
             configuration: String::new(),
+            reloading: None,
             orders: stopped,
         };
         let agent = actix_rt::spawn(async move { live(&settings, parts, Children::on_one_thread).await });
