@@ -49,6 +49,11 @@ fn an_agent_is_packed_to_the_same_bytes_wherever_the_sources_are_and_nothing_is_
         assert!(tarball.lines().any(|line| line.ends_with(part)), "{part}:\n{tarball}");
     }
 
+    said(Command::new("tar").arg("-xf").arg(file(".tar.gz")).arg("-C").arg(folder.path()));
+    let unpacked = file(".tar.gz").file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz").to_owned();
+    let unpacked = said(Command::new(folder.path().join(unpacked).join("kadabra")).arg("--version"));
+    assert_eq!(unpacked, format!("kadabra {VERSION}\n"));
+
     let list = fs::read_to_string(file(".cdx.json")).unwrap();
     assert!(!list.contains(root().to_str().unwrap()) && !list.contains("/tmp/"));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();

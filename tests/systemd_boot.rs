@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const CONFIGURATION: &str = "/etc/kadabra/kadabra.toml";
 
-/// With the agent as the README installs it, and nothing at the address of its InfluxDB, so that messages wait.
+/// With the agent as docs/packages.md installs it by hand, and nothing at the address of its InfluxDB, so that messages wait.
 fn installed() -> Machine {
     let machine = Machine::start();
     machine.does(["systemctl", "enable", "--now", "kadabra.socket", "kadabra"]);

@@ -1,5 +1,6 @@
-//! A machine of its own for a test: a systemd as its first process, a network, and the agent installed as the README says. It lies in
-//! namespaces, so that it takes a tenth of a second to start, and nothing of it is left when its test ends.
+//! A machine of its own for a test: a systemd as its first process, a network, and the agent installed by hand as docs/packages.md says,
+//! or a small Debian without it. It lies in namespaces, so that it takes a tenth of a second to start, and nothing of it is left when its
+//! test ends.
 
 use std::{
     collections::HashMap,

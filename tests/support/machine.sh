@@ -63,7 +63,7 @@ echo '127.0.0.1 localhost' >etc/hosts
 printf 'passwd: files systemd\ngroup: files systemd\nhosts: files\n' >etc/nsswitch.conf
 echo 'of nobody else' >home/somebody/letter
 
-# What the README says about installing it.
+# What docs/packages.md says about installing it by hand.
 cp "$kadabra" usr/local/bin/kadabra
 cp "$project/conf/examples/influxdb.toml" etc/kadabra/kadabra.toml
 cp "$project/conf/systemd/kadabra.service" "$project/conf/systemd/kadabra.socket" etc/systemd/system

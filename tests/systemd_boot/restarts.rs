@@ -10,7 +10,7 @@ use super::{
 };
 use process::wait_for;
 
-/// An InfluxDB on the machine, where the configuration that the README installs looks for it.
+/// An InfluxDB on the machine, where the configuration that is installed looks for it.
 fn start_influxdb(machine: &Machine) {
     let folders = ["DATA_DIR=/var/lib/influxdb/data", "DATA_WAL_DIR=/var/lib/influxdb/wal", "META_DIR=/var/lib/influxdb/meta"];
     let mut unit: Vec<String> = ["systemd-run", "--unit=influxdb", "-p", "StateDirectory=influxdb"].map(str::to_owned).to_vec();
