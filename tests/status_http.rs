@@ -47,6 +47,9 @@ fn it_is_served_on_this_machine_and_to_no_name_of_a_page_elsewhere() {
     assert!(rebound.body.contains("allowed_hosts of [status]"), "{rebound:?}");
     assert_eq!(rebound.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(get(address, "/health/live", &["Host: localhost", "Host: evil.example.com"]).status, 400);
+    // As one asks who takes the agent for a proxy.
+    assert_eq!(get(address, "http://evil.example.com/health/live", &[]).status, 421);
+    assert_eq!(get(address, "http://localhost/health/live", &["Host: evil.example.com"]).status, 200);
     assert_eq!(get(address, "/nothing", &[]).status, 404);
     assert_eq!(post(address, "/health/live", &["Origin: http://evil.example.com"], "a=b").status, 403);
     assert_eq!(agent.terminate(SOON), Some(0));

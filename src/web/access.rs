@@ -56,7 +56,8 @@ impl<'a> Asked<'a> {
         Self {
             path: request.path(),
             acts: !request.method().is_safe(),
-            host: text(header::HOST),
+            // A whole URL in the first line is what counts, whatever `Host` says (RFC 9112, 3.2.2).
+            host: request.uri().authority().map(Authority::as_str).or_else(|| text(header::HOST)),
             origin: if request.headers().contains_key(header::ORIGIN) { text(header::ORIGIN).or(Some("")) } else { None },
             site: text(header::HeaderName::from_static("sec-fetch-site")),
             authorization: text(header::AUTHORIZATION),
