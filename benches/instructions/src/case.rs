@@ -143,6 +143,7 @@ fn through_the_agent(messages: Vec<Vec<u8>>, batches: usize, settings: &Settings
             log,
             output: None,
             configuration: String::new(),
+            reloading: None,
             orders: stopped,
         },
     );
