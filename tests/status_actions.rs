@@ -14,7 +14,7 @@ use crate::support::{
     agent::Agent,
     process::wait_for,
     redis_server::RedisServer,
-    served::{Answer, address, config, connect, exchange, get, post, request},
+    served::{Answer, address, config, connect, get, post, request},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -290,7 +290,7 @@ fn an_action_ends_after_twenty_seconds_and_the_rest_is_done_by_the_next_one() {
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let begun = Instant::now();
     let head = ["Content-Type: application/x-www-form-urlencoded"];
-    let done = exchange(&mut stream, &request("POST", "/api/actions/discard", &head, &form)).json();
+    let done = crate::support::served::exchange(&mut stream, &request("POST", "/api/actions/discard", &head, &form)).json();
     let took = begun.elapsed();
     assert!(took >= Duration::from_secs(20) && took < Duration::from_secs(30), "{took:?}");
     assert_eq!((&done["letters"], &done["more"]), (&3.into(), &true.into()), "{done}");
