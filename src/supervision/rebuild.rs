@@ -14,7 +14,7 @@ use super::{
     reports::{ChildEventKind, ChildPhase},
     supervisor::{Member, Phase, Supervisor},
 };
-use crate::{duration::for_people, failpoint::fail_point};
+use crate::duration::for_people;
 
 /// To build a group anew.
 #[derive(Message)]
@@ -42,7 +42,6 @@ impl Handler<Rebuild> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Rebuild { group, closing, with, rebuilt }: Rebuild, ctx: &mut Self::Context) {
-        fail_point!("supervisor.rebuild");
         let Some(index) = self.groups.iter().position(|state| state.name() == group) else { return };
         let Some(state) = self.groups.get_mut(index).filter(|state| self.ending.is_none() && state.rebuild.is_none()) else {
             return;
