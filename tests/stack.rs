@@ -123,6 +123,8 @@ impl Stack {
     /// Puts the application under load while something is done, until the agent is well and requests are served again.
     fn under_load(&self, command: &str) {
         let [load] = &self.page.commands("Load")[..] else { panic!("the load is one command") };
+        // Kills follow each other here sooner than systemd lets a unit be started again and again.
+        self.sh("systemctl reset-failed");
         self.sh(&format!("systemctl start shop.socket shop\nsystemd-run --quiet --collect --unit=load {load}"));
         self.wait_served(200);
         self.sh(command);
