@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        supervision::{Children, Closing, Drain, Life, Observer, Reports, Rules, Stop, Supervision, Thread, answers_pings},
+        supervision::{Children, Closing, Drain, Life, Nobody, Reports, Rules, Stop, Supervision, Thread, answers_pings},
     };
 
     struct Idle {
@@ -195,18 +195,6 @@ mod tests {
     }
 
     answers_pings!(Idle);
-
-    struct Nobody;
-
-    impl Observer for Nobody {
-        fn interval(&self) -> Option<Duration> {
-            None
-        }
-
-        fn looked(&mut self, _: bool) {}
-
-        fn stopping(&mut self) {}
-    }
 
     #[actix_rt::test]
     async fn a_child_that_waits_for_its_restart_when_its_group_is_held_stays_down_until_that_is_tried_again() {

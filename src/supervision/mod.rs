@@ -50,6 +50,8 @@ use self::{
 };
 
 pub use self::error::Error;
+#[cfg(test)]
+pub(crate) use self::supervisor::Nobody;
 pub(crate) use self::{
     children::{Children, Held, Neighbour},
     drain::{Closing, Drain},

@@ -63,6 +63,21 @@ pub(crate) trait Observer {
     fn stopping(&mut self);
 }
 
+/// Looks at nothing, in tests of supervision alone.
+#[cfg(test)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl Observer for Nobody {
+    fn interval(&self) -> Option<Duration> {
+        None
+    }
+
+    fn looked(&mut self, _: bool) {}
+
+    fn stopping(&mut self) {}
+}
+
 /// How it ended, and the threads that are left.
 pub(super) type End = (Result<(), Error>, Threads);
 

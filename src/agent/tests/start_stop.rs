@@ -11,7 +11,7 @@ use super::{
 use crate::{
     channel::{Intake, Refused},
     status::{Latest, Snapshot},
-    supervision::{Children, Closing, Observer, Reports, Rules, Stop, Supervision},
+    supervision::{Children, Closing, Nobody, Reports, Rules, Stop, Supervision},
 };
 
 const ACTORS: [&str; 5] = ["receiver", "batcher", "publisher 1", "nanny", "listener"];
@@ -73,18 +73,6 @@ impl Publisher for Slow {
     async fn probe(&mut self) -> Outcome {
         self.write().await
     }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn interval(&self) -> Option<Duration> {
-        None
-    }
-
-    fn looked(&mut self, _: bool) {}
-
-    fn stopping(&mut self) {}
 }
 
 /// A tree of every actor, over a channel with messages in it.

@@ -41,8 +41,9 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
     if !channel.adopts() {
         reached += &format!(
             "; nothing is adopted from {}, which is in another slot of the cluster: for that it needs the hash tag of the queue, as \
-             in {{{}}}:inprogress",
-            keys.inprogress, keys.queue
+             in {}",
+            keys.inprogress,
+            keys.beside("inprogress")
         );
     }
     Ok(reached)

@@ -3,10 +3,14 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, ScriptInvocation, Value, aio::MultiplexedConnection};
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     errors,
@@ -118,6 +122,18 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Work that is given up at a deadline, which then is that there was no answer within `patience`.
+pub(super) async fn by<T>(
+    deadline: Instant,
+    patience: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match timeout_at(deadline, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::late(patience)),
     }
 }
 

@@ -6,10 +6,10 @@
 
 use std::{collections::VecDeque, future::pending, sync::Mutex, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
-    client::{Connection, Login, Request, lock},
+    client::{Connection, Login, Request, by, lock},
     errors::{self, CLUSTER_KEYS},
     failure::{Attempt, Failure},
     guard::Limit,
@@ -41,7 +41,7 @@ impl Cluster {
     }
 
     pub(super) async fn connect(&self, login: &Login, limit: &Limit, within: Duration) -> Result<Connection, Failure> {
-        let deadline = Instant::now() + within;
+        let (deadline, each) = (Instant::now() + within, share(within));
         let (mut attempts, mut hops) = (Vec::new(), 0);
         let mut candidates: VecDeque<_> = lock(&self.seen).iter().chain(&self.nodes).cloned().collect();
         while let Some(node) = candidates.pop_front() {
@@ -49,14 +49,13 @@ impl Cluster {
             if attempts.iter().any(|tried: &Attempt| tried.at == at) {
                 continue;
             }
-            let by = deadline.min(Instant::now() + share(within));
-            let failure = match timeout_at(by, self.ask(&node, login, limit, share(within))).await {
-                Ok(Ok(connection)) => {
+            let until = deadline.min(Instant::now() + each);
+            let failure = match by(until, each, self.ask(&node, login, limit, each)).await {
+                Ok(connection) => {
                     self.remember(node);
                     return Ok(connection);
                 }
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::late(share(within)),
+                Err(failure) => failure,
             };
             match failure.moved_to(&node.0) {
                 Some(owner) if hops < HOPS => {

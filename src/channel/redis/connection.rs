@@ -7,13 +7,13 @@
 //! A connection is served by the thread that made it and may be used from any. When that thread is stuck or gone,
 //! a call fails in time like on any broken connection, and the next one connects on its own thread.
 
-use std::{fmt, future::Future, sync::Mutex, time::Duration};
+use std::{fmt, sync::Mutex, time::Duration};
 
 use redis::{Cmd, ScriptInvocation, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
-    client::{Connection, Login, Request, lock},
+    client::{Connection, Login, Request, by, lock},
     errors::{self, Error, Names, Server},
     failure::{Attempt, Failure},
     guard::Limit,
@@ -164,7 +164,8 @@ impl Link {
     async fn connect(&self) -> Result<Connection, Failure> {
         // A little less than the call has, which would say only that there was no answer.
         let within = self.timeout - (self.timeout / 10).min(Duration::from_millis(100));
-        self.route.connect(&self.login, &self.limit, within).await
+        // Rare, and far larger than what each command is.
+        Box::pin(self.route.connect(&self.login, &self.limit, within)).await
     }
 
     fn forget(&self, generation: u64) {
@@ -218,10 +219,3 @@ impl Shared {
 }
 
 const CONNECT: &str = "connect";
-
-async fn by<T>(deadline: Instant, patience: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match timeout_at(deadline, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::late(patience)),
-    }
-}

@@ -95,6 +95,11 @@ impl Keys {
         if name.ends_with(ADOPTED.as_bytes()) { &self.adopted } else { &self.queue }
     }
 
+    /// A name in the slot of the queue, for whatever is to be beside it.
+    pub(super) fn beside(&self, what: &str) -> String {
+        format!("{}:{what}", self.prefix)
+    }
+
     /// Whether the in-progress list is in the slot of the queue, which a cluster wants of keys that one script uses.
     pub(super) fn inprogress_is_beside(&self) -> bool {
         hash_tag(&self.inprogress) == hash_tag(&self.queue)
@@ -143,7 +148,11 @@ mod tests {
             ("{k}queue", "k", true),
             ("{}k", "{}p", false),
         ] {
-            assert_eq!(Keys::new(queue, inprogress, "host").inprogress_is_beside(), is_beside, "{queue} {inprogress}");
+            let keys = Keys::new(queue, inprogress, "host");
+            assert_eq!(keys.inprogress_is_beside(), is_beside, "{queue} {inprogress}");
+            // No name can hold one that has an empty pair of braces as its tag.
+            let named = Keys::new(queue, &keys.beside("inprogress"), "host");
+            assert_eq!(named.inprogress_is_beside(), !queue.contains("{}"), "{queue}");
         }
     }
 

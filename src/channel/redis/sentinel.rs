@@ -2,6 +2,7 @@
 //! primary no more does not last, even where that server still answers.
 
 use std::{
+    future::pending,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -12,12 +13,12 @@ use std::{
 use redis::Value;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep},
 };
 
 use super::{
     answers,
-    client::{Connection, Login, Request, Task, lock},
+    client::{Connection, Login, Request, Task, by, lock},
     errors::{Names, SENTINEL_KEYS},
     failure::{Attempt, Failure},
     guard::Limit,
@@ -111,7 +112,7 @@ impl Sentinels {
         let mut primary = self.asked.primary.subscribe();
         async move {
             if primary.wait_for(|now| now.as_ref() != Some(&server)).await.is_err() {
-                std::future::pending::<()>().await;
+                pending::<()>().await;
             }
         }
     }
@@ -124,15 +125,14 @@ impl Asked {
         let first = self.first.load(Ordering::Relaxed);
         for number in (first..self.nodes.len()).chain(0..first) {
             let (Some(node), Some(way)) = (self.nodes.get(number), self.ways.get(number)) else { continue };
-            let by = deadline.min(Instant::now() + each);
-            let failure = match timeout_at(by, self.ask(way, each)).await {
-                Ok(Ok(primary)) => {
+            let until = deadline.min(Instant::now() + each);
+            let failure = match by(until, each, self.ask(way, each)).await {
+                Ok(primary) => {
                     self.first.store(number, Ordering::Relaxed);
                     self.primary.send_if_modified(|known| known.replace(primary.clone()).as_ref() != Some(&primary));
                     return Ok(primary);
                 }
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::late(each),
+                Err(failure) => failure,
             };
             attempts.push(Attempt { at: target::address(node), names: OF_SENTINELS, failure });
         }
@@ -141,7 +141,7 @@ impl Asked {
 
     async fn ask(&self, way: &Way, within: Duration) -> Result<HostAndPort, Failure> {
         let stream = way.connect(within).await?;
-        let mut connection = Connection::open(stream, &self.login, &self.limit, std::future::pending()).await?;
+        let mut connection = Connection::open(stream, &self.login, &self.limit, pending()).await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
         let Value::Array(answer) = connection.ask(Request::Command(&command)).await? else { return Err(Failure::NoSuchMaster) };

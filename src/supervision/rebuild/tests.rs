@@ -14,7 +14,7 @@ use super::Rebuild;
 use crate::{
     config,
     supervision::{
-        ChildPhase, Children, Closing, Drain, Held, Life, Observer, Reports, Rules, Stop, Supervision, Thread, answers_pings,
+        ChildPhase, Children, Closing, Drain, Held, Life, Nobody, Reports, Rules, Stop, Supervision, Thread, answers_pings,
     },
 };
 
@@ -97,18 +97,6 @@ impl Handler<Drain> for Part {
 }
 
 answers_pings!(Part);
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn interval(&self) -> Option<Duration> {
-        None
-    }
-
-    fn looked(&mut self, _: bool) {}
-
-    fn stopping(&mut self) {}
-}
 
 /// What is asked of a supervisor, one after the other.
 #[derive(Clone, Debug)]
