@@ -1,7 +1,7 @@
 //! Child processes that end with their test, free ports, and waiting without sleeping and hoping.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::TcpListener,
     path::Path,
@@ -66,10 +66,24 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal by name: `TERM`, `KILL`, `STOP`, `CONT`.
+    /// Sends a signal by name: `TERM`, `KILL`, `STOP`, `CONT`. What it stops has stopped.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(status.success(), "kill -{name} {} ({})", self.id(), self.name);
+        if name == "STOP" {
+            wait_for(&format!("{} to stop", self.name), Duration::from_secs(10), || self.all_threads_stopped().then_some(()));
+        }
+    }
+
+    /// Each of its threads goes on until it hears of the signal.
+    fn all_threads_stopped(&self) -> bool {
+        // One that has just ended does nothing either.
+        let mut threads = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        threads.all(|thread| {
+            let status = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The state is behind the name in parentheses.
+            status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['T', 't', 'Z', 'X']))
+        })
     }
 
     /// The exit status, if it has ended.
