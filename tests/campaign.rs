@@ -24,11 +24,12 @@
 //! cargo test --features failpoints --test campaign -- --seconds 600 --seed 42  # a longer one, of this schedule
 //! ```
 //!
-//! The first runs both channels beside each other, with one publisher, with several and with one to another database; the second
+//! The first runs both channels beside each other, with one publisher, with several, over another Redis and to another database; the second
 //! runs each after the other. For one of them, and longer:
 //!
 //! - `--channel redis` or `--channel embedded`; both without it;
 //! - `--publishers 2` or `3`; one without it, with the schedule that the seed has always had;
+//! - `--redis redis-6.2.5`, or another of those that `tests/run` installs, in place of Debian's Redis;
 //! - `--to influxdb2`, `influxdb3` or `victoriametrics`, for a single publisher.
 //!
 //! The seed decides every fault, when it begins and how long it lasts, each agent's configuration and fail points and

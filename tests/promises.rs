@@ -76,6 +76,8 @@ mod publisher_contract;
 mod python_client;
 #[path = "redis_groups.rs"]
 mod redis_groups;
+#[path = "redis_versions.rs"]
+mod redis_versions;
 #[path = "reload.rs"]
 mod reload;
 #[path = "rust_client.rs"]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use fastrand::Rng;
 
 use super::publishers::{KINDS, Kind, Publisher};
+use crate::support::redis_server::OTHERS;
 
 /// A run.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct Campaign {
     name: &'static str,
     /// Drawn where it is `None`.
     channel: Option<Channel>,
+    /// Whether its Redis is of another version than Debian's; which is drawn.
+    of_another_version: bool,
     publishers: Publishers,
     /// How long faults are made when nobody says.
     seconds: u64,
@@ -29,27 +32,49 @@ enum Publishers {
 }
 
 /// The runs of the suite: with the drain and the checks about a minute for the first two, and half of it for the others.
-const CAMPAIGNS: [Campaign; 5] = [
-    Campaign { name: "campaign_over_redis", channel: Some(Channel::Redis), publishers: Publishers::One, seconds: 35 },
+const CAMPAIGNS: [Campaign; 6] = [
+    Campaign {
+        name: "campaign_over_redis",
+        channel: Some(Channel::Redis),
+        of_another_version: false,
+        publishers: Publishers::One,
+        seconds: 35,
+    },
+    Campaign {
+        name: "campaign_over_another_redis",
+        channel: Some(Channel::Redis),
+        of_another_version: true,
+        publishers: Publishers::One,
+        seconds: 10,
+    },
     Campaign {
         name: "campaign_over_the_embedded_channel",
         channel: Some(Channel::Embedded),
+        of_another_version: false,
         publishers: Publishers::One,
         seconds: 35,
     },
     Campaign {
         name: "campaign_over_redis_with_several_publishers",
         channel: Some(Channel::Redis),
+        of_another_version: false,
         publishers: Publishers::Several,
         seconds: 12,
     },
     Campaign {
         name: "campaign_over_the_embedded_channel_with_several_publishers",
         channel: Some(Channel::Embedded),
+        of_another_version: false,
         publishers: Publishers::Several,
         seconds: 12,
     },
-    Campaign { name: "campaign_to_another_database", channel: None, publishers: Publishers::OneToAnother, seconds: 10 },
+    Campaign {
+        name: "campaign_to_another_database",
+        channel: None,
+        of_another_version: false,
+        publishers: Publishers::OneToAnother,
+        seconds: 10,
+    },
 ];
 
 /// What can happen in it is looked through, without a run.
@@ -84,7 +109,7 @@ impl Campaign {
 
     /// Whether it is one of those that the options of a person are about.
     fn is_of_a_person(self) -> bool {
-        self.publishers == Publishers::One
+        self.publishers == Publishers::One && !self.of_another_version
     }
 
     /// With all that was left open.
@@ -100,7 +125,9 @@ impl Campaign {
         let publishers = if count == 1 { Publisher::only(kind) } else { Publisher::several(options.seed, count, channel) };
         let mut rng = Rng::with_seed(options.seed ^ 0x7768_656e_5f66_756c);
         let when_full = ["refuse", "drop_newest", "drop_oldest"][if channel == Channel::Embedded { rng.usize(..3) } else { 0 }];
-        Settled { channel, publishers, when_full, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
+        let drawn = OTHERS[Rng::with_seed(options.seed ^ 0x7665_7273_696f_6e73).usize(..OTHERS.len())];
+        let redis = options.redis.or(self.of_another_version.then_some(drawn));
+        Settled { channel, redis, publishers, when_full, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
     }
 }
 
@@ -108,6 +135,8 @@ impl Campaign {
 #[derive(Clone, Debug)]
 pub(crate) struct Settled {
     pub(crate) channel: Channel,
+    /// Which server it is, in place of Debian's Redis.
+    pub(crate) redis: Option<&'static str>,
     pub(crate) publishers: Vec<Publisher>,
     /// What becomes of a push that finds no room.
     pub(crate) when_full: &'static str,
@@ -118,12 +147,13 @@ pub(crate) struct Settled {
 impl Settled {
     /// As a person asks for it.
     pub(crate) fn arguments(&self) -> String {
-        let Self { channel, publishers, seconds, seed, .. } = self;
+        let Self { channel, redis, publishers, seconds, seed, .. } = self;
+        let redis = redis.map(|redis| format!("--redis {redis} ")).unwrap_or_default();
         let to = match publishers.as_slice() {
             [only] => KINDS.iter().find(|(_, kind)| *kind == only.kind).map(|(name, _)| format!("--to {name}")),
             several => Some(format!("--publishers {}", several.len())),
         };
-        format!("--channel {} {} --seconds {seconds} --seed {seed}", channel.name(), to.unwrap_or_default())
+        format!("--channel {} {redis}{} --seconds {seconds} --seed {seed}", channel.name(), to.unwrap_or_default())
     }
 }
 
@@ -143,13 +173,16 @@ pub(crate) struct Options {
     publishers: Option<usize>,
     /// What the only one writes to.
     to: Option<Kind>,
+    /// Which server takes the place of Debian's Redis.
+    redis: Option<&'static str>,
     /// Where the agents' logs and Redis's files stay. Nothing may be in it.
     pub(crate) keep: Option<PathBuf>,
 }
 
 pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
     // Short, so that it is easily typed again.
-    let mut options = Options { seconds: None, seed: fastrand::u32(..).into(), publishers: None, to: None, keep: None };
+    let mut options =
+        Options { seconds: None, seed: fastrand::u32(..).into(), publishers: None, to: None, redis: None, keep: None };
     let (mut list, mut exact, mut ignored) = (false, false, false);
     let (mut filters, mut skipped, mut channel) = (Vec::new(), Vec::new(), None::<String>);
     let mut arguments = arguments.flat_map(|argument| match argument.split_once('=') {
@@ -171,6 +204,12 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
                 let kind = KINDS.iter().find(|(name, _)| *name == wanted);
                 let names = KINDS.map(|(name, _)| name).join(", ");
                 options.to = Some(kind.unwrap_or_else(|| panic!("--to takes one of {names}")).1);
+            }
+            "--redis" => {
+                let wanted = value();
+                let found = OTHERS.into_iter().find(|server| *server == wanted);
+                options.redis = Some(found.unwrap_or_else(|| panic!("--redis takes one of {}", OTHERS.join(", "))));
+                channel.get_or_insert_with(|| Channel::Redis.name().to_owned());
             }
             "--keep" => options.keep = Some(value().into()),
             "--list" => list = true,

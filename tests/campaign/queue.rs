@@ -61,7 +61,7 @@ impl Queue {
         let names = settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
         let backlogs_drop = settled.publishers.iter().any(Publisher::drops);
         let (when_full, seconds) = (settled.when_full, settled.seconds);
-        Self { home: Home::start(settled.channel, folder), names, backlogs_drop, when_full, seconds }
+        Self { home: Home::start(settled, folder), names, backlogs_drop, when_full, seconds }
     }
 
     /// Whether what finds no room is dropped and counted.
@@ -244,10 +244,10 @@ impl Queue {
 }
 
 impl Home {
-    fn start(channel: Channel, folder: &Path) -> Self {
-        if channel == Channel::Redis {
+    fn start(settled: &Settled, folder: &Path) -> Self {
+        if settled.channel == Channel::Redis {
             // What Redis has accepted it must keep through a kill.
-            return Self::Redis(Box::new(RedisServer::with(&["--appendfsync", "always"])));
+            return Self::Redis(Box::new(RedisServer::of(settled.redis, &["--appendfsync", "always"])));
         }
         // While the agent is down nobody may get its port: at an address that nobody connects from, nobody does.
         let host = Ipv4Addr::new(127, fastrand::u8(1..250), fastrand::u8(1..250), fastrand::u8(1..250));

@@ -1,17 +1,28 @@
 //! A redis-server on a free port, in a folder of its own, that ends with its test.
 
 use std::{
-    path::Path,
+    env,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
-use super::process::{self, Process, free_port, wait_for};
+use super::{
+    process::{self, Process, free_port, wait_for},
+    python::installed,
+};
 
 const START: Duration = Duration::from_secs(20);
 
+/// Servers that the agent shall work with, beside Debian's, as tests/run installs them.
+pub(crate) const OTHERS: [&str; 3] = ["redis-6.2.5", "redis-8.2.3", "valkey-8.1.8"];
+
+/// Which of them the tests use in place of Debian's.
+pub(crate) const CHOSEN: &str = "KADABRA_TEST_REDIS";
+
 /// A running redis-server. It keeps an append-only file, so that it is the same again after a restart.
 pub(crate) struct RedisServer {
+    program: PathBuf,
     process: Process,
     port: u16,
     args: Vec<String>,
@@ -27,24 +38,30 @@ impl RedisServer {
 
     /// Starts one that wants a password.
     pub(crate) fn with_password(password: &str) -> Self {
-        Self::launch(&["--requirepass", password], Some(password))
+        Self::launch(program(None), &["--requirepass", password], Some(password))
     }
 
     /// Starts one with further arguments: `&["--maxmemory", "10mb"]`.
     pub(crate) fn with(args: &[&str]) -> Self {
-        Self::launch(args, None)
+        Self::launch(program(None), args, None)
     }
 
-    fn launch(args: &[&str], password: Option<&str>) -> Self {
-        let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+    /// The same, of another version if one is named.
+    pub(crate) fn of(version: Option<&str>, args: &[&str]) -> Self {
+        Self::launch(program(version), args, None)
+    }
+
+    fn launch(program: PathBuf, args: &[&str], password: Option<&str>) -> Self {
+        let found = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "redis-server is missing; run tests/run, which installs it");
         let mut dir = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         // Somebody else may take the free port first.
         for _ in 0..5 {
             let port = free_port();
-            let process = spawn(port, dir.path(), &args);
-            let mut server = Self { process, port, args: args.clone(), password: password.map(str::to_owned), dir };
+            let process = spawn(&program, port, dir.path(), &args);
+            let password = password.map(str::to_owned);
+            let mut server = Self { program: program.clone(), process, port, args: args.clone(), password, dir };
             if server.ready() {
                 return server;
             }
@@ -99,7 +116,7 @@ impl RedisServer {
     /// Ends it by SIGKILL if it runs, and starts it on the same port with the same data.
     pub(crate) fn restart(&mut self) {
         self.kill9();
-        self.process = spawn(self.port, self.dir.path(), &self.args);
+        self.process = spawn(&self.program, self.port, self.dir.path(), &self.args);
         assert!(self.ready(), "redis-server does not start again, see {}", self.dir.path().join("log").display());
     }
 
@@ -120,8 +137,13 @@ impl RedisServer {
     }
 }
 
-fn spawn(port: u16, dir: &Path, args: &[String]) -> Process {
-    let mut command = process::command("redis-server");
+fn program(version: Option<&str>) -> PathBuf {
+    let chosen = version.map(str::to_owned).or_else(|| env::var(CHOSEN).ok());
+    chosen.map_or_else(|| "redis-server".into(), |version| installed(&format!("redis-servers/{version}")))
+}
+
+fn spawn(program: &Path, port: u16, dir: &Path, args: &[String]) -> Process {
+    let mut command = process::command(program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(dir);
     command.args(["--unixsocket"]).arg(dir.join("redis.sock"));
     command.args(["--save", "", "--appendonly", "yes"]).args(args);
