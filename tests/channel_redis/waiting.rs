@@ -100,3 +100,18 @@ fn an_opening_that_is_cut_before_any_of_its_answers_leaves_nothing_in_redis() {
         }
     });
 }
+
+/// For Redis 6.2.5 a millisecond rounds to nothing, and nothing is for ever.
+#[test]
+fn the_shortest_wait_ends() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        for _ in 0..20 {
+            // A part of it is over when the wait begins, and a wait below a millisecond is none.
+            let wait = Duration::from_micros(fastrand::u64(1100..2500));
+            assert!(channel.receive(ALL, wait).await.unwrap().is_none());
+        }
+    });
+}

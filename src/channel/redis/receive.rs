@@ -16,6 +16,9 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// The shortest wait that is asked for: Redis 6.2.5 takes one of a millisecond for one without end.
+const SHORTEST_WAIT: Duration = Duration::from_millis(2);
+
 const TAKE: &str = "take messages";
 const WAIT: &str = "wait for messages";
 
@@ -103,6 +106,7 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
 /// Waits until the queue holds a message, or for so long. It stays there: its place is taken by itself, so nothing is
 /// lost when nobody reads the answer. And nobody does: the answer would be the message, however large it is.
 pub(super) async fn message(channel: &RedisChannel, wait: Duration) -> Result<(), Error> {
+    let wait = wait.max(SHORTEST_WAIT);
     let command = first_moved_to_itself(channel, &format!("{:.3}", wait.as_secs_f64()));
     channel.link.blocking(WAIT, &no_wait(channel), &command, wait).await
 }
