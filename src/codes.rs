@@ -100,6 +100,8 @@ codes! {
         "look at them, mend what they complain of, then delete them, or raise max_dead_letters";
     Refusals = "K319": "clients are refused something, turned away or cut off",
         "each reason has a code of its own from K401 on";
+    Replicas = "K320": "fewer replicas follow the Redis than wait_replicas asks for, and what the agent queues itself waits in memory",
+        "see that replicas run and reach it (INFO replication), or lower wait_replicas in [channel.redis]";
     // What clients are refused.
     QueueFull = "K401": "pushes are refused: the queue's file is as large as it may be",
         "see why messages are not published if many wait, delete dead letters, or raise channel.embedded.max_bytes";

@@ -507,6 +507,7 @@ mod redis_list {
                 timeout: Duration::from_secs(5),
                 max_dead_letters,
                 max_message_bytes: 4 << 20,
+                wait_replicas: 0,
             };
             Self { server, settings }
         }

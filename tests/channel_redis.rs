@@ -65,6 +65,7 @@ fn settings(url: &str) -> Redis {
         timeout: Duration::from_secs(5),
         max_dead_letters: 10_000,
         max_message_bytes: 4 << 20,
+        wait_replicas: 0,
     }
 }
 

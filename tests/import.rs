@@ -42,6 +42,7 @@ fn from(server: &RedisServer) -> RedisChannel {
         timeout: Duration::from_secs(20),
         max_dead_letters: 10_000,
         max_message_bytes: 4 << 20,
+        wait_replicas: 0,
     };
     RedisChannel::new(&settings, "the agent there", Duration::from_secs(600)).unwrap()
 }

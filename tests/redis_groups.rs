@@ -1,5 +1,8 @@
 //! A Redis of several servers: the agent follows the primary that Sentinels name, and the slot of its queue in a cluster.
 
+#[path = "redis_groups/replicas.rs"]
+mod replicas;
+
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,

@@ -225,6 +225,36 @@ fn while_redis_is_away_it_waits_in_memory_and_longer_intervals_lose_nothing() {
 }
 
 #[test]
+fn what_no_replica_confirms_waits_and_is_queued_once_however_often_it_is_tried() {
+    let redis = RedisServer::start();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &redis.port().to_string()]);
+    replica.wait_until_it_follows();
+    let mut house = House::over(&redis);
+    house.channel += "\nwait_replicas = 1";
+    let mut agent = house.agent("interval = \"100ms\"").start();
+    agent.wait_log("taking datagrams");
+    let client = house.client();
+    client.send(b"hits:1|c").unwrap();
+    wait_published(&agent, "hits", 1.0);
+    replica.pause();
+    client.send(b"hits:2|c").unwrap();
+    let said = agent.wait_condition("statsd queue").to_string();
+    assert!(said.contains("only 0 of 1 replica confirmed them within 500ms") && said.contains("wait_replicas"), "{said}");
+    // It is queued, if not safe, and what comes behind it is not.
+    wait_published(&agent, "hits", 3.0);
+    client.send(b"late:1|c").unwrap();
+    let calls = |command: &str| redis.calls_of(command);
+    let tries = calls("wait") + 5;
+    wait_for("some tries more", PATIENCE, || (calls("wait") >= tries).then_some(()));
+    assert_eq!(published(&agent).get("late"), None);
+    replica.resume();
+    agent.wait_log("statsd queue: the warning is over");
+    wait_published(&agent, "late", 1.0);
+    end(&mut agent);
+    assert_eq!(published(&agent)["hits"], 3.0);
+}
+
+#[test]
 fn what_is_sent_while_no_agent_runs_is_taken_by_the_next_one_by_a_socket_of_systemd() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let house = House { port: socket.local_addr().unwrap().port(), ..House::embedded() };

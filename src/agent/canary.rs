@@ -175,7 +175,7 @@ async fn push(params: &Params, pusher: &mut Option<Pusher>, mark: &Mark, now: Sy
     message.counter(Mark::METRIC, mark.value, now, Vec::new()).map_err(|error| error.to_string())?;
     let pusher = match pusher {
         Some(pusher) => pusher,
-        None => pusher.insert(Pusher::new(&params.channel).map_err(|error| error.to_string())?),
+        None => pusher.insert(Pusher::as_client(&params.channel).map_err(|error| error.to_string())?),
     };
     pusher.send(&message).await.map_err(|error| error.to_string())
 }

@@ -155,7 +155,7 @@ impl Drops {
         let in_time = tokio::time::timeout(AT_THE_END, told).await.is_ok();
         let waiting = self.account().waiting.len();
         if !in_time || waiting > 0 {
-            warn!(log, "messages that tell the database what was dropped are lost, since they could not be queued"; "messages" => waiting);
+            warn!(log, "messages that tell the database what was dropped may be lost, since they are not known to be queued"; "messages" => waiting);
         }
     }
 }

@@ -141,7 +141,7 @@ pub(super) async fn queue_the_rest(door: &Door, channel: &dyn Channel, log: &Log
         Err("the thread that has them hangs".to_owned())
     };
     if let Err(why) = queued {
-        warn!(log, "metrics of statsd are lost, since they could not be queued"; "messages" => door.waiting_messages(), "why" => why);
+        warn!(log, "metrics of statsd may be lost, since they are not known to be queued"; "messages" => door.waiting_messages(), "why" => why);
     }
     let counts = door.counts();
     info!(log, "statsd: {}, {} queued", statsd_of(&counts), count(counts.messages, "message"); counts.clone());

@@ -12,6 +12,8 @@ pub enum Threat {
     Eviction,
     /// The channel forgets what waits when it ends.
     Persistence,
+    /// Fewer replicas follow the channel than what is queued by this process waits for.
+    Replicas,
     /// The channel has little memory left.
     Memory,
     /// The file that the channel is has little room left, or none, or as many wait for a publisher as may.
@@ -35,6 +37,7 @@ impl Threat {
         match self {
             Self::Eviction => "eviction",
             Self::Persistence => "persistence",
+            Self::Replicas => "replicas",
             Self::Memory => "memory",
             Self::Capacity => "capacity",
             Self::Backlog => "backlog",
@@ -51,6 +54,7 @@ impl Threat {
         match self {
             Self::Eviction => Code::Eviction,
             Self::Persistence => Code::Persistence,
+            Self::Replicas => Code::Replicas,
             Self::Memory => Code::Memory,
             Self::Capacity => Code::Capacity,
             Self::Backlog => Code::Backlog,
@@ -62,9 +66,10 @@ impl Threat {
     }
 
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Eviction,
         Self::Persistence,
+        Self::Replicas,
         Self::Memory,
         Self::Capacity,
         Self::Backlog,

@@ -60,6 +60,7 @@ fn as_redis(embedded: &config::Embedded) -> config::Redis {
         timeout: Duration::from_secs(5),
         max_dead_letters: embedded.max_dead_letters,
         max_message_bytes: embedded.max_message_bytes,
+        wait_replicas: 0,
     }
 }
 
@@ -93,6 +94,19 @@ impl Pusher {
             config::Channel::Embedded(embedded) => of(&as_redis(embedded))?.calling(AT_ADDRESS),
         };
         Ok(Self { channel })
+    }
+
+    /// The same, which waits for no replicas, as clients do not.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn as_client(channel: &config::Channel) -> Result<Self, ChannelError> {
+        match channel {
+            config::Channel::Redis(redis) => {
+                Self::new(&config::Channel::Redis(config::Redis { wait_replicas: 0, ..redis.clone() }))
+            }
+            config::Channel::Embedded(_) => Self::new(channel),
+        }
     }
 
     /// Queues one message, with one `LPUSH`. Must be called inside a tokio runtime.

@@ -167,6 +167,7 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
         timeout: Duration::from_secs(5),
         max_dead_letters: embedded.max_dead_letters,
         max_message_bytes: embedded.max_message_bytes,
+        wait_replicas: 0,
     })
 }
 

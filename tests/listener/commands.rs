@@ -96,6 +96,7 @@ fn the_agents_own_client_pushes_and_an_agent_that_takes_it_for_a_redis_is_refuse
         timeout: std::time::Duration::from_secs(5),
         max_dead_letters: 10,
         max_message_bytes: 1 << 20,
+        wait_replicas: 0,
     };
     let channel = kadabra::channel::redis::RedisChannel::new(&settings, "here", std::time::Duration::from_secs(60)).unwrap();
     actix_rt::System::new().block_on(async {

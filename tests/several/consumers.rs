@@ -32,6 +32,7 @@ fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> R
         timeout: Duration::from_secs(5),
         max_dead_letters,
         max_message_bytes: 4 << 20,
+        wait_replicas: 0,
     }
 }
 

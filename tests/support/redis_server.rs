@@ -89,13 +89,28 @@ impl RedisServer {
         self.dir.path()
     }
 
-    /// A blocking connection that answers.
+    /// Waits until it is a replica that has all of its primary.
+    pub(crate) fn wait_until_it_follows(&self) {
+        wait_for("the replica to follow", START, || {
+            let info: String = redis::cmd("INFO").arg("replication").query(&mut self.connection()).ok()?;
+            info.contains("master_link_status:up").then_some(())
+        });
+    }
+
+    /// How often a command was called, by clients and scripts.
+    pub(crate) fn calls_of(&self, command: &str) -> u64 {
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection()).unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    }
+
     /// How many clients wait for something to come.
     pub(crate) fn blocked(&self) -> usize {
         let info: String = redis::cmd("INFO").arg("clients").query(&mut self.connection()).unwrap();
         info.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap().trim().parse().unwrap()
     }
 
+    /// A blocking connection that answers.
     pub(crate) fn connection(&self) -> redis::Connection {
         wait_for("an answer of redis-server", START, || self.connect())
     }
@@ -146,6 +161,7 @@ fn spawn(program: &Path, port: u16, dir: &Path, args: &[String]) -> Process {
     let mut command = process::command(program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(dir);
     command.args(["--unixsocket"]).arg(dir.join("redis.sock"));
-    command.args(["--save", "", "--appendonly", "yes"]).args(args);
+    // A replica is given all at once, and not after five seconds, in which others might want it too.
+    command.args(["--save", "", "--appendonly", "yes", "--repl-diskless-sync-delay", "0"]).args(args);
     Process::start("redis-server", command, &dir.join("log"))
 }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{RedisChannel, answers, errors::Error, receive, sweep};
+use super::{RedisChannel, answers, errors::Error, receive, replicas, sweep};
 use crate::{channel::ChannelError, quote::quote};
 
 /// The first version with LMOVE and its kin.
@@ -89,6 +89,9 @@ pub(super) async fn permissions(channel: &RedisChannel) -> Result<(), Error> {
     channel.link.script(TRY, &probe).await?;
     // What blocks cannot be tried in a script.
     receive::may_wait(channel).await?;
+    if channel.replicas.wanted > 0 {
+        replicas::may_wait(channel).await?;
+    }
     channel.link.command(TRY, &redis::cmd("PING")).await?;
     sweep::look(channel, 0, &keys.lease_prefix()).await?;
     let mut reply = redis::cmd("CLIENT");

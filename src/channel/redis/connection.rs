@@ -97,10 +97,7 @@ impl Link {
         let idle = lock(&self.idle).pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => {
-                let made = by(Instant::now() + self.timeout, self.timeout, self.connect()).await;
-                made.map_err(|error| self.explain(CONNECT, &error))?
-            }
+            None => self.open(Instant::now() + self.timeout).await?,
         };
         let patience = wait + self.timeout;
         match by(Instant::now() + patience, patience, connection.unanswered(refused, command)).await {
@@ -128,6 +125,27 @@ impl Link {
     /// Makes the connection that commands share, if there is none.
     pub(super) async fn connected(&self) -> Result<(), Error> {
         self.connection_by(Instant::now() + self.timeout).await.map(drop)
+    }
+
+    /// Makes a connection that nothing else uses.
+    pub(super) async fn open(&self, deadline: Instant) -> Result<Connection, Error> {
+        by(deadline, self.timeout, self.connect()).await.map_err(|error| self.explain(CONNECT, &error))
+    }
+
+    /// Runs a command on such a connection, which after an error is of no use any more.
+    pub(super) async fn ask(&self, connection: &mut Connection, doing: &str, command: &Cmd) -> Result<Value, Error> {
+        let answer = by(Instant::now() + self.timeout, self.timeout, connection.ask(Request::Command(command))).await;
+        answer.map_err(|error| self.explain(doing, &error))
+    }
+
+    /// There was no answer in the time that each call has.
+    pub(super) fn late(&self, doing: &str) -> Error {
+        self.explain(doing, &Failure::late(self.timeout))
+    }
+
+    /// How long each call has.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     async fn connection_by(&self, deadline: Instant) -> Result<(Connection, u64), Error> {

@@ -27,6 +27,7 @@ mod peek;
 mod pressure;
 mod receive;
 mod recover;
+mod replicas;
 mod resp;
 mod route;
 mod scripts;
@@ -72,6 +73,7 @@ pub struct RedisChannel {
     timeout: Duration,
     max_dead_letters: usize,
     max_message_bytes: usize,
+    replicas: replicas::Replicas,
     attempts: attempts::Attempts,
     slice: slice::Slice,
     adoption: Mutex<adoption::Stillness>,
@@ -103,6 +105,7 @@ impl RedisChannel {
             timeout: settings.timeout,
             max_dead_letters: settings.max_dead_letters,
             max_message_bytes: settings.max_message_bytes,
+            replicas: replicas::Replicas::new(settings.wait_replicas),
             attempts: attempts::Attempts::default(),
             slice: slice::Slice::new(),
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
@@ -121,24 +124,30 @@ impl RedisChannel {
         self
     }
 
-    /// Queues a message, as a client does.
+    /// Queues a message, as a client does, and waits until as many replicas have it as are configured.
     ///
     /// # Errors
-    /// When Redis cannot be reached or refuses it.
+    /// When Redis refuses it; or it is not known whether it is queued, or on enough replicas.
     pub async fn push(&self, message: &[u8]) -> Result<(), ChannelError> {
-        let mut command = redis::cmd("LPUSH");
-        let pushed = self.link.command("queue a message", command.arg(&self.keys.queue).arg(message)).await;
-        self.named(pushed).await.map(drop)
+        self.queue("queue a message", &[message]).await
     }
 
-    /// Queues messages in this order, all or none of them.
+    /// The same with messages in this order, all or none of them.
     ///
     /// # Errors
-    /// When Redis refuses them; or cannot be reached any more, and then it is not known whether they are queued.
+    /// As there.
     pub(crate) async fn push_all(&self, messages: &[&[u8]]) -> Result<(), ChannelError> {
-        let mut command = redis::cmd("LPUSH");
-        let pushed = self.link.command("queue messages", command.arg(&self.keys.queue).arg(messages)).await;
-        self.named(pushed).await.map(drop)
+        self.queue("queue messages", messages).await
+    }
+
+    async fn queue(&self, doing: &str, messages: &[&[u8]]) -> Result<(), ChannelError> {
+        let pushed = if self.replicas.wanted > 0 {
+            replicas::push(self, doing, messages).await
+        } else {
+            let mut command = redis::cmd("LPUSH");
+            self.link.command(doing, command.arg(&self.keys.queue).arg(messages)).await.map(drop)
+        };
+        self.named(pushed).await
     }
 
     /// Connects, unless there is a connection that is not known to be broken.

@@ -80,6 +80,10 @@ section! {
         /// How large a message may be. A larger one becomes a dead letter within Redis and is never read by the
         /// agent, whose memory grows with this as with batch.max_bytes.
         max_message_bytes: usize = Is("4MiB"), MESSAGE_BYTES;
+        /// How many replicas must have what this agent queues itself (metrics of statsd, what kadabra send sends) before it counts as
+        /// queued, so that a failover does not lose it; 0 to wait for none. Waiting takes up to half of timeout, and then it is tried
+        /// again. Clients push to Redis by themselves: for theirs, set min-replicas-to-write there.
+        wait_replicas: usize = Is("0"), ValueType::Number { min: 0, max: 100 };
     }
     checks cross_check;
     on reload Restart;
