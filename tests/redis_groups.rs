@@ -2,6 +2,8 @@
 
 #[path = "redis_groups/replicas.rs"]
 mod replicas;
+#[path = "redis_groups/sentinels.rs"]
+mod sentinels;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -14,6 +14,7 @@ pub(crate) mod influxdb3;
 pub(crate) mod machine;
 pub(crate) mod names;
 pub(crate) mod package;
+pub(crate) mod partition;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod python;

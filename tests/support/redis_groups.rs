@@ -5,6 +5,7 @@ use std::{fs, ops::Range, time::Duration};
 use redis::{Commands as _, Connection};
 
 use super::{
+    partition::{Partition, SERVERS},
     pipeline::numbered,
     process::{Process, command, free_port, wait_for},
     redis_server::RedisServer,
@@ -20,40 +21,77 @@ pub(crate) struct SentinelGroup {
     pub(crate) servers: Vec<RedisServer>,
     sentinels: Vec<(Process, u16)>,
     password: &'static str,
+    /// The way to the first server, where that can be cut off.
+    way: Option<Partition>,
     _folder: tempfile::TempDir,
+}
+
+/// What a group has that others have not.
+#[derive(Default)]
+pub(crate) struct Setup<'a> {
+    /// What the Sentinels want of each other and of the test.
+    pub(crate) password: &'static str,
+    /// More lines of the configuration of the Sentinel of that number.
+    pub(crate) lines: Option<&'a dyn Fn(usize) -> String>,
+    /// More arguments of each server.
+    pub(crate) arguments: &'a [&'a str],
+    /// Whether the first server can be cut off.
+    pub(crate) way: bool,
 }
 
 impl SentinelGroup {
     pub(crate) fn start() -> Self {
-        Self::with_password("")
+        Self::with(&Setup::default())
     }
 
-    /// With Sentinels that want a password, if it is not empty.
+    /// With Sentinels that want a password.
     pub(crate) fn with_password(password: &'static str) -> Self {
-        let primary = RedisServer::start();
-        let port = primary.port().to_string();
-        let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port]);
+        Self::with(&Setup { password, ..Setup::default() })
+    }
+
+    /// With a primary that can be cut off from Sentinels and replica, and from clients.
+    pub(crate) fn with_a_way_to_the_primary(arguments: &[&str]) -> Self {
+        Self::with(&Setup { arguments, way: true, ..Setup::default() })
+    }
+
+    pub(crate) fn with(setup: &Setup<'_>) -> Self {
+        let way = setup.way.then(Partition::start);
+        let announced = way.as_ref().map(|way| way.port().to_string());
+        // To servers that come from another address than 127.0.0.1 a primary without a password is closed else.
+        let open = ["--protected-mode", "no"];
+        let announces = |port| [&open[..], &["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", port]].concat();
+        let own = announced.as_deref().map(announces).unwrap_or_default();
+        let primary = RedisServer::with(&[setup.arguments, &own].concat());
+        if let Some(way) = &way {
+            way.lead_to(primary.port());
+        }
+        let port = announced.unwrap_or_else(|| primary.port().to_string());
+        let follows = ["--replicaof", "127.0.0.1", &port];
+        let own = if setup.way { [&open[..], &["--bind-source-addr", SERVERS]].concat() } else { Vec::new() };
+        let replica = RedisServer::with(&[setup.arguments, &follows, &own].concat());
         let folder = tempfile::tempdir().unwrap();
         let sentinels = (0..3).map(|number| {
             let listens = free_port();
             let file = folder.path().join(format!("sentinel{number}.conf"));
-            let login = if password.is_empty() {
-                String::new()
-            } else {
-                format!("requirepass {password}\nsentinel sentinel-pass {password}\n")
-            };
-            let text = format!(
-                "port {listens}\nbind 127.0.0.1\ndir {folder}\n{login}sentinel monitor {MASTER_NAME} 127.0.0.1 {port} 2\n\
+            let mut text = format!(
+                "port {listens}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {MASTER_NAME} 127.0.0.1 {port} 2\n\
                  sentinel down-after-milliseconds {MASTER_NAME} 1000\nsentinel failover-timeout {MASTER_NAME} 3000\n",
                 folder = folder.path().display(),
             );
+            if !setup.password.is_empty() {
+                text += &format!("requirepass {0}\nsentinel sentinel-pass {0}\n", setup.password);
+            }
+            if setup.way {
+                text += &format!("bind-source-addr {SERVERS}\nsentinel announce-ip 127.0.0.1\n");
+            }
+            text += &setup.lines.map_or_else(String::new, |lines| lines(number));
             fs::write(&file, text).unwrap();
             let mut sentinel = command("redis-server");
             sentinel.arg(&file).arg("--sentinel");
             (Process::start("a Sentinel", sentinel, &folder.path().join(format!("log{number}"))), listens)
         });
         let sentinels = sentinels.collect();
-        let group = Self { servers: vec![primary, replica], sentinels, password, _folder: folder };
+        let group = Self { servers: vec![primary, replica], sentinels, password: setup.password, way, _folder: folder };
         wait_for("the Sentinels to know each other and the replica", START, || {
             let all = group.sentinels.iter().filter_map(|(_, port)| {
                 let mut sentinel = group.connect(*port)?;
@@ -63,7 +101,30 @@ impl SentinelGroup {
             });
             (all.count() == 3).then_some(())
         });
+        group.servers[1].wait_until_it_follows();
         group
+    }
+
+    /// Where it can be cut off.
+    pub(crate) fn way(&self) -> &Partition {
+        self.way.as_ref().expect("a way to the primary")
+    }
+
+    pub(crate) fn connect_to_sentinel(&self, number: usize) -> Connection {
+        self.connect(self.sentinels[number].1).unwrap()
+    }
+
+    /// Of each server, as clients find it.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        (0..self.servers.len()).map(|server| format!("redis://127.0.0.1:{}/", self.port_of(server))).collect()
+    }
+
+    /// Where clients and Sentinels find a server.
+    fn port_of(&self, server: usize) -> u16 {
+        match &self.way {
+            Some(way) if server == 0 => way.port(),
+            _ => self.servers[server].port(),
+        }
     }
 
     fn connect(&self, port: u16) -> Option<Connection> {
@@ -97,7 +158,7 @@ impl SentinelGroup {
 
     /// As a client connects: to what the Sentinels say is the primary, if that answers.
     pub(crate) fn connect_to_primary(&self) -> Option<Connection> {
-        let client = redis::Client::open(self.servers[self.primary()].url()).ok()?;
+        let client = redis::Client::open(self.urls().swap_remove(self.primary())).ok()?;
         let connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
         connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         Some(connection)
@@ -111,7 +172,7 @@ impl SentinelGroup {
             command.query::<(String, u16)>(&mut self.connect(*port)?).ok()
         });
         let (_, port) = said.expect("a Sentinel that answers");
-        self.servers.iter().position(|server| server.port() == port).unwrap()
+        (0..self.servers.len()).find(|server| self.port_of(*server) == port).unwrap()
     }
 }
 
@@ -166,32 +227,53 @@ impl Cluster {
 
     /// Moves the slot of a key with all that is in it from one node to another, as a rebalancing does.
     pub(crate) fn move_slot(&self, key: &str, from: usize, to: usize) {
-        let (source, target) = (&self.servers[from], &self.servers[to]);
-        let (mut at_source, mut at_target) = (source.connection(), target.connection());
-        let slot: u64 = redis::cmd("CLUSTER").arg("KEYSLOT").arg(key).query(&mut at_source).unwrap();
-        let set = |connection: &mut Connection, how: &str, node: &str| {
-            redis::cmd("CLUSTER").arg("SETSLOT").arg(slot).arg(how).arg(node).query::<()>(connection).unwrap();
-        };
-        set(&mut at_target, "IMPORTING", &self.id(from));
-        set(&mut at_source, "MIGRATING", &self.id(to));
-        loop {
-            let keys: Vec<String> = redis::cmd("CLUSTER").arg("GETKEYSINSLOT").arg(slot).arg(10).query(&mut at_source).unwrap();
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                let mut migrate = redis::cmd("MIGRATE");
-                migrate.arg("127.0.0.1").arg(target.port()).arg(key).arg(0).arg(5000);
-                migrate.query::<String>(&mut at_source).unwrap();
-            }
+        let slot = self.begin_to_move(key, from, to);
+        while let keys @ [_, ..] = &self.keys_in(slot, from)[..] {
+            keys.iter().for_each(|key| self.migrate(key, from, to));
         }
-        set(&mut at_target, "NODE", &self.id(to));
-        set(&mut at_source, "NODE", &self.id(to));
-        for other in self.servers.iter() {
-            drop(
-                redis::cmd("CLUSTER").arg("SETSLOT").arg(slot).arg("NODE").arg(self.id(to)).query::<()>(&mut other.connection()),
-            );
-        }
+        self.end_move(slot, from, to);
+    }
+
+    /// Has both nodes know that the slot of a key is being moved. Returns the slot.
+    pub(crate) fn begin_to_move(&self, key: &str, from: usize, to: usize) -> u64 {
+        let slot = redis::cmd("CLUSTER").arg("KEYSLOT").arg(key).query(&mut self.servers[from].connection()).unwrap();
+        self.set_slot(to, slot, "IMPORTING", from).unwrap();
+        self.set_slot(from, slot, "MIGRATING", to).unwrap();
+        slot
+    }
+
+    /// The keys of a slot that a node has, ten at most.
+    pub(crate) fn keys_in(&self, slot: u64, server: usize) -> Vec<String> {
+        let mut keys = redis::cmd("CLUSTER");
+        keys.arg("GETKEYSINSLOT").arg(slot).arg(10).query(&mut self.servers[server].connection()).unwrap()
+    }
+
+    /// Moves one key.
+    pub(crate) fn migrate(&self, key: &str, from: usize, to: usize) {
+        let mut migrate = redis::cmd("MIGRATE");
+        migrate.arg("127.0.0.1").arg(self.servers[to].port()).arg(key).arg(0).arg(5000);
+        migrate.query::<String>(&mut self.servers[from].connection()).unwrap();
+    }
+
+    /// Has all nodes know that the slot is moved.
+    pub(crate) fn end_move(&self, slot: u64, from: usize, to: usize) {
+        self.set_slot(to, slot, "NODE", to).unwrap();
+        self.set_slot(from, slot, "NODE", to).unwrap();
+        (0..self.servers.len()).for_each(|other| drop(self.set_slot(other, slot, "NODE", to)));
+    }
+
+    fn set_slot(&self, at: usize, slot: u64, how: &str, node: usize) -> redis::RedisResult<()> {
+        redis::cmd("CLUSTER").arg("SETSLOT").arg(slot).arg(how).arg(self.id(node)).query(&mut self.servers[at].connection())
+    }
+
+    /// The replica of a primary.
+    pub(crate) fn replica_of(&self, server: usize) -> usize {
+        let mut nodes = redis::cmd("CLUSTER");
+        let nodes: String = nodes.arg("NODES").query(&mut self.servers[server].connection()).unwrap();
+        let id = self.id(server);
+        let replica = nodes.lines().find(|line| line.split(' ').nth(3) == Some(&id)).expect("a replica");
+        let (own, _) = replica.split_once(' ').unwrap();
+        (0..self.servers.len()).find(|other| self.id(*other) == own).unwrap()
     }
 
     fn id(&self, server: usize) -> String {

@@ -130,8 +130,14 @@ impl RedisServer {
 
     /// Ends it by SIGKILL if it runs, and starts it on the same port with the same data.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn restart_with(&mut self, more: &[&str]) {
         self.kill9();
-        self.process = spawn(&self.program, self.port, self.dir.path(), &self.args);
+        let args: Vec<_> = self.args.iter().cloned().chain(more.iter().map(ToString::to_string)).collect();
+        self.process = spawn(&self.program, self.port, self.dir.path(), &args);
         assert!(self.ready(), "redis-server does not start again, see {}", self.dir.path().join("log").display());
     }
 

@@ -271,7 +271,11 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
         (
             format!("{target} does not accept the user and password (WRONGPASS)"),
-            format!("correct {password_file}, or the user and password in {url}"),
+            if names.is_of_several() {
+                format!("correct {password_file}, or the user beside it")
+            } else {
+                format!("correct {password_file}, or the user and password in {url}")
+            },
         )
     } else if code("NOAUTH") || words.contains("Authentication required") {
         (format!("{target} wants a password"), format!("write it to a file and name the file in {password_file}"))

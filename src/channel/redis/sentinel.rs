@@ -3,13 +3,11 @@
 
 use std::{
     future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::Value;
 use tokio::{
     sync::watch,
@@ -52,15 +50,22 @@ pub(super) struct Sentinels {
 }
 
 struct Asked {
-    nodes: Vec<HostAndPort>,
-    ways: Vec<Way>,
+    sentinels: Vec<Sentinel>,
     master_name: String,
     login: Login,
     limit: Limit,
-    /// Which one answered last; the others are asked when it does not.
-    first: AtomicUsize,
     /// Where the primary is, as was said last.
     primary: watch::Sender<Option<HostAndPort>>,
+    /// What was tried last as the primary, and in vain.
+    in_vain: Mutex<Option<HostAndPort>>,
+}
+
+/// One of them.
+struct Sentinel {
+    node: HostAndPort,
+    way: Way,
+    /// It is asked on the same connection each time, while that lasts.
+    kept: Mutex<Option<Connection>>,
 }
 
 impl Sentinels {
@@ -72,25 +77,41 @@ impl Sentinels {
     ) -> Self {
         let tls = settings.use_tls.then(|| settings.tls.clone());
         let login = Login { settings: target::of_user(settings.user.as_deref()), password: settings.password.clone() };
+        let sentinel = |node: &HostAndPort| Sentinel {
+            node: node.clone(),
+            way: Way::to(&OF_SENTINELS.service, node, tls.clone()),
+            kept: Mutex::default(),
+        };
         let asked = Asked {
-            ways: nodes.iter().map(|node| Way::to(&OF_SENTINELS.service, node, tls.clone())).collect(),
-            nodes: nodes.to_vec(),
+            sentinels: nodes.iter().map(sentinel).collect(),
             master_name: master_name.to_owned(),
             login,
             limit: Limit::new(),
-            first: AtomicUsize::new(0),
             primary: watch::Sender::new(None),
+            in_vain: Mutex::default(),
         };
         Self { asked: Arc::new(asked), tls: tls_of_primary, follower: Mutex::default() }
     }
 
     pub(super) async fn connect(&self, login: &Login, limit: &Limit, within: Duration) -> Result<Connection, Failure> {
         let deadline = Instant::now() + within;
-        let primary = self.asked.ask_all(deadline, share(within)).await?;
+        let primary = self.asked.ask_all(share(within), false).await?;
         self.follow();
-        let way = Way::to(&SENTINEL_KEYS.service, &primary, self.tls.clone());
+        let connected = self.connect_to(&primary, login, limit, deadline).await;
+        *lock(&self.asked.in_vain) = connected.is_err().then_some(primary);
+        connected
+    }
+
+    async fn connect_to(
+        &self,
+        primary: &HostAndPort,
+        login: &Login,
+        limit: &Limit,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
+        let way = Way::to(&SENTINEL_KEYS.service, primary, self.tls.clone());
         let stream = way.connect(deadline.saturating_duration_since(Instant::now())).await?;
-        Connection::open(stream, login, limit, self.until_it_is_not(primary)).await
+        Connection::open(stream, login, limit, self.until_it_is_not(primary.clone())).await
     }
 
     fn follow(&self) {
@@ -101,7 +122,7 @@ impl Sentinels {
                 loop {
                     sleep(FOLLOW).await;
                     // Who none answers keeps to what it knows.
-                    drop(asked.ask_all(Instant::now() + FOLLOW * 2, FOLLOW).await);
+                    drop(asked.ask_all(FOLLOW, true).await);
                 }
             }));
         }
@@ -119,29 +140,55 @@ impl Sentinels {
 }
 
 impl Asked {
-    /// Asks one after the other until one knows.
-    async fn ask_all(&self, deadline: Instant, each: Duration) -> Result<HostAndPort, Failure> {
-        let mut attempts = Vec::new();
-        let first = self.first.load(Ordering::Relaxed);
-        for number in (first..self.nodes.len()).chain(0..first) {
-            let (Some(node), Some(way)) = (self.nodes.get(number), self.ways.get(number)) else { continue };
-            let until = deadline.min(Instant::now() + each);
-            let failure = match by(until, each, self.ask(way, each)).await {
-                Ok(primary) => {
-                    self.first.store(number, Ordering::Relaxed);
-                    self.primary.send_if_modified(|known| known.replace(primary.clone()).as_ref() != Some(&primary));
+    /// Asks all of them at once, so that one that hangs holds nothing up, and takes what most say: one that was cut off from the others
+    /// may know of an older primary. `every_one`: also of those is it noticed how they are that nothing depends on any more.
+    async fn ask_all(&self, within: Duration, every_one: bool) -> Result<HostAndPort, Failure> {
+        let mut asking: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask_within(sentinel, within)).collect();
+        let (mut said, mut attempts) = (Vec::new(), Vec::new());
+        while let Some((sentinel, outcome)) = asking.next().await {
+            match outcome {
+                Ok(primary) => said.push(primary),
+                Err(failure) => attempts.push(Attempt { at: target::address(&sentinel.node), names: OF_SENTINELS, failure }),
+            }
+            let is_decided = said.iter().any(|it| votes(&said, it) * 2 > self.sentinels.len());
+            if is_decided || asking.is_empty() {
+                let Some(primary) = self.most_likely(&said) else { continue };
+                self.primary.send_if_modified(|known| known.replace(primary.clone()).as_ref() != Some(&primary));
+                if asking.is_empty() || !every_one {
                     return Ok(primary);
                 }
-                Err(failure) => failure,
-            };
-            attempts.push(Attempt { at: target::address(node), names: OF_SENTINELS, failure });
+            }
         }
+        // Told in their order, and so in the same words each time.
+        attempts.sort_by_key(|attempt| self.sentinels.iter().position(|it| target::address(&it.node) == attempt.at));
         Err(Failure::Nowhere(attempts))
     }
 
-    async fn ask(&self, way: &Way, within: Duration) -> Result<HostAndPort, Failure> {
-        let stream = way.connect(within).await?;
-        let mut connection = Connection::open(stream, &self.login, &self.limit, pending()).await?;
+    /// What most of them say. Where as many say another, what is not known to be in vain, and then what was said before.
+    fn most_likely(&self, said: &[HostAndPort]) -> Option<HostAndPort> {
+        let (in_vain, known) = (lock(&self.in_vain), self.primary.borrow());
+        let rank = |it: &&HostAndPort| (votes(said, it), in_vain.as_ref() != Some(*it), known.as_ref() == Some(*it));
+        said.iter().max_by_key(rank).cloned()
+    }
+
+    async fn ask_within<'a>(&self, sentinel: &'a Sentinel, within: Duration) -> (&'a Sentinel, Result<HostAndPort, Failure>) {
+        let outcome = by(Instant::now() + within, within, self.ask(sentinel, within)).await;
+        if !matches!(outcome, Ok(_) | Err(Failure::NoSuchMaster)) {
+            *lock(&sentinel.kept) = None;
+        }
+        (sentinel, outcome)
+    }
+
+    async fn ask(&self, sentinel: &Sentinel, within: Duration) -> Result<HostAndPort, Failure> {
+        let kept = lock(&sentinel.kept).clone();
+        let mut connection = match kept {
+            Some(kept) => kept,
+            None => {
+                let stream = sentinel.way.connect(within).await?;
+                let new = Connection::open(stream, &self.login, &self.limit, pending()).await?;
+                lock(&sentinel.kept).insert(new).clone()
+            }
+        };
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
         let Value::Array(answer) = connection.ask(Request::Command(&command)).await? else { return Err(Failure::NoSuchMaster) };
@@ -149,4 +196,9 @@ impl Asked {
         let (host, port) = (texts.next().flatten(), texts.next().flatten().and_then(|port| port.parse().ok()));
         host.zip(port).ok_or(Failure::NoSuchMaster)
     }
+}
+
+/// How many say this.
+fn votes(said: &[HostAndPort], this: &HostAndPort) -> usize {
+    said.iter().filter(|it| *it == this).count()
 }

@@ -1,0 +1,152 @@
+//! The Sentinels themselves: as whom they are asked, by TLS, when some of them hang, answer rubbish or know no better, and what that costs
+//! them.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    thread,
+    time::{Duration, Instant},
+};
+
+use redis::Connection;
+
+use super::{Q, assert_stored, influxd, sentinel_channel};
+use crate::support::{
+    agent::{Agent, cli},
+    certificates::Certificate,
+    pipeline::{PATIENCE, config_of},
+    process::{free_port, wait_for},
+    redis_groups::{MASTER_NAME, SentinelGroup, Setup, push_until_answered},
+};
+
+/// As `docs/redis.md` says what a Sentinel needs to allow.
+const RIGHTS: &str = "+sentinel|get-master-addr-by-name +client|setname +ping";
+
+#[test]
+fn sentinels_are_asked_by_tls_as_a_user_with_a_password_of_its_own_that_may_be_mended_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Certificate::self_signed(folder.path(), "sentinel", &["subjectAltName=IP:127.0.0.1"]);
+    let ports = [free_port(), free_port(), free_port()];
+    let lines = |number: usize| {
+        let Certificate { certificate, key } = &server;
+        format!(
+            "tls-port {}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n\
+             user kadabra on >secret {RIGHTS}\n",
+            ports[number],
+            certificate.display(),
+            key.display(),
+            certificate.display()
+        )
+    };
+    let group = SentinelGroup::with(&Setup { password: "hunter2", lines: Some(&lines), ..Setup::default() });
+    let password = folder.path().join("password");
+    std::fs::write(&password, "wrong\n").unwrap();
+    let nodes = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let login = format!(
+        "[channel.redis.sentinel]\nuser = \"kadabra\"\npassword_file = {password:?}\nuse_tls = true\nca_file = {:?}\n",
+        server.certificate
+    );
+    let influxd = influxd();
+    let config = config_of(&sentinel_channel(&nodes, &login), &influxd.url());
+    let mut agent = Agent::start(&config);
+    let said = agent.wait_condition("channel");
+    assert_eq!(said["code"], "K102", "{said}");
+    let said = said.to_string();
+    assert!(said.contains("does not accept the user and password"), "{said}");
+    assert!(said.contains("correct channel.redis.sentinel.password_file, or the user beside it"), "{said}");
+    assert!(said.contains(&format!("127.0.0.1:{}", ports[0])), "{said}");
+    std::fs::write(&password, "secret\n").unwrap();
+    push_until_answered(Q, 0..100, || group.connect_to_primary());
+    assert_stored(&influxd, 100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn an_idle_agent_asks_sentinels_on_the_connections_that_it_has() {
+    let group = SentinelGroup::start();
+    let influxd = influxd();
+    let mut agent = Agent::start(&config_of(&sentinel_channel(&group.nodes(), ""), &influxd.url()));
+    agent.wait_log("receiving");
+    push_until_answered(Q, 0..10, || group.connect_to_primary());
+    assert_stored(&influxd, 10);
+    let mut looks = [0, 1, 2].map(|sentinel| group.connect_to_sentinel(sentinel));
+    // For how many seconds each connection of the agent is there, while it is asked on it each second.
+    let mut used_for = |seconds: u64| {
+        wait_for("connections that last and are used", PATIENCE, || {
+            looks.iter_mut().all(|look| ages(look).is_some_and(|ages| ages.iter().all(|age| *age >= seconds))).then_some(())
+        });
+        looks.each_mut().map(|look| {
+            let info: String = redis::cmd("INFO").arg("stats").query(look).unwrap();
+            let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+            line.unwrap().trim().parse::<u64>().unwrap()
+        })
+    };
+    let before = used_for(3);
+    assert_eq!(used_for(8), before);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+/// How many seconds ago each connection of an agent was made, if there are some and each is used.
+fn ages(sentinel: &mut Connection) -> Option<Vec<u64>> {
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query(sentinel).unwrap();
+    let value = |line: &str, name: &str| line.split(' ').find_map(|pair| pair.strip_prefix(name)?.parse::<u64>().ok());
+    let ours = clients.lines().filter(|line| line.contains("name=kadabra "));
+    let ages: Vec<_> = ours.filter(|line| value(line, "idle=").unwrap() <= 2).map(|line| value(line, "age=").unwrap()).collect();
+    let all = clients.matches("name=kadabra ").count();
+    (!ages.is_empty() && ages.len() == all).then_some(ages)
+}
+
+/// A server that takes every connection and says this, or nothing; then it is silent.
+fn says(what: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(1..) = client.read(&mut buffer) {
+                    if client.write_all(what).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn sentinels_that_hang_or_answer_rubbish_or_know_an_old_primary_hold_nothing_up() {
+    let group = SentinelGroup::start();
+    let real = group.nodes();
+    let influxd = influxd();
+    let folder = tempfile::tempdir().unwrap();
+    // What a Sentinel says that was cut off from the others; nothing listens there.
+    let old = b"*2\r\n$9\r\n127.0.0.1\r\n$1\r\n9\r\n";
+    for others in [
+        vec![says(b""), says(b"")],
+        vec![says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), says(b"$5\r\nrubbish")],
+        vec![says(b"*1\r\n$3\r\none\r\n"), says(b":7\r\n")],
+        vec![says(old), says(b"")],
+    ] {
+        let nodes = others.iter().map(|port| format!("127.0.0.1:{port},")).collect::<String>() + &real;
+        let file = folder.path().join("kadabra.toml");
+        std::fs::write(&file, config_of(&sentinel_channel(&nodes, ""), &influxd.url())).unwrap();
+        let begun = Instant::now();
+        let output = cli(["check", "--online", "--config", file.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains(MASTER_NAME), "{said}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    // More of them hang than are well; and one says as much as the other, of which one is wrong.
+    let well = real.split(',').next().unwrap();
+    let mut all = 0;
+    for others in [[says(b""), says(b"")], [says(old), free_port()]] {
+        let nodes = format!("127.0.0.1:{},127.0.0.1:{},{well}", others[0], others[1]);
+        let mut agent = Agent::start(&config_of(&sentinel_channel(&nodes, ""), &influxd.url()));
+        push_until_answered(Q, all..all + 100, || group.connect_to_primary());
+        all += 100;
+        assert_stored(&influxd, all);
+        assert_eq!(agent.terminate(PATIENCE), Some(0));
+    }
+}
