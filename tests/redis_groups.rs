@@ -1,9 +1,13 @@
 //! A Redis of several servers: the agent follows the primary that Sentinels name, and the slot of its queue in a cluster.
 
+#[path = "redis_groups/failover.rs"]
+mod failover;
 #[path = "redis_groups/replicas.rs"]
 mod replicas;
 #[path = "redis_groups/sentinels.rs"]
 mod sentinels;
+#[path = "redis_groups/slots.rs"]
+mod slots;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
