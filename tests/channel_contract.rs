@@ -496,13 +496,13 @@ mod redis_list {
 
     impl Home for RedisList {
         fn new(lease: Duration, max_dead_letters: usize) -> Self {
-            let server = RedisServer::start();
+            let server = RedisServer::for_agents();
             let settings = Redis {
                 mode: RedisMode::Single(Secret::new(server.url())),
                 password: None,
                 tls: kadabra::config::Tls::default(),
-                queue_key: "q".into(),
-                inprogress_key: "p".into(),
+                queue_key: "kadabra_queue".into(),
+                inprogress_key: "kadabra_inprogress".into(),
                 lease,
                 timeout: Duration::from_secs(5),
                 max_dead_letters,
@@ -517,15 +517,15 @@ mod redis_list {
         }
 
         async fn push(&self, messages: Vec<Vec<u8>>) {
-            let _: usize = self.server.connection().lpush("q", messages).unwrap();
+            let _: usize = self.server.connection().lpush("kadabra_queue", messages).unwrap();
         }
 
         async fn waiting(&self) -> Vec<Vec<u8>> {
-            self.server.connection().lrange("q", 0, -1).unwrap()
+            self.server.connection().lrange("kadabra_queue", 0, -1).unwrap()
         }
 
         fn dead(&self) -> Vec<Kept> {
-            kept_in(&self.server, "{q}:dead")
+            kept_in(&self.server, "{kadabra_queue}:dead")
         }
     }
 

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use kadabra::codes::Code;
 
-use super::support::agent::cli;
+use super::support::{agent::cli, redis_server::KEYS};
 use page::Page;
 
 /// The most lines that a page may have.
@@ -149,6 +149,53 @@ fn the_codes_are_those_of_the_program_and_each_has_a_place_to_link_to() {
     let explained = String::from_utf8(cli(["explain", "k205"]).stdout).unwrap();
     assert_eq!(explained, format!("K205: {}\nto mend it: {}\n", Code::Unauthenticated.what(), Code::Unauthenticated.remedy()));
     assert_eq!(cli(["explain", "K999"]).status.code(), Some(2));
+}
+
+/// The rule of an ACL, and the commands in it by what they are for.
+#[test]
+fn the_rights_in_redis_are_those_that_the_agent_needs() {
+    use kadabra::channel::redis::rights::{self, Need};
+    let path = root().join("docs/redis.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let section = |page: &str, heading: &str, end: &str| {
+        let from = page.find(heading).unwrap() + heading.len();
+        from..from + page[from..].find(end).unwrap()
+    };
+    let rule = rights::of_agent(KEYS);
+    let words = rule.split(' ').map(|word| if word.contains(['~', '|']) { format!("'{word}'") } else { word.to_owned() });
+    let mut lines = vec!["redis-cli ACL SETUSER kadabra on '>secret'".to_owned()];
+    for word in words {
+        if lines.last().unwrap().len() + word.len() > 110 {
+            lines.push(" ".to_owned());
+        }
+        let line = lines.last_mut().unwrap();
+        line.push(' ');
+        line.push_str(&word);
+    }
+    let command = format!("{}\n", lines.join(" \\\n"));
+    let what = |need| match need {
+        Need::Agent => "the agent, and `kadabra dead-letters`",
+        Need::Facts => {
+            "asked only: the name in `CLIENT LIST`, whether there are save points, what copies for several publishers take"
+        }
+        Need::Replicas => "`channel.redis.wait_replicas`, beside those of the agent",
+        Need::Import => "`kadabra import`, beside those of the agent",
+    };
+    let row = |(need, commands): &(Need, &[&str])| {
+        let commands: Vec<_> = commands.iter().map(|command| format!("`{}`", command.replace('|', "\\|"))).collect();
+        format!("| {} | {} |\n", what(*need), commands.join(" "))
+    };
+    let mut wanted = page.clone();
+    wanted.replace_range(section(&wanted, "these keys and commands, here for the default names of `channel.redis.queue_key` and `channel.redis.inprogress_key`:\n\n```sh\n", "```"), &command);
+    wanted.replace_range(
+        section(&wanted, "| needed by | commands |\n|---|---|\n", "\n\n"),
+        rights::COMMANDS.iter().map(row).collect::<String>().trim_end(),
+    );
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(path, wanted).unwrap();
+    } else {
+        assert_eq!(page, wanted, "BLESS=1 writes it anew");
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn flask_kadabra_just_works() {
 #[test]
 fn what_a_killed_python_agent_had_in_progress_is_taken_over() {
     const MESSAGES: u64 = 500;
-    let pipeline = Pipeline::start();
+    let pipeline = Pipeline::with_any_rights();
     let log = pipeline.redis.dir().join("python-agent.log");
     // InfluxDB is not there for it, so that everything stays in progress.
     let nowhere = free_port().to_string();
@@ -103,7 +103,7 @@ fn what_a_killed_python_agent_had_in_progress_is_taken_over() {
 #[test]
 fn what_the_python_agent_had_already_written_is_not_there_twice() {
     const MESSAGES: u64 = 200;
-    let pipeline = Pipeline::start();
+    let pipeline = Pipeline::with_any_rights();
     let redis = port(&pipeline);
     python::run("producer.py", &["--port", &redis, "--count", &MESSAGES.to_string()]);
     let mut connection = pipeline.redis.connection();

@@ -74,7 +74,7 @@ const AT_ADDRESS: &Names = &Names {
     },
     password_file: "channel.embedded.password_file",
     queue_key: config::Embedded::queue_key.path,
-    rights,
+    rights: rights::of_agent,
     kind: Kind::Agent,
 };
 const AT_SOCKET: &Names =

@@ -143,7 +143,7 @@ const OPTIONS: &Names = &Names {
     service: Service { name: "Redis", key: "--from", place: "the address in --from", plain: "redis" },
     password_file: "--password-file",
     queue_key: "--queue-key",
-    rights,
+    rights: rights::of_import,
     kind: Kind::Single,
 };
 

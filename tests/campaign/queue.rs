@@ -247,7 +247,7 @@ impl Home {
     fn start(settled: &Settled, folder: &Path) -> Self {
         if settled.channel == Channel::Redis {
             // What Redis has accepted it must keep through a kill.
-            return Self::Redis(Box::new(RedisServer::of(settled.redis, &["--appendfsync", "always"])));
+            return Self::Redis(Box::new(RedisServer::for_agents_of(settled.redis, &["--appendfsync", "always"])));
         }
         // While the agent is down nobody may get its port: at an address that nobody connects from, nobody does.
         let host = Ipv4Addr::new(127, fastrand::u8(1..250), fastrand::u8(1..250), fastrand::u8(1..250));

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn what_a_python_agent_left_is_adopted_and_stays_adopted() {
-    let mut server = RedisServer::with(&["--appendfsync", "always"]);
+    let mut server = RedisServer::for_agents_with(&["--appendfsync", "always"]);
     let mut redis = server.connection();
     push(&mut redis, (0..4).map(|n| n.to_string()));
     for _ in 0..2 {
@@ -52,7 +52,7 @@ fn what_a_python_agent_left_is_adopted_and_stays_adopted() {
 
 #[test]
 fn a_list_that_a_python_agent_works_on_is_left_alone() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..6).map(|n| n.to_string()));
     run(async {
@@ -74,7 +74,7 @@ fn a_list_that_a_python_agent_works_on_is_left_alone() {
 
 #[test]
 fn a_long_list_is_adopted_behind_what_is_adopted_already() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let _: usize = redis.lpush(ADOPTED, "older").unwrap();
     for n in 0..2345 {
@@ -94,7 +94,7 @@ fn a_long_list_is_adopted_behind_what_is_adopted_already() {
 
 #[test]
 fn an_adoption_wakes_a_receive_that_waits() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let _: usize = redis.lpush(P, "left").unwrap();
     run(async {

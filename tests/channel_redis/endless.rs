@@ -69,7 +69,7 @@ async fn all_cut(flooding: &Flooding, count: usize) {
 
 #[test]
 fn in_place_of_messages() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let flooding = Flooding::start(server.port());
     run(async {
@@ -91,10 +91,10 @@ fn in_place_of_messages() {
 
 #[test]
 fn in_place_of_a_greeting() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let flooding = Flooding::start(server.port());
     run(async {
-        for (flood, words) in floods("SETINFO").into_iter().filter(|(_, words)| !words.contains(&UNASKED)) {
+        for (flood, words) in floods("SETNAME").into_iter().filter(|(_, words)| !words.contains(&UNASKED)) {
             flooding.set(Some(flood));
             let channel = RedisChannel::new(&modest(&flooding), "here", LONG).unwrap();
             let error = channel.open().await.unwrap_err();
@@ -103,7 +103,7 @@ fn in_place_of_a_greeting() {
         }
         all_cut(&flooding, 12).await;
         // Whatever is asked is answered before it is asked.
-        flooding.set(Some(Flood::new("SETINFO", "", "+OK\r\n")));
+        flooding.set(Some(Flood::new("SETNAME", "", "+OK\r\n")));
         let channel = RedisChannel::new(&modest(&flooding), "here", LONG).unwrap();
         says(&channel.open().await.unwrap_err(), &flooding, &[UNASKED]);
         all_cut(&flooding, 13).await;
@@ -112,7 +112,7 @@ fn in_place_of_a_greeting() {
 
 #[test]
 fn while_it_is_waited_for_messages() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let flooding = Flooding::start(server.port());
     run(async {
@@ -137,7 +137,7 @@ fn while_it_is_waited_for_messages() {
 
 #[test]
 fn on_connections_that_nobody_uses() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let flooding = Flooding::start(server.port());
     run(async {
@@ -167,7 +167,7 @@ fn on_connections_that_nobody_uses() {
 
 #[test]
 fn an_agent_that_is_flooded_keeps_within_its_memory_and_goes_on_afterwards() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let flooding = Flooding::start(server.port());
     // No time-out and no lease that runs out ends a flood.

@@ -70,7 +70,7 @@ fn no_password_and_a_wrong_one() {
 
 #[test]
 fn a_missing_permission_is_told_at_the_start_and_the_advice_helps() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let mut acl = |rules: &str| {
         let mut command = redis::cmd("ACL");
@@ -120,7 +120,7 @@ fn a_missing_permission_is_told_at_the_start_and_the_advice_helps() {
 #[test]
 fn a_key_of_another_type() {
     for (key, expected) in [(Q, "list"), (P, "list"), (ADOPTED, "list"), (LEASES, "zset"), (DEAD, "stream")] {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let mut redis = server.connection();
         let _: () = redis.set(key, "x").unwrap();
         says(
@@ -157,7 +157,7 @@ fn a_read_only_replica() {
 
 #[test]
 fn a_database_that_is_not_there() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     says(&open(&settings(&server.url().replace("/0", "/99"))), &["no database of that number", "channel.redis.url"]);
 }
 

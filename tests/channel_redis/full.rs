@@ -12,7 +12,7 @@ fn looks(redis: &mut Connection) -> u64 {
 
 #[test]
 fn it_is_said_to_work_again_when_it_lets_the_agent_wait_again_and_not_before() {
-    let server = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
+    let server = RedisServer::for_agents_with(&["--maxmemory-policy", "noeviction"]);
     let mut redis = server.connection();
     let config = pipeline::config(&server.url(), "http://127.0.0.1:9").replace("type = \"influxdb\"", "type = \"debug\"");
     let mut agent = Agent::start(&config);
@@ -43,7 +43,7 @@ fn it_is_said_to_work_again_when_it_lets_the_agent_wait_again_and_not_before() {
 /// There is always a message, so that nobody need wait for one.
 #[test]
 fn it_is_said_to_work_again_though_nobody_comes_to_wait() {
-    let server = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
+    let server = RedisServer::for_agents_with(&["--maxmemory-policy", "noeviction"]);
     let mut redis = server.connection();
     let config = pipeline::config(&server.url(), "http://127.0.0.1:9").replace("type = \"influxdb\"", "type = \"debug\"");
     let mut agent = Agent::start(&config);

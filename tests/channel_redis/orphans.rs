@@ -13,7 +13,7 @@ fn calls(redis: &mut Connection, command: &str) -> usize {
 
 #[test]
 fn messages_of_no_lease_wait_again_where_they_came_from_after_the_time_of_a_lease() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["4"]);
     let _: usize = redis.lpush(ORPHAN, &["1", "2", "3"]).unwrap();
@@ -41,7 +41,7 @@ fn messages_of_no_lease_wait_again_where_they_came_from_after_the_time_of_a_leas
 
 #[test]
 fn whoever_still_has_them_in_hand_can_complete_them_once_they_are_found() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["m"]);
     run(async {
@@ -57,7 +57,7 @@ fn whoever_still_has_them_in_hand_can_complete_them_once_they_are_found() {
 
 #[test]
 fn what_older_versions_have_tried_is_deleted() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     run(async {
         let channel = channel(&server);
@@ -72,7 +72,7 @@ fn what_older_versions_have_tried_is_deleted() {
 
 #[test]
 fn a_lease_in_hand_stays_as_it_is() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["m", ""]);
     run(async {
@@ -88,7 +88,7 @@ fn a_lease_in_hand_stays_as_it_is() {
 
 #[test]
 fn among_many_other_keys_they_are_looked_for_a_step_at_a_time() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     for number in 0..10_000 {
         let _: () = redis.set(format!("other {number}"), "x").unwrap();

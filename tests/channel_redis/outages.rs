@@ -11,7 +11,7 @@ async fn works_again(channel: &RedisChannel) {
 
 #[test]
 fn leases_survive_kill_9_of_redis() {
-    let mut server = RedisServer::with(&["--appendfsync", "always"]);
+    let mut server = RedisServer::for_agents_with(&["--appendfsync", "always"]);
     push(&mut server.connection(), (0..10).map(|n| n.to_string()));
     run(async {
         let channel = channel(&server);
@@ -37,7 +37,7 @@ fn leases_survive_kill_9_of_redis() {
 
 #[test]
 fn closed_connections_and_forgotten_scripts_mend_themselves() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..5).map(|n| n.to_string()));
     run(async {
@@ -57,7 +57,7 @@ fn closed_connections_and_forgotten_scripts_mend_themselves() {
 
 #[test]
 fn on_a_line_too_slow_for_what_was_asked_less_is_asked_and_all_arrives() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     push(&mut server.connection(), (0..300).map(|n| format!("{n:0500}")));
     // In one time-out arrive some sixty of these messages.
     let proxy = Proxy::narrow(server.port(), 100_000);
@@ -78,7 +78,7 @@ fn on_a_line_too_slow_for_what_was_asked_less_is_asked_and_all_arrives() {
 
 #[test]
 fn a_redis_that_hangs_is_given_up_on_within_the_time_out() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["m"]);
     run(async {
@@ -101,7 +101,7 @@ fn a_redis_that_hangs_is_given_up_on_within_the_time_out() {
 
 #[test]
 fn a_full_redis_is_drained() {
-    let server = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
+    let server = RedisServer::for_agents_with(&["--maxmemory-policy", "noeviction"]);
     let mut redis = server.connection();
     push(&mut redis, (0..1000).map(|n| format!("{n:0900}")));
     run(async {
@@ -128,7 +128,7 @@ fn a_full_redis_is_drained() {
 
 #[test]
 fn a_connection_outlives_the_thread_that_made_it() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["a", "b"]);
     let channel = channel(&server);
@@ -191,7 +191,7 @@ async fn persevere(channel: &RedisChannel, done: &mut HashMap<String, usize>, pr
 #[test]
 fn cut_connections_lose_and_double_nothing_and_the_ledger_knows() {
     const MESSAGES: usize = 20_000;
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..MESSAGES).map(|n| format!("{n:010}")));
     let agents: Vec<_> = (0..2)

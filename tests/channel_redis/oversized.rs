@@ -14,7 +14,7 @@ fn sent(redis: &mut Connection) -> u64 {
 
 #[test]
 fn the_others_come_in_their_order_and_the_large_one_is_a_dead_letter() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let sizes = [10, 1001, 20, 1000, 5000, 5000, 30, 1001];
     push(&mut redis, sizes.iter().map(|&size| "x".repeat(size)));
@@ -43,7 +43,7 @@ fn the_others_come_in_their_order_and_the_large_one_is_a_dead_letter() {
 
 #[test]
 fn it_is_not_sent_to_the_agent_that_waits_for_it_or_takes_it() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     run(async {
         // Redis is busy with a message of that size for seconds where it has to share the processor.
@@ -68,7 +68,7 @@ fn it_is_not_sent_to_the_agent_that_waits_for_it_or_takes_it() {
 
 #[test]
 fn adopted_ones_are_set_aside_too_and_there_are_only_so_many_dead_letters() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     for size in [2000, 10, 3000, 4000] {
         let _: usize = redis.lpush(P, "x".repeat(size)).unwrap();
@@ -92,7 +92,7 @@ fn adopted_ones_are_set_aside_too_and_there_are_only_so_many_dead_letters() {
 
 #[test]
 fn where_dead_letters_cannot_be_kept_it_stays() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let _: () = redis.set(DEAD, "x").unwrap();
     push(&mut redis, ["x".repeat(2000)]);

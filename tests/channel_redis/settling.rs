@@ -7,7 +7,7 @@ use kadabra::channel::{Completed, RefusedPoint, Tally};
 
 #[test]
 fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["good", "bad", "half", "fine"]);
     run(async {
@@ -37,7 +37,7 @@ fn letters_are_parked_with_all_that_is_needed_to_look_into_them() {
 
 #[test]
 fn the_oldest_dead_letters_are_dropped_when_there_are_too_many() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..250).map(|n| n.to_string()));
     run(async {
@@ -73,7 +73,7 @@ fn the_oldest_dead_letters_are_dropped_when_there_are_too_many() {
 
 #[test]
 fn released_messages_wait_again_in_their_order() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..350).map(|n| n.to_string()));
     run(async {
@@ -100,7 +100,7 @@ fn released_messages_wait_again_in_their_order() {
 
 #[test]
 fn whoever_slept_past_the_expiry_can_settle_nothing() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..4).map(|n| n.to_string()));
     run(async {
@@ -136,7 +136,7 @@ fn whoever_slept_past_the_expiry_can_settle_nothing() {
 
 #[test]
 fn a_late_agent_keeps_what_it_holds() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["m"]);
     run(async {
@@ -153,7 +153,7 @@ fn a_late_agent_keeps_what_it_holds() {
 
 #[test]
 fn a_lease_ends_by_the_clock_of_redis_unless_it_is_renewed() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["m"]);
     run(async {
@@ -197,7 +197,7 @@ fn nothing_open_costs_no_command() {
 
 #[test]
 fn a_settlement_whose_answer_was_lost_is_not_lost() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..6).map(|n| n.to_string()));
     run(async {
@@ -232,7 +232,7 @@ fn a_settlement_whose_answer_was_lost_is_not_lost() {
 
 #[test]
 fn an_answer_that_never_came_is_given_back() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["a", "b"]);
     run(async {
@@ -251,7 +251,7 @@ fn an_answer_that_never_came_is_given_back() {
 
 #[test]
 fn a_lease_dropped_after_a_settlement_without_answer_is_counted_as_it_ended() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["a", "b", "c"]);
     run(async {
@@ -271,7 +271,7 @@ fn a_lease_dropped_after_a_settlement_without_answer_is_counted_as_it_ended() {
 
 #[test]
 fn what_was_given_back_after_a_completion_that_failed_is_not_counted_as_done() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["a", "b", "c", "d"]);
     run(async {
@@ -323,7 +323,7 @@ fn linger(redis: &mut Connection, name: &str, which: &str) -> redis::Value {
 
 #[test]
 fn a_take_that_lingered_in_a_dying_connection_loses_and_doubles_nothing() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, ["a", "b"]);
     run(async {
@@ -342,7 +342,7 @@ fn a_take_that_lingered_in_a_dying_connection_loses_and_doubles_nothing() {
 
 #[test]
 fn thousands_of_expired_leases_are_taken_back() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..1500).map(|n| n.to_string()));
     run(async {

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn the_oldest_come_first_and_no_more_than_demanded() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..2500).map(|n| n.to_string()));
     run(async {
@@ -27,7 +27,7 @@ fn the_oldest_come_first_and_no_more_than_demanded() {
 
 #[test]
 fn never_more_bytes_than_demanded_except_one_message_alone() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let sizes = [10, 20, 30, 500, 5, 5, 0, 90, 11, 1000, 1];
     push(&mut redis, sizes.iter().map(|&size| "x".repeat(size)));
@@ -54,7 +54,7 @@ fn never_more_bytes_than_demanded_except_one_message_alone() {
 
 #[test]
 fn bytes_are_bytes() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let odd: [&[u8]; 6] = [b"", b"\0\0", b"\xff\xfe\x80", b"12345", b"line\r\n$3\r\n", "\u{1F600}".as_bytes()];
     push(&mut redis, odd);
@@ -80,7 +80,7 @@ fn calls(redis: &mut Connection) -> usize {
 
 #[test]
 fn waiting_costs_no_polling_and_ends_with_the_first_message() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     run(async {
         let channel = Arc::new(channel(&server));
@@ -109,7 +109,7 @@ fn waiting_costs_no_polling_and_ends_with_the_first_message() {
 
 #[test]
 fn a_receive_that_is_dropped_while_it_waits_loses_nothing() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     run(async {
         let channel = Arc::new(channel(&server));
@@ -132,7 +132,7 @@ fn a_receive_that_is_dropped_while_it_waits_loses_nothing() {
 #[test]
 fn agents_in_parallel_never_share_a_message() {
     const MESSAGES: usize = 8000;
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..MESSAGES).map(|n| n.to_string()));
     let agents: Vec<_> = (0..3)

@@ -24,13 +24,13 @@ fn start(dir: &Path) -> (RedisServer, String) {
     let path = |name: &str| dir.join(name).display().to_string();
     let (cert, key, ca) = (path("cert.pem"), path("key.pem"), path("ca.pem"));
     let tls = ["--tls-port", &port.to_string(), "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-    let server = RedisServer::with(&[&tls[..], &["--tls-auth-clients", "no"]].concat());
+    let server = RedisServer::for_agents_with(&[&tls[..], &["--tls-auth-clients", "no"]].concat());
     (server, format!("rediss://localhost:{port}/0"))
 }
 
 #[test]
 fn a_port_without_tls() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let url = server.url().replace("redis:", "rediss:");
     run(async {
         let impatient = Redis { timeout: Duration::from_millis(500), ..settings(&url) };

@@ -9,7 +9,7 @@ fn long_way(server: &RedisServer) -> Proxy {
 
 #[test]
 fn a_wait_that_is_refused_on_a_long_way_is_said_and_not_tried_without_end() {
-    let server = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
+    let server = RedisServer::for_agents_with(&["--maxmemory-policy", "noeviction"]);
     let mut redis = server.connection();
     let proxy = long_way(&server);
     run(async {
@@ -36,7 +36,7 @@ fn a_wait_that_is_refused_on_a_long_way_is_said_and_not_tried_without_end() {
 #[test]
 fn a_primary_that_is_none_any_more_is_left_though_its_queue_is_empty() {
     for far in [false, true] {
-        let (old, new) = (RedisServer::start(), RedisServer::start());
+        let (old, new) = (RedisServer::for_agents(), RedisServer::for_agents());
         let proxy = if far { long_way(&old) } else { Proxy::start(old.port()) };
         run(async {
             let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
@@ -58,7 +58,7 @@ fn a_primary_that_is_none_any_more_is_left_though_its_queue_is_empty() {
 
 #[test]
 fn a_wait_ends_when_its_primary_is_none_any_more() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     run(async {
         let settings = Redis { timeout: Duration::from_secs(1), ..settings(&server.url()) };
@@ -78,7 +78,7 @@ fn a_wait_ends_when_its_primary_is_none_any_more() {
 
 #[test]
 fn an_opening_that_is_cut_before_any_of_its_answers_leaves_nothing_in_redis() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     let mut redis = server.connection();
     let proxy = Proxy::start(server.port());
     run(async {
@@ -104,7 +104,7 @@ fn an_opening_that_is_cut_before_any_of_its_answers_leaves_nothing_in_redis() {
 /// For Redis 6.2.5 a millisecond rounds to nothing, and nothing is for ever.
 #[test]
 fn the_shortest_wait_ends() {
-    let server = RedisServer::start();
+    let server = RedisServer::for_agents();
     run(async {
         let channel = channel(&server);
         channel.open().await.unwrap();

@@ -26,8 +26,8 @@ fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> R
         mode: RedisMode::Single(Secret::new(server.url())),
         password: None,
         tls: Tls::default(),
-        queue_key: "q".into(),
-        inprogress_key: "p".into(),
+        queue_key: "kadabra_queue".into(),
+        inprogress_key: "kadabra_inprogress".into(),
         lease,
         timeout: Duration::from_secs(5),
         max_dead_letters,
@@ -49,7 +49,7 @@ fn named(server: &RedisServer, names: &[&str]) -> Vec<RedisChannel> {
 
 impl Home for OneOfTwo {
     fn new(lease: Duration, max_dead_letters: usize) -> Self {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let settings = settings(&server, lease, max_dead_letters);
         Self { server, settings }
     }
@@ -60,18 +60,18 @@ impl Home for OneOfTwo {
     }
 
     async fn push(&self, messages: Vec<Vec<u8>>) {
-        let _: usize = self.server.connection().lpush("q", messages).unwrap();
+        let _: usize = self.server.connection().lpush("kadabra_queue", messages).unwrap();
     }
 
     async fn waiting(&self) -> Vec<Vec<u8>> {
         let mut redis = self.server.connection();
-        let mut waiting: Vec<Vec<u8>> = redis.lrange("q", 0, -1).unwrap();
-        waiting.extend::<Vec<Vec<u8>>>(redis.lrange("{q}:for:one", 0, -1).unwrap());
+        let mut waiting: Vec<Vec<u8>> = redis.lrange("kadabra_queue", 0, -1).unwrap();
+        waiting.extend::<Vec<Vec<u8>>>(redis.lrange("{kadabra_queue}:for:one", 0, -1).unwrap());
         waiting
     }
 
     fn dead(&self) -> Vec<Kept> {
-        kept_in(&self.server, "{q}:for:one:dead")
+        kept_in(&self.server, "{kadabra_queue}:for:one:dead")
     }
 }
 
@@ -82,7 +82,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn push(server: &RedisServer, messages: std::ops::Range<usize>) {
-    let _: usize = server.connection().lpush("q", numbers(messages)).unwrap();
+    let _: usize = server.connection().lpush("kadabra_queue", numbers(messages)).unwrap();
 }
 
 /// Takes and completes until nothing comes any more; how often each message came.
@@ -104,7 +104,7 @@ fn each_once(messages: std::ops::Range<usize>) -> BTreeMap<usize, usize> {
 #[test]
 fn each_of_three_gets_every_message_once_in_its_order_however_the_others_are() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let consumers = named(&server, &["a", "b", "c"]);
         push(&server, 0..3000);
         assert_eq!(drain(&consumers[1]).await, each_once(0..3000));
@@ -123,14 +123,14 @@ fn each_of_three_gets_every_message_once_in_its_order_however_the_others_are() {
         }
         let mut left: Vec<String> = server.connection().keys("*").unwrap();
         left.sort();
-        assert_eq!(left, ["{q}:consumers"], "of all that was moved nothing is left");
+        assert_eq!(left, ["{kadabra_queue}:consumers"], "of all that was moved nothing is left");
     });
 }
 
 #[test]
 fn agents_with_the_same_publishers_share_each_consumer() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let (one, other) = (named(&server, &["a", "b"]), named(&server, &["a", "b"]));
         push(&server, 0..10);
         let first = receive(&one[0], 4, 1000).await.unwrap();
@@ -148,7 +148,7 @@ fn agents_with_the_same_publishers_share_each_consumer() {
 #[test]
 fn whoever_waits_is_woken_by_a_push_and_by_what_another_consumer_had_moved() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let consumers = named(&server, &["a", "b"]);
         let waits = |channel: &'static str, at: usize| {
             let consumer = &consumers[at];
@@ -173,7 +173,7 @@ fn whoever_waits_is_woken_by_a_push_and_by_what_another_consumer_had_moved() {
 #[test]
 fn an_agent_with_other_publishers_is_told_and_takes_nothing_until_the_first_has_ended() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let (first, second) = (named(&server, &["a", "b"]), named(&server, &["a", "c"]));
         let alone = RedisChannel::new(&settings(&server, LONG, 100), "here", LONG).unwrap();
         first[0].open().await.unwrap();
@@ -187,7 +187,7 @@ fn an_agent_with_other_publishers_is_told_and_takes_nothing_until_the_first_has_
         }
         let told = alone.open().await.unwrap_err().to_string();
         assert!(told.contains("have the publishers a, b, and this one has one publisher, [publisher]"), "{told}");
-        assert_eq!(server.connection().llen::<_, usize>("q").unwrap(), 3);
+        assert_eq!(server.connection().llen::<_, usize>("kadabra_queue").unwrap(), 3);
         first[0].rest().await.unwrap();
         second[0].open().await.unwrap();
         assert_eq!(drain(&second[1]).await, each_once(0..3));
@@ -200,7 +200,7 @@ fn an_agent_with_other_publishers_is_told_and_takes_nothing_until_the_first_has_
 #[test]
 fn what_one_refuses_is_its_own_dead_letter() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let consumers = named(&server, &["a", "b"]);
         push(&server, 0..2);
         let lease: Lease = receive(&consumers[0], 2, 1000).await.unwrap();
@@ -209,14 +209,14 @@ fn what_one_refuses_is_its_own_dead_letter() {
         assert_eq!(drain(&consumers[1]).await, each_once(0..2));
         let depths = [consumers[0].depth().await.unwrap().dead, consumers[1].depth().await.unwrap().dead];
         assert_eq!(depths, [1, 0]);
-        assert!(consumers[0].look_at_dead_letters().contains("{q}:for:a:dead"));
+        assert!(consumers[0].look_at_dead_letters().contains("{kadabra_queue}:for:a:dead"));
     });
 }
 
 #[test]
 fn at_its_bound_a_required_one_stops_all_and_another_drops_its_own_oldest() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let bound = |required| Consumer { required, max_backlog: Some(700), ..EVERYTHING };
         let settings = settings(&server, Duration::from_secs(60), 100);
         push(&server, 0..2000);
@@ -232,7 +232,7 @@ fn at_its_bound_a_required_one_stops_all_and_another_drops_its_own_oldest() {
         push(&server, 2000..4000);
         let required = agent(&settings, &[("a", &EVERYTHING), ("b", &bound(true))]);
         assert_eq!(drain(&required[0]).await, each_once(2000..2700));
-        assert_eq!(server.connection().llen::<_, usize>("q").unwrap(), 1300, "the queue keeps what is not given out");
+        assert_eq!(server.connection().llen::<_, usize>("kadabra_queue").unwrap(), 1300, "the queue keeps what is not given out");
         let warned = required[1].pressure(&patience()).await.unwrap().warnings;
         assert!(warned.iter().any(|it| it.what.starts_with("no publisher is given more")), "{warned:?}");
         assert_eq!(drain(&required[1]).await, each_once(2000..4000));
@@ -250,12 +250,12 @@ fn patience() -> kadabra::channel::Patience {
 #[test]
 fn a_redis_that_is_full_is_drained() {
     run(async {
-        let server = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
+        let server = RedisServer::for_agents_with(&["--maxmemory-policy", "noeviction"]);
         let consumers = named(&server, &["a", "b"]);
         push(&server, 0..2500);
         let mut redis = server.connection();
         let _: () = redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1kb"]).query(&mut redis).unwrap();
-        assert!(redis.lpush::<_, _, usize>("q", "one more").unwrap_err().to_string().contains("OOM"));
+        assert!(redis.lpush::<_, _, usize>("kadabra_queue", "one more").unwrap_err().to_string().contains("OOM"));
         assert_eq!(drain(&consumers[0]).await, each_once(0..2500));
         assert_eq!(drain(&consumers[1]).await, each_once(0..2500));
     });
@@ -264,18 +264,18 @@ fn a_redis_that_is_full_is_drained() {
 #[test]
 fn what_a_single_publisher_and_the_python_agent_left_goes_to_each() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         push(&server, 0..5);
         let mut redis = server.connection();
-        let _: usize = redis.lpush("p", "77").unwrap();
+        let _: usize = redis.lpush("kadabra_inprogress", "77").unwrap();
         {
             let before = RedisChannel::new(&settings(&server, LONG, 100), "before", LONG).unwrap();
             let lease = receive(&before, 2, 1000).await.unwrap();
             // Its process is killed.
             std::mem::forget(lease);
         }
-        let names: Vec<Vec<u8>> = redis.zrange("{q}:leases", 0, -1).unwrap();
-        let _: usize = redis.zadd("{q}:leases", &names[0], 1).unwrap();
+        let names: Vec<Vec<u8>> = redis.zrange("{kadabra_queue}:leases", 0, -1).unwrap();
+        let _: usize = redis.zadd("{kadabra_queue}:leases", &names[0], 1).unwrap();
         let consumers = named(&server, &["a", "b"]);
         consumers[0].open().await.unwrap();
         consumers[0].recover().await.unwrap();
@@ -295,7 +295,7 @@ fn what_a_single_publisher_and_the_python_agent_left_goes_to_each() {
 #[test]
 fn a_publisher_that_is_taken_out_is_named_with_what_waits_and_can_be_let_go() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let before = named(&server, &["a", "b"]);
         push(&server, 0..20);
         let in_hand = receive(&before[1], 5, 1000).await.unwrap();
@@ -318,7 +318,7 @@ fn a_publisher_that_is_taken_out_is_named_with_what_waits_and_can_be_let_go() {
         assert!(after[1].pressure(&patience()).await.unwrap().warnings.is_empty(), "it is told once");
         after[0].rest().await.unwrap();
 
-        let config = format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\nqueue_key = \"q\"\n", server.url());
+        let config = format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\n", server.url());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("kadabra.toml");
         std::fs::write(&file, config).unwrap();
@@ -336,7 +336,7 @@ fn a_publisher_that_is_taken_out_is_named_with_what_waits_and_can_be_let_go() {
 }
 
 fn in_list(server: &RedisServer, name: &str) -> usize {
-    server.connection().llen(format!("{{q}}:for:{name}")).unwrap()
+    server.connection().llen(format!("{{kadabra_queue}}:for:{name}")).unwrap()
 }
 
 /// Two consumers in the middle of a backlog, each of which has asked for a hundred messages more than once.
@@ -356,7 +356,7 @@ async fn draining(server: &RedisServer) -> [RedisChannel; 2] {
 #[test]
 fn a_backlog_is_read_once_for_all_that_drain_it() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let [a, b] = draining(&server).await;
         for _ in 0..5 {
             let of_a = receive(&a, 100, 1 << 20).await.unwrap();
@@ -382,7 +382,7 @@ fn a_backlog_is_read_once_for_all_that_drain_it() {
 #[test]
 fn what_is_kept_for_a_consumer_that_asks_for_less_is_given_back() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let [a, b] = draining(&server).await;
         let held = receive(&a, 100, 1 << 20).await.unwrap();
         assert_eq!(b.tally().in_flight, 100, "it is kept for it");
@@ -399,7 +399,7 @@ fn what_is_kept_for_a_consumer_that_asks_for_less_is_given_back() {
 #[test]
 fn what_is_kept_for_a_consumer_that_does_not_ask_any_more_is_given_back() {
     run(async {
-        let server = RedisServer::start();
+        let server = RedisServer::for_agents();
         let [a, b] = draining(&server).await;
         let held = receive(&a, 100, 1 << 20).await.unwrap();
         b.renew().await.unwrap();

@@ -30,7 +30,7 @@ pub(crate) enum World {
 
 impl World {
     pub(crate) fn redis() -> Self {
-        Self::Redis(RedisServer::start())
+        Self::Redis(RedisServer::for_agents())
     }
 
     pub(crate) fn embedded() -> Self {

@@ -53,7 +53,7 @@ impl Between {
     }
 
     fn with(server: Server) -> Self {
-        Self { redis: RedisServer::start(), server }
+        Self { redis: RedisServer::for_agents(), server }
     }
 
     pub(crate) fn url(&self) -> String {

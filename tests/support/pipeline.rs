@@ -72,7 +72,16 @@ impl RedisServer {
 impl Pipeline {
     /// Both servers, and the database.
     pub(crate) fn start() -> Self {
-        let pipeline = Self { redis: RedisServer::start(), influxd: Influxd::start() };
+        Self::with(RedisServer::for_agents())
+    }
+
+    /// The same where Redis allows everything, as the Python agent needs it.
+    pub(crate) fn with_any_rights() -> Self {
+        Self::with(RedisServer::start())
+    }
+
+    fn with(redis: RedisServer) -> Self {
+        let pipeline = Self { redis, influxd: Influxd::start() };
         pipeline.influxd.create_database(DATABASE);
         pipeline
     }

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use kadabra::channel::redis::rights;
+
 use super::{
     process::{self, Process, free_port, wait_for},
     python::installed,
@@ -17,6 +19,9 @@ const START: Duration = Duration::from_secs(20);
 /// Servers that the agent shall work with, beside Debian's, as tests/run installs them.
 pub(crate) const OTHERS: [&str; 3] = ["redis-6.2.5", "redis-8.2.3", "valkey-8.1.8"];
 
+/// The keys of the queue that agents have when nobody says, as an ACL names them.
+pub(crate) const KEYS: &str = "~kadabra_queue ~{kadabra_queue}:* ~kadabra_inprogress";
+
 /// Which of them the tests use in place of Debian's.
 pub(crate) const CHOSEN: &str = "KADABRA_TEST_REDIS";
 
@@ -26,7 +31,8 @@ pub(crate) struct RedisServer {
     process: Process,
     port: u16,
     args: Vec<String>,
-    password: Option<String>,
+    /// As whom the test itself comes, as in a URL.
+    login: String,
     dir: tempfile::TempDir,
 }
 
@@ -38,20 +44,33 @@ impl RedisServer {
 
     /// Starts one that wants a password.
     pub(crate) fn with_password(password: &str) -> Self {
-        Self::launch(program(None), &["--requirepass", password], Some(password))
+        Self::launch(program(None), &["--requirepass", password], &format!(":{password}@"))
     }
 
     /// Starts one with further arguments: `&["--maxmemory", "10mb"]`.
     pub(crate) fn with(args: &[&str]) -> Self {
-        Self::launch(program(None), args, None)
+        Self::launch(program(None), args, "")
     }
 
-    /// The same, of another version if one is named.
-    pub(crate) fn of(version: Option<&str>, args: &[&str]) -> Self {
-        Self::launch(program(version), args, None)
+    /// Starts one that allows what an agent needs of the queue `kadabra_queue`, and nothing else to anybody but the test.
+    pub(crate) fn for_agents() -> Self {
+        Self::for_agents_with(&[])
     }
 
-    fn launch(program: PathBuf, args: &[&str], password: Option<&str>) -> Self {
+    /// The same with further arguments.
+    pub(crate) fn for_agents_with(args: &[&str]) -> Self {
+        Self::for_agents_of(None, args)
+    }
+
+    /// The same of another version, if one is named.
+    pub(crate) fn for_agents_of(version: Option<&str>, args: &[&str]) -> Self {
+        let rights = rights::of_agent(KEYS);
+        let mut users = vec!["--user", "admin", "on", ">admin", "~*", "&*", "+@all", "--user", "default", "on", "nopass"];
+        users.extend(rights.split(' '));
+        Self::launch(program(version), &[args, &users].concat(), "admin:admin@")
+    }
+
+    fn launch(program: PathBuf, args: &[&str], login: &str) -> Self {
         let found = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "redis-server is missing; run tests/run, which installs it");
         let mut dir = tempfile::tempdir().unwrap();
@@ -60,8 +79,8 @@ impl RedisServer {
         for _ in 0..5 {
             let port = free_port();
             let process = spawn(&program, port, dir.path(), &args);
-            let password = password.map(str::to_owned);
-            let mut server = Self { program: program.clone(), process, port, args: args.clone(), password, dir };
+            let login = login.to_owned();
+            let mut server = Self { program: program.clone(), process, port, args: args.clone(), login, dir };
             if server.ready() {
                 return server;
             }
@@ -116,8 +135,7 @@ impl RedisServer {
     }
 
     fn connect(&self) -> Option<redis::Connection> {
-        let password = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
-        let client = redis::Client::open(format!("redis://{password}127.0.0.1:{}/0", self.port)).unwrap();
+        let client = redis::Client::open(format!("redis://{}127.0.0.1:{}/0", self.login, self.port)).unwrap();
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
         redis::cmd("PING").query::<String>(&mut connection).ok()?;
         Some(connection)

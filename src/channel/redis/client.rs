@@ -55,7 +55,8 @@ impl Connection {
         let guarded = Guarded::new(stream, Arc::clone(&traffic));
         // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let settings = login.settings.clone();
+        // The name of the crate is of no use to an operator, and one more right.
+        let settings = login.settings.clone().set_skip_set_lib_name();
         let settings = match &login.password {
             Some(password) => settings.set_password(&*password.now()),
             None => settings,
@@ -71,8 +72,10 @@ impl Connection {
         let mut connection = Self { client, traffic, _driver: Arc::new(driver) };
         // For operators who look at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
         let mut name = redis::cmd("CLIENT");
-        drop(connection.ask(Request::Command(name.arg("SETNAME").arg("kadabra"))).await);
-        Ok(connection)
+        match connection.ask(Request::Command(name.arg("SETNAME").arg("kadabra"))).await {
+            Err(failure) if failure.is_for_good() => Err(failure),
+            _ => Ok(connection),
+        }
     }
 
     pub(super) async fn ask(&mut self, request: Request<'_>) -> Result<Value, Failure> {

@@ -8,12 +8,8 @@ use std::fmt;
 use bytesize::ByteSize;
 use redis::{ErrorKind, RedisError};
 
-use super::resp::Excess;
+use super::{resp::Excess, rights};
 use crate::{channel::ChannelError, connect::Service, listener::WRONG_QUEUE, quote::quote};
-
-/// Commands and scripts that a Redis ACL must allow.
-const COMMANDS: &str =
-    "+@read +@write +@blocking +@scripting +@stream +@sortedset +@list +ping +info +time +select +client|setname +client|reply";
 
 /// What is at the other end of a connection, for sentences about it.
 #[derive(Clone, Debug)]
@@ -67,11 +63,6 @@ pub(crate) struct Names {
     pub(crate) kind: Kind,
 }
 
-/// What a channel needs, with its keys' pattern.
-pub(crate) fn rights(pattern: &str) -> String {
-    format!("{pattern} {COMMANDS}")
-}
-
 impl Names {
     fn is_agent(&self) -> bool {
         self.kind == Kind::Agent
@@ -101,7 +92,7 @@ pub(super) const KEYS: &Names = &Names {
     service: Service { name: "Redis", key: "channel.redis.url", place: "the address in channel.redis.url", plain: "redis" },
     password_file: "channel.redis.password_file",
     queue_key: "channel.redis.queue_key",
-    rights,
+    rights: rights::of_agent,
     kind: Kind::Single,
 };
 

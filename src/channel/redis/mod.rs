@@ -29,6 +29,7 @@ mod receive;
 mod recover;
 mod replicas;
 mod resp;
+pub mod rights;
 mod route;
 mod scripts;
 mod sentinel;
@@ -42,7 +43,7 @@ mod wishes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::redis as fuzz_redis;
 
-pub(crate) use errors::{Kind, Names, rights};
+pub(crate) use errors::{Kind, Names};
 pub use export::PortionName;
 pub use letters::StoredLetter;
 

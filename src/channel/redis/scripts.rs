@@ -1,6 +1,8 @@
 //! The atomic steps. Each is one Lua script, run by its hash and loaded again when Redis does not know it.
 
-use redis::Script;
+use redis::{Cmd, Script};
+
+const PROBE: &str = include_str!("lua/probe.lua");
 
 /// All scripts, hashed once.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Scripts {
             adopt: Script::new(include_str!("lua/adopt.lua")),
             backlog: Script::new(include_str!("lua/backlog.lua")),
             peek: Script::new(include_str!("lua/peek.lua")),
-            probe: Script::new(include_str!("lua/probe.lua")),
+            probe: Script::new(PROBE),
             set_apart: Script::new(include_str!("lua/set_apart.lua")),
             forget_portion: Script::new(include_str!("lua/forget_portion.lua")),
             take_over: Script::new(include_str!("lua/take_over.lua")),
@@ -51,5 +53,9 @@ impl Scripts {
             join: Script::new(include_str!("lua/join.lua")),
             forget: Script::new(include_str!("lua/forget.lua")),
         }
+    }
+    /// Loads one of them, as Redis is asked to when it does not know one.
+    pub(super) fn load() -> Cmd {
+        redis::cmd("SCRIPT").arg("LOAD").arg(PROBE).take()
     }
 }

@@ -33,6 +33,8 @@ try('TYPE', KEYS[3])
 try('SET', KEYS[3], '', 'XX')
 try('XADD', KEYS[4], 'MAXLEN', '=', 1, '*', 'a', '')
 try('XLEN', KEYS[4])
+try('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)
+try('XDEL', KEYS[4], '0-1')
 try('ZADD', KEYS[3], 'XX', 0, '')
 try('UNLINK', KEYS[2], KEYS[4])
 if ARGV[1] == 'export' then
@@ -41,8 +43,6 @@ if ARGV[1] == 'export' then
   try('SISMEMBER', KEYS[2], '')
   try('SMEMBERS', KEYS[2])
   try('DEL', KEYS[2])
-  try('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)
-  try('XDEL', KEYS[4], '0-1')
 end
 try('UNLINK', KEYS[2])
 return denied or 1
