@@ -205,3 +205,48 @@ fn a_unix_socket_and_a_password_file_work() {
         settled(&channel, &mut redis);
     });
 }
+
+#[test]
+fn a_message_wakes_few_of_many_agents_and_none_waits_for_those_that_pause() {
+    const AGENTS: usize = 24;
+    const MESSAGES: usize = 300;
+    let server = RedisServer::start();
+    let mut redis = server.connection();
+    let takes = || {
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut server.connection()).unwrap();
+        let evalsha = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap_or("0,");
+        evalsha.split(',').next().unwrap().parse::<usize>().unwrap()
+    };
+    run(async {
+        let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let agents: Vec<_> = (0..AGENTS)
+            .map(|number| {
+                let (url, told) = (server.url(), told.clone());
+                actix_rt::spawn(async move {
+                    let channel = RedisChannel::new(&settings(&url), &format!("agent{number}"), LONG).unwrap();
+                    loop {
+                        if let Some(lease) = channel.receive(ALL, LONG).await.unwrap() {
+                            told.send(lease.messages.len()).unwrap();
+                            channel.complete(&mut vec![lease], &[]).await.unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        eventually("all agents to wait", || std::future::ready((server.blocked() == AGENTS).then_some(()))).await;
+        let mut before = 0;
+        for number in 0..MESSAGES {
+            if number == MESSAGES / 2 {
+                // Most have learned that others are quicker.
+                before = takes();
+            }
+            push(&mut redis, ["m"]);
+            assert_eq!(taken.recv().await, Some(1));
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
+        // One to take it, one to settle it, and those of the agents that come too late: all of them would be 25.
+        let for_each = (takes() - before) as f64 / (MESSAGES / 2) as f64;
+        assert!(for_each < 9.0, "{for_each} scripts for each message");
+        agents.iter().for_each(|agent| agent.abort());
+    });
+}

@@ -38,6 +38,7 @@ mod slice;
 mod stream;
 mod sweep;
 mod target;
+mod wakeups;
 mod wishes;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -77,6 +78,7 @@ pub struct RedisChannel {
     replicas: replicas::Replicas,
     attempts: attempts::Attempts,
     slice: slice::Slice,
+    wakeups: wakeups::Wakeups,
     adoption: Mutex<adoption::Stillness>,
     swept: sweep::Progress,
     /// Whether it is emptied into another channel, which takes more rights.
@@ -109,6 +111,7 @@ impl RedisChannel {
             replicas: replicas::Replicas::new(settings.wait_replicas),
             attempts: attempts::Attempts::default(),
             slice: slice::Slice::new(),
+            wakeups: wakeups::Wakeups::new(),
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
             swept: sweep::Progress::default(),
             exporting: false,

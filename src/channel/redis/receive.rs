@@ -12,10 +12,6 @@ use crate::{
     wire::Payloads,
 };
 
-/// The pauses between wake-ups for nothing.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
 /// The shortest wait that is asked for: Redis 6.2.5 takes one of a millisecond for one without end.
 const SHORTEST_WAIT: Duration = Duration::from_millis(2);
 
@@ -50,7 +46,7 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
             return Ok(None);
         }
     }
-    let (mut pause, mut woken_at_once) = (SHORTEST_PAUSE, false);
+    let mut woken = false;
     let asking = channel.membership.as_ref().map(|membership| membership.asks(demand));
     loop {
         // From here on an adoption is not missed, whether it comes before or after the wait has begun.
@@ -66,6 +62,7 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
             Given::Nothing | Given::AtBound => Taken::Nothing,
         };
         if let Taken::Lease(lease) = taken {
+            channel.wakeups.of_use();
             return Ok(Some(lease));
         }
         let mut left = until.saturating_duration_since(Instant::now());
@@ -90,16 +87,17 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
                 continue;
             }
         }
-        // Woken for nothing: another agent was quicker, and the rest of the time is waited, but not in a busy loop.
-        if woken_at_once {
-            tokio::time::sleep(pause.min(left)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        if woken {
+            tokio::time::sleep(channel.wakeups.for_nothing().min(left)).await;
         }
         let begun = Instant::now();
-        if let Either::Left((waited, _)) = select(pin!(message(waits_at, left)), pin!(adopted)).await {
-            waited?;
-        }
-        woken_at_once = begun.elapsed() < pause;
+        woken = match select(pin!(message(waits_at, left)), pin!(adopted)).await {
+            Either::Left((waited, _)) => {
+                waited?;
+                begun.elapsed() < left
+            }
+            Either::Right(_) => false,
+        };
     }
 }
 
