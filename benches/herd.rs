@@ -1,4 +1,4 @@
-//! What do a thousand agents do to a database that comes back, and what while it is well?
+//! What do a thousand agents do to a database that comes back, and what while it is well? And what to a Redis that they share?
 //!
 //! `cargo bench --bench herd` lets virtual time pass, draws `benches/plots/herd.svg` and rewrites its section of
 //! `benches/RESULTS.md`. The same seed gives the same figures on any machine.
@@ -7,6 +7,8 @@
 
 #[path = "herd/drawing.rs"]
 mod drawing;
+#[path = "herd/shared.rs"]
+mod shared;
 #[path = "herd/simulation.rs"]
 mod simulation;
 #[path = "herd/steady.rs"]
@@ -37,6 +39,7 @@ fn main() {
     ));
     section.push_str(&histogram(&as_it_is, &at_once));
     section.push_str(&steady::table(&scenario));
+    section.push_str(&shared::table());
     println!("{section}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     fs::create_dir_all(folder.join("plots")).expect("the folder of the plots can be made");

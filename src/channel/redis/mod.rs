@@ -47,6 +47,7 @@ pub(crate) use fuzzing::redis as fuzz_redis;
 pub(crate) use errors::{Kind, Names};
 pub use export::PortionName;
 pub use letters::StoredLetter;
+pub use wakeups::Wakeups;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -78,7 +79,7 @@ pub struct RedisChannel {
     replicas: replicas::Replicas,
     attempts: attempts::Attempts,
     slice: slice::Slice,
-    wakeups: wakeups::Wakeups,
+    wakeups: Wakeups,
     adoption: Mutex<adoption::Stillness>,
     swept: sweep::Progress,
     /// Whether it is emptied into another channel, which takes more rights.
@@ -111,7 +112,7 @@ impl RedisChannel {
             replicas: replicas::Replicas::new(settings.wait_replicas),
             attempts: attempts::Attempts::default(),
             slice: slice::Slice::new(),
-            wakeups: wakeups::Wakeups::new(),
+            wakeups: Wakeups::default(),
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
             swept: sweep::Progress::default(),
             exporting: false,

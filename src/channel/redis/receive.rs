@@ -88,7 +88,7 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
             }
         }
         if woken {
-            tokio::time::sleep(channel.wakeups.for_nothing().min(left)).await;
+            tokio::time::sleep(channel.wakeups.for_nothing(&mut fastrand::Rng::new()).min(left)).await;
         }
         let begun = Instant::now();
         woken = match select(pin!(message(waits_at, left)), pin!(adopted)).await {

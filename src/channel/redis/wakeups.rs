@@ -16,17 +16,19 @@ const SHORTEST_MS: u32 = 1;
 /// After so long an agent takes over where the others have vanished or have their hands full.
 const LONGEST_MS: u32 = 1000;
 
-/// The pause after the next time for nothing.
+/// The pause of one agent after the next time for nothing: 1 ms to 1 s.
 #[derive(Debug)]
-pub(super) struct Wakeups(AtomicU32);
+pub struct Wakeups(AtomicU32);
 
-impl Wakeups {
-    pub(super) fn new() -> Self {
+impl Default for Wakeups {
+    fn default() -> Self {
         Self(AtomicU32::new(SHORTEST_MS))
     }
+}
 
+impl Wakeups {
     /// There were messages.
-    pub(super) fn of_use(&self) {
+    pub fn of_use(&self) {
         let pause = self.0.load(Ordering::Relaxed);
         if pause > SHORTEST_MS {
             self.0.store(pause / 2, Ordering::Relaxed);
@@ -35,10 +37,10 @@ impl Wakeups {
 
     /// There were none any more. Says how long to pause: between half and all of what it has come to, so that agents do not come back
     /// together.
-    pub(super) fn for_nothing(&self) -> Duration {
+    pub fn for_nothing(&self, rng: &mut fastrand::Rng) -> Duration {
         let pause = self.0.load(Ordering::Relaxed);
         self.0.store((pause * 2).min(LONGEST_MS), Ordering::Relaxed);
-        Duration::from_millis(pause.into()).mul_f64(fastrand::f64().midpoint(1.0))
+        Duration::from_millis(pause.into()).mul_f64(rng.f64().midpoint(1.0))
     }
 }
 
@@ -48,9 +50,9 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_halve_down_to_the_shortest() {
-        let wakeups = Wakeups::new();
+        let wakeups = Wakeups::default();
         for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1000] {
-            let (pause, paused) = (Duration::from_millis(pause), wakeups.for_nothing());
+            let (pause, paused) = (Duration::from_millis(pause), wakeups.for_nothing(&mut fastrand::Rng::with_seed(pause)));
             assert!(pause / 2 <= paused && paused <= pause, "{paused:?} of {pause:?}");
         }
         for pause in [500, 250, 125, 62, 31, 15, 7, 3, 1, 1] {
@@ -63,7 +65,8 @@ mod tests {
     #[test]
     fn among_many_agents_a_message_wakes_few() {
         const AGENTS: usize = 200;
-        let agents: Vec<_> = (0..AGENTS).map(|_| Wakeups::new()).collect();
+        let agents: Vec<_> = (0..AGENTS).map(|_| Wakeups::default()).collect();
+        let mut rng = fastrand::Rng::with_seed(1);
         let (mut back_at, mut woken) = (vec![Duration::ZERO; AGENTS], 0);
         for message in 0..10_000_u32 {
             let now = Duration::from_millis(10) * message;
@@ -73,7 +76,7 @@ mod tests {
             agents[*first].of_use();
             back_at[*first] = now;
             for agent in others {
-                back_at[*agent] = now + agents[*agent].for_nothing();
+                back_at[*agent] = now + agents[*agent].for_nothing(&mut rng);
             }
             // At first all are woken.
             woken += if message < 5_000 { 0 } else { waiting.len() };
