@@ -15,7 +15,7 @@ use crate::support::{
     agent::Agent,
     pipeline::{PATIENCE, config_of, numbered},
     process::wait_for,
-    redis_groups::{SentinelGroup, push_until_answered, push_until_replicated},
+    redis_groups::{MASTER_NAME, SentinelGroup, push_until_answered, push_until_replicated},
 };
 
 /// How long it may take from when Sentinels name another primary until what is pushed there is stored: a second until the agent hears of
@@ -69,6 +69,30 @@ fn an_agent_that_is_cut_off_from_the_primary_alone_waits_and_goes_on_where_it_wa
     let begun = Instant::now();
     assert_stored(&influxd, 200);
     assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_failover_that_is_asked_for_in_the_middle_of_a_drain_loses_and_doubles_nothing() {
+    let group = SentinelGroup::start();
+    let influxd = influxd();
+    let mut agent = Agent::start(&config_of(&sentinel_channel(&group.nodes(), ""), &influxd.url()));
+    agent.wait_log("receiving");
+    for round in 0..2 {
+        // The old primary answers on, as a replica to which nothing can be written (READONLY).
+        let old = group.primary();
+        influxd.pause();
+        push_until_replicated(Q, round * 1000..round * 1000 + 1000, || group.connect_to_primary());
+        influxd.resume();
+        // NOGOODSLAVE until that Sentinel has heard of the replica.
+        wait_for("a failover to begin", PATIENCE, || {
+            redis::cmd("SENTINEL").arg(&["FAILOVER", MASTER_NAME]).query::<()>(&mut group.connect_to_sentinel(0)).ok()
+        });
+        wait_for("another primary", PATIENCE, || (group.primary() != old).then_some(()));
+        assert_stored(&influxd, round * 1000 + 1000);
+        group.wait_until_all_is_well();
+    }
+    influxd.assert_written(0..2000);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 

@@ -96,6 +96,28 @@ fn a_push_is_confirmed_in_a_cluster_and_check_says_when_too_few_replicas_follow(
     assert!(said.contains("1 replica follows, channel.redis.wait_replicas is 2"), "{said}");
 }
 
+#[test]
+fn a_right_that_only_waiting_for_replicas_takes_is_named() {
+    let redis = RedisServer::start();
+    // As docs/redis.md says what each channel takes.
+    let rights = "on >secret ~kadabra_queue ~{kadabra_queue}:* ~kadabra_inprogress +@read +@write +@blocking +@scripting +@stream \
+                  +@sortedset +@list +ping +info +time +select +client|setname +client|reply";
+    let set = |more: &str| {
+        let mut set = redis::cmd("ACL");
+        set.arg("SETUSER").arg("kadabra").arg(format!("{rights} {more}").split_whitespace().collect::<Vec<_>>());
+        set.query::<()>(&mut redis.connection()).unwrap();
+    };
+    set("");
+    let url = redis.url().replace("redis://", "redis://kadabra:secret@");
+    let waits = channel(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{url}\"\nwait_replicas = 1"));
+    run(async {
+        let said = waits.open().await.unwrap_err().to_string();
+        assert!(said.contains("lacks a permission") && said.ends_with("+wait"), "{said}");
+        set("+wait");
+        waits.open().await.unwrap();
+    });
+}
+
 /// By hand, since it is a measurement: `cargo nextest run --features failpoints --run-ignored all --no-capture redis_groups::replicas::the_price`.
 #[test]
 #[ignore = "measures"]

@@ -16,7 +16,8 @@ use crate::support::{
     certificates::Certificate,
     pipeline::{PATIENCE, config_of},
     process::{free_port, wait_for},
-    redis_groups::{MASTER_NAME, SentinelGroup, Setup, push_until_answered},
+    redis_groups::{LoneSentinel, MASTER_NAME, SentinelGroup, Setup, push_until_answered},
+    redis_server::RedisServer,
 };
 
 /// As `docs/redis.md` says what a Sentinel needs to allow.
@@ -65,7 +66,12 @@ fn sentinels_are_asked_by_tls_as_a_user_with_a_password_of_its_own_that_may_be_m
 fn an_idle_agent_asks_sentinels_on_the_connections_that_it_has() {
     let group = SentinelGroup::start();
     let influxd = influxd();
-    let mut agent = Agent::start(&config_of(&sentinel_channel(&group.nodes(), ""), &influxd.url()));
+    let config = config_of(&sentinel_channel(&group.nodes(), ""), &influxd.url());
+    let (others, publisher) = config.split_once("[publisher]").unwrap();
+    let (publisher, rest) = publisher.split_once("[nanny]").unwrap();
+    // Three channels: the queue's own, and one of each publisher.
+    let of = |name: &str| format!("[publishers.{name}]{}", publisher.replace("[publisher.", &format!("[publishers.{name}.")));
+    let mut agent = Agent::start(&format!("{others}{}{}[nanny]{rest}", of("one"), of("two")));
     agent.wait_log("receiving");
     push_until_answered(Q, 0..10, || group.connect_to_primary());
     assert_stored(&influxd, 10);
@@ -83,6 +89,8 @@ fn an_idle_agent_asks_sentinels_on_the_connections_that_it_has() {
     };
     let before = used_for(3);
     assert_eq!(used_for(8), before);
+    // One for all of them.
+    assert_eq!(looks.each_mut().map(|look| ages(look).map_or(0, |ages| ages.len())), [1; 3]);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
@@ -116,18 +124,35 @@ fn says(what: &'static [u8]) -> u16 {
 }
 
 #[test]
-fn sentinels_that_hang_or_answer_rubbish_or_know_an_old_primary_hold_nothing_up() {
+fn a_sentinel_that_was_cut_off_from_the_others_and_knows_an_old_primary_is_outvoted() {
+    let group = SentinelGroup::start();
+    // It answers, and could be written to.
+    let old = RedisServer::start();
+    let lone = LoneSentinel::of(&old);
+    let influxd = influxd();
+    let nodes = format!("127.0.0.1:{},{}", lone.port, group.nodes());
+    for round in 0..3 {
+        let mut agent = Agent::start(&config_of(&sentinel_channel(&nodes, ""), &influxd.url()));
+        agent.wait_log("receiving");
+        push_until_answered(Q, round * 10..round * 10 + 10, || group.connect_to_primary());
+        assert_stored(&influxd, round * 10 + 10);
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut old.connection()).unwrap();
+        assert!(!clients.contains("name=kadabra "), "{clients}");
+        assert_eq!(agent.terminate(PATIENCE), Some(0));
+    }
+    assert_eq!(old.calls_of("evalsha"), 0);
+}
+
+#[test]
+fn sentinels_that_hang_or_answer_rubbish_hold_nothing_up() {
     let group = SentinelGroup::start();
     let real = group.nodes();
     let influxd = influxd();
     let folder = tempfile::tempdir().unwrap();
-    // What a Sentinel says that was cut off from the others; nothing listens there.
-    let old = b"*2\r\n$9\r\n127.0.0.1\r\n$1\r\n9\r\n";
     for others in [
         vec![says(b""), says(b"")],
         vec![says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), says(b"$5\r\nrubbish")],
         vec![says(b"*1\r\n$3\r\none\r\n"), says(b":7\r\n")],
-        vec![says(old), says(b"")],
     ] {
         let nodes = others.iter().map(|port| format!("127.0.0.1:{port},")).collect::<String>() + &real;
         let file = folder.path().join("kadabra.toml");
@@ -138,15 +163,24 @@ fn sentinels_that_hang_or_answer_rubbish_or_know_an_old_primary_hold_nothing_up(
         assert!(output.status.success() && said.contains(MASTER_NAME), "{said}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
-    // More of them hang than are well; and one says as much as the other, of which one is wrong.
-    let well = real.split(',').next().unwrap();
-    let mut all = 0;
-    for others in [[says(b""), says(b"")], [says(old), free_port()]] {
-        let nodes = format!("127.0.0.1:{},127.0.0.1:{},{well}", others[0], others[1]);
-        let mut agent = Agent::start(&config_of(&sentinel_channel(&nodes, ""), &influxd.url()));
-        push_until_answered(Q, all..all + 100, || group.connect_to_primary());
-        all += 100;
-        assert_stored(&influxd, all);
-        assert_eq!(agent.terminate(PATIENCE), Some(0));
-    }
+    // More of them hang than are well.
+    let nodes = format!("127.0.0.1:{},127.0.0.1:{},{}", says(b""), says(b""), real.split(',').next().unwrap());
+    let mut agent = Agent::start(&config_of(&sentinel_channel(&nodes, ""), &influxd.url()));
+    push_until_answered(Q, 0..100, || group.connect_to_primary());
+    assert_stored(&influxd, 100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn of_two_sentinels_that_say_different_things_the_one_is_believed_whose_primary_answers() {
+    let group = SentinelGroup::start();
+    let mut gone = RedisServer::start();
+    let lone = LoneSentinel::of(&gone);
+    gone.kill9();
+    let influxd = influxd();
+    let nodes = format!("127.0.0.1:{},{}", lone.port, group.nodes().split(',').next().unwrap());
+    let mut agent = Agent::start(&config_of(&sentinel_channel(&nodes, ""), &influxd.url()));
+    push_until_answered(Q, 0..100, || group.connect_to_primary());
+    assert_stored(&influxd, 100);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

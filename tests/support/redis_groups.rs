@@ -92,17 +92,22 @@ impl SentinelGroup {
         });
         let sentinels = sentinels.collect();
         let group = Self { servers: vec![primary, replica], sentinels, password: setup.password, way, _folder: folder };
+        group.wait_until_all_is_well();
+        group
+    }
+
+    /// Until the Sentinels know each other, the primary and its replica, which has all of it.
+    pub(crate) fn wait_until_all_is_well(&self) {
         wait_for("the Sentinels to know each other and the replica", START, || {
-            let all = group.sentinels.iter().filter_map(|(_, port)| {
-                let mut sentinel = group.connect(*port)?;
+            let all = self.sentinels.iter().filter_map(|(_, port)| {
+                let mut sentinel = self.connect(*port)?;
                 let master: std::collections::HashMap<String, String> =
                     redis::cmd("SENTINEL").arg("MASTER").arg(MASTER_NAME).query(&mut sentinel).ok()?;
                 (master["num-slaves"] == "1" && master["num-other-sentinels"] == "2" && master["flags"] == "master").then_some(())
             });
             (all.count() == 3).then_some(())
         });
-        group.servers[1].wait_until_it_follows();
-        group
+        self.servers[1 - self.primary()].wait_until_it_follows();
     }
 
     /// Where it can be cut off.
@@ -173,6 +178,32 @@ impl SentinelGroup {
         });
         let (_, port) = said.expect("a Sentinel that answers");
         (0..self.servers.len()).find(|server| self.port_of(*server) == port).unwrap()
+    }
+}
+
+/// A Sentinel by itself, as one that a partition has left behind: it says that this server is the primary.
+pub(crate) struct LoneSentinel {
+    _process: Process,
+    pub(crate) port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl LoneSentinel {
+    pub(crate) fn of(server: &RedisServer) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("sentinel.conf");
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER_NAME} 127.0.0.1 {} 2\n",
+            folder.path().display(),
+            server.port()
+        );
+        fs::write(&file, text).unwrap();
+        let mut sentinel = command("redis-server");
+        sentinel.arg(&file).arg("--sentinel");
+        let process = Process::start("a Sentinel", sentinel, &folder.path().join("log"));
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+        wait_for("the Sentinel to answer", START, || client.get_connection_with_timeout(Duration::from_secs(1)).ok());
+        Self { _process: process, port, _folder: folder }
     }
 }
 

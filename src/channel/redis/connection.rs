@@ -64,6 +64,11 @@ impl Link {
         self.route.call(&names.service);
     }
 
+    /// Has Sentinels asked once for both, of one configuration.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.route.join(&other.route);
+    }
+
     /// Says that the answer to what is asked next may have so many values, with so many bytes in all. What has at most a
     /// thousand values, none of them a message, need not be announced.
     pub(super) fn expect(&self, values: usize, bytes: usize) {

@@ -79,7 +79,7 @@ impl RedisChannel {
         let entry = format!("{}|{}", base.keys.new_lease(false).0, names.join(","));
         let of = |(name, _): &(&str, &config::Consumer)| {
             let own = config::Redis { queue_key: base.keys.list_for(name), ..settings.clone() };
-            Self::new(&own, agent, threshold)
+            Self::new(&own, agent, threshold).map(|new| new.beside(&base))
         };
         let mut channels = consumers.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let known = |(channel, (_, consumer)): (&Self, &(&str, &config::Consumer))| Known {

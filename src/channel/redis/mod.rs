@@ -123,6 +123,12 @@ impl RedisChannel {
         })
     }
 
+    /// The same, which asks Sentinels together with another channel of the same configuration.
+    fn beside(mut self, other: &Self) -> Self {
+        self.link.join(&other.link);
+        self
+    }
+
     /// The same, with errors that speak of what an operator sets by other names than the keys of `[channel.redis]`.
     pub(crate) fn calling(mut self, names: &'static Names) -> Self {
         self.link.call(names);

@@ -1,6 +1,6 @@
 //! Which server to connect to: the only one, the primary that Sentinels name, or the node of a cluster that has the queue.
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use super::{
     client::{Connection, Login},
@@ -18,7 +18,7 @@ const EACH: Duration = Duration::from_secs(1);
 /// See the page.
 pub(super) enum Route {
     Single(Way),
-    Sentinels(Sentinels),
+    Sentinels(Arc<Sentinels>),
     Cluster(Cluster),
 }
 
@@ -27,6 +27,13 @@ impl Route {
     pub(super) fn call(&mut self, service: &'static Service) {
         if let Self::Single(way) = self {
             way.call(service);
+        }
+    }
+
+    /// Has the Sentinels asked once for both routes, to the same servers.
+    pub(super) fn join(&mut self, other: &Self) {
+        if let (Self::Sentinels(own), Self::Sentinels(others)) = (self, other) {
+            *own = Arc::clone(others);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Where Redis is and how to log in there: with the secrets for connections, and without them for people.
 
+use std::sync::Arc;
+
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use url::Url;
 
@@ -36,7 +38,12 @@ impl Target {
                 Self { route, login: login(info.redis_settings().clone()), shown, names: errors::KEYS }
             }
             RedisMode::Sentinel { nodes, master_name, user, database, use_tls, sentinel } => Self {
-                route: Route::Sentinels(Sentinels::new(nodes, master_name, sentinel, use_tls.then(|| settings.tls.clone()))),
+                route: Route::Sentinels(Arc::new(Sentinels::new(
+                    nodes,
+                    master_name,
+                    sentinel,
+                    use_tls.then(|| settings.tls.clone()),
+                ))),
                 login: login(of_user(user.as_deref()).set_db((*database).into())),
                 shown: format!("{master_name} of the Sentinels at {}", listed(nodes)),
                 names: errors::SENTINEL_KEYS,
