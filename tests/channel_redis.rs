@@ -23,6 +23,8 @@ mod pressure;
 mod proxy;
 #[path = "channel_redis/rights.rs"]
 mod rights;
+#[path = "channel_redis/services.rs"]
+mod services;
 #[path = "channel_redis/settling.rs"]
 mod settling;
 #[path = "channel_redis/taking.rs"]

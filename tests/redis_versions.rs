@@ -8,7 +8,7 @@ use super::support::{
 };
 
 /// The tests that a server can make fail, by how their names begin.
-const TESTS: [&str; 12] = [
+const TESTS: [&str; 13] = [
     "channel_contract::",
     "channel_redis::adopting::",
     "channel_redis::faults::",
@@ -17,6 +17,7 @@ const TESTS: [&str; 12] = [
     "channel_redis::outages::",
     "channel_redis::pressure::",
     "channel_redis::rights::",
+    "channel_redis::services::",
     "channel_redis::settling::",
     "channel_redis::taking::",
     "channel_redis::waiting::",

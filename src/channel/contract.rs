@@ -190,7 +190,7 @@ pub trait Channel: Send + Sync {
     /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// There are only so many dead letters: the oldest are dropped, and counted.
-    /// On success `leases` is empty; on an error they are all still there, unsettled, and it can be called again.
+    /// On success `leases` is empty; on an error those that are not settled are still there, and it can be called again.
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
 
     /// Gives leases back: their messages wait again, oldest first. On an error `leases` are still there.

@@ -22,8 +22,8 @@ pub(crate) const OTHERS: [&str; 3] = ["redis-6.2.5", "redis-8.2.3", "valkey-8.1.
 /// The keys of the queue that agents have when nobody says, as an ACL names them.
 pub(crate) const KEYS: &str = "~kadabra_queue ~{kadabra_queue}:* ~kadabra_inprogress";
 
-/// Which of them the tests use in place of Debian's.
-pub(crate) const CHOSEN: &str = "KADABRA_TEST_REDIS";
+/// Which of them the tests use in place of Debian's: not a variable that configures an agent.
+pub(crate) const CHOSEN: &str = "TEST_REDIS";
 
 /// A running redis-server. It keeps an append-only file, so that it is the same again after a restart.
 pub(crate) struct RedisServer {

@@ -227,6 +227,12 @@ pub(super) fn is_of_the_time_out(error: &RedisError) -> bool {
     error.code() == Some("ERR") && own_words(error).to_ascii_lowercase().contains("timeout")
 }
 
+/// The command that Redis does not know, in small letters. Up to 6.2 it is in other quotes.
+fn unknown_command(words: &str) -> Option<String> {
+    let name = words.split_once("unknown command ")?.1.trim_start_matches(['\'', '`']);
+    name.split(|c: char| !c.is_ascii_alphanumeric()).next().map(str::to_ascii_lowercase)
+}
+
 fn place(doing: &str, target: &str) -> String {
     if doing == "connect" { format!(" to {target}") } else { format!(" on {target}") }
 }
@@ -307,6 +313,13 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
         (format!("{target} has no database of that number"), format!("correct the number at the end of {url}"))
     } else if words.contains("max number of clients") {
         (format!("{target} has as many clients as it allows"), "raise its maxclients, or end some clients".to_owned())
+    } else if unknown_command(words).is_some_and(|command| ["evalsha", "script"].contains(&command.as_str())) {
+        (
+            format!("{target} runs no scripts, without which no message can be moved safely"),
+            "use a Redis or Valkey that allows EVALSHA and SCRIPT LOAD; some services have no scripts where they spread keys over \
+             several servers"
+                .to_owned(),
+        )
     } else if words.contains("unknown command") || words.contains("Unknown Redis command") {
         (
             format!("{target} does not know a command"),
@@ -361,6 +374,9 @@ fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
         "check that it is not stalled, that no firewall is in between, and that this port speaks TLS"
     } else if error.is_timeout() {
         "check that it is not stalled, and that no firewall is in between"
+    } else if server.url.starts_with("unix:") && words.to_ascii_lowercase().contains("permission denied") {
+        "have the user of this agent be in the group of that socket, and that group may write to it (unixsocketperm 770 in redis.conf), \
+         or may enter its folder"
     } else if error.is_connection_refusal() {
         return Some(server.check_that_it_runs());
     } else if error.is_connection_dropped() {
@@ -414,7 +430,8 @@ mod tests {
             ("MOVED 3999 127.0.0.1:6381", "cluster", "channel.redis.mode"),
             ("CROSSSLOT Keys in request don't hash to the same slot", "cluster", "channel.redis.nodes"),
             ("ERR max number of clients reached", "clients", "maxclients"),
-            ("ERR unknown command 'EVALSHA'", "does not know", "6.2"),
+            ("ERR unknown command 'EVALSHA', with args beginning with: 'ab'", "runs no scripts", "SCRIPT LOAD"),
+            ("ERR unknown command 'blmove'", "does not know", "6.2"),
             ("ERR something nobody foresaw", "something nobody foresaw", "log of that Redis"),
         ] {
             let ChannelError::Refused { what: w, mend: m } = said(answer) else { panic!("{answer}") };

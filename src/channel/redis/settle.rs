@@ -19,6 +19,9 @@ const RENEW_SLICE: usize = 1000;
 /// small leases would take longer over a network than the end of the agent may.
 pub(super) const AT_ONCE: usize = 500;
 
+/// How many leases one script completes, each with four arguments: some managed services take no more than 3,999 in a command.
+const COMPLETE_SLICE: usize = 900;
+
 /// The scratch key that is never there.
 const NOTHING: &str = "nothing";
 
@@ -28,41 +31,50 @@ const RENEW: &str = "renew leases";
 
 /// See [`crate::channel::Channel::complete`].
 pub(super) async fn complete(channel: &RedisChannel, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, Error> {
-    if leases.is_empty() {
-        return Ok(Completed::default());
-    }
     let mut letters: HashMap<&LeaseId, Vec<&DeadLetter>> = HashMap::new();
     for letter in parked {
         letters.entry(&letter.lease).or_default().push(letter);
     }
+    let mut completed = Completed::default();
+    while !leases.is_empty() {
+        let slice = complete_slice(channel, leases, &letters).await?;
+        completed.messages += slice.messages;
+        completed.lost += slice.lost;
+        completed.letters_dropped += slice.letters_dropped;
+    }
+    Ok(completed)
+}
+
+/// Completes the first leases, as many as one script takes.
+async fn complete_slice(
+    channel: &RedisChannel,
+    leases: &mut Vec<Lease>,
+    letters: &HashMap<&LeaseId, Vec<&DeadLetter>>,
+) -> Result<Completed, Error> {
     let keys = &channel.keys;
+    let count = leases.len().min(COMPLETE_SLICE);
     let mut script = channel.scripts.complete.prepare_invoke();
     script.key(&keys.leases).key(&keys.dead).key(keys.probe(NOTHING)).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
     script.arg(channel.max_dead_letters);
-    let mut attempts = Vec::with_capacity(leases.len());
-    for lease in leases.iter() {
+    let mut attempts = Vec::with_capacity(count);
+    for lease in leases.iter().take(count) {
         let name = lease.id().0.as_bytes();
         let letters = letters.get(lease.id()).map(Vec::as_slice).unwrap_or_default();
-        script.key(keys.lease(name)).key(keys.lost(name)).arg(name).arg(letters.len());
-        for letter in letters {
-            // Names and reasons are text, which always has a JSON form.
-            let refused = serde_json::to_string(&letter.refused).unwrap_or_default();
-            script.arg(letter.message).arg(&letter.reason).arg(refused);
-        }
+        script.key(keys.lease(name)).key(keys.lost(name)).arg(name).arg(as_one_text(letters));
         let how = Settlement::Completed { parked: letters.len() };
         attempts.push((how, channel.attempts.note(lease.id(), how)));
     }
     // A number of dropped letters and the list itself.
-    channel.link.expect(leases.len().saturating_add(2), 0);
+    channel.link.expect(count.saturating_add(2), 0);
     let value = channel.link.script(COMPLETE, &script).await?;
     let answers = answers::integers(&value).and_then(|mut answers| {
         let dropped = u64::try_from(answers.pop()?).ok()?;
-        (answers.len() == leases.len()).then_some((answers, dropped))
+        (answers.len() == count).then_some((answers, dropped))
     });
     let (answers, letters_dropped) = answers.ok_or_else(|| channel.link.garbled(COMPLETE))?;
     channel.registry.letters_dropped(letters_dropped);
     let mut completed = Completed { letters_dropped, ..Completed::default() };
-    for ((lease, (now, before)), answer) in leases.drain(..).zip(attempts).zip(answers) {
+    for ((lease, (now, before)), answer) in leases.drain(..count).zip(attempts).zip(answers) {
         let how = match answer {
             1 => now,
             0 => before.unwrap_or(Settlement::Lost),
@@ -77,6 +89,17 @@ pub(super) async fn complete(channel: &RedisChannel, leases: &mut Vec<Lease>, pa
         lease.settle(how);
     }
     Ok(completed)
+}
+
+/// Letters as the script takes them.
+fn as_one_text(letters: &[&DeadLetter]) -> String {
+    let mut text = String::new();
+    for DeadLetter { message, reason, refused, .. } in letters {
+        // Names and reasons are text, which always has a JSON form.
+        let refused = serde_json::to_string(refused).unwrap_or_default();
+        text += &format!("{message} {} {} {reason}{refused}", reason.len(), refused.len());
+    }
+    text
 }
 
 /// See [`crate::channel::Channel::release`].

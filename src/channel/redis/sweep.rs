@@ -37,10 +37,7 @@ pub(super) async fn step(channel: &RedisChannel) -> Result<usize, Error> {
 
 /// Goes through all keys at once, and has what is found taken back without delay.
 pub(super) async fn all(channel: &RedisChannel) -> Result<(), Error> {
-    for lists in every_key(channel, &channel.keys.lease_prefix()).await?.chunks(STEP) {
-        register(channel, lists, 0).await?;
-    }
-    Ok(())
+    register(channel, &every_key(channel, &channel.keys.lease_prefix()).await?, 0).await.map(drop)
 }
 
 /// Every key that begins like this.
@@ -72,18 +69,20 @@ fn found(answer: Value) -> Option<Found> {
 }
 
 async fn register(channel: &RedisChannel, lists: &[Vec<u8>], expires_in_ms: u64) -> Result<usize, Error> {
-    if lists.is_empty() {
-        return Ok(0);
-    }
     let prefix = channel.keys.lease_prefix();
-    let mut script = channel.scripts.sweep.prepare_invoke();
-    script.key(&channel.keys.leases).arg(expires_in_ms);
-    for list in lists {
-        script.key(list).arg(list.strip_prefix(prefix.as_slice()).unwrap_or_default());
+    let mut messages = 0;
+    // A step may have found more than it looks at.
+    for lists in lists.chunks(STEP) {
+        let mut script = channel.scripts.sweep.prepare_invoke();
+        script.key(&channel.keys.leases).arg(expires_in_ms);
+        for list in lists {
+            script.key(list).arg(list.strip_prefix(prefix.as_slice()).unwrap_or_default());
+        }
+        let answer = channel.link.script(LOOK, &script).await?;
+        let count = answers::integer(&answer).and_then(|count| usize::try_from(count).ok());
+        messages += count.ok_or_else(|| channel.link.garbled(LOOK))?;
     }
-    let answer = channel.link.script(LOOK, &script).await?;
-    let messages = answers::integer(&answer).and_then(|count| usize::try_from(count).ok());
-    messages.ok_or_else(|| channel.link.garbled(LOOK))
+    Ok(messages)
 }
 
 /// A pattern for keys that begin with these bytes, whatever they are.
