@@ -181,14 +181,20 @@ impl Asked {
 
     async fn ask(&self, sentinel: &Sentinel, within: Duration) -> Result<HostAndPort, Failure> {
         let kept = lock(&sentinel.kept).clone();
-        let mut connection = match kept {
-            Some(kept) => kept,
-            None => {
-                let stream = sentinel.way.connect(within).await?;
-                let new = Connection::open(stream, &self.login, &self.limit, pending()).await?;
-                lock(&sentinel.kept).insert(new).clone()
+        if let Some(kept) = kept {
+            match self.ask_on(kept).await {
+                // Closed since it was used last, as by a restart of the Sentinel.
+                Err(failure) if failure.is_for_good() && !matches!(failure, Failure::NoSuchMaster) => {}
+                answer => return answer,
             }
-        };
+        }
+        let stream = sentinel.way.connect(within).await?;
+        let new = Connection::open(stream, &self.login, &self.limit, pending()).await?;
+        *lock(&sentinel.kept) = Some(new.clone());
+        self.ask_on(new).await
+    }
+
+    async fn ask_on(&self, mut connection: Connection) -> Result<HostAndPort, Failure> {
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
         let Value::Array(answer) = connection.ask(Request::Command(&command)).await? else { return Err(Failure::NoSuchMaster) };
