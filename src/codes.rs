@@ -102,6 +102,8 @@ codes! {
         "each reason has a code of its own from K401 on";
     Replicas = "K320": "fewer replicas follow the Redis than wait_replicas asks for, and what the agent queues itself waits in memory",
         "see that replicas run and reach it (INFO replication), or lower wait_replicas in [channel.redis]";
+    SharedName = "K321": "another agent works on the queue under the same name",
+        "give each agent a name of its own in agent.name; nothing is lost or doubled meanwhile";
     // What clients are refused.
     QueueFull = "K401": "pushes are refused: the queue's file is as large as it may be",
         "see why messages are not published if many wait, delete dead letters, or raise channel.embedded.max_bytes";

@@ -27,6 +27,8 @@ mod rights;
 mod services;
 #[path = "channel_redis/settling.rs"]
 mod settling;
+#[path = "channel_redis/several_agents.rs"]
+mod several_agents;
 #[path = "channel_redis/taking.rs"]
 mod taking;
 #[path = "channel_redis/tls.rs"]

@@ -86,6 +86,8 @@ mod rust_client;
 mod send;
 #[path = "several.rs"]
 mod several;
+#[path = "several_agents.rs"]
+mod several_agents;
 #[path = "shutdown.rs"]
 mod shutdown;
 #[path = "signals.rs"]

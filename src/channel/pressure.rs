@@ -26,6 +26,8 @@ pub enum Threat {
     RemovedPublisher,
     /// There are as many dead letters as may be kept.
     DeadLetters,
+    /// Another agent on the queue has the same name.
+    SharedName,
     /// Clients are refused something, turned away or cut off.
     Refusals,
 }
@@ -44,6 +46,7 @@ impl Threat {
             Self::MaxBacklog => "max backlog",
             Self::RemovedPublisher => "removed publisher",
             Self::DeadLetters => "dead letters",
+            Self::SharedName => "shared name",
             Self::Refusals => "refusals",
         }
     }
@@ -61,12 +64,13 @@ impl Threat {
             Self::MaxBacklog => Code::MaxBacklog,
             Self::RemovedPublisher => Code::RemovedPublisher,
             Self::DeadLetters => Code::DeadLettersFull,
+            Self::SharedName => Code::SharedName,
             Self::Refusals => Code::Refusals,
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Eviction,
         Self::Persistence,
         Self::Replicas,
@@ -76,6 +80,7 @@ impl Threat {
         Self::MaxBacklog,
         Self::RemovedPublisher,
         Self::DeadLetters,
+        Self::SharedName,
         Self::Refusals,
     ];
 }

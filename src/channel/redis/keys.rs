@@ -55,6 +55,16 @@ impl Keys {
         LeaseId(format!("{}:{:016x}-{number}{origin}", self.agent, self.process))
     }
 
+    /// This process, as no other calls itself.
+    pub(super) fn process(&self) -> String {
+        format!("{:016x}", self.process)
+    }
+
+    /// Where the process is written that has this agent's name.
+    pub(super) fn of_name(&self) -> String {
+        format!("{}:name:{}", self.prefix, self.agent)
+    }
+
     /// The list from which one of several consumers leases; it is a queue with derived names of its own.
     pub(super) fn list_for(&self, consumer: &str) -> String {
         format!("{}:for:{consumer}", self.prefix)

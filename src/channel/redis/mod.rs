@@ -23,6 +23,7 @@ mod fuzzing;
 mod guard;
 mod keys;
 mod letters;
+mod namesakes;
 mod peek;
 mod pressure;
 mod receive;
@@ -82,6 +83,7 @@ pub struct RedisChannel {
     wakeups: Wakeups,
     adoption: Mutex<adoption::Stillness>,
     swept: sweep::Progress,
+    namesakes: namesakes::Seen,
     /// Whether it is emptied into another channel, which takes more rights.
     exporting: bool,
     counted: Mutex<Option<backlog::Counted>>,
@@ -115,6 +117,7 @@ impl RedisChannel {
             wakeups: Wakeups::default(),
             adoption: Mutex::new(adoption::Stillness::new(threshold)),
             swept: sweep::Progress::default(),
+            namesakes: namesakes::Seen::default(),
             exporting: false,
             counted: Mutex::default(),
             looked: Mutex::default(),

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use bytesize::ByteSize;
 use redis::{Cmd, Value};
 
-use super::{RedisChannel, answers, check::field, consumers::Membership, errors::Error, replicas};
+use super::{RedisChannel, answers, check::field, consumers::Membership, errors::Error, namesakes, replicas};
 use crate::{
     channel::{Channel, ChannelError, ChannelKind, ChannelStatus, Depth, Patience, Pressure, Threat, Warning},
     plural::either,
@@ -23,12 +23,15 @@ const LOOK: &str = "ask how Redis stands";
 pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Result<Pressure, ChannelError> {
     let mut unknown = Vec::new();
     let info = |section: &str| redis::cmd("INFO").arg(section).take();
-    let (mut memory, mut disk, mut points, mut replicas) = (None, None, None, None);
+    let (mut memory, mut disk, mut points, mut replicas, mut namesake) = (None, None, None, None, None);
     // What is the server's is asked for, and told, once.
     if channel.membership.as_ref().is_none_or(Membership::is_first) {
         memory = known(text(channel, &info("memory")).await, &mut unknown)?;
         disk = known(text(channel, &info("persistence")).await, &mut unknown)?;
         points = known(save_points(channel).await, &mut unknown)?.flatten();
+        let base = channel.membership.as_ref().map_or(channel, |membership| &membership.group.base);
+        // What keeps the agent from that is said of what it needs.
+        namesake = namesakes::look(base).await.unwrap_or_default();
         if channel.replicas.wanted > 0 {
             replicas = known(text(channel, &info("replication")).await, &mut unknown)?;
         }
@@ -48,6 +51,7 @@ pub(super) async fn pressure(channel: &RedisChannel, patience: &Patience) -> Res
     let names = Names { target: &channel.link.server.url, queue: &channel.keys.queue, dead: &channel.keys.dead };
     let mut warnings = facts.warnings(&names, patience);
     warnings.extend(replicas.and_then(|info| replicas::warning(&info, channel.replicas.wanted, names.target)));
+    warnings.extend(namesake);
     warnings.extend(known(channel.consumer_warnings().await, &mut unknown)?.unwrap_or_default());
     Ok(Pressure { warnings, unknown, refuses: false })
 }

@@ -3,7 +3,13 @@
 //! No script of this version leaves any. Older ones could: when a connection was cut between two commands, while a
 //! cluster's slot was migrating, or when a right was taken from the user.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use redis::Value;
 
@@ -16,7 +22,11 @@ const LOOK: &str = "look for messages that belong to no lease";
 
 /// Where Redis goes on to look through its keys.
 #[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU64);
+pub(super) struct Progress {
+    cursor: AtomicU64,
+    /// Until when no other agent does it in this one's place.
+    ours_until: Mutex<Option<Instant>>,
+}
 
 /// What one step has found.
 pub(super) struct Found {
@@ -25,14 +35,43 @@ pub(super) struct Found {
     keys: Vec<Vec<u8>>,
 }
 
-/// Takes the next step through all keys. Returns how many messages were found; they are taken back once they have had the
-/// time of a lease: an agent that still has them in hand can renew it.
+/// Takes the next step through all keys, unless another agent is the one that does. Returns how many messages were found; they are
+/// taken back once they have had the time of a lease: an agent that still has them in hand can renew it.
 pub(super) async fn step(channel: &RedisChannel) -> Result<usize, Error> {
-    let cursor = channel.swept.0.load(Ordering::Relaxed);
+    if !is_ours(channel).await {
+        return Ok(0);
+    }
+    let cursor = channel.swept.cursor.load(Ordering::Relaxed);
     let found = look(channel, cursor, &channel.keys.lease_prefix()).await?;
     let messages = register(channel, &found.keys, channel.lease_ms()).await?;
-    channel.swept.0.store(found.cursor, Ordering::Relaxed);
+    channel.swept.cursor.store(found.cursor, Ordering::Relaxed);
     Ok(messages)
+}
+
+/// Whether this agent is the one of several that goes through the keys: the first that came, until it has not for two leases' time.
+async fn is_ours(channel: &RedisChannel) -> bool {
+    let lasts = channel.lease.saturating_mul(2);
+    let (now, ours_until) = (Instant::now(), || channel.swept.ours_until.lock().unwrap_or_else(PoisonError::into_inner));
+    let how = if ours_until().is_some_and(|until| now < until) { "XX" } else { "NX" };
+    let mut set = redis::cmd("SET");
+    set.arg(channel.keys.beside("sweeper"))
+        .arg(channel.keys.process())
+        .arg(how)
+        .arg("PX")
+        .arg(channel.lease_ms().saturating_mul(2));
+    match channel.link.command(LOOK, &set).await {
+        // Another one's; or this one's, and forgotten meanwhile.
+        Ok(Value::Nil) => {
+            *ours_until() = None;
+            false
+        }
+        Ok(_) => {
+            *ours_until() = now.checked_add(lasts);
+            true
+        }
+        // Where Redis does not say, as one that is full, each does.
+        Err(_) => true,
+    }
 }
 
 /// Goes through all keys at once, and has what is found taken back without delay.
