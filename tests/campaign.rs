@@ -13,6 +13,12 @@
 //! Over the embedded channel there is one agent, to which several kinds of clients push. It is killed many times in quick
 //! succession, its commits are slowed down so that kills find them, and its disk is full now and then.
 //!
+//! Over Sentinels and over a cluster, the server that has the queue is killed, frozen or failed over by command while it is drained, and
+//! the queue's slot moves. A replica has what its primary has done a moment later, so a failover may undo the last of it, and it is
+//! known exactly what: what was pushed may be lost unless the replica had acknowledged it (`WAIT`), and as many messages may be done
+//! once more as are held by the server that becomes the primary and not by the one that was it, message by message. A server that the
+//! Sentinels name no more goes on as a primary for some seconds, and no agent may use it for long.
+//!
 //! One publisher writes to a real InfluxDB 1.x. Of several each has its own server, drawn among that, a real VictoriaMetrics
 //! and strict stand-ins for InfluxDB 2 and 3, with its own way there and faults of its own on both.
 //!
@@ -24,12 +30,13 @@
 //! cargo test --features failpoints --test campaign -- --seconds 600 --seed 42  # a longer one, of this schedule
 //! ```
 //!
-//! The first runs both channels beside each other, with one publisher, with several, over another Redis and to another database; the second
-//! runs each after the other. For one of them, and longer:
+//! The first runs all channels beside each other, with one publisher, with several, over another Redis and to another database; the
+//! second runs each after the other. For one of them, and longer:
 //!
-//! - `--channel redis` or `--channel embedded`; both without it;
+//! - `--channel redis`, `embedded`, `sentinel` or `cluster`; all without it;
 //! - `--publishers 2` or `3`; one without it, with the schedule that the seed has always had;
-//! - `--redis redis-6.2.5`, or another of those that `tests/run` installs, in place of Debian's Redis;
+//! - `--redis redis-6.2.5`, or another of those that `tests/run` installs, in place of Debian's Redis; with
+//!   `--redis upgraded` it is stopped and started as its next version now and then;
 //! - `--to influxdb2`, `influxdb3` or `victoriametrics`, for a single publisher.
 //!
 //! The seed decides every fault, when it begins and how long it lasts, each agent's configuration and fail points and
@@ -62,6 +69,10 @@ mod destination;
 mod drawn;
 #[path = "campaign/fail_points.rs"]
 mod fail_points;
+#[path = "campaign/group.rs"]
+mod group;
+#[path = "campaign/held.rs"]
+mod held;
 #[path = "campaign/messages.rs"]
 mod messages;
 #[path = "campaign/producers.rs"]
@@ -78,6 +89,8 @@ mod raw;
 mod run;
 #[path = "campaign/schedule.rs"]
 mod schedule;
+#[path = "campaign/whereabouts.rs"]
+mod whereabouts;
 #[path = "campaign/world.rs"]
 mod world;
 

@@ -13,8 +13,7 @@ pub(crate) struct Campaign {
     name: &'static str,
     /// Drawn where it is `None`.
     channel: Option<Channel>,
-    /// Whether its Redis is of another version than Debian's; which is drawn.
-    of_another_version: bool,
+    server: Server,
     publishers: Publishers,
     /// How long faults are made when nobody says.
     seconds: u64,
@@ -31,47 +30,81 @@ enum Publishers {
     Several,
 }
 
+/// Which Redis there is, when nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    OfDebian,
+    /// One of the others, drawn.
+    Another,
+    /// See [`UPGRADED`].
+    Upgraded,
+}
+
+/// One Redis that is stopped and started as its next version now and then.
+pub(crate) const UPGRADED: &str = "upgraded";
+
 /// The runs of the suite: with the drain and the checks about a minute for the first two, and half of it for the others.
-const CAMPAIGNS: [Campaign; 6] = [
+const CAMPAIGNS: [Campaign; 9] = [
     Campaign {
         name: "campaign_over_redis",
         channel: Some(Channel::Redis),
-        of_another_version: false,
+        server: Server::OfDebian,
         publishers: Publishers::One,
         seconds: 35,
     },
     Campaign {
         name: "campaign_over_another_redis",
         channel: Some(Channel::Redis),
-        of_another_version: true,
+        server: Server::Another,
         publishers: Publishers::One,
         seconds: 10,
     },
     Campaign {
+        name: "campaign_over_a_redis_that_is_upgraded",
+        channel: Some(Channel::Redis),
+        server: Server::Upgraded,
+        publishers: Publishers::One,
+        seconds: 12,
+    },
+    Campaign {
         name: "campaign_over_the_embedded_channel",
         channel: Some(Channel::Embedded),
-        of_another_version: false,
+        server: Server::OfDebian,
         publishers: Publishers::One,
         seconds: 35,
     },
     Campaign {
         name: "campaign_over_redis_with_several_publishers",
         channel: Some(Channel::Redis),
-        of_another_version: false,
+        server: Server::OfDebian,
         publishers: Publishers::Several,
         seconds: 12,
     },
     Campaign {
         name: "campaign_over_the_embedded_channel_with_several_publishers",
         channel: Some(Channel::Embedded),
-        of_another_version: false,
+        server: Server::OfDebian,
         publishers: Publishers::Several,
         seconds: 12,
     },
     Campaign {
+        name: "campaign_over_sentinels",
+        channel: Some(Channel::Sentinel),
+        server: Server::OfDebian,
+        publishers: Publishers::One,
+        seconds: 15,
+    },
+    Campaign {
+        name: "campaign_over_a_cluster",
+        channel: Some(Channel::Cluster),
+        server: Server::OfDebian,
+        publishers: Publishers::One,
+        seconds: 15,
+    },
+    Campaign {
         name: "campaign_to_another_database",
         channel: None,
-        of_another_version: false,
+        server: Server::OfDebian,
         publishers: Publishers::OneToAnother,
         seconds: 10,
     },
@@ -86,6 +119,10 @@ pub(crate) enum Channel {
     Redis,
     /// The one agent itself.
     Embedded,
+    /// A primary and a replica that three Sentinels watch.
+    Sentinel,
+    /// Three primaries of a cluster, each with a replica.
+    Cluster,
 }
 
 impl Channel {
@@ -94,11 +131,17 @@ impl Channel {
         match self {
             Self::Redis => "redis",
             Self::Embedded => "embedded",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
         }
     }
 
-    /// Both.
-    const ALL: [Self; 2] = [Self::Redis, Self::Embedded];
+    pub(crate) fn is_of_several_servers(self) -> bool {
+        matches!(self, Self::Sentinel | Self::Cluster)
+    }
+
+    /// Those that are drawn where none is named.
+    const DRAWN: [Self; 2] = [Self::Redis, Self::Embedded];
 }
 
 impl Campaign {
@@ -109,13 +152,13 @@ impl Campaign {
 
     /// Whether it is one of those that the options of a person are about.
     fn is_of_a_person(self) -> bool {
-        self.publishers == Publishers::One && !self.of_another_version
+        self.publishers == Publishers::One && self.server == Server::OfDebian
     }
 
     /// With all that was left open.
     pub(crate) fn settle(self, options: &Options) -> Settled {
         let mut rng = Rng::with_seed(options.seed ^ 0x6361_6d70_6169_676e);
-        let channel = self.channel.unwrap_or_else(|| Channel::ALL[rng.usize(..Channel::ALL.len())]);
+        let channel = self.channel.unwrap_or_else(|| Channel::DRAWN[rng.usize(..Channel::DRAWN.len())]);
         let others = &KINDS[1..];
         let kind = match self.publishers {
             Publishers::OneToAnother => others[rng.usize(..others.len())].1,
@@ -126,7 +169,11 @@ impl Campaign {
         let mut rng = Rng::with_seed(options.seed ^ 0x7768_656e_5f66_756c);
         let when_full = ["refuse", "drop_newest", "drop_oldest"][if channel == Channel::Embedded { rng.usize(..3) } else { 0 }];
         let drawn = OTHERS[Rng::with_seed(options.seed ^ 0x7665_7273_696f_6e73).usize(..OTHERS.len())];
-        let redis = options.redis.or(self.of_another_version.then_some(drawn));
+        let redis = options.redis.or(match self.server {
+            Server::OfDebian => None,
+            Server::Another => Some(drawn),
+            Server::Upgraded => Some(UPGRADED),
+        });
         Settled { channel, redis, publishers, when_full, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
     }
 }
@@ -135,7 +182,7 @@ impl Campaign {
 #[derive(Clone, Debug)]
 pub(crate) struct Settled {
     pub(crate) channel: Channel,
-    /// Which server it is, in place of Debian's Redis.
+    /// Which server it is, in place of Debian's Redis, or [`UPGRADED`].
     pub(crate) redis: Option<&'static str>,
     pub(crate) publishers: Vec<Publisher>,
     /// What becomes of a push that finds no room.
@@ -207,8 +254,8 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
             }
             "--redis" => {
                 let wanted = value();
-                let found = OTHERS.into_iter().find(|server| *server == wanted);
-                options.redis = Some(found.unwrap_or_else(|| panic!("--redis takes one of {}", OTHERS.join(", "))));
+                let found = OTHERS.into_iter().chain([UPGRADED]).find(|server| *server == wanted);
+                options.redis = Some(found.unwrap_or_else(|| panic!("--redis takes {UPGRADED} or one of {}", OTHERS.join(", "))));
                 channel.get_or_insert_with(|| Channel::Redis.name().to_owned());
             }
             "--keep" => options.keep = Some(value().into()),
@@ -228,7 +275,7 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
             let of = Campaign::of_test(name).filter(|campaign| campaign.is_of_a_person()).and_then(|campaign| campaign.channel);
             of.is_some_and(|of| channel.as_ref().is_none_or(|channel| of.name() == channel))
         });
-        assert!(!tests.is_empty(), "--channel takes redis or embedded");
+        assert!(!tests.is_empty(), "--channel takes redis, embedded, sentinel or cluster");
         assert!(options.to.is_none() || options.publishers.unwrap_or(1) == 1, "--to is about a single publisher");
     }
     tests.retain(|name| {

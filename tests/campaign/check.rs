@@ -24,6 +24,10 @@ pub(crate) fn check(world: &mut World, sent: &Sent) {
     let mut wrong = Vec::new();
     let answered = sent.values().filter(|push| **push == Push::Accepted).count();
     eprintln!("{answered} of {} messages were answered", sent.len());
+    if let Home::Group(group) = &world.queue.home {
+        let unreplicated = sent.values().filter(|push| **push == Push::Unreplicated).count();
+        eprintln!("{unreplicated} more were, by a primary whose replica was not known to have them; {}", group.told());
+    }
     let mut dead = 0;
     for place in 0..world.destinations.len() {
         let mut of_this = Vec::new();
@@ -47,6 +51,7 @@ fn check_one(world: &World, place: usize, sent: &Sent, wrong: &mut Vec<String>) 
     let points = destination.points();
     let (counters, timers) = (found(&points, "numbered", wrong), found(&points, "took", wrong));
     let (python, dead) = (found_of_python(&points, wrong), dead(world, publisher, sent, wrong));
+    let is_of_several_servers = matches!(world.queue.home, Home::Group(_));
     let mut become_of = Become { sent: sent.len() as u64, ..Become::default() };
     for (number, push) in sent {
         let kind = Kind::of(*number);
@@ -60,10 +65,14 @@ fn check_one(world: &World, place: usize, sent: &Sent, wrong: &mut Vec<String>) 
         let all = places.iter().all(|(_, wanted, found)| found == wanted);
         let none = places.iter().all(|(.., found)| *found == 0);
         become_of.done += u64::from(all);
+        become_of.forgotten += u64::from(all && *push != Push::Accepted && is_of_several_servers);
         become_of.nowhere += u64::from(none);
         become_of.missing += u64::from(none && *push == Push::Accepted);
-        // What was written when its agent was killed may be dropped before its dead letter is made.
-        let begun = (publisher.drops() || world.queue.drops()) && places.iter().all(|(_, wanted, found)| found <= wanted);
+        // What was written when its agent was killed may be dropped before its dead letter is made. What a failover has undone may
+        // have been written, too.
+        let may_be_lost = *push != Push::Accepted && is_of_several_servers;
+        let begun =
+            (publisher.drops() || world.queue.drops() || may_be_lost) && places.iter().all(|(_, wanted, found)| found <= wanted);
         let fine = all || begun || (none && *push == Push::Maybe);
         if !fine {
             let places = places.iter().filter(|(_, wanted, found)| found != wanted);
@@ -88,6 +97,8 @@ struct Become {
     sent: u64,
     /// Where they belong, and nowhere else.
     done: u64,
+    /// Those of them of which no server may know any more, so that whoever has written them says that they were lost.
+    forgotten: u64,
     /// In no place, and those of them that were answered.
     nowhere: u64,
     missing: u64,
@@ -149,7 +160,8 @@ fn dead(world: &World, publisher: &Publisher, sent: &Sent, wrong: &mut Vec<Strin
 
 /// What the agents say of one publisher's messages, together, against what is found. A database cannot tell a message that was leased
 /// twice from one that was written twice, but this can: each message is done by one agent, once. What was dropped is nowhere, and told.
-fn ledgers(world: &World, place: usize, Become { sent, done, nowhere, missing }: Become, wrong: &mut Vec<String>) {
+fn ledgers(world: &World, place: usize, become_of: Become, wrong: &mut Vec<String>) {
+    let Become { sent, done, forgotten, nowhere, missing } = become_of;
     let publisher = &world.destinations[place].publisher;
     let drops = publisher.drops() || world.queue.drops();
     let books: Vec<Books> = world.accounts.iter().filter_map(|account| account.publishers.get(place)).copied().collect();
@@ -160,8 +172,10 @@ fn ledgers(world: &World, place: usize, Become { sent, done, nowhere, missing }:
     // A queue that drops is too small for all dead letters; of those that it drops a killed agent has not said how many there were.
     let letters = |books: &Books| if world.killed == 0 { books.letters_dropped } else { books.parked };
     let letters = if world.queue.drops() { books.iter().map(letters).sum() } else { 0 };
+    // What a failover has undone is done again, and said again.
+    let undone = world.queue.undone();
     // What was written and not settled may be dropped, as far as anything is.
-    if said > done + letters || (exactly && said + dropped < done) {
+    if said > done + letters + undone || (exactly && said + dropped + forgotten < done) {
         wrong.push(format!("{done} messages are done, and the agents say {said}: {books:?}"));
     }
     // Over a Redis, an agent does not know what was dropped by a script whose answer it did not get.
@@ -170,13 +184,16 @@ fn ledgers(world: &World, place: usize, Become { sent, done, nowhere, missing }:
     let dropped = dropped + world.asked.iter().map(|asked| asked.dropped[place]).sum::<u64>();
     // What waited for the disk when its agent was killed.
     let perhaps: u64 = world.asked.iter().map(|asked| asked.answered_early).sum();
-    if said + dropped > sent || (all_is_told && dropped + perhaps + letters < missing) || (dropped > 0 && !drops) {
+    if said + dropped > sent + undone || (all_is_told && dropped + perhaps + letters < missing) || (dropped > 0 && !drops) {
         wrong.push(format!(
             "{missing} to {nowhere} messages are nowhere, and the agents say that {dropped} were dropped, and {perhaps} perhaps: {books:?}"
         ));
     }
     let how = if exactly { "all agents" } else { "the agents that could" };
     let named = named(publisher);
+    if undone > 0 {
+        eprintln!("{named}{said} - {done} = {} of at most {undone} were done again", said.saturating_sub(done));
+    }
     eprintln!(
         "{named}{how} say that {said} are done, {dropped} dropped and {perhaps} perhaps, in {} lives; {} were killed, {} of them asked",
         books.len(),

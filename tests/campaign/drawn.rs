@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    arguments::{Channel, Settled},
+    arguments::{Channel, Settled, UPGRADED},
     publishers::{Kind, Publisher},
     schedule,
 };
@@ -63,6 +63,35 @@ const EMBEDDED: [&str; 8] = [
     "WayToDestination: trickles",
 ];
 
+/// What a primary and a replica that Sentinels watch have besides.
+const SENTINEL: [&str; 11] = [
+    "Agent: frozen",
+    "Redis: killed for",
+    "Redis: frozen",
+    "Redis: failed over by command",
+    "Redis: without a replica",
+    "Redis: replica frozen",
+    "Redis: a Sentinel frozen",
+    "Redis: connections closed",
+    "Redis: clients paused",
+    "Redis: scripts flushed",
+    "Redis: full",
+];
+
+/// What a cluster has besides.
+const CLUSTER: [&str; 10] = [
+    "Agent: frozen",
+    "Redis: killed for",
+    "Redis: frozen",
+    "Redis: failed over by command",
+    "Redis: taken over by its replica",
+    "Redis: without a replica",
+    "Redis: replica frozen",
+    "Redis: slot moved",
+    "Redis: scripts flushed",
+    "WayToQueue: half-open, delivered late",
+];
+
 /// What there is with other databases, the only one or among several.
 const OTHERS: [&str; 6] = [
     "Destination(0): answers late",
@@ -77,19 +106,22 @@ const OTHERS: [&str; 6] = [
 pub(crate) fn check() {
     let mut points = BTreeSet::new();
     let runs = [
-        (Channel::Redis, 1, &FAULTS[..]),
-        (Channel::Embedded, 1, &EMBEDDED),
-        (Channel::Redis, 3, &OTHERS),
-        (Channel::Embedded, 3, &OTHERS),
+        (Channel::Redis, None, 1, &FAULTS[..]),
+        (Channel::Redis, Some(UPGRADED), 1, &["Redis: upgraded", "Redis: killed", "Agent: killed"]),
+        (Channel::Embedded, None, 1, &EMBEDDED),
+        (Channel::Sentinel, None, 1, &SENTINEL),
+        (Channel::Cluster, None, 1, &CLUSTER),
+        (Channel::Redis, None, 3, &OTHERS),
+        (Channel::Embedded, None, 3, &OTHERS),
     ];
-    for (channel, publishers, wanted) in runs {
+    for (channel, redis, publishers, wanted) in runs {
         let mut faults = BTreeSet::new();
         for seed in 0..SEEDS {
             let publishers = match publishers {
                 1 => Publisher::only(Kind::Influxdb),
                 count => Publisher::several(seed, count, channel),
             };
-            let settled = Settled { channel, redis: None, publishers, when_full: "refuse", seconds: 60, seed };
+            let settled = Settled { channel, redis, publishers, when_full: "refuse", seconds: 60, seed };
             let schedule = schedule::draw(&settled, Duration::from_secs(settled.seconds));
             faults.extend(schedule.events.iter().map(|event| event.to_string()));
             for (name, value) in (1..6).flat_map(|life| schedule::draw_life(&settled, 1, life)) {

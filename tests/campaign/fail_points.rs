@@ -86,7 +86,7 @@ pub(crate) fn draw(channel: Channel, rng: &mut Rng) -> String {
     let error = ["before", "after", "before, refused", "after, refused"].map(|how| format!("return({how})"));
     let error = rng.choice(error).unwrap();
     let percent = f64::from(rng.u32(5..100)) / 10.0;
-    let kinds = if channel == Channel::Redis { 16 } else { 23 };
+    let kinds = if channel == Channel::Embedded { 23 } else { 16 };
     match rng.u8(0..kinds) {
         0..=3 => format!("{handler}={percent}%panic"),
         4 => format!("{future}={percent}%panic"),

@@ -19,11 +19,15 @@ use super::{
     messages::{PYTHON, message},
     queue::{Home, Queue},
     raw::Raw,
+    whereabouts::{QUEUE, Whereabouts},
 };
 use crate::support::python;
 
 /// How long a client waits for Redis.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a replica may take to have what was pushed.
+const REPLICATED: Duration = Duration::from_millis(400);
 
 /// How long the Python client may take; it waits for as long as it is not answered.
 const PYTHON_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,6 +40,8 @@ const NUMBERS: u64 = 20_000_000;
 pub(crate) enum Push {
     /// It was answered.
     Accepted,
+    /// It was answered by a primary that a failover may undo: no replica was known to have it.
+    Unreplicated,
     /// Nobody knows: sent, and not answered.
     Maybe,
 }
@@ -57,6 +63,8 @@ pub(crate) struct Producers {
 enum Form {
     /// With a client library: this command to this list.
     Library { url: String, command: &'static str, list: &'static str },
+    /// Pushes to whichever of several servers has the queue, and asks whether its replica has what was pushed.
+    Group { whereabouts: Whereabouts, list: &'static str },
     /// Several commands at once, perhaps as a transaction.
     Raw { address: SocketAddr, transaction: bool, faithful: bool },
     /// The real client.
@@ -84,7 +92,7 @@ impl Producers {
         let is_on_its_way = |form: &Form| match form {
             Form::Library { url, .. } => url.contains(&format!(":{way}/")),
             Form::Raw { faithful, .. } => !faithful,
-            Form::Python(_) => false,
+            Form::Group { .. } | Form::Python(_) => false,
         };
         let mut producer = |(form, pause)| {
             let gate = Some(gate).filter(|_| !queue.drops() || !is_on_its_way(&form)).cloned();
@@ -131,6 +139,16 @@ fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
             (tcp(there, "LPUSH", "kadabra_inprogress"), 3000..8000),
             (Form::Python(there), 1000..4000),
         ],
+        Home::Group(group) => {
+            let push_to = |list| Form::Group { whereabouts: group.whereabouts(), list };
+            vec![
+                (push_to(QUEUE), 20..300),
+                (push_to(QUEUE), 20..300),
+                (push_to(QUEUE), 20..300),
+                // A Python agent that leaves messages in progress.
+                (push_to(group.inprogress()), 3000..8000),
+            ]
+        }
         Home::Embedded { socket, .. } => {
             let unix =
                 Form::Library { url: format!("redis+unix://{}", socket.display()), command: "RPUSH", list: "kadabra_queue" };
@@ -159,6 +177,10 @@ impl Producer {
             Form::Library { ref url, command, list } => {
                 let url = url.clone();
                 self.push(&url, command, list);
+            }
+            Form::Group { ref whereabouts, list } => {
+                let whereabouts = whereabouts.clone();
+                self.push_to_group(&whereabouts, list);
             }
             Form::Raw { address, transaction, faithful } => self.push_raw(address, transaction, faithful),
             Form::Python(address) => producer_in_python(self, address, log),
@@ -215,6 +237,36 @@ impl Producer {
 }
 
 impl Producer {
+    fn push_to_group(mut self, whereabouts: &Whereabouts, list: &str) {
+        let mut connection = None;
+        while !self.stopped() {
+            if connection.is_none() {
+                connection = whereabouts.connect();
+            }
+            if let Some(open) = &mut connection {
+                let numbers = self.next(60);
+                let messages: Vec<_> = numbers.clone().map(message).collect();
+                let pushed: redis::RedisResult<u64> = redis::cmd("LPUSH").arg(list).arg(messages).query(open);
+                if pushed.is_ok() {
+                    let mut wait = redis::cmd("WAIT");
+                    let replicas: redis::RedisResult<u64> = wait.arg(1).arg(REPLICATED.as_millis() as u64).query(open);
+                    self.note(numbers, if replicas == Ok(1) { Push::Accepted } else { Push::Unreplicated });
+                    if replicas != Ok(1) {
+                        // It may be the primary no more.
+                        connection = None;
+                    }
+                } else {
+                    // It is elsewhere, or has said no to all of them, or nobody knows.
+                    if pushed.is_err_and(|error| error.is_io_error() || error.code().is_none_or(str::is_empty)) {
+                        self.note(numbers, Push::Maybe);
+                    }
+                    connection = None;
+                }
+            }
+            self.pause();
+        }
+    }
+
     fn push_raw(mut self, address: SocketAddr, transaction: bool, faithful: bool) {
         let mut connection = None;
         while !self.stopped() {

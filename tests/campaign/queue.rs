@@ -12,7 +12,8 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    arguments::{Channel, Settled},
+    arguments::{Channel, Settled, UPGRADED},
+    group::Group,
     publishers::Publisher,
 };
 use crate::support::{pipeline::Left, redis_server::RedisServer};
@@ -25,10 +26,17 @@ pub(crate) struct Queue {
     backlogs_drop: bool,
     when_full: &'static str,
     seconds: u64,
+    /// How often a Redis was started as another version.
+    upgrades: usize,
 }
+
+/// The versions that one Redis is in turn; the one without a name is Debian's, 7.0. None reads the files of a later one.
+const VERSIONS: [Option<&str>; 3] = [Some("redis-6.2.5"), None, Some("redis-8.2.3")];
 
 pub(crate) enum Home {
     Redis(Box<RedisServer>),
+    /// Several servers.
+    Group(Box<Group>),
     /// The agent's own.
     Embedded {
         file: PathBuf,
@@ -61,7 +69,7 @@ impl Queue {
         let names = settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
         let backlogs_drop = settled.publishers.iter().any(Publisher::drops);
         let (when_full, seconds) = (settled.when_full, settled.seconds);
-        Self { home: Home::start(settled, folder), names, backlogs_drop, when_full, seconds }
+        Self { home: Home::start(settled, folder), names, backlogs_drop, when_full, seconds, upgrades: 0 }
     }
 
     /// Whether what finds no room is dropped and counted.
@@ -94,10 +102,12 @@ impl Queue {
     /// The part of an agent's configuration that is about it. To a Redis the agents go on the way that has faults.
     pub(crate) fn config(&self, way: u16) -> String {
         match &self.home {
-            Home::Redis(_) => {
-                format!(
-                    "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"redis://127.0.0.1:{way}\"\nlease = \"2s\"\ntimeout = \"1s\"\n{LETTERS}"
-                )
+            Home::Redis(_) | Home::Group(_) => {
+                let server = match &self.home {
+                    Home::Group(group) => group.config(way),
+                    _ => format!("url = \"redis://127.0.0.1:{way}\""),
+                };
+                format!("[channel]\ntype = \"redis\"\n[channel.redis]\n{server}\nlease = \"2s\"\ntimeout = \"1s\"\n{LETTERS}")
             }
             Home::Embedded { file, socket, address } => {
                 let when_full = self.when_full;
@@ -114,10 +124,11 @@ impl Queue {
         }
     }
 
-    /// Where clients push to.
+    /// Where clients push to; of several servers, the one that agents ask first.
     pub(crate) fn address(&self) -> SocketAddr {
         match &self.home {
             Home::Redis(redis) => (Ipv4Addr::LOCALHOST, redis.port()).into(),
+            Home::Group(group) => (Ipv4Addr::LOCALHOST, group.asked_first()).into(),
             Home::Embedded { address, .. } => *address,
         }
     }
@@ -125,14 +136,45 @@ impl Queue {
     pub(crate) fn redis(&mut self) -> &mut RedisServer {
         match &mut self.home {
             Home::Redis(redis) => redis,
-            Home::Embedded { .. } => panic!("there is no Redis"),
+            Home::Group(_) | Home::Embedded { .. } => panic!("there is no only Redis"),
         }
+    }
+
+    /// Starts the only Redis as its next version, or as it was where there is none.
+    pub(crate) fn upgrade(&mut self) {
+        self.upgrades += 1;
+        let next = VERSIONS[self.upgrades.min(VERSIONS.len() - 1)];
+        eprintln!("           it is {} now", next.unwrap_or("Debian's"));
+        self.redis().restart_as(next);
+    }
+
+    pub(crate) fn group(&mut self) -> Option<&mut Group> {
+        match &mut self.home {
+            Home::Group(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The Redis that has the queue now, if any has.
+    pub(crate) fn server(&self) -> Option<&RedisServer> {
+        match &self.home {
+            Home::Redis(redis) => Some(redis),
+            Home::Group(group) => Some(group.primary()),
+            Home::Embedded { .. } => None,
+        }
+    }
+
+    /// How many settlements a failover may have undone at most, so that their messages were done once more.
+    pub(crate) fn undone(&self) -> u64 {
+        if let Home::Group(group) = &self.home { group.undone } else { 0 }
     }
 
     /// Whether nothing is left to do.
     pub(crate) fn is_drained(&self) -> bool {
         match &self.home {
-            Home::Redis(redis) => self.left_in(redis).iter().all(|(_, left)| *left == Left { dead: left.dead, ..Left::NOTHING }),
+            Home::Redis(_) | Home::Group(_) => {
+                self.left_in().iter().all(|(_, left)| *left == Left { dead: left.dead, ..Left::NOTHING })
+            }
             // While its agent starts, it may not be readable.
             Home::Embedded { file, .. } => counts(file).is_ok_and(|(chunks, done, _)| chunks + done == 0),
         }
@@ -141,8 +183,8 @@ impl Queue {
     /// How much waits, of messages in Redis and of chunks in the agent's own queue; the most there can be where nobody can tell.
     pub(crate) fn backlog(&self) -> u64 {
         match &self.home {
-            Home::Redis(redis) => {
-                let all = self.left_in(redis);
+            Home::Redis(_) | Home::Group(_) => {
+                let all = self.left_in();
                 all.iter().map(|(_, left)| left.queued + left.inprogress + left.adopted).sum()
             }
             Home::Embedded { file, .. } => counts(file).map_or(u64::MAX, |(chunks, _, _)| chunks),
@@ -150,11 +192,13 @@ impl Queue {
     }
 
     /// What is in the queue and then in the list of each of several publishers, in the order in which messages move.
-    fn left_in(&self, redis: &RedisServer) -> Vec<(String, Left)> {
-        let mut all = vec![("the queue".to_owned(), redis.left())];
+    fn left_in(&self) -> Vec<(String, Left)> {
+        let Some(redis) = self.server() else { return Vec::new() };
+        let inprogress = if let Home::Group(group) = &self.home { group.inprogress() } else { "kadabra_inprogress" };
+        let mut all = vec![("the queue".to_owned(), redis.left_of("kadabra_queue", "{kadabra_queue}", inprogress))];
         all.extend(self.names.iter().map(|name| {
             let list = list_for(name);
-            let left = redis.left_of(&list, &list);
+            let left = redis.left_of(&list, &list, inprogress);
             // Which is told with the queue.
             (list, Left { inprogress: 0, ..left })
         }));
@@ -164,7 +208,7 @@ impl Queue {
     /// What is there, for people.
     pub(crate) fn left(&self) -> String {
         match &self.home {
-            Home::Redis(redis) => format!("{:?}", self.left_in(redis)),
+            Home::Redis(_) | Home::Group(_) => format!("{:?}", self.left_in()),
             Home::Embedded { file, .. } => format!("(chunks, ranges that are done, dead letters): {:?}", counts(file)),
         }
     }
@@ -172,18 +216,24 @@ impl Queue {
     /// Copies to that folder what it takes to understand what is left: of Redis its log and its append-only file, which
     /// has every change since the beginning. The agent's own queue is in the run's folder anyway.
     pub(crate) fn keep(&self, folder: &Path) {
-        if let Home::Redis(redis) = &self.home {
-            let copied = Command::new("cp").arg("-r").arg(redis.dir()).arg(folder.join("server")).status();
+        let servers = match &self.home {
+            Home::Redis(redis) => std::slice::from_ref(&**redis),
+            Home::Group(group) => group.servers(),
+            Home::Embedded { .. } => &[],
+        };
+        for redis in servers {
+            let name = if servers.len() == 1 { "server".to_owned() } else { format!("server-{}", redis.port()) };
+            let copied = Command::new("cp").arg("-r").arg(redis.dir()).arg(folder.join(name)).status();
             assert!(copied.is_ok_and(|status| status.success()), "cannot copy {} to {}", redis.dir().display(), folder.display());
         }
     }
 
     /// The dead letters, of the only publisher or of one of several, oldest first: at least payload and reason.
     pub(crate) fn dead_letters(&self, of: Option<&str>) -> Vec<HashMap<String, Vec<u8>>> {
-        match (&self.home, of) {
-            (Home::Redis(redis), None) => redis.dead_letters(),
-            (Home::Redis(redis), Some(name)) => redis.dead_letters_in(&format!("{}:dead", list_for(name))),
-            (Home::Embedded { file, .. }, of) => {
+        match (&self.home, self.server(), of) {
+            (_, Some(redis), None) => redis.dead_letters(),
+            (_, Some(redis), Some(name)) => redis.dead_letters_in(&format!("{}:dead", list_for(name))),
+            (Home::Embedded { file, .. }, _, of) => {
                 let file = open(file).unwrap();
                 let of = of.map(|name| format!("WHERE consumer = '{name}'")).unwrap_or_default();
                 let select = format!("SELECT payload, CAST(reason AS BLOB) FROM dead {of} ORDER BY id");
@@ -193,6 +243,7 @@ impl Queue {
                 };
                 letters.query_map([], letter).unwrap().map(Result::unwrap).collect()
             }
+            (Home::Redis(_) | Home::Group(_), None, _) => Vec::new(),
         }
     }
 
@@ -200,12 +251,12 @@ impl Queue {
     pub(crate) fn wrong(&self, dead: u64) -> Vec<String> {
         let mut wrong = Vec::new();
         match &self.home {
-            Home::Redis(redis) => {
-                let all = self.left_in(redis);
+            Home::Redis(_) | Home::Group(_) => {
+                let all = self.left_in();
                 if !self.is_drained() || all.iter().map(|(_, left)| left.dead).sum::<u64>() != dead {
                     wrong.push(format!("Redis still holds {all:?}"));
                 }
-                self.other_keys(redis, &mut wrong);
+                self.server().into_iter().for_each(|redis| self.other_keys(redis, &mut wrong));
             }
             Home::Embedded { file, .. } => {
                 if counts(file) != Ok((0, 0, dead)) {
@@ -228,7 +279,8 @@ impl Queue {
         let lists: Vec<String> = self.names.iter().map(|name| list_for(name)).chain(["{kadabra_queue}".to_owned()]).collect();
         for key in &keys {
             let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
-            let is_a_mark = expires >= 0 && lists.iter().any(|list| key.starts_with(&format!("{list}:lost:")));
+            let passes = |of: &str| lists.iter().any(|list| key.starts_with(&format!("{list}:{of}")));
+            let is_a_mark = expires >= 0 && ["lost:", "name:", "sweeper"].into_iter().any(passes);
             let is_of_several =
                 !self.names.is_empty() && ["{kadabra_queue}:consumers", "{kadabra_queue}:agents"].contains(&key.as_str());
             if !is_a_mark && !is_of_several && !lists.iter().any(|list| *key == format!("{list}:dead")) {
@@ -245,9 +297,15 @@ impl Queue {
 
 impl Home {
     fn start(settled: &Settled, folder: &Path) -> Self {
-        if settled.channel == Channel::Redis {
+        match settled.channel {
             // What Redis has accepted it must keep through a kill.
-            return Self::Redis(Box::new(RedisServer::for_agents_of(settled.redis, &["--appendfsync", "always"])));
+            Channel::Redis => {
+                let version = if settled.redis == Some(UPGRADED) { VERSIONS[0] } else { settled.redis };
+                return Self::Redis(Box::new(RedisServer::for_agents_of(version, &["--appendfsync", "always"])));
+            }
+            Channel::Sentinel => return Self::Group(Box::new(Group::of_sentinels())),
+            Channel::Cluster => return Self::Group(Box::new(Group::cluster())),
+            Channel::Embedded => {}
         }
         // While the agent is down nobody may get its port: at an address that nobody connects from, nobody does.
         let host = Ipv4Addr::new(127, fastrand::u8(1..250), fastrand::u8(1..250), fastrand::u8(1..250));

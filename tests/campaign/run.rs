@@ -15,12 +15,16 @@ use super::{
     schedule::{self, Schedule},
     world::{FailPoints, World},
 };
+use crate::support::process::wait_for;
 
 /// What the whole run may take beyond its faults, and as long again as those were made for what they have left behind.
 const REST: Duration = Duration::from_secs(130);
 
 /// How long the backlog may stand still while it is drained at the end.
 const DRAIN: Duration = Duration::from_secs(60);
+
+/// How long several servers may take until nothing is left of a fault.
+const READY: Duration = Duration::from_secs(60);
 
 /// The most memory that an agent may have, in KiB: a few batches of 10,000 messages, not optimised, and far less than
 /// what answers without end would fill.
@@ -124,11 +128,20 @@ fn make_faults(world: &mut World, schedule: &Schedule, length: Duration) {
     }
     steps.sort_by_key(|(at, _)| *at);
     let mut steps = steps.into_iter().peekable();
-    let begin = Instant::now();
+    let new_lives = if schedule.unaided { FailPoints::None } else { FailPoints::Drawn };
+    let mut begin = Instant::now();
     while begin.elapsed() < length || steps.peek().is_some() {
         while let Some((_, step)) = steps.next_if(|(at, _)| begin.elapsed() >= *at) {
             match step {
                 Step::Begin(event) => {
+                    // Meanwhile the schedule's time stands still.
+                    let waits = Instant::now();
+                    let what = format!("the Redis to be ready for another fault: {event}");
+                    wait_for(&what, READY, || {
+                        world.attend(Some(new_lives));
+                        world.is_ready_for(event).then_some(())
+                    });
+                    begin += waits.elapsed();
                     eprintln!("{event}");
                     world.begin(event);
                 }
@@ -139,7 +152,7 @@ fn make_faults(world: &mut World, schedule: &Schedule, length: Duration) {
                 }
             }
         }
-        world.attend(Some(if schedule.unaided { FailPoints::None } else { FailPoints::Drawn }));
+        world.attend(Some(new_lives));
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use fastrand::Rng;
 
 use super::{
-    arguments::{Channel, Settled},
+    arguments::{Channel, Settled, UPGRADED},
     destination::{PASSWORD, USER},
     fail_points,
     proxy::Mode,
@@ -80,7 +80,24 @@ pub(crate) enum Fault {
     /// So many hours ahead or behind; right again at the end of the fault.
     Jump(i32),
     Way(Mode),
+    /// The primary is killed when it has had no replica for so long.
+    Lag(Duration),
+    /// SIGSTOP of the replica until the end of the fault.
+    ReplicaFrozen,
+    /// SIGSTOP of one of the Sentinels until the end of the fault.
+    SentinelFrozen,
+    /// By command, as an operator has it done.
+    Failover,
+    /// By the replica's own decision, without asking its primary or any other.
+    TakeOver,
+    /// SIGTERM, and back at the end of the fault as the next version, if there is one.
+    Upgrade,
+    /// The queue's slot moves to another node: some of its keys at once, the others at the end of the fault.
+    Migrate,
 }
+
+/// Of several servers, whose faults begin only when all are well, and of one that has several versions.
+const QUICK_REST: u64 = 1500;
 
 pub(crate) fn draw(settled: &Settled, length: Duration) -> Schedule {
     let mut rng = Rng::with_seed(settled.seed);
@@ -100,6 +117,8 @@ pub(crate) fn draw(settled: &Settled, length: Duration) -> Schedule {
     // Behind all others, so that one more publisher changes nothing for the first.
     lanes.extend((1..settled.publishers.len()).flat_map(|place| [Lane::Destination(place), Lane::WayToDestination(place)]));
     for lane in lanes {
+        let is_quick = settled.channel.is_of_several_servers() || settled.redis == Some(UPGRADED);
+        let rest = if lane == Lane::Redis && is_quick { QUICK_REST } else { rest };
         // A generator for each, so that one more fault here changes nothing there.
         let mut rng = rng.fork();
         let mut at = Duration::from_millis(rng.u64(500..6000));
@@ -139,6 +158,32 @@ fn draw_fault(lane: Lane, settled: &Settled, no_kills: bool, rng: &mut Rng) -> (
             // Beyond the lease of two seconds, so that its messages are another's when it wakes up.
             _ => (Fault::Freeze, long),
         },
+        Lane::Redis if settled.channel == Channel::Sentinel => match rng.u8(0..16) {
+            0 | 1 => (Fault::Kill, long),
+            2 | 3 => (Fault::Freeze, long),
+            4..=7 => (Fault::Failover, moment),
+            8 | 9 => (Fault::Lag(short / 2), long),
+            10 => (Fault::ReplicaFrozen, short),
+            11 => (Fault::SentinelFrozen, long),
+            12 => (Fault::CloseConnections, moment),
+            13 => (Fault::PauseClients, short),
+            14 => (Fault::FlushScripts, moment),
+            _ => (Fault::Full(1), long),
+        },
+        Lane::Redis if settled.channel == Channel::Cluster => match rng.u8(0..14) {
+            0 | 1 => (Fault::Kill, long),
+            2 => (Fault::Freeze, long),
+            3 => (Fault::Failover, moment),
+            4 => (Fault::TakeOver, moment),
+            5 => (Fault::Lag(short / 2), long),
+            6 | 7 => (Fault::Migrate, moment),
+            8 | 9 => (Fault::Migrate, short),
+            10 => (Fault::ReplicaFrozen, short),
+            11 => (Fault::CloseConnections, moment),
+            12 => (Fault::FlushScripts, moment),
+            _ => (Fault::Full(1), long),
+        },
+        Lane::Redis if settled.redis == Some(UPGRADED) && rng.bool() => (Fault::Upgrade, short),
         Lane::Redis => match rng.u8(0..8) {
             0 | 1 => (Fault::Kill, short),
             2 => (Fault::Freeze, short),
@@ -310,6 +355,13 @@ impl fmt::Display for Fault {
                 return write!(f, "{} h {}", hours.abs(), if *hours < 0 { "behind" } else { "ahead" });
             }
             Self::Way(mode) => return write!(f, "{mode}"),
+            Self::Lag(lag) => return write!(f, "killed after {:.3} s without a replica", lag.as_secs_f64()),
+            Self::ReplicaFrozen => "replica frozen",
+            Self::SentinelFrozen => "a Sentinel frozen",
+            Self::Failover => "failed over by command",
+            Self::TakeOver => "taken over by its replica",
+            Self::Migrate => "slot moved",
+            Self::Upgrade => "upgraded",
         };
         f.write_str(what)
     }

@@ -12,6 +12,7 @@ use super::{
     agents::{Account, Life, Slot},
     arguments::Settled,
     destination::Destination,
+    group::Group,
     producers::{Gate, Producers},
     proxy::{Mode, Proxy},
     queue::{Asked, Queue},
@@ -77,7 +78,11 @@ impl World {
             (Lane::Agent(agent), Fault::Terminate | Fault::Insist) => self.agents[agent].terminate(),
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("STOP"),
             (Lane::Disk, Fault::Full(bytes)) => self.agents.iter_mut().for_each(|slot| slot.set_disk(Some(*bytes))),
+            (Lane::Redis, fault) if self.queue.group().is_some() && !is_told(fault) => {
+                self.queue.group().into_iter().for_each(|group| group.begin(event));
+            }
             (Lane::Redis, Fault::Kill) => self.queue.redis().kill9(),
+            (Lane::Redis, Fault::Upgrade) => self.queue.redis().terminate(),
             (Lane::Redis, Fault::Freeze) => self.queue.redis().pause(),
             (Lane::Redis, fault) => {
                 let millis = event.lasts.as_millis().to_string();
@@ -105,7 +110,11 @@ impl World {
             (Lane::Agent(agent), Fault::Freeze) => self.agents[agent].signal("CONT"),
             (Lane::Agent(agent), Fault::Insist) => self.agents[agent].insist(),
             (Lane::Disk, _) => self.agents.iter_mut().for_each(|slot| slot.set_disk(None)),
+            (Lane::Redis, fault) if self.queue.group().is_some() && !is_told(fault) => {
+                self.queue.group().into_iter().for_each(|group| group.end(event));
+            }
             (Lane::Redis, Fault::Kill) => self.queue.redis().restart(),
+            (Lane::Redis, Fault::Upgrade) => self.queue.upgrade(),
             (Lane::Redis, Fault::Freeze) => self.queue.redis().resume(),
             (Lane::Redis, Fault::Full(_)) => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
             (Lane::Redis, Fault::ReadOnly) => self.tell_redis(&["REPLICAOF", "NO", "ONE"]),
@@ -119,9 +128,14 @@ impl World {
 
     fn tell_redis(&mut self, command: &[&str]) {
         let (name, arguments) = command.split_first().unwrap();
-        let mut connection = self.queue.redis().connection();
+        let mut connection = self.queue.server().expect("a Redis").connection();
         let answer: redis::RedisResult<redis::Value> = redis::cmd(name).arg(arguments).query(&mut connection);
         answer.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+
+    /// Whether this fault can begin, as it can in a Redis of several servers only when the last one has left nothing behind.
+    pub(crate) fn is_ready_for(&mut self, event: &Event) -> bool {
+        event.lane != Lane::Redis || self.queue.group().is_none_or(Group::is_whole)
     }
 
     fn kill(&mut self, agent: usize) {
@@ -147,6 +161,10 @@ impl World {
 
     /// Looks after the agents as a service manager does: takes note of ends and starts the next lives.
     pub(crate) fn attend(&mut self, start: Option<FailPoints>) {
+        if let Some(group) = self.queue.group() {
+            group.look();
+            self.violations.append(&mut group.violations);
+        }
         for agent in 0..self.agents.len() {
             let slot = &mut self.agents[agent];
             self.peak_memory = self.peak_memory.max(slot.peak_memory());
@@ -185,6 +203,10 @@ impl World {
     /// The faults are over: waits while agents without fail points do what is left to do. A long run leaves more than a busy
     /// machine drains in any fixed time, so that only a backlog that has not become shorter `within` the time is a violation.
     pub(crate) fn drain(&mut self, within: Duration) {
+        wait_for("all servers of the Redis to be well", 3 * PATIENCE, || {
+            self.attend(Some(FailPoints::None));
+            self.queue.group().is_none_or(Group::is_whole).then_some(())
+        });
         let mut deadline = Instant::now() + within;
         let mut shortest = u64::MAX;
         loop {
@@ -206,6 +228,11 @@ impl World {
             thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// Whether that is done by telling the Redis that has the queue.
+fn is_told(fault: &Fault) -> bool {
+    matches!(fault, Fault::CloseConnections | Fault::PauseClients | Fault::FlushScripts | Fault::Full(_))
 }
 
 /// Whether new lives have fail points.

@@ -41,13 +41,13 @@ impl RedisServer {
     /// What Redis holds, at one instant: between two questions messages may move from what was asked later to what was
     /// asked before, and be seen nowhere.
     pub(crate) fn left(&self) -> Left {
-        self.left_of("kadabra_queue", "{kadabra_queue}")
+        self.left_of("kadabra_queue", "{kadabra_queue}", "kadabra_inprogress")
     }
 
-    /// The same of a list, whose other keys begin like this.
-    pub(crate) fn left_of(&self, list: &str, prefix: &str) -> Left {
+    /// The same of a list, whose other keys begin like this, with the list that a Python agent has in progress.
+    pub(crate) fn left_of(&self, list: &str, prefix: &str, inprogress: &str) -> Left {
         let mut questions = redis::pipe();
-        questions.atomic().cmd("LLEN").arg(list).cmd("LLEN").arg("kadabra_inprogress");
+        questions.atomic().cmd("LLEN").arg(list).cmd("LLEN").arg(inprogress);
         questions.cmd("LLEN").arg(format!("{prefix}:adopted")).cmd("ZCARD").arg(format!("{prefix}:leases"));
         questions.cmd("XLEN").arg(format!("{prefix}:dead")).cmd("KEYS").arg(format!("{prefix}:lease:*"));
         let answers: (u64, u64, u64, u64, u64, Vec<String>) = questions.query(&mut self.connection()).unwrap();

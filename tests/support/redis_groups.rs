@@ -13,6 +13,9 @@ use super::{
 
 const START: Duration = Duration::from_secs(30);
 
+/// By default a primary waits five seconds for more replicas before it sends any what it has.
+const SYNC_AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+
 /// What the Sentinels call the primary.
 pub(crate) const MASTER_NAME: &str = "metrics";
 
@@ -61,14 +64,14 @@ impl SentinelGroup {
         let open = ["--protected-mode", "no"];
         let announces = |port| [&open[..], &["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", port]].concat();
         let own = announced.as_deref().map(announces).unwrap_or_default();
-        let primary = RedisServer::with(&[setup.arguments, &own].concat());
+        let primary = RedisServer::with(&[&SYNC_AT_ONCE[..], setup.arguments, &own].concat());
         if let Some(way) = &way {
             way.lead_to(primary.port());
         }
         let port = announced.unwrap_or_else(|| primary.port().to_string());
         let follows = ["--replicaof", "127.0.0.1", &port];
         let own = if setup.way { [&open[..], &["--bind-source-addr", SERVERS]].concat() } else { Vec::new() };
-        let replica = RedisServer::with(&[setup.arguments, &follows, &own].concat());
+        let replica = RedisServer::with(&[&SYNC_AT_ONCE[..], setup.arguments, &follows, &own].concat());
         let folder = tempfile::tempdir().unwrap();
         let sentinels = (0..3).map(|number| {
             let listens = free_port();
@@ -141,6 +144,10 @@ impl SentinelGroup {
     pub(crate) fn nodes(&self) -> String {
         let nodes = self.sentinels.iter().map(|(_, port)| format!("127.0.0.1:{port}"));
         nodes.collect::<Vec<_>>().join(",")
+    }
+
+    pub(crate) fn sentinel_ports(&self) -> Vec<u16> {
+        self.sentinels.iter().map(|(_, port)| *port).collect()
     }
 
     pub(crate) fn sentinel(&self, number: usize) -> &Process {
@@ -218,7 +225,7 @@ impl Cluster {
             .map(|_| {
                 let bus = free_port().to_string();
                 let node = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
-                RedisServer::with(&[&node[..], &["--cluster-replica-validity-factor", "0"]].concat())
+                RedisServer::with(&[&SYNC_AT_ONCE[..], &node, &["--cluster-replica-validity-factor", "0"]].concat())
             })
             .collect();
         let mut create = command("redis-cli");

@@ -159,6 +159,18 @@ impl RedisServer {
         assert!(self.ready(), "redis-server does not start again, see {}", self.dir.path().join("log").display());
     }
 
+    /// The same as another version, or as Debian's.
+    pub(crate) fn restart_as(&mut self, version: Option<&str>) {
+        self.program = program(version);
+        self.restart();
+    }
+
+    /// Ends it by SIGTERM.
+    pub(crate) fn terminate(&mut self) {
+        self.process.signal("TERM");
+        self.process.wait(START);
+    }
+
     /// Stops it where it is: connections stay, nothing is answered.
     pub(crate) fn pause(&self) {
         self.process.signal("STOP");
