@@ -373,15 +373,12 @@ impl Group {
                     // The nodes agree on the moment, so that nothing is undone.
                     self.compared = true;
                 }
-                // It is refused while another one is not quite over, and may be given up.
-                wait_for("a failover by command", COMMAND, || {
-                    let done = self.names(replica);
-                    if !done {
-                        thread::sleep(LOOK);
-                        let _ = self.fail_over(replica, &event.fault);
-                    }
-                    done.then_some(())
-                });
+                // It is refused while another one is not quite over, and may be given up for good.
+                let until = Instant::now() + COMMAND;
+                while !self.names(replica) && Instant::now() < until {
+                    thread::sleep(LOOK);
+                    let _ = self.fail_over(replica, &event.fault);
+                }
             }
             Fault::TakeOver => {
                 self.server(primary).pause();
