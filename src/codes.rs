@@ -48,6 +48,8 @@ codes! {
         "see that its server runs and can be reached from here; the agent tries by itself, and what clients push waits there";
     ChannelRefuses = "K102": "the channel answers and refuses what the agent asks of it",
         "do what the line says: a login, a right, a full disk or memory; the agent tries by itself";
+    QueueUnusable = "K103": "some of several queues cannot be used; the others are served",
+        "do what the line says of the queue that it names; the agent tries by itself, and what clients push to it waits there";
     // The destination.
     PublisherAway = "K201": "the destination cannot be reached, is busy, or fails in a way that may pass",
         "see that the database runs and can be reached; the agent tries by itself, and messages wait in the channel";

@@ -652,7 +652,7 @@ fn each_example_loads_and_does_what_it_says() {
                 assert_eq!((v3.database.as_str(), v3.token.unwrap().expose()), ("kadabra", "s3cret"));
                 assert!(v3.accept_partial && !v3.no_sync);
             }
-            "redis.toml" => assert_eq!(redis().queue_key, "kadabra_queue"),
+            "redis.toml" => assert_eq!(redis().queue_key.first(), "kadabra_queue"),
             "batched.toml" => assert_eq!(loaded.settings.batch.interval, Duration::from_secs(60)),
             "password-and-tls.toml" => {
                 let InfluxdbApi::V1(v1) = influxdb(&loaded).api else { panic!("{loaded:?}") };

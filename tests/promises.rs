@@ -88,6 +88,8 @@ mod send;
 mod several;
 #[path = "several_agents.rs"]
 mod several_agents;
+#[path = "several_queues.rs"]
+mod several_queues;
 #[path = "shutdown.rs"]
 mod shutdown;
 #[path = "signals.rs"]

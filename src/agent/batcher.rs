@@ -1,6 +1,6 @@
 //! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use super::{
     receiver::{Leased, Wanted},
 };
 use crate::{
+    channel::Lease,
     failpoint::fail_point,
     status::{counters::Counters, seen::Seen, tap::Tap},
     supervision::{Drain, Life, Neighbour, answers_pings},
@@ -156,16 +157,22 @@ impl Actor for Batcher {
 impl Handler<Leased> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, Leased(lease): Leased, ctx: &mut Self::Context) {
+    fn handle(&mut self, Leased(lease, others): Leased, ctx: &mut Self::Context) {
         fail_point!("batcher.leased");
         self.asked = false;
         {
             let _work = self.life.progress.begin("decoding");
-            self.batching.add(lease.messages.len(), lease.messages.bytes(), lease.more, Instant::now());
+            let beside = |sum: fn(&Lease) -> usize| others.iter().map(sum).sum::<usize>();
+            let messages = lease.messages.len() + beside(|lease| lease.messages.len());
+            let bytes = lease.messages.bytes() + beside(|lease| lease.messages.bytes());
+            let more = lease.more || others.iter().any(|lease| lease.more);
+            self.batching.add(messages, bytes, more, Instant::now());
             let params = &self.params;
             let sieves = (params.filter.as_ref(), params.guards.as_deref());
             let (seen, tap) = (params.seen.as_deref(), params.tap.watched().map(|tap| (tap, params.publisher.as_deref())));
-            self.filling.take_in(lease, &mut self.decoder, params.several, seen, sieves, tap);
+            for lease in iter::once(lease).chain(others) {
+                self.filling.take_in(lease, &mut self.decoder, params.several, seen, sieves, tap);
+            }
         }
         self.advance(ctx);
     }

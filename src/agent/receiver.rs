@@ -27,10 +27,10 @@ pub(super) struct Wanted {
     pub(super) answer_to: Recipient<Leased>,
 }
 
-/// Messages that were asked for.
+/// Messages that were asked for: under one lease, and where the channel is of several queues, under others beside it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Leased(pub(super) channel::Lease);
+pub(super) struct Leased(pub(super) channel::Lease, pub(super) Vec<channel::Lease>);
 
 /// What a Receiver works with.
 pub(super) struct Params {
@@ -112,7 +112,8 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
                     if lingers(&wanted.demand) {
                         let demand = channel::Demand { not_before: None, ..wanted.demand };
                         if let Ok(Some(lease)) = failing("receiver.receive.error", channel.receive(demand, Duration::ZERO)).await {
-                            wanted.answer_to.do_send(Leased(lease));
+                            let others = beside(channel.as_ref(), &demand, &lease).await;
+                            wanted.answer_to.do_send(Leased(lease, others));
                         }
                     }
                     return;
@@ -128,7 +129,8 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
                 backoff.reset();
                 if let Some(lease) = lease {
                     fail_point!("receiver.leased");
-                    wanted.answer_to.do_send(Leased(lease));
+                    let others = beside(channel.as_ref(), &wanted.demand, &lease).await;
+                    wanted.answer_to.do_send(Leased(lease, others));
                     return;
                 }
             }
@@ -140,6 +142,16 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
             }
         }
     }
+}
+
+/// What there is of several queues, so that it can be written together.
+async fn beside(channel: &dyn Channel, demand: &channel::Demand, lease: &channel::Lease) -> Vec<channel::Lease> {
+    if !channel.is_of_several_queues() {
+        return Vec::new();
+    }
+    let messages = demand.messages.saturating_sub(lease.messages.len());
+    let bytes = demand.bytes.saturating_sub(lease.bytes());
+    channel.receive_beside(channel::Demand { messages, bytes, not_before: None }).await
 }
 
 /// Whether what waits was not taken yet only so that more comes to it.

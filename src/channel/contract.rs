@@ -129,7 +129,7 @@ impl fmt::Display for Backlog {
 }
 
 /// Why a channel did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ChannelError {
     /// It could not be reached or did not answer in time: worth trying again.
     #[error("{what}: {why}")]
@@ -174,6 +174,23 @@ pub trait Channel: Send + Sync {
     /// dead letter without being read.
     async fn receive(&self, demand: Demand, wait: Duration) -> Result<Option<Lease>, ChannelError>;
 
+    /// Whether there are several queues in it, which [`Channel::receive`] gives messages of in turn.
+    fn is_of_several_queues(&self) -> bool {
+        false
+    }
+
+    /// Leases what else is known to wait in other queues than the one that the last lease came from, at most as much as is left of a
+    /// demand, and does not wait for more.
+    async fn receive_beside(&self, rest: Demand) -> Vec<Lease> {
+        let _ = rest;
+        Vec::new()
+    }
+
+    /// The queues in it, each with its name and as a channel of its own; none where there is only one.
+    fn queues(&self) -> Vec<(String, Arc<dyn Channel>)> {
+        Vec::new()
+    }
+
     /// Forgets what is open: the thread that serves it may hang, and the next call opens its own.
     fn reconnect(&self) {}
 
@@ -187,7 +204,7 @@ pub trait Channel: Send + Sync {
     /// is not known whether they were queued, unless it is [`ChannelError::Refused`]; the very same bytes may be queued again.
     async fn push(&self, messages: Vec<Bytes>) -> Result<(), ChannelError>;
 
-    /// Settles leases, in one step: the messages in `parked` become dead letters, all others are done.
+    /// Settles leases, in one step for each queue: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// There are only so many dead letters: the oldest are dropped, and counted.
     /// On success `leases` is empty; on an error those that are not settled are still there, and it can be called again.

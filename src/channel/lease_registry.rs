@@ -232,15 +232,15 @@ impl LeaseRegistry {
         entries.open.iter().filter(|(_, entry)| entry.filled && !entry.lost).map(|(id, _)| id.clone()).collect()
     }
 
-    /// For how long the open lease has been open that has been so longest.
+    /// For how long the open lease has been open that has been so longest, of those that are meant.
     #[must_use]
-    pub fn longest_open(&self) -> Option<Duration> {
+    pub fn longest_open(&self, is_meant: impl Fn(&LeaseId) -> bool) -> Option<Duration> {
         let entries = self.entries();
         entries
             .open
-            .values()
-            .filter(|entry| entry.messages > 0)
-            .filter_map(|entry| entry.since)
+            .iter()
+            .filter(|(id, entry)| entry.messages > 0 && is_meant(id))
+            .filter_map(|(_, entry)| entry.since)
             .min()
             .map(|since| since.elapsed())
     }

@@ -1,22 +1,22 @@
 //! The dead letters of a queue, wherever it keeps them: looked at one after the other, each queued anew or deleted by its id, beside all
 //! else that an agent does with the queue.
 //!
-//! An id is the number in a queue's file; in a Redis it is that of the stream, behind the name of the publisher whose stream that is:
-//! `name/1700000000000-0`.
+//! An id is the number in a queue's file; in a Redis it is that of the stream, behind the names of the queue and of the publisher whose
+//! stream that is, where there are several: `name/1700000000000-0`, `queue/1700000000000-0` or `queue/name/1700000000000-0`.
 
 use std::{fmt, sync::Arc};
 
 use super::{
     ChannelError,
     embedded::{Backend, BackendError},
-    redis::{RedisChannel, StoredLetter},
+    redis::{LetterStream, RedisChannel, StoredLetter},
 };
 use crate::config;
 
 /// See the module.
 pub(crate) enum Letters {
-    /// A stream for each publisher, with its name, and one of the queue itself.
-    Redis(Vec<(Option<String>, RedisChannel)>),
+    /// A stream for each publisher of each queue, and one of each queue itself.
+    Redis(Vec<LetterStream>),
     /// An agent that has the file, as its clients reach it.
     Agent(Box<RedisChannel>),
     /// A file that this process has open.
@@ -33,14 +33,14 @@ pub(crate) enum LetterAct {
 }
 
 impl Letters {
-    /// Those in a Redis, of every publisher that its queue has had; on connections of their own.
+    /// Those in a Redis, of every queue and of every publisher that it has had; on connections of their own.
     ///
     /// # Errors
     /// When it cannot be reached or refuses it.
     pub(crate) async fn of_redis(redis: &config::Redis) -> Result<Self, ChannelError> {
         // A letter may have been set aside since it is larger than is allowed now.
         let redis = config::Redis { max_message_bytes: config::LARGEST_MESSAGE, ..redis.clone() };
-        RedisChannel::of_all_consumers(&redis).await.map(Self::Redis)
+        RedisChannel::letter_streams(&redis).await.map(Self::Redis)
     }
 
     /// The first dead letter behind the one with that id, or the very first.
@@ -58,14 +58,14 @@ impl Letters {
         let (mut after, first) = match id {
             Some(id) => {
                 let (name, id) = split(id);
-                let first = streams.iter().position(|(other, _)| other.as_deref() == name);
+                let first = streams.iter().position(|stream| stream.name.as_deref() == name);
                 (Some(id), first.filter(|_| is_of_stream(id)).unwrap_or(streams.len()))
             }
             None => (None, 0),
         };
-        for (name, channel) in streams.iter().skip(first) {
-            if let Some(letter) = channel.letter_after(after.take()).await? {
-                return Ok(Some(of_publisher(letter, name.as_deref())));
+        for stream in streams.iter().skip(first) {
+            if let Some(letter) = stream.channel.letter_after(after.take()).await? {
+                return Ok(Some(of_stream(letter, stream)));
             }
         }
         Ok(None)
@@ -77,8 +77,8 @@ impl Letters {
     /// As [`Letters::after`].
     pub(crate) async fn get(&self, id: &str) -> Result<Option<StoredLetter>, ChannelError> {
         let found = if let Self::Redis(_) = self {
-            let Some((name, channel, id)) = self.stream_of(id) else { return Ok(None) };
-            channel.letter_from(id).await?.map(|letter| of_publisher(letter, name))
+            let Some((stream, id)) = self.stream_of(id) else { return Ok(None) };
+            stream.channel.letter_from(id).await?.map(|letter| of_stream(letter, stream))
         } else {
             let Some(before) = id.parse::<i64>().ok().and_then(|number| number.checked_sub(1)) else { return Ok(None) };
             self.after_number(before).await?
@@ -93,7 +93,7 @@ impl Letters {
     /// As [`Letters::after`], and when there is no room for it in the queue.
     pub(crate) async fn act(&self, act: LetterAct, id: &str, time: &str) -> Result<bool, ChannelError> {
         let replay = act == LetterAct::Replay;
-        if let Some((_, channel, id)) = self.stream_of(id) {
+        if let Some((LetterStream { channel, .. }, id)) = self.stream_of(id) {
             return if replay { channel.replay_letter(id).await } else { channel.forget_letter(id).await };
         }
         let Ok(number) = id.parse() else { return Ok(false) };
@@ -115,11 +115,11 @@ impl Letters {
         }
     }
 
-    fn stream_of<'a>(&self, id: &'a str) -> Option<(Option<&'a str>, &RedisChannel, &'a str)> {
+    fn stream_of<'a>(&self, id: &'a str) -> Option<(&LetterStream, &'a str)> {
         let Self::Redis(streams) = self else { return None };
         let (name, id) = split(id);
-        let (_, channel) = streams.iter().find(|(other, _)| other.as_deref() == name)?;
-        is_of_stream(id).then_some((name, channel, id))
+        let stream = streams.iter().find(|stream| stream.name.as_deref() == name)?;
+        is_of_stream(id).then_some((stream, id))
     }
 }
 
@@ -133,7 +133,7 @@ fn refused(BackendError(what): BackendError) -> ChannelError {
     ChannelError::Refused { what, mend: "nothing was done with this dead letter".to_owned() }
 }
 
-/// A publisher's name and an identifier in its stream.
+/// A stream's name and an identifier in it.
 fn split(id: &str) -> (Option<&str>, &str) {
     id.rsplit_once('/').map_or((None, id), |(name, id)| (Some(name), id))
 }
@@ -142,7 +142,7 @@ fn is_of_stream(id: &str) -> bool {
     id.split_once('-').is_some_and(|(ms, number)| ms.parse::<u64>().is_ok() && number.parse::<u64>().is_ok())
 }
 
-fn of_publisher(letter: StoredLetter, name: Option<&str>) -> StoredLetter {
-    let id = name.map_or_else(|| letter.id.clone(), |name| format!("{name}/{}", letter.id));
-    StoredLetter { id, publisher: name.map(ToOwned::to_owned), ..letter }
+fn of_stream(letter: StoredLetter, stream: &LetterStream) -> StoredLetter {
+    let id = stream.name.as_ref().map_or_else(|| letter.id.clone(), |name| format!("{name}/{}", letter.id));
+    StoredLetter { id, publisher: stream.publisher.clone(), ..letter }
 }

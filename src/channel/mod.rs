@@ -7,6 +7,7 @@
 //! |---|---|
 //! | a lease ends once: completed, given back or lost | [`Lease`] in `lease_registry`; `redis/settle`; `queue/settlement` |
 //! | a lease that its agent has dropped or does not renew waits again | `redis/recover`, `redis/sweep`; `queue/state` |
+//! | a queue that is full, slow or away keeps no other one waiting | `redis/queues`, `redis/queue` |
 //! | an agent that is late changes nothing of what another has by now | the scripts of `redis`; an embedded queue has one agent |
 //! | whatever answers in place of Redis takes no memory | `redis/guard`, `redis/resp` |
 //! | a refusal says what to do about it | `redis/errors`, `embedded/errors` |
@@ -18,7 +19,7 @@
 //! - [`contract`]: what every channel can do ([`Channel`]), what clients push to ([`Intake`]), and its errors.
 //! - [`lease_registry`]: which leases this process holds, has dropped or lost, and the [`Tally`] of messages, which must balance.
 //! - [`pressure`]: what threatens the messages that wait, for an operator.
-//! - [`redis`]: a Redis list as a channel, each step one atomic script; dead letters are in a stream.
+//! - [`redis`]: a Redis list as a channel, or several of them, each step one atomic script; dead letters are in a stream.
 //! - [`embedded`]: the queue in a file ([`crate::queue`]) as a channel, with the [`crate::listener`] that clients push to.
 
 mod contract;
@@ -69,13 +70,7 @@ pub fn open(settings: &Settings, passed: &PassedSockets, log: &Logger) -> Result
         config::Channel::Redis(redis) => {
             let named = settings.several.iter().filter_map(|pipeline| Some((pipeline.name.as_deref()?, &pipeline.consumer)));
             let consumers: Vec<_> = named.collect();
-            if !consumers.is_empty() {
-                let channels =
-                    redis::RedisChannel::of_consumers(redis, &settings.agent.name, settings.nanny.threshold, &consumers)?;
-                return Ok(channels.into_iter().map(|channel| Arc::new(channel) as Arc<dyn Channel>).collect());
-            }
-            let channel = redis::RedisChannel::new(redis, &settings.agent.name, settings.nanny.threshold)?;
-            Ok(vec![Arc::new(channel)])
+            redis::open(redis, &settings.agent.name, settings.nanny.threshold, &consumers)
         }
         config::Channel::Embedded(embedded) => {
             let mut channels = if settings.several.is_empty() {

@@ -8,6 +8,8 @@ use crate::{codes::Code, config};
 /// In which way waiting messages are in danger, or waiting too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Threat {
+    /// Some of several queues cannot be used.
+    Queue,
     /// The channel may delete messages that wait.
     Eviction,
     /// The channel forgets what waits when it ends.
@@ -37,6 +39,7 @@ impl Threat {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Queue => "queue",
             Self::Eviction => "eviction",
             Self::Persistence => "persistence",
             Self::Replicas => "replicas",
@@ -55,6 +58,7 @@ impl Threat {
     #[must_use]
     pub fn code(self) -> Code {
         match self {
+            Self::Queue => Code::QueueUnusable,
             Self::Eviction => Code::Eviction,
             Self::Persistence => Code::Persistence,
             Self::Replicas => Code::Replicas,
@@ -70,7 +74,8 @@ impl Threat {
     }
 
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Queue,
         Self::Eviction,
         Self::Persistence,
         Self::Replicas,

@@ -17,7 +17,7 @@ use crate::{
     wire::{MessageError, OutgoingMessage},
 };
 
-/// Queues messages in the list that an agent with the same settings works on. Connects with the first message, and
+/// Queues messages in the list that an agent with the same settings works on, of several in the first. Connects with the first message, and
 /// again by itself.
 #[derive(Debug)]
 pub(crate) struct Pusher {
@@ -54,7 +54,7 @@ fn as_redis(embedded: &config::Embedded) -> config::Redis {
         mode: config::RedisMode::Single(Secret::new(url)),
         password: embedded.password.clone(),
         tls: config::Tls::default(),
-        queue_key: embedded.queue_key.clone(),
+        queue_key: embedded.queue_key.clone().into(),
         inprogress_key: String::new(),
         lease: embedded.lease,
         timeout: Duration::from_secs(5),

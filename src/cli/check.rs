@@ -85,22 +85,39 @@ async fn try_channel(settings: &Settings, answers: &Answers) -> (bool, Waiting) 
     }
     let usable = match tokio::time::timeout(PATIENCE, open(settings)).await {
         Ok(Ok(consumers)) => {
-            let mut waiting = Waiting::new();
-            for Opened { channel, pipeline, reached, backlog, pressure } in consumers {
+            let (mut waiting, mut usable, mut said) = (Waiting::new(), true, Vec::new());
+            for Opened { channel, pipeline, queues } in consumers {
                 let of = pipeline.name.as_ref().map(|name| format!("for publisher {name}: ")).unwrap_or_default();
-                answers.say(format_args!("ok: channel: {of}{reached}; {backlog}"));
-                warn(&pressure, answers);
+                for queue in queues {
+                    match queue {
+                        Ok(OpenedQueue { reached, backlog, mut pressure }) => {
+                            answers.say(format_args!("ok: channel: {of}{reached}; {backlog}"));
+                            // What is the server's, each of its queues finds.
+                            pressure.warnings.retain(|warning| !said.contains(&warning.what));
+                            warn(&pressure, answers);
+                            said.extend(pressure.warnings.into_iter().map(|warning| warning.what));
+                        }
+                        Err((name, error)) => usable &= refused(&format!("{of}the queue {name}: "), &error, answers),
+                    }
+                }
                 waiting.push(waiting::of(&*channel, &pipeline).await);
             }
-            return (true, waiting);
+            return (usable, waiting);
         }
-        Ok(Err(ChannelError::Unreachable { what, why })) => wrong("channel", &format!("{what}: {why}"), None, answers),
-        Ok(Err(ChannelError::Refused { what, mend } | ChannelError::Unusable { what, mend })) => {
-            wrong("channel", &what, Some(&mend), answers)
-        }
+        Ok(Err(error)) => refused("", &error, answers),
         Err(_) => wrong("channel", "it did not answer in time", None, answers),
     };
     (usable, Waiting::new())
+}
+
+/// What is wrong with the channel, of a queue in it if that is named.
+fn refused(of: &str, error: &ChannelError, answers: &Answers) -> bool {
+    match error {
+        ChannelError::Unreachable { .. } => wrong("channel", &format!("{of}{error}"), None, answers),
+        ChannelError::Refused { what, mend } | ChannelError::Unusable { what, mend } => {
+            wrong("channel", &format!("{of}{what}"), Some(mend), answers)
+        }
+    }
 }
 
 /// The file is a running agent's, which is as it should be: it is asked what waits there.
@@ -146,6 +163,12 @@ async fn try_running_agent(settings: &Settings, embedded: &Embedded, answers: &A
 struct Opened {
     channel: Arc<dyn Channel>,
     pipeline: Pipeline,
+    /// Each of the queues in it, of several that cannot be used with why.
+    queues: Vec<Result<OpenedQueue, (String, ChannelError)>>,
+}
+
+/// A queue that can be used.
+struct OpenedQueue {
     /// What was reached: a sentence.
     reached: String,
     /// How much waits: a sentence.
@@ -156,26 +179,38 @@ struct Opened {
 
 async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
     let channels = channel::open(settings, &PassedSockets::default(), &Logger::root(Discard, o!()))?;
+    let patience = Patience::from(&settings.nanny);
     let mut consumers = Vec::new();
     for (channel, pipeline) in channels.into_iter().zip(settings.pipelines()) {
-        let reached = channel.open().await?;
-        let depth = channel.depth().await?;
-        let backlog = format!(
-            "{}; {}, {}, {} in a Python agent's in-progress list",
-            depth.backlog(),
-            leases_are_open(depth.leases),
-            count(depth.dead, "dead letter"),
-            depth.inprogress
-        );
-        let copies = channel.copies().await.map(|bytes| {
-            let size = ByteSize(bytes).display().iec();
-            format!("; {size} of Redis's memory are its own copies of messages")
-        });
-        let backlog = backlog + &copies.unwrap_or_default();
-        let pressure = channel.pressure(&Patience::from(&settings.nanny)).await?;
-        consumers.push(Opened { channel, pipeline, reached, backlog, pressure });
+        let mut queues = Vec::new();
+        for (name, queue) in channel.queues() {
+            queues.push(open_queue(&*queue, &patience).await.map_err(|error| (name, error)));
+        }
+        if queues.is_empty() {
+            queues.push(Ok(open_queue(&*channel, &patience).await?));
+        }
+        consumers.push(Opened { channel, pipeline, queues });
     }
     Ok(consumers)
+}
+
+async fn open_queue(channel: &dyn Channel, patience: &Patience) -> Result<OpenedQueue, ChannelError> {
+    let reached = channel.open().await?;
+    let depth = channel.depth().await?;
+    let backlog = format!(
+        "{}; {}, {}, {} in a Python agent's in-progress list",
+        depth.backlog(),
+        leases_are_open(depth.leases),
+        count(depth.dead, "dead letter"),
+        depth.inprogress
+    );
+    let copies = channel.copies().await.map(|bytes| {
+        let size = ByteSize(bytes).display().iec();
+        format!("; {size} of Redis's memory are its own copies of messages")
+    });
+    let backlog = backlog + &copies.unwrap_or_default();
+    let pressure = channel.pressure(patience).await?;
+    Ok(OpenedQueue { reached, backlog, pressure })
 }
 
 /// What works, and may not for long.

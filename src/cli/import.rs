@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// A file that holds nothing but its password
     #[arg(long, value_name = "FILE", value_parser = path())]
     password_file: Option<PathBuf>,
-    /// The list that clients pushed to there
+    /// The list that clients pushed to there; of several, one at a time
     #[arg(long, value_name = "KEY", default_value = "kadabra_queue")]
     queue_key: String,
     /// The list in which a Python agent kept what it was working on
@@ -161,7 +161,7 @@ fn source(arguments: &Arguments, embedded: &config::Embedded) -> Result<config::
         mode: config::RedisMode::Single(Secret::new(&arguments.from)),
         password,
         tls: config::Tls::default(),
-        queue_key: arguments.queue_key.clone(),
+        queue_key: arguments.queue_key.clone().into(),
         inprogress_key: arguments.inprogress_key.clone(),
         lease: Duration::from_secs(60),
         timeout: Duration::from_secs(5),

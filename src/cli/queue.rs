@@ -10,7 +10,7 @@ use clap::ValueHint;
 use super::{Answers, complain, or_complain, path};
 use crate::{
     agent::code,
-    channel::{self, embedded::remedy, redis::RedisChannel},
+    channel::{self, ChannelError, embedded::remedy, redis::RedisChannel},
     config,
     plural::{count, messages_wait},
     queue::{self, Problem},
@@ -70,8 +70,7 @@ fn forget(file: Option<&Path>, name: &str) -> u8 {
         Err(code) => return code,
     };
     let forgotten = match channel {
-        config::Channel::Redis(redis) => actix_rt::System::new()
-            .block_on(async { RedisChannel::new(&redis, "forget", Duration::ZERO)?.forget_consumer(name).await }),
+        config::Channel::Redis(redis) => actix_rt::System::new().block_on(forget_in_all(&redis, name)),
         config::Channel::Embedded(embedded) => channel::embedded::forget_consumer(&embedded, name),
     };
     match forgotten {
@@ -85,6 +84,26 @@ fn forget(file: Option<&Path>, name: &str) -> u8 {
             complain(error);
             code::UNAVAILABLE
         }
+    }
+}
+
+/// Of each queue that has had it; of one that has not, nothing is forgotten unless it is so of all.
+async fn forget_in_all(redis: &config::Redis, name: &str) -> Result<(u64, u64), ChannelError> {
+    let (mut forgotten, mut missing) = (None, None);
+    for queue in redis.queue_key.all() {
+        let own = config::Redis { queue_key: queue.into(), ..redis.clone() };
+        let of_queue = RedisChannel::new(&own, "forget", Duration::ZERO)?;
+        if redis.queue_key.are_several() && !of_queue.has_had_consumer(name).await? {
+            missing = missing.or(Some(of_queue));
+            continue;
+        }
+        let (messages, letters) = of_queue.forget_consumer(name).await?;
+        let (all, all_letters) = forgotten.unwrap_or_default();
+        forgotten = Some((all + messages, all_letters + letters));
+    }
+    match (forgotten, missing) {
+        (None, Some(of_queue)) => of_queue.forget_consumer(name).await,
+        (forgotten, _) => Ok(forgotten.unwrap_or_default()),
     }
 }
 

@@ -41,6 +41,9 @@ pub(super) struct Arguments {
     /// When it was: 2026-03-01T12:00:00Z, or 2h for two hours ago; without it now
     #[arg(long, value_name = "TIME", value_parser = time)]
     timestamp: Option<Timestamp>,
+    /// Into which queue, where the configuration has several; without it into the first
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
     /// Queue the messages of standard input instead: one a line, in JSON as a client of Kadabra writes it
     #[arg(long, conflicts_with_all = ["counts", "timers", "dimensions", "metadata", "timestamp"])]
     stdin: bool,
@@ -57,6 +60,16 @@ pub(super) fn send(file: Option<&Path>, arguments: &Arguments) -> u8 {
     let channel = match or_complain(config::load_channel(file, std::env::vars_os())) {
         Ok(channel) => channel,
         Err(code) => return code,
+    };
+    let channel = match &arguments.queue {
+        Some(name) => match channel.of_queue(name) {
+            Ok(channel) => channel,
+            Err(why) => {
+                complain(format_args!("--queue: {why}"));
+                return code::CONFIGURATION;
+            }
+        },
+        None => channel,
     };
     if arguments.stdin {
         return lines::send(&channel);

@@ -90,7 +90,7 @@ fn the_agents_own_client_pushes_and_an_agent_that_takes_it_for_a_redis_is_refuse
         mode: kadabra::config::RedisMode::Single(kadabra::config::Secret::new(format!("redis://{}/0", address(&listener)))),
         password: None,
         tls: kadabra::config::Tls::default(),
-        queue_key: Q.to_owned(),
+        queue_key: Q.into(),
         inprogress_key: "kadabra_inprogress".to_owned(),
         lease: std::time::Duration::from_secs(60),
         timeout: std::time::Duration::from_secs(5),

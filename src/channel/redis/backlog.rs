@@ -59,7 +59,7 @@ pub(super) async fn depth(channel: &RedisChannel) -> Result<Depth, Error> {
         }
     }
     // Messages that do not say when they were queued are at least as old as their lease.
-    depth.age = depth.age.max(channel.registry.longest_open());
+    depth.age = depth.age.max(channel.registry.longest_open(|id| keys.has_named(id)));
     *channel.counted() = Some(Counted { at: Instant::now(), backlog: depth.backlog() });
     Ok(depth)
 }

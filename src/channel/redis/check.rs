@@ -38,7 +38,7 @@ pub(super) async fn open(channel: &RedisChannel) -> Result<String, ChannelError>
     };
     let keys = &channel.keys;
     let mut reached = format!("{name} at {target}, queue {}", keys.queue);
-    if !channel.adopts() {
+    if !channel.adopts() && !keys.inprogress.is_empty() {
         reached += &format!(
             "; nothing is adopted from {}, which is in another slot of the cluster: for that it needs the hash tag of the queue, as \
              in {}",

@@ -73,22 +73,34 @@ impl RedisChannel {
         threshold: std::time::Duration,
         consumers: &[(&str, &config::Consumer)],
     ) -> Result<Vec<Self>, ChannelError> {
+        let registries: Vec<_> = consumers.iter().map(|_| Arc::default()).collect();
+        Self::of_consumers_in((&registries, false), settings, agent, threshold, consumers)
+    }
+
+    /// The same, with the leases of each consumer in a registry, which may hold those of other queues as well.
+    pub(super) fn of_consumers_in(
+        (registries, are_several_queues): (&[Arc<LeaseRegistry>], bool),
+        settings: &config::Redis,
+        agent: &str,
+        threshold: std::time::Duration,
+        consumers: &[(&str, &config::Consumer)],
+    ) -> Result<Vec<Self>, ChannelError> {
         let base = Self::new(settings, agent, threshold)?;
         let names: BTreeSet<&str> = consumers.iter().map(|(name, _)| *name).collect();
         let names: Vec<_> = names.into_iter().map(ToOwned::to_owned).collect();
         let entry = format!("{}|{}", base.keys.new_lease(false).0, names.join(","));
-        let of = |(name, _): &(&str, &config::Consumer)| {
-            let own = config::Redis { queue_key: base.keys.list_for(name), ..settings.clone() };
-            Self::new(&own, agent, threshold).map(|new| new.beside(&base))
+        let of = |((name, _), registry): (&(&str, &config::Consumer), &Arc<LeaseRegistry>)| {
+            let own = config::Redis { queue_key: base.keys.list_for(name).into(), ..settings.clone() };
+            Ok(Self::new(&own, agent, threshold)?.beside(&base).counted_in(registry))
         };
-        let mut channels = consumers.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let mut channels = consumers.iter().zip(registries).map(of).collect::<Result<Vec<_>, ChannelError>>()?;
         let known = |(channel, (_, consumer)): (&Self, &(&str, &config::Consumer))| Known {
             keys: Arc::clone(&channel.keys),
             bound: consumer.max_backlog,
             required: consumer.required,
             registry: Arc::clone(&channel.registry),
             wake: Arc::clone(&channel.adopted),
-            wishes: Wishes::default(),
+            wishes: Wishes::of(are_several_queues),
         };
         let known = channels.iter().zip(consumers).map(known).collect();
         let group =
@@ -97,6 +109,15 @@ impl RedisChannel {
             channel.membership = Some(Membership { group: Arc::clone(&group), index });
         }
         Ok(channels)
+    }
+
+    /// Whether the queue has had a consumer of that name.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses it.
+    pub(crate) async fn has_had_consumer(&self, name: &str) -> Result<bool, ChannelError> {
+        let known = self.named(self.removed(&[]).await).await?;
+        Ok(known.iter().any(|(known, _)| known == name))
     }
 
     /// Lets a consumer go that is not configured any more, with all that waits for it: how many messages, and how many dead letters.

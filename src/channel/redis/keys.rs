@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::channel::LeaseId;
+use crate::{
+    channel::LeaseId,
+    config::{self, hash_tag},
+};
 
 /// How the name of a lease of adopted messages ends. Their origin is part of the name, so that it outlives
 /// expiry, release and every process.
@@ -12,6 +15,7 @@ const ADOPTED: &str = ":adopted";
 #[derive(Debug)]
 pub(super) struct Keys {
     pub(super) queue: String,
+    /// Empty where nothing is adopted.
     pub(super) inprogress: String,
     pub(super) leases: String,
     pub(super) dead: String,
@@ -24,6 +28,8 @@ pub(super) struct Keys {
     pub(super) consumers: String,
     prefix: String,
     pub(super) agent: String,
+    /// How the names of all leases begin that are given here, and of no others: behind the agent it is random.
+    of_leases: String,
     process: u64,
     next: AtomicU64,
 }
@@ -31,7 +37,8 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(queue: &str, inprogress: &str, agent: &str) -> Self {
         // Derived names share the queue's slot in a cluster.
-        let prefix = if has_hash_tag(queue) { queue.to_owned() } else { format!("{{{queue}}}") };
+        let prefix = config::prefix(queue);
+        let process = fastrand::u64(..);
         Self {
             queue: queue.to_owned(),
             inprogress: inprogress.to_owned(),
@@ -43,7 +50,8 @@ impl Keys {
             consumers: format!("{prefix}:consumers"),
             prefix,
             agent: agent.to_owned(),
-            process: fastrand::u64(..),
+            of_leases: format!("{agent}:{process:016x}-"),
+            process,
             next: AtomicU64::new(0),
         }
     }
@@ -52,7 +60,12 @@ impl Keys {
     pub(super) fn new_lease(&self, adopted: bool) -> LeaseId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let origin = if adopted { ADOPTED } else { "" };
-        LeaseId(format!("{}:{:016x}-{number}{origin}", self.agent, self.process))
+        LeaseId(format!("{}{number}{origin}", self.of_leases))
+    }
+
+    /// Whether a lease was given here.
+    pub(super) fn has_named(&self, lease: &LeaseId) -> bool {
+        lease.0.starts_with(&self.of_leases)
     }
 
     /// This process, as no other calls itself.
@@ -117,19 +130,9 @@ impl Keys {
 
     /// The pattern of every key but the in-progress list's, for a Redis ACL.
     pub(super) fn pattern(&self) -> String {
-        format!("~{} ~{}:* ~{}", self.queue, self.prefix, self.inprogress)
+        let inprogress = if self.inprogress.is_empty() { String::new() } else { format!(" ~{}", self.inprogress) };
+        format!("~{} ~{}:*{inprogress}", self.queue, self.prefix)
     }
-}
-
-fn has_hash_tag(name: &str) -> bool {
-    hash_tag(name).len() < name.len()
-}
-
-/// The part of the name that decides its cluster slot, in braces or all of it:
-/// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
-fn hash_tag(name: &str) -> &str {
-    let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-    tag.filter(|tag| !tag.is_empty()).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -173,6 +176,7 @@ mod tests {
             .flat_map(|_| [one.new_lease(false), one.new_lease(true), two.new_lease(false), two.new_lease(true)])
             .collect();
         assert_eq!(names.len(), 400);
+        assert_eq!(names.iter().filter(|name| one.has_named(name)).count(), 200);
         assert_eq!(one.home(one.new_lease(false).0.as_bytes()), "q");
         assert_eq!(one.home(one.new_lease(true).0.as_bytes()), "{q}:adopted");
     }

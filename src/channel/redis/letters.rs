@@ -65,21 +65,39 @@ impl StoredLetter {
     }
 }
 
+/// Where dead letters are of one queue, or of one of its publishers.
+#[derive(Debug)]
+pub(crate) struct LetterStream {
+    /// Which of several it is, as identifiers of its letters begin; `None` for the only queue itself.
+    pub(crate) name: Option<String>,
+    /// Which of the publishers that the queue has had.
+    pub(crate) publisher: Option<String>,
+    pub(crate) channel: RedisChannel,
+}
+
 impl RedisChannel {
-    /// The queue itself, and the list of each publisher that it has had, with its name: each has dead letters of its own.
+    /// Each queue itself, and the list of each publisher that it has had: each has dead letters of its own.
     ///
     /// # Errors
     /// When Redis cannot be reached or refuses it.
-    pub async fn of_all_consumers(settings: &config::Redis) -> Result<Vec<(Option<String>, Self)>, ChannelError> {
-        let new = |settings: &config::Redis| Self::new(settings, "", std::time::Duration::ZERO);
-        let base = new(settings)?;
-        let names = base.named(base.removed(&[]).await).await?;
-        let of = |(name, _): (String, u64)| {
-            let own = config::Redis { queue_key: base.keys.list_for(&name), ..settings.clone() };
-            Ok((Some(name), new(&own)?))
+    pub(crate) async fn letter_streams(settings: &config::Redis) -> Result<Vec<LetterStream>, ChannelError> {
+        let new = |queue: String| {
+            let own = config::Redis { queue_key: queue.into(), ..settings.clone() };
+            Self::new(&own, "", std::time::Duration::ZERO)
         };
-        let others = names.into_iter().map(of).collect::<Result<Vec<_>, ChannelError>>()?;
-        Ok(std::iter::once((None, base)).chain(others).collect())
+        let several = settings.queue_key.are_several();
+        let mut streams = Vec::new();
+        for queue in settings.queue_key.all() {
+            let base = new(queue.to_owned())?;
+            let publishers = base.named(base.removed(&[]).await).await?;
+            let lists: Vec<_> = publishers.into_iter().map(|(name, _)| (base.keys.list_for(&name), name)).collect();
+            streams.push(LetterStream { name: several.then(|| queue.to_owned()), publisher: None, channel: base });
+            for (list, publisher) in lists {
+                let name = if several { format!("{queue}/{publisher}") } else { publisher.clone() };
+                streams.push(LetterStream { name: Some(name), publisher: Some(publisher), channel: new(list)? });
+            }
+        }
+        Ok(streams)
     }
 
     /// The first dead letter after the one with that identifier, or the very first.

@@ -26,6 +26,8 @@ mod letters;
 mod namesakes;
 mod peek;
 mod pressure;
+mod queue;
+mod queues;
 mod receive;
 mod recover;
 mod replicas;
@@ -39,6 +41,7 @@ mod slice;
 mod stream;
 mod sweep;
 mod target;
+mod turns;
 mod wakeups;
 mod wishes;
 
@@ -47,7 +50,9 @@ pub(crate) use fuzzing::redis as fuzz_redis;
 
 pub(crate) use errors::{Kind, Names};
 pub use export::PortionName;
+pub(crate) use letters::LetterStream;
 pub use letters::StoredLetter;
+pub use queues::open;
 pub use wakeups::Wakeups;
 
 use std::{
@@ -61,7 +66,7 @@ use tokio::sync::Notify;
 
 use self::errors::{Error, Omission, Refusal};
 use super::{
-    Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Lease, LeaseRegistry, Patience,
+    Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Lease, LeaseId, LeaseRegistry, Patience,
     Pressure, Recovered,
 };
 use crate::{config, listener::Report};
@@ -101,7 +106,7 @@ impl RedisChannel {
     /// # Errors
     /// [`ChannelError::Unusable`] when the URL is not one of a Redis.
     pub fn new(settings: &config::Redis, agent: &str, threshold: Duration) -> Result<Self, ChannelError> {
-        let keys = keys::Keys::new(&settings.queue_key, &settings.inprogress_key, agent);
+        let keys = keys::Keys::new(settings.queue_key.first(), &settings.inprogress_key, agent);
         Ok(Self {
             link: connection::Link::new(settings, keys.pattern())?,
             keys: Arc::new(keys),
@@ -130,6 +135,27 @@ impl RedisChannel {
     fn beside(mut self, other: &Self) -> Self {
         self.link.join(&other.link);
         self
+    }
+
+    /// The same, with its leases in a registry that holds those of other queues as well.
+    fn counted_in(mut self, registry: &Arc<LeaseRegistry>) -> Self {
+        self.registry = Arc::clone(registry);
+        self
+    }
+
+    /// The open leases on this queue that have messages and are still ours.
+    fn live_leases(&self) -> Vec<LeaseId> {
+        self.own(self.registry.live())
+    }
+
+    /// The leases on this queue that were dropped unsettled.
+    fn dropped_leases(&self) -> Vec<LeaseId> {
+        self.own(self.registry.dropped())
+    }
+
+    fn own(&self, mut leases: Vec<LeaseId>) -> Vec<LeaseId> {
+        leases.retain(|lease| self.keys.has_named(lease));
+        leases
     }
 
     /// The same, with errors that speak of what an operator sets by other names than the keys of `[channel.redis]`.
@@ -196,9 +222,10 @@ impl RedisChannel {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what a Python agent has left can be adopted: not from another slot of a cluster, where no Python agent could put it.
+    /// Whether what a Python agent has left can be adopted: where there is such a list, and not from another slot of a cluster, where
+    /// no Python agent could put it.
     fn adopts(&self) -> bool {
-        self.link.server.names.kind != Kind::Cluster || self.keys.inprogress_is_beside()
+        !self.keys.inprogress.is_empty() && (self.link.server.names.kind != Kind::Cluster || self.keys.inprogress_is_beside())
     }
 
     /// The lease's duration in ms, for Redis.

@@ -4,9 +4,9 @@ use std::{pin::pin, time::Duration};
 
 use futures_util::future::{Either, select};
 use redis::{Cmd, Value};
-use tokio::time::Instant;
+use tokio::{sync::futures::Notified, time::Instant};
 
-use super::{RedisChannel, answers, errors::Error, fan_out::Given};
+use super::{RedisChannel, answers, errors::Error, fan_out::Given, wishes::Asking};
 use crate::{
     channel::{Demand, Lease, Settlement},
     wire::Payloads,
@@ -37,6 +37,17 @@ struct Slice {
     messages: Vec<Vec<u8>>,
 }
 
+/// What was found when it was looked for messages.
+pub(super) enum Looked {
+    Lease(Lease),
+    /// There may be more behind what was set aside or given to every consumer.
+    Again,
+    Nothing {
+        /// A required consumer has as many waiting as it may have, so that those in the queue stay there.
+        at_bound: bool,
+    },
+}
+
 /// See [`crate::channel::Channel::receive`].
 pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Duration) -> Result<Option<Lease>, Error> {
     let until = Instant::now() + wait;
@@ -51,53 +62,73 @@ pub(super) async fn receive(channel: &RedisChannel, demand: Demand, wait: Durati
     loop {
         // From here on an adoption is not missed, whether it comes before or after the wait has begun.
         let adopted = channel.adopted.notified();
-        let given = match &asking {
-            Some(asking) => asking.for_more().await?,
-            None => Given::ToList,
-        };
-        let (at_bound, to_list) = (matches!(given, Given::AtBound), matches!(given, Given::ToList));
-        let taken = match given {
-            Given::Lease(lease) => Taken::Lease(lease),
-            Given::ToList => oldest(channel, demand).await?,
-            Given::Nothing | Given::AtBound => Taken::Nothing,
-        };
-        if let Taken::Lease(lease) = taken {
-            channel.wakeups.of_use();
+        let looked = look(channel, demand, asking.as_ref()).await?;
+        if let Looked::Lease(lease) = looked {
             return Ok(Some(lease));
         }
-        let mut left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         // Redis counts in milliseconds and takes 0 for ever.
         if left < Duration::from_millis(1) {
             return Ok(None);
         }
-        if let Taken::SetAside = taken {
-            continue;
+        if let Looked::Nothing { at_bound } = looked {
+            woken = wait_for_one(channel, (woken, at_bound), left, adopted).await?;
         }
-        let mut waits_at = channel;
-        if let Some(membership) = &channel.membership {
-            // By now another agent has taken what was in the list.
-            if to_list {
-                continue;
-            }
-            // Another agent may give this one's consumer messages while it waits at the queue.
-            (waits_at, left) = (&membership.group.base, left.min(LOOK_AGAIN));
-            if at_bound {
-                // The queue has messages, so waiting at it would be no wait.
-                drop(tokio::time::timeout(left, adopted).await);
-                continue;
-            }
+    }
+}
+
+/// Leases what there is now.
+pub(super) async fn look(channel: &RedisChannel, demand: Demand, asking: Option<&Asking<'_>>) -> Result<Looked, Error> {
+    let given = match asking {
+        Some(asking) => asking.for_more().await?,
+        None => Given::ToList,
+    };
+    let taken = match given {
+        Given::Lease(lease) => Taken::Lease(lease),
+        Given::ToList => oldest(channel, demand).await?,
+        Given::Nothing => return Ok(Looked::Nothing { at_bound: false }),
+        Given::AtBound => return Ok(Looked::Nothing { at_bound: true }),
+    };
+    Ok(match taken {
+        Taken::Lease(lease) => {
+            channel.wakeups.of_use();
+            Looked::Lease(lease)
         }
-        if woken {
-            tokio::time::sleep(channel.wakeups.for_nothing(&mut fastrand::Rng::new()).min(left)).await;
+        Taken::SetAside => Looked::Again,
+        // By now another agent has taken what was in the list.
+        _ if asking.is_some() => Looked::Again,
+        _ => Looked::Nothing { at_bound: false },
+    })
+}
+
+/// Waits until there may be a message, or was `adopted` one, or for so long; `woken` says that the last wait ended with one, and for
+/// nothing. Returns whether this one does.
+pub(super) async fn wait_for_one(
+    channel: &RedisChannel,
+    (woken, at_bound): (bool, bool),
+    mut left: Duration,
+    adopted: Notified<'_>,
+) -> Result<bool, Error> {
+    let mut waits_at = channel;
+    if let Some(membership) = &channel.membership {
+        // Another agent may give this one's consumer messages while it waits at the queue.
+        (waits_at, left) = (&membership.group.base, left.min(LOOK_AGAIN));
+        if at_bound {
+            // The queue has messages, so waiting at it would be no wait.
+            drop(tokio::time::timeout(left, adopted).await);
+            return Ok(woken);
         }
-        let begun = Instant::now();
-        woken = match select(pin!(message(waits_at, left)), pin!(adopted)).await {
-            Either::Left((waited, _)) => {
-                waited?;
-                begun.elapsed() < left
-            }
-            Either::Right(_) => false,
-        };
+    }
+    if woken {
+        tokio::time::sleep(channel.wakeups.for_nothing(&mut fastrand::Rng::new()).min(left)).await;
+    }
+    let begun = Instant::now();
+    match select(pin!(message(waits_at, left)), pin!(adopted)).await {
+        Either::Left((waited, _)) => {
+            waited?;
+            Ok(begun.elapsed() < left)
+        }
+        Either::Right(_) => Ok(false),
     }
 }
 

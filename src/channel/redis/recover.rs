@@ -48,7 +48,7 @@ async fn of_the_list(channel: &RedisChannel) -> Result<Recovered, Error> {
 pub(super) async fn dropped(channel: &RedisChannel) -> Result<usize, Error> {
     let mut messages = 0;
     // From the newest to the oldest, since each goes to the end that is taken next.
-    let mut answers = stream::iter(channel.registry.dropped().into_iter().rev())
+    let mut answers = stream::iter(channel.dropped_leases().into_iter().rev())
         .map(|id| async move {
             let tried = channel.attempts.tried_first(&id);
             let answer = give_back(channel, id.0.as_bytes(), Held::after(tried)).await;
@@ -76,7 +76,7 @@ async fn expired(channel: &RedisChannel) -> Result<usize, Error> {
     let mut messages = 0;
     loop {
         let names = page(channel).await?;
-        let live: HashSet<_> = channel.registry.live().into_iter().map(|id| id.0.into_bytes()).collect();
+        let live: HashSet<_> = channel.live_leases().into_iter().map(|id| id.0.into_bytes()).collect();
         let (ours, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| live.contains(name));
         // Late is not dead: what is in our hands is kept rather than published a second time.
         if !ours.is_empty() {

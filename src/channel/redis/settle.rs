@@ -185,7 +185,7 @@ pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -
 
 /// See [`crate::channel::Channel::renew`].
 pub(super) async fn renew(channel: &RedisChannel) -> Result<(), Error> {
-    for ids in channel.registry.live().chunks(RENEW_SLICE) {
+    for ids in channel.live_leases().chunks(RENEW_SLICE) {
         let mut script = channel.scripts.renew.prepare_invoke();
         script.key(&channel.keys.leases).arg(channel.lease_ms());
         for id in ids {

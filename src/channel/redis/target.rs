@@ -49,7 +49,7 @@ impl Target {
                 names: errors::SENTINEL_KEYS,
             },
             RedisMode::Cluster { nodes, user, use_tls } => Self {
-                route: Route::Cluster(Cluster::new(nodes, &settings.queue_key, use_tls.then(|| settings.tls.clone()))),
+                route: Route::Cluster(Cluster::new(nodes, settings.queue_key.first(), use_tls.then(|| settings.tls.clone()))),
                 login: login(of_user(user.as_deref())),
                 shown: format!("the cluster at {}", listed(nodes)),
                 names: errors::CLUSTER_KEYS,

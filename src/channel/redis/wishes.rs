@@ -28,6 +28,8 @@ const LEFT_BEHIND: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     wish: Mutex<Wish>,
+    /// Whether nothing is kept for one that does not wait: of each of many queues that would be a lease.
+    keeps_none: bool,
     /// Notified when it may not be behind any more.
     caught_up: Notify,
 }
@@ -71,6 +73,10 @@ impl Wish {
 }
 
 impl Wishes {
+    pub(super) fn of(keeps_none: bool) -> Self {
+        Self { keeps_none, ..Self::default() }
+    }
+
     fn wish(&self) -> MutexGuard<'_, Wish> {
         // Every change is whole before anything that could panic.
         self.wish.lock().unwrap_or_else(PoisonError::into_inner)
@@ -87,7 +93,7 @@ impl Wishes {
     /// likely to want the same soon.
     pub(super) fn wants(&self, drains: bool) -> Option<Demand> {
         let wish = self.wish();
-        let wants = wish.given.is_none() && (wish.waits || drains && wish.is_active());
+        let wants = wish.given.is_none() && (wish.waits || drains && !self.keeps_none && wish.is_active());
         wish.asked.filter(|_| wants).map(|(demand, _)| demand)
     }
 

@@ -44,8 +44,8 @@ impl Places {
         match (&self.letters, &self.file) {
             (Letters::Redis(streams), _) => {
                 let mut all = Vec::new();
-                for (_, channel) in streams {
-                    all.extend(channel.peek(most).await?);
+                for stream in streams {
+                    all.extend(stream.channel.peek(most).await?);
                 }
                 Ok(all)
             }

@@ -19,6 +19,7 @@ use crate::{
     channel::ChannelError,
     config::{self, Pipeline, Settings},
     observe::log::KeptLog,
+    plural::either,
     publisher, queue,
     status::{Snapshot, snapshot, tap::Tapped},
     wire::{Decoder, MessageSet},
@@ -68,7 +69,10 @@ pub(super) async fn gather(settings: &Settings, metric: &str, watch: Duration) -
 /// Where clients push to, for people.
 fn intake(channel: &config::Channel) -> String {
     match channel {
-        config::Channel::Redis(redis) => format!("the Redis of [channel.redis], list {}", redis.queue_key),
+        config::Channel::Redis(redis) => {
+            let lists: Vec<_> = redis.queue_key.all().collect();
+            format!("the Redis of [channel.redis], {} {}", either(lists.len(), "list", "lists"), lists.join(", "))
+        }
         config::Channel::Embedded(embedded) => {
             let addresses = embedded.listen.iter().map(ToString::to_string);
             let socket = embedded.unix_socket.iter().map(|path| path.display().to_string());

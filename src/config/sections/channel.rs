@@ -26,6 +26,24 @@ choice! {
 }
 
 impl Channel {
+    /// The channel with this queue alone.
+    ///
+    /// # Errors
+    /// A sentence that names the queues, when there is none of that name.
+    pub(crate) fn of_queue(self, name: &str) -> Result<Self, String> {
+        let names: Vec<&str> = match &self {
+            Self::Embedded(embedded) => vec![&embedded.queue_key],
+            Self::Redis(redis) => redis.queue_key.all().collect(),
+        };
+        if !names.contains(&name) {
+            return Err(format!("there is no queue {name:?} in this configuration, which has {}", names.join(", ")));
+        }
+        Ok(match self {
+            Self::Redis(redis) => Self::Redis(Redis { queue_key: name.into(), ..redis }),
+            embedded => embedded,
+        })
+    }
+
     /// How many bytes a message may have.
     #[must_use]
     pub fn max_message_bytes(&self) -> usize {

@@ -90,5 +90,9 @@ const COUNT: ValueType = ValueType::Number { min: 1, max: 1_000_000_000 };
 /// Braces are welcome: a hash tag of its own is kept in the derived keys' names.
 const LIST: ValueType = ValueType::Text {
     expected: "the name of a Redis list: 1 to 200 characters without spaces or control characters",
-    fits: |text| (1..=200).contains(&text.chars().count()) && !text.contains(|c: char| c.is_whitespace() || c.is_control()),
+    fits: is_list,
 };
+
+fn is_list(name: &str) -> bool {
+    (1..=200).contains(&name.chars().count()) && !name.contains(|c: char| c.is_whitespace() || c.is_control())
+}

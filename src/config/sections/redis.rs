@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{COUNT, LEASE, LIST, MESSAGE_BYTES, Sentinel, Supervisor, TIMEOUT};
+use super::{COUNT, LEASE, LIST, MESSAGE_BYTES, Sentinel, Supervisor, TIMEOUT, is_list};
 use crate::config::{
-    Secret, Tls,
+    Queues, Secret, Tls,
     cross_checks::CrossChecks,
+    queues,
     schema::{
         Fallback::{Is, Unset},
         Key,
@@ -26,7 +27,8 @@ section! {
     /// The Redis list that Kadabra's clients push to, used when channel.type is "redis". Redis 6.2 or later, or Valkey.
     "channel.redis" pub struct Redis {
         /// What Redis is. single: one server, at url. sentinel: a primary with replicas, watched by Sentinels, which are asked where
-        /// the primary is. cluster: a Redis Cluster; the agent speaks to the node that has the slot of queue_key.
+        /// the primary is. cluster: a Redis Cluster; the agent speaks to the node that has the slot of queue_key,
+        /// and with several queues to that of each.
         mode: RedisMode = Is("single"), ValueType::Choice { words: &["single", "sentinel", "cluster"], aliases: &[] };
         /// The server and the number of the database. Use rediss:// for TLS, unix:///run/redis/redis.sock?db=0 for
         /// a socket. It may hold a user (redis://user:password@host); a password is better kept in password_file.
@@ -62,7 +64,14 @@ section! {
         /// another name.
         server_name = Unset("redis.example.com"), tls::SERVER_NAME;
         /// The list that clients push to. Change it when the clients are configured to push to another.
-        queue_key: String = Is("kadabra_queue"), LIST;
+        queue_key: Queues = Is("kadabra_queue"), LIST;
+        /// Several lists that clients push to, in place of queue_key; up to 64, all served by this agent, a full one no more
+        /// than the others. In a cluster each is in the slot, and so on the node, that its name says. What the agent itself
+        /// queues, as of statsd, goes to the first, and only the first adopts from inprogress_key.
+        queue_keys = Unset("web:{a},web:{b}"), ValueType::List {
+            expected: "the names of Redis lists: each 1 to 200 characters without spaces, control characters, commas or slashes",
+            fits: |text| is_list(text) && !text.contains(['/', ',']),
+        };
         /// The list in which Kadabra's Python agent keeps what it is working on. What is left there is adopted, see
         /// nanny.threshold. Change it when the Python agent was configured to use another.
         inprogress_key: String = Is("kadabra_inprogress"), LIST;
@@ -165,7 +174,7 @@ fn cross_check(checks: &mut CrossChecks<'_>) {
     checks.shorter(Redis::timeout, Redis::lease);
     // Waiting for a server that does not answer is not hanging.
     checks.shorter(Redis::timeout, Supervisor::hang_timeout);
-    one_list_twice(checks);
+    lists(checks);
     let Some(mode) = checks.get::<String>(Redis::mode) else { return };
     let chosen = checks.found(Redis::mode);
     for key in Redis::SECTION.keys {
@@ -212,13 +221,37 @@ const TLS: tls::Keys = tls::Keys {
     server_name: Redis::server_name,
 };
 
-fn one_list_twice(checks: &mut CrossChecks<'_>) {
-    let (queue, inprogress) = (checks.found(Redis::queue_key), checks.found(Redis::inprogress_key));
-    let name = checks.get::<String>(Redis::queue_key);
-    if name.is_some() && name == checks.get(Redis::inprogress_key) {
-        let queue_alone = queue.origin.is_some() && inprogress.origin.is_none();
-        let (blamed, other) = if queue_alone { (queue, inprogress) } else { (inprogress, queue) };
-        checks.report(&blamed, format!("expected another list than {}", other.described_to(&blamed)));
+/// That each list is another one, with all that is kept of it.
+fn lists(checks: &mut CrossChecks<'_>) {
+    let (one, several) = (checks.found(Redis::queue_key), checks.found(Redis::queue_keys));
+    let chosen = if several.is_unset() { &one } else { &several };
+    if one.origin.is_some() && !several.is_unset() {
+        checks.report(&several, format!("not together with {}; expected one of the two", one.described_to(&several)));
+    }
+    let Some(names) = checks.get::<Queues>(Redis::queue_key) else { return };
+    let names: Vec<_> = names.all().collect();
+    if names.len() > queues::MOST {
+        checks.report(chosen, format!("expected at most {} queues, not {}", queues::MOST, names.len()));
+        return;
+    }
+    let pairs = names.iter().enumerate().flat_map(|(place, one)| names.iter().skip(place + 1).map(move |other| (one, other)));
+    if let Some(why) = pairs.filter_map(|(one, other)| queues::collision(one, other)).next() {
+        checks.report(chosen, format!("expected different queues: {why}"));
+    }
+    if checks.get::<String>(Redis::mode).as_deref() == Some("cluster")
+        && let Some(name) = names.iter().find(|name| !queues::shares_its_slot(name))
+    {
+        checks.report(
+            chosen,
+            format!("expected names without braces, or with a part in braces that is not empty; what the agent keeps of {name} would be in another slot of the cluster"),
+        );
+    }
+    let inprogress = checks.found(Redis::inprogress_key);
+    let name = checks.get::<String>(Redis::inprogress_key).unwrap_or_default();
+    if names.contains(&name.as_str()) {
+        let queue_alone = chosen.origin.is_some() && inprogress.origin.is_none();
+        let (blamed, other) = if queue_alone { (chosen, &inprogress) } else { (&inprogress, chosen) };
+        checks.report(blamed, format!("expected another list than {}", other.described_to(blamed)));
     }
 }
 

@@ -1,0 +1,334 @@
+//! One of several queues that an agent serves: whether it may have messages, whether it can be used, and what is done with it without
+//! the others waiting for that.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    RedisChannel,
+    receive::{self, Looked},
+};
+use crate::{
+    backoff::Backoff,
+    channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Lease, LeaseId, Settlement},
+};
+
+/// How long one wait for a first message lasts: only a bound on how late what did not come by the list is noticed.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The pauses between attempts while a queue cannot be used.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long what was leased and is not asked for any more is kept. Then it is given back, so that other agents may have it.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// When whatever is done with a queue should have ended, beyond some time-outs of it.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// How many leases are completed in one step of what could not be for a while.
+const AT_ONCE: usize = 500;
+
+/// What is asked of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To take messages, and to wait for them.
+    Take,
+    /// To complete leases or to give them back.
+    Settle,
+    /// To renew leases, to take them back, and to be looked at.
+    Tend,
+}
+
+/// See the page.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: String,
+    pub(super) channel: Arc<RedisChannel>,
+    state: Mutex<State>,
+    /// Notified with each change of a stage.
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    /// Which task may change it.
+    turn: u64,
+    /// Whether the last wait ended with a message.
+    woken: bool,
+    /// Whether it was opened.
+    is_open: bool,
+    trouble: Option<Trouble>,
+    /// Leases that are done with and could not be completed yet, without their messages.
+    unsettled: (Vec<Lease>, Vec<DeadLetter>),
+    /// Renewing has failed and was not done since.
+    renew_due: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// It may have messages.
+    Ready,
+    /// Some are being taken, since then.
+    Taking(Instant),
+    /// Some were taken.
+    Taken(Lease),
+    /// It had none and waits for one, or for the next attempt to use it; since then.
+    Resting(Instant),
+}
+
+/// Why it cannot be used.
+#[derive(Debug)]
+struct Trouble {
+    at: Use,
+    error: ChannelError,
+    backoff: Backoff,
+    retry_at: Instant,
+}
+
+impl Queue {
+    pub(super) fn new(name: &str, channel: RedisChannel, changed: &Arc<Notify>) -> Self {
+        let state = State {
+            stage: Stage::Ready,
+            turn: 0,
+            woken: false,
+            is_open: false,
+            trouble: None,
+            unsettled: Default::default(),
+            renew_due: false,
+        };
+        Self { name: name.to_owned(), channel: Arc::new(channel), state: Mutex::new(state), changed: Arc::clone(changed) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects and checks, see [`Channel::open`].
+    pub(super) async fn open(&self) -> Result<String, ChannelError> {
+        let reached = self.noted(Use::Take, self.channel.open().await)?;
+        self.state().is_open = true;
+        Ok(reached)
+    }
+
+    /// What became of a use of the queue, remembered.
+    pub(super) fn noted<T>(&self, at: Use, outcome: Result<T, ChannelError>) -> Result<T, ChannelError> {
+        let mut state = self.state();
+        match &outcome {
+            // A queue that refuses one use may well allow the others; when it could not be reached, any use shows that it can be.
+            Ok(_) => {
+                let is_over =
+                    |trouble: &mut Trouble| trouble.at == at || matches!(trouble.error, ChannelError::Unreachable { .. });
+                drop(state.trouble.take_if(is_over));
+            }
+            Err(error) => {
+                let before = state.trouble.take().map(|trouble| trouble.backoff);
+                let mut backoff = before.unwrap_or_else(|| Backoff::new(RECONNECT.0, RECONNECT.1));
+                let retry_at = Instant::now() + backoff.next_pause();
+                state.trouble = Some(Trouble { at, error: error.clone(), backoff, retry_at });
+            }
+        }
+        outcome
+    }
+
+    /// Why it cannot be used, if that is so.
+    pub(super) fn trouble(&self) -> Option<ChannelError> {
+        self.state().trouble.as_ref().map(|trouble| trouble.error.clone())
+    }
+
+    /// Whether it would be in vain to ask it for something that can wait.
+    pub(super) fn is_away(&self) -> bool {
+        let state = self.state();
+        state.trouble.as_ref().is_some_and(|trouble| {
+            let is_down = matches!(trouble.error, ChannelError::Unreachable { .. }) && Instant::now() < trouble.retry_at;
+            is_down || !state.is_open
+        })
+    }
+
+    /// Whether it may have messages that nothing has been asked for yet. `eager` counts those that wait for the first, too.
+    pub(super) fn may_be_asked(&self, eager: bool) -> bool {
+        let state = self.state();
+        match state.stage {
+            Stage::Ready => true,
+            Stage::Resting(_) => eager && state.trouble.is_none(),
+            Stage::Taking(_) | Stage::Taken(_) => false,
+        }
+    }
+
+    /// Since when messages are being taken.
+    pub(super) fn is_taking_since(&self) -> Option<Instant> {
+        match self.state().stage {
+            Stage::Taking(since) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// What was taken, if that is no more than is demanded now; else it is dropped, and so given back.
+    pub(super) fn taken(&self, demand: Demand) -> Option<Lease> {
+        let taken = {
+            let mut state = self.state();
+            let Stage::Taken(_) = state.stage else { return None };
+            std::mem::replace(&mut state.stage, Stage::Ready)
+        };
+        let Stage::Taken(lease) = taken else { return None };
+        let fits = lease.messages.len() <= demand.messages && (lease.bytes() <= demand.bytes || lease.messages.len() == 1);
+        fits.then_some(lease)
+    }
+
+    /// Gives back what was taken and is not asked for.
+    pub(super) fn give_up(&self) {
+        let mut state = self.state();
+        if matches!(&state.stage, Stage::Taken(lease) if lease.since().elapsed() >= KEPT) {
+            let overdue = std::mem::replace(&mut state.stage, Stage::Ready);
+            drop(state);
+            drop(overdue);
+        }
+    }
+
+    /// Whether what is done with it is gone, or will not end: the thread that does it may hang. Then it may be asked again.
+    pub(super) fn is_left(&self, is_over: bool) {
+        let mut state = self.state();
+        if let Stage::Taking(since) | Stage::Resting(since) = state.stage
+            && (is_over || since.elapsed() > STUCK + 8 * self.channel.timeout)
+        {
+            state.stage = Stage::Ready;
+        }
+    }
+
+    /// Messages are about to be taken by [`Queue::fetch`], with what this returns.
+    pub(super) fn begin(&self) -> u64 {
+        let mut state = self.state();
+        state.turn += 1;
+        state.stage = Stage::Taking(Instant::now());
+        state.turn
+    }
+
+    /// Takes messages; where there are none, waits until there may be some, and where that fails, until it may be tried again.
+    pub(super) async fn fetch(self: Arc<Self>, demand: Demand, turn: u64) {
+        // From here on an adoption is not missed.
+        let adopted = self.channel.adopted.notified();
+        let at_bound = match self.noted(Use::Take, self.look(demand).await) {
+            Ok(Looked::Lease(lease)) => {
+                self.state().woken = false;
+                self.is_now(Stage::Taken(lease), turn);
+                return;
+            }
+            Ok(Looked::Nothing { at_bound }) => at_bound,
+            Ok(Looked::Again) => false,
+            Err(_) => return self.pause(turn).await,
+        };
+        self.is_now(Stage::Resting(Instant::now()), turn);
+        let woken = self.state().woken;
+        let waited = receive::wait_for_one(&self.channel, (woken, at_bound), WAIT, adopted).await;
+        match self.noted(Use::Take, self.channel.named(waited).await) {
+            Ok(woken) => {
+                self.state().woken = woken;
+                self.is_now(Stage::Ready, turn);
+            }
+            Err(_) => self.pause(turn).await,
+        }
+    }
+
+    async fn pause(&self, turn: u64) {
+        self.is_now(Stage::Resting(Instant::now()), turn);
+        let until = self.state().trouble.as_ref().map(|trouble| trouble.retry_at);
+        tokio::time::sleep_until(until.unwrap_or_else(|| Instant::now() + RECONNECT.0)).await;
+        self.is_now(Stage::Ready, turn);
+    }
+
+    async fn look(&self, demand: Demand) -> Result<Looked, ChannelError> {
+        let is_open = self.state().is_open;
+        if !is_open {
+            self.open().await?;
+        }
+        // Nothing more is taken before what was done with is off the queue: so there is never more of that than was in hand.
+        self.settle_the_rest().await?;
+        let channel = &*self.channel;
+        let asking = channel.membership.as_ref().map(|membership| membership.asks(demand));
+        loop {
+            match channel.named(receive::look(channel, demand, asking.as_ref()).await).await? {
+                Looked::Again => {}
+                looked => return Ok(looked),
+            }
+        }
+    }
+
+    /// What comes too late is dropped.
+    fn is_now(&self, stage: Stage, turn: u64) {
+        let mut state = self.state();
+        if state.turn == turn {
+            state.stage = stage;
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Completes leases; where that fails, it is done as soon as it can be.
+    pub(super) async fn complete(self: Arc<Self>, mut leases: Vec<Lease>, letters: Vec<DeadLetter>) -> Completed {
+        let is_known_to_fail = self.state().trouble.is_some();
+        if !is_known_to_fail && let Ok(completed) = self.noted(Use::Settle, self.channel.complete(&mut leases, &letters).await) {
+            return completed;
+        }
+        // Their messages are written, and are not needed any more.
+        leases.iter_mut().for_each(|lease| lease.messages = Arc::default());
+        let mut state = self.state();
+        state.unsettled.0.append(&mut leases);
+        state.unsettled.1.extend(letters);
+        Completed::default()
+    }
+
+    /// Completes what could not be before.
+    pub(super) async fn settle_the_rest(&self) -> Result<(), ChannelError> {
+        loop {
+            let (mut leases, letters) = {
+                let mut state = self.state();
+                let (leases, letters) = &mut state.unsettled;
+                if leases.is_empty() {
+                    return Ok(());
+                }
+                let leases: Vec<_> = leases.split_off(leases.len().saturating_sub(AT_ONCE));
+                let (now, later) = std::mem::take(letters)
+                    .into_iter()
+                    .partition(|letter: &DeadLetter| leases.iter().any(|lease| *lease.id() == letter.lease));
+                *letters = later;
+                (leases, now)
+            };
+            let parked = |id: &LeaseId| letters.iter().filter(|letter| letter.lease == *id).count();
+            let ends: Vec<_> = leases.iter().map(|lease| (lease.id().clone(), parked(lease.id()))).collect();
+            let completed = self.noted(Use::Settle, self.channel.complete(&mut leases, &letters).await);
+            match completed {
+                // At the end of the process the registry has given them up before.
+                Ok(completed) if completed.lost == 0 => {
+                    let registry = self.channel.registry();
+                    ends.into_iter().for_each(|(id, parked)| registry.ended(&id, Settlement::Completed { parked }));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let mut state = self.state();
+                    state.unsettled.0.append(&mut leases);
+                    state.unsettled.1.extend(letters);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Renews its leases, also when it cannot be used for something else: they run out.
+    pub(super) async fn renew(&self) -> Result<(), ChannelError> {
+        self.give_up();
+        let renewed = self.noted(Use::Tend, self.channel.renew().await);
+        self.state().renew_due = renewed.is_err();
+        renewed
+    }
+
+    /// Renews its leases if that has failed before.
+    pub(super) async fn renew_if_due(&self) -> Result<(), ChannelError> {
+        let is_due = self.state().renew_due;
+        if is_due { self.renew().await } else { Ok(()) }
+    }
+}

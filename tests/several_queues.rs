@@ -1,0 +1,484 @@
+//! Several queues that one agent serves: none waits for another, and what each is promised is kept.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use kadabra::{
+    channel::{Channel, ChannelError, Demand, Lease, Patience, Threat, redis::open},
+    config::{Consumer, Queues, Redis, RedisMode, Secret, Tls},
+};
+use redis::Commands as _;
+
+use super::{
+    channel_contract::{
+        ALL, Home, Kept, LONG, NO_WAIT, eventually, keeps_the_contract, kept_in, letter, numbers, receive, settled,
+    },
+    support::{
+        agent::{Agent, cli},
+        influxd::Influxd,
+        pipeline::{DATABASE, Left, PATIENCE, config_of, numbered},
+        process::wait_for,
+        redis_groups::{Cluster, push_until_answered, push_until_replicated},
+        redis_server::RedisServer,
+    },
+};
+
+const QUEUES: [&str; 3] = ["web:{a}", "web:{b}", "jobs"];
+
+fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> Redis {
+    Redis {
+        mode: RedisMode::Single(Secret::new(server.url())),
+        password: None,
+        tls: Tls::default(),
+        queue_key: Queues::of(QUEUES.map(str::to_owned).to_vec()).unwrap(),
+        inprogress_key: "p".into(),
+        lease,
+        timeout: Duration::from_secs(5),
+        wait_replicas: 0,
+        max_dead_letters,
+        max_message_bytes: 4 << 20,
+    }
+}
+
+fn channel(server: &RedisServer) -> Arc<dyn Channel> {
+    open(&settings(server, Duration::from_secs(60), 100), "here", LONG, &[]).unwrap().remove(0)
+}
+
+fn push_to(server: &RedisServer, queue: &str, messages: Vec<Vec<u8>>) {
+    let _: usize = server.connection().lpush(queue, messages).unwrap();
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    actix_rt::System::new().block_on(test)
+}
+
+/// One of three queues, of which the others have nothing.
+struct OneOfThree {
+    server: RedisServer,
+    settings: Redis,
+}
+
+impl Home for OneOfThree {
+    fn new(lease: Duration, max_dead_letters: usize) -> Self {
+        let server = RedisServer::start();
+        let settings = settings(&server, lease, max_dead_letters);
+        Self { server, settings }
+    }
+
+    fn channel(&self) -> Arc<dyn Channel> {
+        open(&self.settings, "here", LONG, &[]).unwrap().remove(0)
+    }
+
+    async fn push(&self, messages: Vec<Vec<u8>>) {
+        push_to(&self.server, QUEUES[1], messages);
+    }
+
+    async fn waiting(&self) -> Vec<Vec<u8>> {
+        self.server.connection().lrange(QUEUES[1], 0, -1).unwrap()
+    }
+
+    fn dead(&self) -> Vec<Kept> {
+        kept_in(&self.server, "web:{b}:dead")
+    }
+}
+
+keeps_the_contract!(OneOfThree);
+
+/// The same, for one consumer of two, of which the other takes nothing.
+mod of_consumers {
+    use super::*;
+
+    const EVERYTHING: Consumer =
+        Consumer { required: true, max_backlog: None, only: Vec::new(), except: Vec::new(), sample: None };
+
+    struct OneOfTwo(OneOfThree);
+
+    impl Home for OneOfTwo {
+        fn new(lease: Duration, max_dead_letters: usize) -> Self {
+            Self(OneOfThree::new(lease, max_dead_letters))
+        }
+
+        fn channel(&self) -> Arc<dyn Channel> {
+            open(&self.0.settings, "here", LONG, &[("one", &EVERYTHING), ("other", &EVERYTHING)]).unwrap().remove(0)
+        }
+
+        async fn push(&self, messages: Vec<Vec<u8>>) {
+            self.0.push(messages).await;
+        }
+
+        async fn waiting(&self) -> Vec<Vec<u8>> {
+            let mut waiting = self.0.waiting().await;
+            waiting.extend::<Vec<Vec<u8>>>(self.0.server.connection().lrange("web:{b}:for:one", 0, -1).unwrap());
+            waiting
+        }
+
+        fn dead(&self) -> Vec<Kept> {
+            kept_in(&self.0.server, "web:{b}:for:one:dead")
+        }
+    }
+
+    keeps_the_contract!(OneOfTwo);
+
+    #[test]
+    fn each_consumer_is_given_what_waits_in_every_queue() {
+        let server = RedisServer::start();
+        run(async {
+            let consumers = [("one", &EVERYTHING), ("other", &EVERYTHING)];
+            let channels = open(&settings(&server, LONG, 100), "here", LONG, &consumers).unwrap();
+            for (queue, range) in QUEUES.iter().zip([0..10, 10..20, 20..30]) {
+                push_to(&server, queue, numbers(range));
+            }
+            for channel in &channels {
+                channel.open().await.unwrap();
+                let mut all = Vec::new();
+                while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
+                    all.extend(lease.messages.to_vec());
+                    channel.complete(&mut vec![lease], &[]).await.unwrap();
+                }
+                all.sort_by_key(|message| String::from_utf8_lossy(message).parse::<u32>().unwrap());
+                assert_eq!(all, numbers(0..30));
+                settled(&**channel).await;
+            }
+        });
+    }
+}
+
+fn queue_of(lease: &Lease) -> u8 {
+    lease.messages.iter().next().unwrap()[0]
+}
+
+#[test]
+fn a_queue_that_is_always_full_starves_none_and_no_more_is_taken_than_was_demanded() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        for (queue, name) in QUEUES.iter().zip([b"a", b"b", b"c"]) {
+            push_to(&server, queue, vec![name.to_vec(); if *queue == QUEUES[0] { 1000 } else { 20 }]);
+        }
+        let mut came = Vec::new();
+        for _ in 0..9 {
+            let lease = receive(&*channel, 10, 1000).await.unwrap();
+            let depth = channel.depth().await.unwrap();
+            assert_eq!((lease.messages.len(), depth.leased, depth.leases), (10, 10, 1));
+            came.push(queue_of(&lease));
+            channel.complete(&mut vec![lease], &[]).await.unwrap();
+        }
+        came.sort_unstable();
+        assert_eq!(came, *b"aaaaabbcc");
+        settled(&*channel).await;
+    });
+}
+
+#[test]
+fn what_waits_in_several_queues_is_taken_together_up_to_what_was_demanded() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        for queue in QUEUES {
+            push_to(&server, queue, numbers(0..10));
+        }
+        let first = receive(&*channel, 25, 1000).await.unwrap();
+        assert_eq!(first.messages.len(), 10);
+        let others = channel.receive_beside(Demand { messages: 15, bytes: 1000, not_before: None }).await;
+        assert_eq!(others.iter().map(|lease| lease.messages.len()).collect::<Vec<_>>(), [10, 5]);
+        let mut leases: Vec<_> = std::iter::once(first).chain(others).collect();
+        let letters: Vec<_> = leases.iter().map(|lease| letter(lease, 0)).collect();
+        let completed = channel.complete(&mut leases, &letters).await.unwrap();
+        assert_eq!((completed.messages, leases.len()), (25, 0));
+        for stream in ["web:{a}:dead", "web:{b}:dead", "{jobs}:dead"] {
+            assert_eq!(kept_in(&server, stream).len(), 1, "{stream}");
+        }
+        let depth = channel.depth().await.unwrap();
+        assert_eq!((depth.queued, depth.leased, depth.dead), (5, 0, 3));
+        assert_eq!(channel.backlog().unwrap().waiting, 5);
+        let waiting: Vec<_> = channel.queues().iter().map(|(_, queue)| queue.backlog().unwrap().waiting).collect();
+        assert_eq!((waiting.iter().sum::<u64>(), waiting.len()), (5, 3));
+    });
+}
+
+#[test]
+fn a_queue_that_cannot_be_used_is_named_and_served_again_while_the_others_go_on() {
+    const PATIENT: Patience = Patience { age: Duration::from_secs(300), messages: 1_000_000 };
+    let server = RedisServer::start();
+    let _: () = server.connection().set(QUEUES[1], "no list").unwrap();
+    run(async {
+        let channel = channel(&server);
+        assert!(channel.open().await.unwrap().contains("queue web:{a}"));
+        push_to(&server, QUEUES[0], numbers(0..10));
+        let lease = channel.receive(ALL, LONG).await.unwrap().unwrap();
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        let pressure = channel.pressure(&PATIENT).await.unwrap();
+        let warning = pressure.warnings.iter().find(|warning| warning.threat == Threat::Queue).unwrap();
+        assert!(warning.what.contains("the queue web:{b} cannot be used: the key web:{b}"), "{warning:?}");
+        assert_eq!(warning.now, "2 of 3 queues are served");
+
+        let _: usize = server.connection().del(QUEUES[1]).unwrap();
+        push_to(&server, QUEUES[1], numbers(0..10));
+        let lease = channel.receive(ALL, LONG).await.unwrap().unwrap();
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        let pressure = channel.pressure(&PATIENT).await.unwrap();
+        assert!(pressure.warnings.iter().all(|warning| warning.threat != Threat::Queue), "{pressure:?}");
+        settled(&*channel).await;
+
+        // While none can be used, that is so of the channel.
+        for queue in QUEUES {
+            let _: () = server.connection().set(queue, "no list").unwrap();
+        }
+        let refused = eventually("all queues to be refused", async || channel.receive(ALL, NO_WAIT).await.err()).await;
+        assert!(matches!(refused, ChannelError::Refused { .. }), "{refused}");
+    });
+}
+
+#[test]
+fn what_cannot_be_completed_yet_holds_nothing_up_and_is_completed_later() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        push_to(&server, QUEUES[0], numbers(0..10));
+        push_to(&server, QUEUES[1], numbers(10..20));
+        let mut leases = vec![receive(&*channel, 10, 1000).await.unwrap(), receive(&*channel, 10, 1000).await.unwrap()];
+        let letters: Vec<_> = leases.iter().map(|lease| letter(lease, 3)).collect();
+        // Dead letters cannot be set aside.
+        let _: () = server.connection().set("web:{b}:dead", "no stream").unwrap();
+        let completed = channel.complete(&mut leases, &letters).await.unwrap();
+        assert_eq!((completed.messages, leases.len()), (10, 0));
+        let tally = channel.registry().tally();
+        assert_eq!((tally.published, tally.parked, tally.in_flight), (9, 1, 10));
+        // Nothing more is taken from there meanwhile.
+        push_to(&server, QUEUES[1], numbers(20..30));
+        drop(channel.recover().await);
+        assert!(channel.receive(ALL, NO_WAIT).await.unwrap().is_none());
+
+        let _: usize = server.connection().del("web:{b}:dead").unwrap();
+        let lease = channel.receive(ALL, LONG).await.unwrap().unwrap();
+        assert_eq!(lease.messages.to_vec(), numbers(20..30));
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        assert_eq!(kept_in(&server, "web:{b}:dead")[0].payload, b"13");
+        let tally = channel.registry().tally();
+        assert_eq!((tally.published, tally.parked, tally.lost), (28, 2, 0));
+        settled(&*channel).await;
+    });
+}
+
+fn influxd() -> Influxd {
+    let influxd = Influxd::start();
+    influxd.create_database(DATABASE);
+    influxd
+}
+
+fn config(how: &str, queues: &[String], influxd: &Influxd) -> String {
+    let channel = format!(
+        "[channel]\ntype = \"redis\"\n[channel.redis]\n{how}\nqueue_keys = {queues:?}\nlease = \"3s\"\ntimeout = \"1s\"\n\
+         [batch]\nmax_messages = 500"
+    );
+    config_of(&channel, &influxd.url())
+}
+
+fn config_of_one(server: &RedisServer, influxd: &Influxd) -> String {
+    config(&format!("url = \"{}\"", server.url()), &QUEUES.map(str::to_owned), influxd)
+}
+
+fn push_numbers(server: &RedisServer, queue: &str, range: std::ops::Range<u64>) {
+    for chunk in range.map(|number| numbered(number).into_bytes()).collect::<Vec<_>>().chunks(1000) {
+        push_to(server, queue, chunk.to_vec());
+    }
+}
+
+fn wait_stored(influxd: &Influxd, all: u64) {
+    wait_for("all messages to be stored", PATIENCE, || (influxd.values("numbered").len() as u64 >= all).then_some(()));
+    influxd.assert_written(0..all);
+}
+
+#[test]
+fn an_agent_killed_while_it_drains_several_queues_loses_and_doubles_nothing() {
+    let (server, influxd) = (RedisServer::start(), influxd());
+    for (queue, begin) in QUEUES.iter().zip([0, 6000, 12_000]) {
+        push_numbers(&server, queue, begin..begin + 6000);
+    }
+    for round in 1..=2 {
+        let goal = influxd.values("numbered").len() + 1500;
+        let mut agent = Agent::start(&config_of_one(&server, &influxd));
+        wait_for("the drain to be under way", PATIENCE, || (influxd.values("numbered").len() >= goal).then_some(()));
+        agent.kill9();
+        let left: u64 = QUEUES.iter().map(|queue| server.connection().llen::<_, u64>(queue).unwrap()).sum();
+        assert!(left > 0, "round {round}: killed too late to show anything");
+    }
+    let mut agent = Agent::start(&config_of_one(&server, &influxd));
+    wait_stored(&influxd, 18_000);
+    for (queue, prefix) in QUEUES.iter().zip(["web:{a}", "web:{b}", "{jobs}"]) {
+        wait_for("nothing to be left", PATIENCE, || {
+            (server.left_of(queue, prefix, "kadabra_inprogress") == Left::NOTHING).then_some(())
+        });
+    }
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let lines = agent.log_lines();
+    let ledger = lines.iter().rfind(|line| line.get("leased").is_some()).unwrap();
+    assert_eq!(
+        ledger["leased"].as_u64().unwrap(),
+        ledger["published"].as_u64().unwrap() + ledger["given_back"].as_u64().unwrap()
+    );
+}
+
+#[test]
+fn commands_tell_of_all_queues_and_send_to_the_one_that_is_named() {
+    let (server, influxd) = (RedisServer::start(), influxd());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kadabra.toml");
+    std::fs::write(&file, config_of_one(&server, &influxd)).unwrap();
+    let file = file.to_str().unwrap();
+    let answered = |args: &[&str]| {
+        let output = cli(args.iter().copied().chain(["--config", file]));
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    assert_eq!(answered(&["send", "--count", "one"]).0, Some(0));
+    assert_eq!(answered(&["send", "--count", "two", "--queue", "jobs"]).0, Some(0));
+    let (code, said) = answered(&["send", "--count", "two", "--queue", "web"]);
+    assert!(code == Some(78) && said.contains("there is no queue \"web\"") && said.contains("web:{b}, jobs"), "{code:?} {said}");
+    let length = |queue: &str| server.connection().llen::<_, u64>(queue).unwrap();
+    assert_eq!(QUEUES.map(length), [1, 0, 1]);
+
+    let (code, said) = answered(&["check", "--online"]);
+    assert_eq!(code, Some(0), "{said}");
+    for (queue, waits) in QUEUES.iter().zip(["1 message waits", "0 messages wait", "1 message waits"]) {
+        assert!(said.lines().any(|line| line.contains(&format!("queue {queue}; {waits}"))), "{said}");
+    }
+    let (_, said) = answered(&["trace", "two"]);
+    assert!(said.contains("lists web:{a}, web:{b}, jobs"), "{said}");
+
+    push_to(&server, "jobs", vec![b"nonsense".to_vec()]);
+    push_to(&server, "web:{b}", vec![b"nonsense".to_vec()]);
+    let mut agent = Agent::start(&config_of_one(&server, &influxd));
+    wait_for("two dead letters", PATIENCE, || {
+        let count = |stream: &str| server.connection().xlen::<_, u64>(stream).unwrap();
+        (count("{jobs}:dead") + count("web:{b}:dead") == 2).then_some(())
+    });
+    let (_, said) = answered(&["dead-letters", "list"]);
+    assert!(said.contains("web:{b}/") && said.contains("jobs/"), "{said}");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let (code, said) = answered(&["dead-letters", "replay", "--all"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(QUEUES.map(length), [0, 1, 1], "each is queued anew where it was");
+
+    let _: () = server.connection().set(QUEUES[0], "no list").unwrap();
+    let (code, said) = answered(&["check", "--online"]);
+    assert!(
+        code == Some(69) && said.contains("wrong: channel: the queue web:{a}: ") && said.contains("queue jobs; 1 message"),
+        "{said}"
+    );
+}
+
+/// A queue for each of the three nodes of a cluster, and which one it is.
+fn one_for_each(cluster: &Cluster) -> [(String, usize); 3] {
+    [0, 1, 2].map(|node| {
+        let queue = (0..).map(|number| format!("web:{{{number}}}")).find(|queue| cluster.owner(queue, None) == Some(node));
+        (queue.unwrap(), node)
+    })
+}
+
+#[test]
+fn queues_on_all_nodes_of_a_cluster_are_drained_while_a_slot_moves_and_a_node_is_replaced() {
+    let mut cluster = Cluster::start();
+    let influxd = influxd();
+    let queues = one_for_each(&cluster);
+    let names = queues.clone().map(|(queue, _)| queue);
+    let how = format!("mode = \"cluster\"\nnodes = \"{}\"", cluster.nodes());
+    let mut agent = Agent::start(&config(&how, &names, &influxd));
+    agent.wait_log("receiving");
+    for (number, (queue, node)) in (0..).zip(&queues) {
+        push_until_answered(queue, number * 200..(number + 1) * 200, || cluster.servers[*node].connection().into());
+    }
+    wait_stored(&influxd, 600);
+
+    // The first queue's slot moves to the second one's node, while messages come to all.
+    let is_moved = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            cluster.move_slot(&names[0], 0, 1);
+            is_moved.store(true, Ordering::Relaxed);
+        });
+        for (number, queue) in (3..).zip(&names) {
+            push_until_answered(queue, number * 200..(number + 1) * 200, || {
+                Some(cluster.servers[cluster.owner(queue, None)?].connection())
+            });
+        }
+    });
+    assert!(is_moved.load(Ordering::Relaxed));
+    wait_stored(&influxd, 1200);
+
+    // The node that has two of them now dies, and the third queue is drained before a replica has taken over.
+    for (number, queue) in (6..).zip(&names[..2]) {
+        push_until_replicated(queue, number * 200..(number + 1) * 200, || Some(cluster.servers[1].connection()));
+    }
+    cluster.servers[1].kill9();
+    for queue in &names[..2] {
+        wait_for("a replica to take over", PATIENCE, || cluster.owner(queue, Some(1)).filter(|new| *new != 1));
+    }
+    for (number, queue) in (8..).zip(&names) {
+        push_until_answered(queue, number * 200..(number + 1) * 200, || {
+            Some(cluster.servers[cluster.owner(queue, Some(1))?].connection())
+        });
+    }
+    wait_stored(&influxd, 2200);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_queue_whose_node_is_down_or_hangs_holds_no_other_up() {
+    let mut cluster = Cluster::start();
+    for server in &cluster.servers {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg("cluster-require-full-coverage").arg("no").query::<()>(&mut server.connection()).unwrap();
+        // No replica takes over.
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg("cluster-replica-no-failover").arg("yes").query::<()>(&mut server.connection()).unwrap();
+    }
+    let influxd = influxd();
+    let names = one_for_each(&cluster).map(|(queue, _)| queue);
+    let how = format!("mode = \"cluster\"\nnodes = \"{}\"", cluster.nodes());
+    let mut agent = Agent::start(&config(&how, &names, &influxd));
+    agent.wait_log("receiving");
+    let push = |cluster: &Cluster, place: usize, range: std::ops::Range<u64>| {
+        push_until_answered(&names[place], range, || cluster.servers[place].connection().into());
+    };
+    for place in 0..3 {
+        push(&cluster, place, place as u64 * 100..(place as u64 + 1) * 100);
+    }
+    wait_stored(&influxd, 300);
+    let mut all = 300;
+    for how in ["STOP", "KILL"] {
+        match how {
+            "STOP" => cluster.servers[2].pause(),
+            _ => cluster.servers[2].kill9(),
+        }
+        for place in [0, 1] {
+            push(&cluster, place, all..all + 100);
+            all += 100;
+        }
+        wait_stored(&influxd, all);
+        let named = format!("the queue {} cannot be used", names[2]);
+        wait_for("the queue to be named", PATIENCE, || {
+            let lines = agent.log_lines();
+            lines.iter().rfind(|line| line["code"] == "K103" && line.to_string().contains(&named)).map(drop)
+        });
+        push(&cluster, 0, all..all + 100);
+        all += 100;
+        wait_stored(&influxd, all);
+        match how {
+            "STOP" => cluster.servers[2].resume(),
+            _ => cluster.servers[2].restart(),
+        }
+        push(&cluster, 2, all..all + 100);
+        all += 100;
+        wait_stored(&influxd, all);
+    }
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
