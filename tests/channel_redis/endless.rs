@@ -37,7 +37,7 @@ fn floods(instead_of: &'static str) -> Vec<(Flood, &'static [&'static str])> {
         (flood("*1000000000\r\n", "$1\r\nx\r\n"), &[LARGE]),
         (flood("", "*1\r\n"), &[DEEP]),
         (flood("*500\r\n", &message), &[LARGE]),
-        (flood("*3500\r\n", "*2\r\n_\r\n_\r\n"), &[LARGE]),
+        (flood("*3500\r\n", "*2\r\n$-1\r\n$-1\r\n"), &[LARGE]),
         (flood("+", "x"), &[LARGE]),
         (flood(":", "0"), &[LARGE]),
         (flood("$", "0"), &[LARGE]),

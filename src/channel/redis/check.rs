@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{RedisChannel, answers, errors::Error, receive, replicas, scripts::Scripts, sweep};
+use super::{RedisChannel, answers, errors::Error, receive, replicas, sweep};
 use crate::{channel::ChannelError, quote::quote};
 
 /// The first version with LMOVE and its kin.
@@ -88,7 +88,7 @@ pub(super) async fn permissions(channel: &RedisChannel) -> Result<(), Error> {
     probe.key(&keys.queue).key(&keys.adopted).arg(if channel.exporting { "export" } else { "" });
     channel.link.script(TRY, &probe).await?;
     // While Redis knows every script it need not load any.
-    channel.link.command(TRY, &Scripts::load()).await?;
+    channel.link.command(TRY, &channel.scripts.probe.load()).await?;
     // What blocks cannot be tried in a script.
     receive::may_wait(channel).await?;
     if channel.replicas.wanted > 0 {

@@ -6,18 +6,13 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, ScriptInvocation, Value, aio::MultiplexedConnection};
+use redis::{Cmd, ErrorKind, Pipeline, RedisConnectionInfo, RedisError, ServerErrorKind, Value};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
-use super::{
-    errors,
-    failure::Failure,
-    guard::{Guarded, Limit, Traffic},
-    stream::Stream,
-};
+use super::{errors, failure::Failure, questions::Questions, resp::Budget, scripts::Invocation, stream::Stream};
 use crate::config::Secret;
 
 /// As which user, and for which database.
@@ -32,14 +27,13 @@ pub(super) enum Request<'a> {
     Command(&'a Cmd),
     /// One that Redis refuses for its time-out, if not for anything else.
     Refused(&'a Cmd),
-    Script(&'a ScriptInvocation<'a>),
+    Script(&'a Invocation<'a>),
 }
 
 /// With the last clone of it, it is closed.
 #[derive(Clone)]
 pub(super) struct Connection {
-    client: MultiplexedConnection,
-    traffic: Arc<Traffic>,
+    questions: Questions,
     _driver: Arc<Task>,
 }
 
@@ -48,63 +42,97 @@ impl Connection {
     pub(super) async fn open(
         stream: Stream,
         login: &Login,
-        limit: &Limit,
         until: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, Failure> {
-        let traffic = Traffic::new(limit);
-        let guarded = Guarded::new(stream, Arc::clone(&traffic));
-        // The crate's own response time-out of 500 ms would break commands that block; ours are around every call.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        // The name of the crate is of no use to an operator, and one more right.
-        let settings = login.settings.clone().set_skip_set_lib_name();
-        let settings = match &login.password {
-            Some(password) => settings.set_password(&*password.now()),
-            None => settings,
-        };
-        let made = MultiplexedConnection::new_with_config(&settings, guarded, config).await;
-        let (client, driver) = made.map_err(|error| Failure::new(error, &traffic))?;
+        let (questions, driver) = Questions::over(stream);
         let driver = Task::spawn(async {
             tokio::select! {
                 () = driver => {}
                 () = until => {}
             }
         });
-        let mut connection = Self { client, traffic, _driver: Arc::new(driver) };
+        let connection = Self { questions, _driver: Arc::new(driver) };
+        connection.log_in(login).await?;
+        Ok(connection)
+    }
+
+    async fn log_in(&self, Login { settings, password }: &Login) -> Result<(), Failure> {
+        let mut commands = redis::pipe();
+        let now = password.as_ref().map(Secret::now);
+        let password = now.as_deref().or(settings.password());
+        if let Some(password) = password {
+            commands.cmd("AUTH").arg(settings.username()).arg(password);
+        }
+        if settings.db() != 0 {
+            commands.cmd("SELECT").arg(settings.db());
+        }
         // For operators who look at CLIENT LIST. An ACL may forbid it, and nothing depends on it.
-        let mut name = redis::cmd("CLIENT");
-        match connection.ask(Request::Command(name.arg("SETNAME").arg("kadabra"))).await {
-            Err(failure) if failure.is_for_good() => Err(failure),
-            _ => Ok(connection),
+        commands.cmd("CLIENT").arg("SETNAME").arg("kadabra");
+        let mut answers = self.pipeline(&commands, commands.len()).await?.into_iter();
+        if password.is_some() {
+            logged_in(answers.next(), (ErrorKind::AuthenticationFailed, "Password authentication failed"))?;
+        }
+        if settings.db() != 0 {
+            let refused = ServerErrorKind::ResponseError.into();
+            logged_in(answers.next(), (refused, "Redis server refused to switch database"))?;
+        }
+        match answers.next().unwrap_or_default().extract_error() {
+            Err(error) if errors::wants_new_connection(&error) => Err(Failure::Redis(error)),
+            _ => Ok(()),
         }
     }
 
-    pub(super) async fn ask(&mut self, request: Request<'_>) -> Result<Value, Failure> {
-        let answer = match request {
-            Request::Command(command) => command.query_async(&mut self.client).await,
-            Request::Refused(command) => match command.query_async(&mut self.client).await {
-                Err(error) if errors::is_of_the_time_out(&error) => Ok(Value::Okay),
+    /// Asks for an answer within a budget.
+    pub(super) async fn ask(&self, request: Request<'_>, budget: Budget) -> Result<Value, Failure> {
+        match request {
+            Request::Command(command) => self.command(command, budget).await,
+            Request::Refused(command) => match self.command(command, budget).await {
+                Err(Failure::Redis(error)) if errors::is_of_the_time_out(&error) => Ok(Value::Okay),
                 other => other,
             },
-            Request::Script(script) => script.invoke_async(&mut self.client).await,
-        };
-        answer.map_err(|error| Failure::new(error, &self.traffic))
+            Request::Script(script) => {
+                let command = script.command();
+                match self.command(&command, budget).await {
+                    Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                        self.command(&script.script.load(), Budget::ORDINARY).await?;
+                        self.command(&command, budget).await
+                    }
+                    other => other,
+                }
+            }
+        }
+    }
+
+    async fn command(&self, command: &Cmd, budget: Budget) -> Result<Value, Failure> {
+        let mut answers = self.questions.ask(command.get_packed_command(), 1, budget).await?;
+        answers.pop().unwrap_or_default().extract_error().map_err(Failure::Redis)
+    }
+
+    async fn pipeline(&self, commands: &Pipeline, answers: usize) -> Result<Vec<Value>, Failure> {
+        self.questions.ask(commands.get_packed_pipeline(), answers, Budget::ORDINARY).await
     }
 
     /// Runs a command without its answer: Redis skips it, and the next command's answer says that it is over. `refused`
     /// comes before it, and is answered. Nothing else may use the connection meanwhile.
-    pub(super) async fn unanswered(&mut self, refused: &Cmd, command: &Cmd) -> Result<(), Failure> {
+    pub(super) async fn unanswered(&self, refused: &Cmd, command: &Cmd) -> Result<(), Failure> {
         let mut commands = redis::pipe();
         commands.add_command(refused.clone()).cmd("CLIENT").arg("REPLY").arg("SKIP");
         commands.add_command(command.clone()).cmd("PING");
-        let answers = self.client.send_packed_commands(&commands, 0, 2).await;
-        for answer in answers.map_err(|error| Failure::new(error, &self.traffic))? {
+        for answer in self.pipeline(&commands, 2).await? {
             match answer.extract_error() {
                 Err(error) if !errors::is_of_the_time_out(&error) => return Err(Failure::Redis(error)),
                 _ => {}
             }
         }
-        self.traffic.all_is_answered();
         Ok(())
+    }
+}
+
+/// Whether a step of the login was taken. The client's words are those for it; the server's own are the detail.
+fn logged_in(answer: Option<Value>, (kind, refused): (ErrorKind, &'static str)) -> Result<(), Failure> {
+    match answer.unwrap_or_default().extract_error() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::Redis(RedisError::from((kind, refused, error.to_string())))),
     }
 }
 

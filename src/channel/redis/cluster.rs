@@ -12,7 +12,7 @@ use super::{
     client::{Connection, Login, Request, by, lock},
     errors::{self, CLUSTER_KEYS},
     failure::{Attempt, Failure},
-    guard::Limit,
+    resp::Budget,
     route::share,
     stream::Way,
     target,
@@ -40,7 +40,7 @@ impl Cluster {
         Self { nodes: nodes.to_vec(), seen: Mutex::default(), queue: queue.to_owned(), tls }
     }
 
-    pub(super) async fn connect(&self, login: &Login, limit: &Limit, within: Duration) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self, login: &Login, within: Duration) -> Result<Connection, Failure> {
         let (deadline, each) = (Instant::now() + within, share(within));
         let (mut attempts, mut hops) = (Vec::new(), 0);
         let mut candidates: VecDeque<_> = lock(&self.seen).iter().chain(&self.nodes).cloned().collect();
@@ -50,7 +50,7 @@ impl Cluster {
                 continue;
             }
             let until = deadline.min(Instant::now() + each);
-            let failure = match by(until, each, self.ask(&node, login, limit, each)).await {
+            let failure = match by(until, each, self.ask(&node, login, each)).await {
                 Ok(connection) => {
                     self.remember(node);
                     return Ok(connection);
@@ -71,11 +71,11 @@ impl Cluster {
     }
 
     /// Connects to a node; the failure is where it says that the queue is elsewhere.
-    async fn ask(&self, node: &HostAndPort, login: &Login, limit: &Limit, within: Duration) -> Result<Connection, Failure> {
+    async fn ask(&self, node: &HostAndPort, login: &Login, within: Duration) -> Result<Connection, Failure> {
         let way = Way::to(&CLUSTER_KEYS.service, node, self.tls.clone());
-        let mut connection = Connection::open(way.connect(within).await?, login, limit, pending()).await?;
+        let connection = Connection::open(way.connect(within).await?, login, pending()).await?;
         let mut command = redis::cmd("LLEN");
-        match connection.ask(Request::Command(command.arg(&self.queue))).await {
+        match connection.ask(Request::Command(command.arg(&self.queue)), Budget::ORDINARY).await {
             // What else is wrong with it is said of what is done there.
             Err(Failure::Redis(error)) if !errors::is_elsewhere(&error) => Ok(connection),
             Err(failure) => Err(failure),

@@ -2,22 +2,23 @@
 //!
 //! A connection that failed is forgotten, and the next call makes a new one: one attempt a call, and when to
 //! call again is the caller's business. A call never takes longer than the time-out, connecting included. A connection
-//! on which something comes that was not asked for is cut, see [`super::guard`].
+//! on which something comes that was not asked for is cut, see [`super::questions`].
 //!
 //! A connection is served by the thread that made it and may be used from any. When that thread is stuck or gone,
 //! a call fails in time like on any broken connection, and the next one connects on its own thread.
 
 use std::{fmt, sync::Mutex, time::Duration};
 
-use redis::{Cmd, ScriptInvocation, Value};
+use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{
     client::{Connection, Login, Request, by, lock},
     errors::{self, Error, Names, Server},
     failure::{Attempt, Failure},
-    guard::Limit,
+    resp::Budget,
     route::Route,
+    scripts::Invocation,
     target::Target,
 };
 use crate::{channel::ChannelError, config};
@@ -28,7 +29,6 @@ pub(super) struct Link {
     login: Login,
     pub(super) server: Server,
     timeout: Duration,
-    limit: Limit,
     shared: Mutex<Shared>,
     /// Connections on which no receive waits now.
     idle: Mutex<Vec<Connection>>,
@@ -51,7 +51,6 @@ impl Link {
             login,
             server: Server { url: shown, pattern, names },
             timeout: settings.timeout,
-            limit: Limit::new(),
             shared: Mutex::default(),
             idle: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -69,10 +68,10 @@ impl Link {
         self.route.join(&other.route);
     }
 
-    /// Says that the answer to what is asked next may have so many values, with so many bytes in all. What has at most a
-    /// thousand values, none of them a message, need not be announced.
-    pub(super) fn expect(&self, values: usize, bytes: usize) {
-        self.limit.expect(values, bytes);
+    /// For a question whose answer may have so many values, with so many bytes in all. What has at most a thousand values, none of them a
+    /// message, may be asked without.
+    pub(super) fn within(&self, values: usize, bytes: usize) -> Within<'_> {
+        Within { link: self, budget: Budget::of(values, bytes) }
     }
 
     /// Has the next call make a connection of its own.
@@ -82,17 +81,17 @@ impl Link {
 
     /// Runs a command.
     pub(super) async fn command(&self, doing: &str, command: &Cmd) -> Result<Value, Error> {
-        self.run(doing, Request::Command(command)).await
+        self.within(0, 0).command(doing, command).await
     }
 
     /// Runs a script by its hash, and loads it first when Redis has forgotten it.
-    pub(super) async fn script(&self, doing: &str, script: &ScriptInvocation<'_>) -> Result<Value, Error> {
-        self.run(doing, Request::Script(script)).await
+    pub(super) async fn script(&self, doing: &str, script: &Invocation<'_>) -> Result<Value, Error> {
+        self.within(0, 0).script(doing, script).await
     }
 
     /// Whether Redis would run a blocking command. `refused` is that command with a time-out that no Redis takes.
     pub(super) async fn would_block(&self, doing: &str, refused: &Cmd) -> Result<(), Error> {
-        self.run(doing, Request::Refused(refused)).await.map(drop)
+        self.run(doing, Request::Refused(refused), Budget::ORDINARY).await.map(drop)
     }
 
     /// Runs a command that blocks in Redis for up to `wait`, on a connection of its own, and does not have its answer
@@ -100,7 +99,7 @@ impl Link {
     /// [`Link::would_block`]. When this future is dropped, the connection is closed, and Redis stops waiting.
     pub(super) async fn blocking(&self, doing: &str, refused: &Cmd, command: &Cmd, wait: Duration) -> Result<(), Error> {
         let idle = lock(&self.idle).pop();
-        let mut connection = match idle {
+        let connection = match idle {
             Some(connection) => connection,
             None => self.open(Instant::now() + self.timeout).await?,
         };
@@ -139,7 +138,8 @@ impl Link {
 
     /// Runs a command on such a connection, which after an error is of no use any more.
     pub(super) async fn ask(&self, connection: &mut Connection, doing: &str, command: &Cmd) -> Result<Value, Error> {
-        let answer = by(Instant::now() + self.timeout, self.timeout, connection.ask(Request::Command(command))).await;
+        let answer =
+            by(Instant::now() + self.timeout, self.timeout, connection.ask(Request::Command(command), Budget::ORDINARY)).await;
         answer.map_err(|error| self.explain(doing, &error))
     }
 
@@ -158,10 +158,10 @@ impl Link {
         connected.map_err(|error| self.explain(CONNECT, &error))
     }
 
-    async fn run(&self, doing: &str, request: Request<'_>) -> Result<Value, Error> {
+    async fn run(&self, doing: &str, request: Request<'_>, budget: Budget) -> Result<Value, Error> {
         let deadline = Instant::now() + self.timeout;
-        let (mut connection, generation) = self.connection_by(deadline).await?;
-        by(deadline, self.timeout, connection.ask(request)).await.map_err(|failure| {
+        let (connection, generation) = self.connection_by(deadline).await?;
+        by(deadline, self.timeout, connection.ask(request, budget)).await.map_err(|failure| {
             if failure.is_for_good() {
                 self.forget(generation);
             }
@@ -188,7 +188,7 @@ impl Link {
         // A little less than the call has, which would say only that there was no answer.
         let within = self.timeout - (self.timeout / 10).min(Duration::from_millis(100));
         // Rare, and far larger than what each command is.
-        Box::pin(self.route.connect(&self.login, &self.limit, within)).await
+        Box::pin(self.route.connect(&self.login, within)).await
     }
 
     fn forget(&self, generation: u64) {
@@ -200,6 +200,24 @@ impl Link {
 
     fn explain(&self, doing: &str, failure: &Failure) -> Error {
         explain(doing, &self.server, failure)
+    }
+}
+
+/// Asks for answers within a budget.
+pub(super) struct Within<'a> {
+    link: &'a Link,
+    budget: Budget,
+}
+
+impl Within<'_> {
+    /// See [`Link::command`].
+    pub(super) async fn command(self, doing: &str, command: &Cmd) -> Result<Value, Error> {
+        self.link.run(doing, Request::Command(command), self.budget).await
+    }
+
+    /// See [`Link::script`].
+    pub(super) async fn script(self, doing: &str, script: &Invocation<'_>) -> Result<Value, Error> {
+        self.link.run(doing, Request::Script(script), self.budget).await
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use bytesize::ByteSize;
-use redis::{ErrorKind, RedisError};
+use redis::RedisError;
 
 use super::{resp::Excess, rights};
 use crate::{channel::ChannelError, connect::Service, listener::WRONG_QUEUE, quote::quote};
@@ -184,7 +184,7 @@ pub(super) fn garbled(doing: &str, server: &Server) -> ChannelError {
     no_redis(doing, server, "gave an answer that no Redis gives")
 }
 
-/// More than was asked for. The connection is closed by then.
+/// What nothing that was asked for can be answered with. The connection is closed by then.
 pub(super) fn excess(doing: &str, server: &Server, excess: Excess) -> ChannelError {
     let size = |bytes: usize| ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX)).display().iec().to_string();
     let what = match excess {
@@ -196,6 +196,7 @@ pub(super) fn excess(doing: &str, server: &Server, excess: Excess) -> ChannelErr
         }
         Excess::Deep(levels) => format!("began an answer of lists in lists, more than {levels} deep, as no Redis does"),
         Excess::Unasked => "sent an answer to nothing that was asked, as no Redis does".to_owned(),
+        Excess::Garbage => "does not speak Redis's protocol".to_owned(),
     };
     no_redis(doing, server, &what)
 }
@@ -381,8 +382,6 @@ fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
         return Some(server.check_that_it_runs());
     } else if error.is_connection_dropped() {
         "the connection was closed, it is made anew with the next attempt"
-    } else if error.kind() == ErrorKind::Parse {
-        return Some(format!("what answered does not speak Redis's protocol: check the address in {}", server.key()));
     } else {
         return None;
     };

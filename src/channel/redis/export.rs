@@ -166,8 +166,7 @@ impl RedisChannel {
         let bytes = bytes.filter(|bytes| *bytes <= LARGEST_MESSAGE).ok_or_else(|| self.link.garbled(READ))?;
         let mut command = redis::cmd("LRANGE");
         command.arg(&key).arg(0).arg(-1);
-        self.link.expect(MOST + 1, MOST_BYTES.max(bytes));
-        let answer = self.link.command(READ, &command).await?;
+        let answer = self.link.within(MOST + 1, MOST_BYTES.max(bytes)).command(READ, &command).await?;
         let mut messages = answers::messages(answer).ok_or_else(|| self.link.garbled(READ))?;
         messages.reverse();
         Ok(messages)

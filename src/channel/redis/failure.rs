@@ -6,7 +6,6 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::{
     errors::{self, Names},
-    guard::Traffic,
     resp::Excess,
 };
 use crate::{config::HostAndPort, connect, duration::for_people};
@@ -17,7 +16,7 @@ pub(super) enum Failure {
     Redis(RedisError),
     /// There was no connection.
     Unreached(Box<connect::Failure>),
-    /// More came than was asked for.
+    /// What came is no answer to what was asked.
     Cut(Excess),
     /// None of several servers is, or tells, where to connect to.
     Nowhere(Vec<Attempt>),
@@ -35,11 +34,6 @@ pub(super) struct Attempt {
 }
 
 impl Failure {
-    pub(super) fn new(error: RedisError, traffic: &Traffic) -> Self {
-        // Of a connection that was cut the client only knows that it is closed.
-        traffic.cut().map_or(Self::Redis(error), Self::Cut)
-    }
-
     /// There was no answer in that time.
     pub(super) fn late(within: Duration) -> Self {
         let why = format!("no answer within {}", for_people(within));
@@ -49,7 +43,7 @@ impl Failure {
     /// Whether the connection is of no use any more.
     pub(super) fn is_for_good(&self) -> bool {
         match self {
-            Self::Redis(error) => matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || errors::wants_new_connection(error),
+            Self::Redis(error) => error.is_io_error() || errors::wants_new_connection(error),
             Self::Unreached(_) | Self::Cut(_) | Self::Nowhere(_) | Self::NoSuchMaster => true,
         }
     }

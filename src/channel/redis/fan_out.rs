@@ -167,8 +167,11 @@ impl Group {
             script.key(&keys.queue).key(&keys.adopted).key(&keys.leases).key(keys.lease(name.as_bytes()));
             script.arg(bound.unwrap_or(0)).arg(if *required { "required" } else { "" }).arg(name);
         }
-        base.link.expect(most.saturating_add(1 + 2 * self.consumers.len()), room.max(base.max_message_bytes));
-        let answer = base.link.script(MOVE, &script).await;
+        let answer = base
+            .link
+            .within(most.saturating_add(1 + 2 * self.consumers.len()), room.max(base.max_message_bytes))
+            .script(MOVE, &script)
+            .await;
         base.slice.answered(&answer);
         let slice = match answer? {
             Value::Int(-1) => Some(Slice::Expired),

@@ -2,7 +2,10 @@
 
 use redis::{RedisError, Value};
 
-use super::{answers, check, errors, resp::Scanner};
+use super::{
+    answers, check, errors,
+    resp::{Budget, Decoder, Excess},
+};
 use crate::channel::ChannelError;
 
 const TARGET: &str = "redis://host:6379/0";
@@ -16,7 +19,7 @@ pub(crate) fn redis(bytes: &[u8]) {
         Err(error) => explained(&error),
     }
     what_was_queued_is_what_is_taken(bytes);
-    the_guard_sees_an_answer_end_where_the_parser_does(bytes);
+    an_answer_is_what_it_is_to_the_client(bytes);
     if let Ok(words) = std::str::from_utf8(bytes) {
         version(words);
         // The server's own words, which no grammar limits.
@@ -63,25 +66,44 @@ fn what_was_queued_is_what_is_taken(bytes: &[u8]) {
     assert_eq!(taken, Some(payloads));
 }
 
-/// Were it later, one answer would be given the room of two; were it earlier, one would be taken for two.
-fn the_guard_sees_an_answer_end_where_the_parser_does(bytes: &[u8]) {
-    let (mut scanner, mut begun) = (Scanner::default(), 0);
-    for (at, byte) in bytes.iter().enumerate() {
-        let one_more = || {
-            begun += 1;
-            true
-        };
-        if scanner.scan(&[*byte], usize::MAX, one_more).is_err() {
-            return;
-        }
-        if begun == 2 {
-            let (whole, short) = (bytes.get(..at).unwrap_or_default(), bytes.get(..at - 1).unwrap_or_default());
-            let parsed = ::redis::parse_redis_value(whole);
-            assert!(!parsed.is_err_and(|error| error.is_io_error()), "it goes on");
-            assert!(::redis::parse_redis_value(short).is_err(), "it ends before");
-            return;
-        }
+/// However it comes: at once or byte by byte. And it takes no more memory than was charged for it.
+fn an_answer_is_what_it_is_to_the_client(bytes: &[u8]) {
+    let (mut budget, mut left) = (Budget::ORDINARY, bytes);
+    let answer = Decoder::default().decode(&mut left, &mut budget);
+    if let Ok(Some(answer)) = &answer {
+        let whole = bytes.get(..bytes.len() - left.len()).unwrap_or_default();
+        assert_eq!(::redis::parse_redis_value(whole).ok().as_ref(), Some(answer));
+        assert!(memory(answer) <= budget.spent(), "{} bytes were charged, {} taken", budget.spent(), memory(answer));
     }
+    assert_eq!(in_pieces(bytes), answer);
+}
+
+fn in_pieces(bytes: &[u8]) -> Result<Option<Value>, Excess> {
+    let (mut decoder, mut budget, mut unread) = (Decoder::default(), Budget::ORDINARY, 0..0);
+    for end in 1..=bytes.len() {
+        unread.end = end;
+        let mut left = bytes.get(unread.clone()).unwrap_or_default();
+        if let Some(answer) = decoder.decode(&mut left, &mut budget)? {
+            return Ok(Some(answer));
+        }
+        unread.start = end - left.len();
+    }
+    Ok(None)
+}
+
+/// What a value takes, with what an allocator adds.
+fn memory(value: &Value) -> usize {
+    let allocated = |bytes: usize| if bytes == 0 { 0 } else { bytes + 32 };
+    let content = match value {
+        Value::BulkString(bytes) => allocated(bytes.capacity()),
+        Value::SimpleString(text) => allocated(text.capacity()),
+        Value::Array(values) => {
+            let unused = values.capacity() - values.len();
+            allocated(unused * size_of::<Value>()) + values.iter().map(|value| memory(value) + 32).sum::<usize>()
+        }
+        _ => 0,
+    };
+    size_of::<Value>() + content
 }
 
 /// What INFO may say of the version.

@@ -115,8 +115,14 @@ impl RedisChannel {
     pub async fn letter_from(&self, from: &str) -> Result<Option<StoredLetter>, ChannelError> {
         let mut script = self.scripts.next_letter.prepare_invoke();
         script.key(&self.keys.dead).arg(from).arg(self.max_message_bytes).arg(LETTER_BYTES);
-        self.link.expect(LETTER_VALUES, self.max_message_bytes.saturating_add(LETTER_BYTES));
-        let answer = self.named(self.link.script(LETTERS, &script).await).await?;
+        let answer = self
+            .named(
+                self.link
+                    .within(LETTER_VALUES, self.max_message_bytes.saturating_add(LETTER_BYTES))
+                    .script(LETTERS, &script)
+                    .await,
+            )
+            .await?;
         if answer == Value::Nil {
             return Ok(None);
         }
@@ -151,8 +157,11 @@ impl RedisChannel {
         let (mut letter, mut had): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
         loop {
             let mut command = redis::cmd("KADABRA");
-            self.link.expect(LETTER_VALUES + 1, LETTER_BYTES);
-            let answer = self.link.command(LETTERS, command.arg("LETTER").arg(number).arg(had)).await?;
+            let answer = self
+                .link
+                .within(LETTER_VALUES + 1, LETTER_BYTES)
+                .command(LETTERS, command.arg("LETTER").arg(number).arg(had))
+                .await?;
             let mut piece = answers::messages(answer).ok_or_else(garbled)?;
             if piece.len() < 2 {
                 return if piece.is_empty() { Ok(None) } else { Err(garbled().into()) };

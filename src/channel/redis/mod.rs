@@ -20,12 +20,12 @@ mod failure;
 mod fan_out;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
-mod guard;
 mod keys;
 mod letters;
 mod namesakes;
 mod peek;
 mod pressure;
+mod questions;
 mod queue;
 mod queues;
 mod receive;

@@ -31,8 +31,10 @@ pub(super) async fn peek(channel: &RedisChannel, most: Demand) -> Result<Vec<Vec
             }
             let mut script = channel.scripts.peek.prepare_invoke();
             script.key(list).arg(seen).arg(messages).arg(bytes).arg(channel.max_message_bytes);
-            channel.link.expect(1 + PAGE, PAGE_BYTES.saturating_add(channel.max_message_bytes));
-            let texts = answers::messages(channel.link.script(LOOK, &script).await?).ok_or_else(|| channel.link.garbled(LOOK))?;
+            let texts = answers::messages(
+                channel.link.within(1 + PAGE, PAGE_BYTES.saturating_add(channel.max_message_bytes)).script(LOOK, &script).await?,
+            )
+            .ok_or_else(|| channel.link.garbled(LOOK))?;
             let mut texts = texts.into_iter();
             let by_now = texts.next().and_then(|text| String::from_utf8(text).ok()?.parse::<u64>().ok());
             let by_now = by_now.ok_or_else(|| channel.link.garbled(LOOK))?;
@@ -62,8 +64,10 @@ impl RedisChannel {
             asked = asked.min(most.messages - found.len());
             let mut command = redis::cmd("LRANGE");
             command.arg(&self.keys.queue).arg(found.len()).arg(found.len() + asked - 1);
-            self.link.expect(AT_ONCE, AT_ONCE.saturating_mul(self.max_message_bytes));
-            let shown = answers::messages(self.link.command(LOOK, &command).await?).ok_or_else(|| self.link.garbled(LOOK))?;
+            let shown = answers::messages(
+                self.link.within(AT_ONCE, AT_ONCE.saturating_mul(self.max_message_bytes)).command(LOOK, &command).await?,
+            )
+            .ok_or_else(|| self.link.garbled(LOOK))?;
             let count = shown.len();
             bytes = shown.iter().fold(bytes, |bytes, message| bytes.saturating_add(message.len()));
             found.extend(shown);

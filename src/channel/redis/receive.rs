@@ -197,8 +197,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         script.arg(channel.max_message_bytes).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
         script.arg(channel.max_dead_letters);
         // Two counts and the list itself.
-        channel.link.expect(most.saturating_add(3), room.max(channel.max_message_bytes));
-        let answer = channel.link.script(TAKE, &script).await;
+        let answer = channel.link.within(most.saturating_add(3), room.max(channel.max_message_bytes)).script(TAKE, &script).await;
         channel.slice.answered(&answer);
         let slice = match answer? {
             Value::Int(-2) => {

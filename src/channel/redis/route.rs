@@ -6,7 +6,6 @@ use super::{
     client::{Connection, Login},
     cluster::Cluster,
     failure::Failure,
-    guard::Limit,
     sentinel::Sentinels,
     stream::Way,
 };
@@ -38,11 +37,11 @@ impl Route {
     }
 
     /// Connects to the server that has the queue now, and logs in.
-    pub(super) async fn connect(&self, login: &Login, limit: &Limit, within: Duration) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self, login: &Login, within: Duration) -> Result<Connection, Failure> {
         match self {
-            Self::Single(way) => Connection::open(way.connect(within).await?, login, limit, pending()).await,
-            Self::Sentinels(sentinels) => sentinels.connect(login, limit, within).await,
-            Self::Cluster(cluster) => cluster.connect(login, limit, within).await,
+            Self::Single(way) => Connection::open(way.connect(within).await?, login, pending()).await,
+            Self::Sentinels(sentinels) => sentinels.connect(login, within).await,
+            Self::Cluster(cluster) => cluster.connect(login, within).await,
         }
     }
 }

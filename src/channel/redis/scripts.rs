@@ -1,8 +1,54 @@
 //! The atomic steps. Each is one Lua script, run by its hash and loaded again when Redis does not know it.
 
-use redis::{Cmd, Script};
+use redis::{Cmd, ToRedisArgs};
 
-const PROBE: &str = include_str!("lua/probe.lua");
+/// A script and its hash.
+#[derive(Debug)]
+pub(super) struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    /// Has Redis know it.
+    pub(super) fn load(&self) -> Cmd {
+        redis::cmd("SCRIPT").arg("LOAD").arg(self.text).take()
+    }
+
+    pub(super) fn prepare_invoke(&self) -> Invocation<'_> {
+        Invocation { script: self, keys: Vec::new(), arguments: Vec::new() }
+    }
+}
+
+/// A script with what it is run with.
+pub(super) struct Invocation<'a> {
+    pub(super) script: &'a Script,
+    keys: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl Invocation<'_> {
+    pub(super) fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
+        key.write_redis_args(&mut self.keys);
+        self
+    }
+
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        argument.write_redis_args(&mut self.arguments);
+        self
+    }
+
+    /// Runs it, where Redis knows it.
+    pub(super) fn command(&self) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.script.hash).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
+        command
+    }
+}
 
 /// All scripts, hashed once.
 #[derive(Debug)]
@@ -42,7 +88,7 @@ impl Scripts {
             adopt: Script::new(include_str!("lua/adopt.lua")),
             backlog: Script::new(include_str!("lua/backlog.lua")),
             peek: Script::new(include_str!("lua/peek.lua")),
-            probe: Script::new(PROBE),
+            probe: Script::new(include_str!("lua/probe.lua")),
             set_apart: Script::new(include_str!("lua/set_apart.lua")),
             forget_portion: Script::new(include_str!("lua/forget_portion.lua")),
             take_over: Script::new(include_str!("lua/take_over.lua")),
@@ -53,9 +99,5 @@ impl Scripts {
             join: Script::new(include_str!("lua/join.lua")),
             forget: Script::new(include_str!("lua/forget.lua")),
         }
-    }
-    /// Loads one of them, as Redis is asked to when it does not know one.
-    pub(super) fn load() -> Cmd {
-        redis::cmd("SCRIPT").arg("LOAD").arg(PROBE).take()
     }
 }

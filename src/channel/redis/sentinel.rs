@@ -19,7 +19,7 @@ use super::{
     client::{Connection, Login, Request, Task, by, lock},
     errors::{Names, SENTINEL_KEYS},
     failure::{Attempt, Failure},
-    guard::Limit,
+    resp::Budget,
     route::share,
     stream::Way,
     target,
@@ -53,7 +53,6 @@ struct Asked {
     sentinels: Vec<Sentinel>,
     master_name: String,
     login: Login,
-    limit: Limit,
     /// Where the primary is, as was said last.
     primary: watch::Sender<Option<HostAndPort>>,
     /// What was tried last as the primary, and in vain.
@@ -86,32 +85,25 @@ impl Sentinels {
             sentinels: nodes.iter().map(sentinel).collect(),
             master_name: master_name.to_owned(),
             login,
-            limit: Limit::new(),
             primary: watch::Sender::new(None),
             in_vain: Mutex::default(),
         };
         Self { asked: Arc::new(asked), tls: tls_of_primary, follower: Mutex::default() }
     }
 
-    pub(super) async fn connect(&self, login: &Login, limit: &Limit, within: Duration) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self, login: &Login, within: Duration) -> Result<Connection, Failure> {
         let deadline = Instant::now() + within;
         let primary = self.asked.ask_all(share(within), false).await?;
         self.follow();
-        let connected = self.connect_to(&primary, login, limit, deadline).await;
+        let connected = self.connect_to(&primary, login, deadline).await;
         *lock(&self.asked.in_vain) = connected.is_err().then_some(primary);
         connected
     }
 
-    async fn connect_to(
-        &self,
-        primary: &HostAndPort,
-        login: &Login,
-        limit: &Limit,
-        deadline: Instant,
-    ) -> Result<Connection, Failure> {
+    async fn connect_to(&self, primary: &HostAndPort, login: &Login, deadline: Instant) -> Result<Connection, Failure> {
         let way = Way::to(&SENTINEL_KEYS.service, primary, self.tls.clone());
         let stream = way.connect(deadline.saturating_duration_since(Instant::now())).await?;
-        Connection::open(stream, login, limit, self.until_it_is_not(primary.clone())).await
+        Connection::open(stream, login, self.until_it_is_not(primary.clone())).await
     }
 
     fn follow(&self) {
@@ -189,15 +181,17 @@ impl Asked {
             }
         }
         let stream = sentinel.way.connect(within).await?;
-        let new = Connection::open(stream, &self.login, &self.limit, pending()).await?;
+        let new = Connection::open(stream, &self.login, pending()).await?;
         *lock(&sentinel.kept) = Some(new.clone());
         self.ask_on(new).await
     }
 
-    async fn ask_on(&self, mut connection: Connection) -> Result<HostAndPort, Failure> {
+    async fn ask_on(&self, connection: Connection) -> Result<HostAndPort, Failure> {
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
-        let Value::Array(answer) = connection.ask(Request::Command(&command)).await? else { return Err(Failure::NoSuchMaster) };
+        let Value::Array(answer) = connection.ask(Request::Command(&command), Budget::ORDINARY).await? else {
+            return Err(Failure::NoSuchMaster);
+        };
         let mut texts = answer.into_iter().map(answers::text);
         let (host, port) = (texts.next().flatten(), texts.next().flatten().and_then(|port| port.parse().ok()));
         host.zip(port).ok_or(Failure::NoSuchMaster)

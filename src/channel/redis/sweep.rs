@@ -95,8 +95,7 @@ pub(super) async fn look(channel: &RedisChannel, cursor: u64, prefix: &[u8]) -> 
     let mut scan = redis::cmd("SCAN");
     scan.arg(cursor).arg("MATCH").arg(beginning_with(prefix)).arg("COUNT").arg(STEP);
     // Redis looks at whole buckets of its table, so it may answer with more.
-    channel.link.expect(4 * STEP, 1 << 20);
-    let answer = channel.link.command(LOOK, &scan).await?;
+    let answer = channel.link.within(4 * STEP, 1 << 20).command(LOOK, &scan).await?;
     found(answer).ok_or_else(|| channel.link.garbled(LOOK))
 }
 
