@@ -33,6 +33,8 @@ mod several_agents;
 mod taking;
 #[path = "channel_redis/tls.rs"]
 mod tls;
+#[path = "channel_redis/undone.rs"]
+mod undone;
 #[path = "channel_redis/waiting.rs"]
 mod waiting;
 

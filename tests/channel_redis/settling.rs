@@ -302,23 +302,13 @@ fn what_was_given_back_after_a_completion_that_failed_is_not_counted_as_done() {
     });
 }
 
-/// Runs the script that takes messages, as a connection that was given up may still do.
-fn linger(redis: &mut Connection, name: &str, which: &str) -> redis::Value {
+/// Runs the script that takes messages, as a connection that was given up may still do. `had`: how many of the lease have come.
+pub(super) fn take(redis: &mut Connection, name: &str, had: usize, most: usize) -> redis::Value {
     let script = redis::Script::new(include_str!("../../src/channel/redis/lua/take.lua"));
     let mut call = script.prepare_invoke();
     call.key(LEASES).key(format!("{{kadabra_queue}}:lease:{name}")).key(Q).key(ADOPTED).key(DEAD);
-    call.arg(name)
-        .arg(60_000)
-        .arg(10)
-        .arg(1000)
-        .arg(which)
-        .arg("")
-        .arg(1000)
-        .arg("here")
-        .arg("now")
-        .arg(10)
-        .invoke(redis)
-        .unwrap()
+    call.arg(name).arg(60_000).arg(most).arg(1000).arg(had).arg("").arg(1000).arg("here").arg("now").arg(10);
+    call.invoke(redis).unwrap()
 }
 
 #[test]
@@ -328,9 +318,9 @@ fn a_take_that_lingered_in_a_dying_connection_loses_and_doubles_nothing() {
     push(&mut redis, ["a", "b"]);
     run(async {
         let channel = channel(&server);
-        assert_eq!(linger(&mut redis, "here:gone-1", "more"), redis::Value::Int(-1));
+        assert_eq!(take(&mut redis, "here:gone-1", 1, 10), redis::Value::Int(-1));
         assert_eq!(list(&mut redis, Q), ["b", "a"]);
-        linger(&mut redis, "here:gone-2", "first");
+        take(&mut redis, "here:gone-2", 0, 10);
         assert_eq!(channel.depth().await.unwrap().queued, 0);
         channel.renew().await.unwrap();
         expire(&mut redis);

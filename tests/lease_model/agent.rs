@@ -89,8 +89,13 @@ impl Lease {
 }
 
 /// Every other message has something that the destination refuses.
-pub(super) fn letters(messages: &[Message]) -> Vec<Message> {
-    messages.iter().copied().filter(|message| message % 2 == 1).collect()
+pub(super) fn is_refused(message: Message) -> bool {
+    message % 2 == 1
+}
+
+/// Which of these are parked, by their places.
+fn letters(messages: &[Message]) -> Vec<usize> {
+    (0..messages.len()).filter(|place| is_refused(messages[*place])).collect()
 }
 
 impl Agent {
@@ -121,7 +126,7 @@ impl Agent {
 
     pub(super) fn take(&mut self, name: Name, adopted_first: bool) {
         self.work = Work::Taking { name, came: Vec::new() };
-        let take = Command::Take { name, adopted: name.adopted, first: true, adopted_first };
+        let take = Command::Take { name, adopted: name.adopted, had: 0, adopted_first };
         self.work_wire = Some(Wire::Sent(take));
     }
 
@@ -229,8 +234,8 @@ impl Agent {
         } else if whole {
             self.fill(Lease::new(name, came));
         } else {
+            let more = Command::Take { name, adopted: name.adopted, had: came.len(), adopted_first: false };
             self.work = Work::Taking { name, came };
-            let more = Command::Take { name, adopted: name.adopted, first: false, adopted_first: false };
             self.work_wire = Some(Wire::Sent(more));
         }
     }

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A message, by its number.
 pub(super) type Message = u8;
 
+/// What a dead letter has that was made of no message.
+pub(super) const NO_MESSAGE: Message = u8::MAX;
+
 /// A lease's name. In reality no name is ever used twice; here one that nothing and nobody knows any more may be, which
 /// nobody can tell from a new one, and which keeps the states finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,12 +19,31 @@ pub(super) struct Name {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Command {
-    Take { name: Name, adopted: bool, first: bool, adopted_first: bool },
-    Complete { name: Name, letters: Vec<Message> },
-    Release { name: Name, held: Held },
-    Renew { name: Name },
-    Adopt { snapshot: Snapshot },
-    Sweep { name: Name },
+    /// `had`: how many messages of the lease have come.
+    Take {
+        name: Name,
+        adopted: bool,
+        had: usize,
+        adopted_first: bool,
+    },
+    /// `letters`: which of its messages are parked, counted from the oldest.
+    Complete {
+        name: Name,
+        letters: Vec<usize>,
+    },
+    Release {
+        name: Name,
+        held: Held,
+    },
+    Renew {
+        name: Name,
+    },
+    Adopt {
+        snapshot: Snapshot,
+    },
+    Sweep {
+        name: Name,
+    },
 }
 
 /// Whose a lease is that is given back.
@@ -53,8 +75,12 @@ pub(super) enum Wrong {
     TakeDoesNotRegister,
     /// take.lua adds to a lease that is not registered any more.
     TakeOfMoreDoesNotLook,
+    /// take.lua adds to a lease of which it has less than the agent has.
+    TakeOfMoreDoesNotCount,
     /// complete.lua does not look whether the lease is still registered.
     CompleteDoesNotLook,
+    /// complete.lua parks something of which it has no message.
+    CompleteParksNothing,
     /// complete.lua forgets its dead letters.
     CompleteDoesNotPark,
     /// release.lua forgets the messages.
@@ -79,6 +105,8 @@ pub(super) enum Wrong {
     NobodyTakesBack,
     /// sweep.lua registers what was a list when it was looked for, and may be none by now.
     SweepDoesNotLook,
+    /// sweep.lua has a lease that is registered expire.
+    SweepTakesWhatIsRegistered,
     /// Nobody looks for lists that belong to no lease.
     NobodySweeps,
 }
@@ -101,13 +129,15 @@ pub(super) struct Redis {
     pub(super) ended: BTreeSet<Name>,
     /// Nor this: a lease was settled that had ended before.
     pub(super) ended_twice: bool,
+    /// Nor this: a sweep has changed a lease that was registered.
+    pub(super) swept_a_lease: bool,
 }
 
 impl Redis {
     /// One script.
     pub(super) fn execute(&mut self, command: &Command, wrong: Option<Wrong>) -> Answer {
         match command {
-            &Command::Take { name, adopted, first, adopted_first } => self.take(name, adopted, first, adopted_first, wrong),
+            &Command::Take { name, adopted, had, adopted_first } => self.take(name, adopted, had, adopted_first, wrong),
             Command::Complete { name, letters } => self.complete(*name, letters, wrong),
             &Command::Release { name, held } => self.release(name, held, wrong),
             &Command::Renew { name } => self.renew(name, wrong),
@@ -116,8 +146,12 @@ impl Redis {
         }
     }
 
-    fn take(&mut self, name: Name, adopted: bool, first: bool, adopted_first: bool, wrong: Option<Wrong>) -> Answer {
-        if !first && !self.leases.contains_key(&name) && wrong != Some(Wrong::TakeOfMoreDoesNotLook) {
+    fn take(&mut self, name: Name, adopted: bool, had: usize, adopted_first: bool, wrong: Option<Wrong>) -> Answer {
+        if had > 0 && !self.leases.contains_key(&name) && wrong != Some(Wrong::TakeOfMoreDoesNotLook) {
+            return Answer::Gone;
+        }
+        let has = self.lists.get(&name).map_or(0, Vec::len);
+        if had > 0 && has != had && !matches!(wrong, Some(Wrong::TakeOfMoreDoesNotLook | Wrong::TakeOfMoreDoesNotCount)) {
             return Answer::Gone;
         }
         if adopted_first && !self.adopted.is_empty() {
@@ -136,18 +170,21 @@ impl Redis {
         Answer::Messages(vec![message])
     }
 
-    fn complete(&mut self, name: Name, letters: &[Message], wrong: Option<Wrong>) -> Answer {
+    fn complete(&mut self, name: Name, letters: &[usize], wrong: Option<Wrong>) -> Answer {
         if !self.leases.contains_key(&name) && wrong != Some(Wrong::CompleteDoesNotLook) {
             return if self.marks.contains(&name) { Answer::Lost } else { Answer::Gone };
         }
+        let list = self.lists.remove(&name).unwrap_or_default();
         if wrong != Some(Wrong::CompleteDoesNotPark) {
-            self.dead.extend(letters);
-        }
-        for message in self.lists.remove(&name).unwrap_or_default() {
-            if !letters.contains(&message) {
-                self.done.push(message);
+            for letter in letters {
+                match list.get(*letter) {
+                    None if wrong == Some(Wrong::CompleteParksNothing) => self.dead.push(NO_MESSAGE),
+                    message => self.dead.extend(message),
+                }
             }
         }
+        let kept = list.iter().enumerate().filter(|(place, _)| !letters.contains(place));
+        self.done.extend(kept.map(|(_, message)| message));
         self.leases.remove(&name);
         self.end(name);
         Answer::Done
@@ -197,9 +234,14 @@ impl Redis {
     }
 
     fn sweep(&mut self, name: Name, wrong: Option<Wrong>) -> Answer {
+        let before = self.leases.get(&name).copied();
         if self.lists.contains_key(&name) || wrong == Some(Wrong::SweepDoesNotLook) {
             self.leases.entry(name).or_insert(false);
         }
+        if wrong == Some(Wrong::SweepTakesWhatIsRegistered) {
+            self.leases.insert(name, true);
+        }
+        self.swept_a_lease |= before.is_some() && before != self.leases.get(&name).copied();
         Answer::Done
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stateright::{Model, Property};
 
 use super::{
-    agent::{Agent, Plan, Settlement, Wire, Work, letters},
+    agent::{Agent, Plan, Settlement, Wire, Work, is_refused},
     redis::{Command, Held, Message, Name, Redis, Wrong},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Protocol {
     pub(super) demand: usize,
     /// How many faults there can be, of whatever kind.
     pub(super) faults: u8,
+    /// How often a replica may take the place of the primary.
+    pub(super) failovers: u8,
     pub(super) wrong: Option<Wrong>,
 }
 
@@ -36,6 +38,12 @@ pub(super) struct World {
     written: BTreeSet<Message>,
     /// How many more there can be.
     faults: u8,
+    /// What a replica has that gets nothing any more, and will be the primary.
+    replica: Option<Redis>,
+    /// How many more may fall behind.
+    failovers: u8,
+    /// Whether some of what the agents have heard of is undone.
+    pub(super) undone: bool,
 }
 
 /// A command that somebody sent and gave up on.
@@ -78,6 +86,10 @@ pub(super) enum Event {
     Kill(usize),
     Sleep(Name),
     Renew(usize),
+    /// The replica gets no more of what the primary does.
+    FallBehind,
+    /// It takes the primary's place, and all connections end.
+    FailOver,
 }
 
 impl World {
@@ -122,6 +134,11 @@ impl World {
 
     fn goes_wrong(&self, events: &mut Vec<Event>) {
         events.extend((0..self.strays.len()).map(Event::ExecuteLate));
+        if self.replica.is_some() {
+            events.push(Event::FailOver);
+        } else if self.failovers > 0 {
+            events.push(Event::FallBehind);
+        }
         if self.faults == 0 {
             return;
         }
@@ -168,8 +185,7 @@ impl World {
             }
             Event::WriteAndComplete(agent) => {
                 if let Work::Held(lease) = &self.agents[agent].work {
-                    let refused = letters(&lease.messages);
-                    self.written.extend(lease.messages.iter().filter(|message| !refused.contains(message)));
+                    self.written.extend(lease.messages.iter().filter(|message| !is_refused(**message)));
                 }
                 self.agents[agent].settle(Settlement::Completed);
             }
@@ -255,6 +271,27 @@ impl World {
                 let name = agent.live().unwrap().name;
                 agent.nanny_wire = Some(Wire::Sent(Command::Renew { name }));
             }
+            Event::FallBehind => {
+                self.failovers -= 1;
+                self.replica = Some(self.redis.clone());
+            }
+            Event::FailOver => self.fail_over(protocol.wrong),
+        }
+    }
+
+    /// What is under way is never executed where it matters any more.
+    fn fail_over(&mut self, wrong: Option<Wrong>) {
+        let Some(replica) = self.replica.take() else { return };
+        self.redis = replica;
+        self.undone = true;
+        self.strays.clear();
+        for agent in &mut self.agents {
+            if let Some(Wire::Sent(_)) = agent.work_wire {
+                drop(agent.give_up_work(wrong));
+            }
+            if let Some(Wire::Sent(_)) = agent.nanny_wire {
+                drop(agent.give_up_nanny());
+            }
         }
     }
 
@@ -303,7 +340,9 @@ impl World {
     }
 
     fn known_names(&self) -> BTreeSet<Name> {
-        let mut names: BTreeSet<Name> = self.redis.leases.keys().chain(self.redis.lists.keys()).copied().collect();
+        let servers = [&self.redis].into_iter().chain(&self.replica);
+        let mut names: BTreeSet<Name> =
+            servers.flat_map(|redis| redis.leases.keys().chain(redis.lists.keys())).copied().collect();
         let of = |command: &Command| match *command {
             Command::Take { name, .. }
             | Command::Complete { name, .. }
@@ -337,8 +376,10 @@ impl World {
         self.redis.done.sort_unstable();
         self.redis.dead.sort_unstable();
         let known = self.known_names();
-        self.redis.marks.retain(|name| known.contains(name));
-        self.redis.ended.retain(|name| known.contains(name));
+        for redis in [&mut self.redis].into_iter().chain(&mut self.replica) {
+            redis.marks.retain(|name| known.contains(name));
+            redis.ended.retain(|name| known.contains(name));
+        }
     }
 
     /// How often a message is where a message can be.
@@ -361,6 +402,8 @@ const ORPHAN: Name = Name { agent: u8::MAX, number: 0, adopted: false };
 pub(super) const ONE_PLACE: &str = "every message is in exactly one place";
 pub(super) const WRITTEN: &str = "a message is done only if it was written";
 pub(super) const PARKED_ONCE: &str = "no message is parked twice";
+pub(super) const PARKED_RIGHTLY: &str = "what is parked is a message that was refused";
+pub(super) const UNTOUCHED: &str = "no sweep changes a lease that is registered";
 pub(super) const FENCED: &str = "a lease that was settled or taken back is not settled again";
 pub(super) const BALANCES: &str = "what an agent has leased and not accounted for is what it holds";
 pub(super) const TRUE: &str = "an agent counts as done what it has done: no more, and in the end no less";
@@ -383,7 +426,9 @@ impl Model for Protocol {
             redis.lists.insert(ORPHAN, (left..orphaned).collect());
         }
         let agents = vec![Agent::default(); self.agents];
-        vec![World { redis, agents, strays: Vec::new(), written: BTreeSet::new(), faults: self.faults }]
+        let written = BTreeSet::new();
+        let (faults, failovers) = (self.faults, self.failovers);
+        vec![World { redis, agents, strays: Vec::new(), written, faults, replica: None, failovers, undone: false }]
     }
 
     fn actions(&self, world: &World, events: &mut Vec<Event>) {
@@ -405,9 +450,14 @@ impl Model for Protocol {
             }),
             Property::always(WRITTEN, |_, world: &World| world.redis.done.iter().all(|message| world.written.contains(message))),
             Property::always(PARKED_ONCE, |_, world: &World| world.redis.dead.windows(2).all(|pair| pair[0] != pair[1])),
+            Property::always(PARKED_RIGHTLY, |protocol: &Self, world: &World| {
+                world.redis.dead.iter().all(|message| *message < protocol.messages && is_refused(*message))
+            }),
+            Property::always(UNTOUCHED, |_, world: &World| !world.redis.swept_a_lease),
             Property::always(FENCED, |_, world: &World| !world.redis.ended_twice),
             Property::always(BALANCES, |_, world: &World| world.agents.iter().all(Agent::balances)),
-            Property::always(TRUE, |_, world: &World| world.agents.iter().all(Agent::tells_the_truth)),
+            // What was counted before it was undone is counted once more when it is done again.
+            Property::always(TRUE, |_, world: &World| world.undone || world.agents.iter().all(Agent::tells_the_truth)),
             Property::always(ENDS, |protocol: &Self, world: &World| {
                 let mut events = Vec::new();
                 world.goes_on(protocol, &mut events);

@@ -108,7 +108,7 @@ impl Group {
         let (mut messages, mut more) = (Vec::new(), false);
         loop {
             let (small, slice) = (base.slice.is_small(), base.slice.size().min(most));
-            let (count, leased, part) = match self.slice(asks, slice, room, messages.is_empty(), &leases).await? {
+            let (count, leased, part) = match self.slice(asks, slice, room, messages.len(), &leases).await? {
                 Slice::Moved { count, dropped, leased, messages } => {
                     self.consumers.iter().zip(dropped).for_each(|(known, dropped)| known.registry.backlog_dropped(dropped));
                     (count, leased, messages)
@@ -156,12 +156,12 @@ impl Group {
         Ok(Some(self.hand_out(asks, leases, messages, more)))
     }
 
-    /// Runs the script once.
-    async fn slice(&self, asks: usize, most: usize, room: usize, is_first: bool, leases: &Leases) -> Result<Slice, Error> {
+    /// Runs the script once. `had`: how many messages of the leases have come before.
+    async fn slice(&self, asks: usize, most: usize, room: usize, had: usize, leases: &Leases) -> Result<Slice, Error> {
         let base = &self.base;
         let mut script = base.scripts.fan_out.prepare_invoke();
         script.key(&base.keys.queue).key(&base.keys.adopted).key(&base.keys.agents).arg(&self.entry).arg(most).arg(room);
-        script.arg(asks + 1).arg(base.lease_ms()).arg(base.max_message_bytes).arg(if is_first { "first" } else { "more" });
+        script.arg(asks + 1).arg(base.lease_ms()).arg(base.max_message_bytes).arg(had);
         for (Known { keys, bound, required, .. }, lease) in self.consumers.iter().zip(leases) {
             let name = lease.as_ref().map(|lease| lease.id().0.as_str()).unwrap_or_default();
             script.key(&keys.queue).key(&keys.adopted).key(&keys.leases).key(keys.lease(name.as_bytes()));

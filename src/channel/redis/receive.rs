@@ -193,7 +193,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
         let mut script = channel.scripts.take.prepare_invoke();
         script.key(&keys.leases).key(keys.lease(name.as_bytes())).key(source).key(&keys.adopted).key(&keys.dead);
         script.arg(&name).arg(channel.lease_ms()).arg(most).arg(room);
-        script.arg(if first { "first" } else { "more" }).arg(if first && adopted_first { "adopted-first" } else { "" });
+        script.arg(messages.len()).arg(if first && adopted_first { "adopted-first" } else { "" });
         script.arg(channel.max_message_bytes).arg(&keys.agent).arg(jiff::Timestamp::now().to_string());
         script.arg(channel.max_dead_letters);
         // Two counts and the list itself.
@@ -204,7 +204,7 @@ async fn take(channel: &RedisChannel, demand: Demand, adopted: bool, adopted_fir
                 lease.settle(Settlement::Released);
                 return Ok(Taken::AdoptedFirst);
             }
-            // It expired between two slices: what came is another agent's by now.
+            // It expired between two slices, or a failover has undone some of it: what came is another lease's by now.
             Value::Int(-1) => return Ok(Taken::Nothing),
             value => slice_of(value).ok_or_else(|| channel.link.garbled(TAKE))?,
         };

@@ -28,10 +28,13 @@ for i = 1, (#KEYS - 3) / 2 do
       local _, head, message, reason, refused = string.find(letters, '^(%d+) (%d+) (%d+) ', from)
       reason = head + reason
       from = reason + refused + 1
-      local payload = redis.call('LINDEX', lease, -1 - message) or ''
-      redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[3], '*', 'payload', payload, 'reason', string.sub(letters, head + 1, reason),
-        'refused', string.sub(letters, reason + 1, from - 1), 'agent', ARGV[1], 'time', ARGV[2])
-      added = added + 1
+      -- None where a failover has undone that it was taken: it waits, and is refused again.
+      local payload = redis.call('LINDEX', lease, -1 - message)
+      if payload then
+        redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[3], '*', 'payload', payload, 'reason', string.sub(letters, head + 1, reason),
+          'refused', string.sub(letters, reason + 1, from - 1), 'agent', ARGV[1], 'time', ARGV[2])
+        added = added + 1
+      end
     end
     redis.call('UNLINK', lease)
     redis.call('ZREM', KEYS[1], name)

@@ -4,12 +4,13 @@
 -- KEYS: the queue, its adopted messages, the sorted set of agents, then for each consumer: its list, the list of its adopted messages,
 --       its sorted set of leases, the lease that it waits for
 -- ARGV: this agent's entry among the agents, at most so many messages, at about how many bytes to end, the consumer that asks
---       (from 1), a lease's duration in ms, the largest message that is leased in bytes, "first" or "more", then for each consumer: how
---       many messages may wait in its list (0 for any number), "required" or "", the lease's name or "" when it has none
+--       (from 1), a lease's duration in ms, the largest message that is leased in bytes, how many messages of the leases have come
+--       before, then for each consumer: how many messages may wait in its list (0 for any number), "required" or "", the lease's name
+--       or "" when it has none
 -- Answers with the number of messages moved; for each consumer, the number of its oldest that were dropped at its bound and whether (1)
 -- it has a lease of what was moved; and then the messages, if there is any lease. -1 when the agent's entry has expired; -2 when a
 -- required consumer is at its bound; -3 when the consumer that asks has some in its list; -4 when a lease that was to be given more is
--- not registered any more.
+-- not registered any more, or a failover has undone some of it.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local expiry = redis.call('ZSCORE', KEYS[3], ARGV[1])
@@ -33,7 +34,8 @@ local from, most, room, largest = KEYS[1 + adopted], tonumber(ARGV[2]), tonumber
 local oldest = redis.call('LINDEX', from, -1)
 -- What is adopted or too large is dealt with by who takes it from a list.
 local direct = adopted == 0 and oldest and #oldest <= largest
-local more = ARGV[7] == 'more'
+local had = tonumber(ARGV[7])
+local more = had > 0
 if more and not direct then
   oldest = false
 end
@@ -46,7 +48,8 @@ for _, consumer in ipairs(consumers) do
     end
   end
   consumer.is_leased = direct and consumer.name ~= '' and (more or not consumer.has_some)
-  if more and consumer.name ~= '' and not redis.call('ZSCORE', consumer.leases, consumer.name) then
+  if more and consumer.name ~= ''
+    and not (redis.call('ZSCORE', consumer.leases, consumer.name) and redis.call('LLEN', consumer.lease) == had) then
     return -4
   end
   if consumer.is_leased then

@@ -3,18 +3,18 @@
 --
 -- KEYS: the sorted set of leases, the lease, the list to take from, the list of adopted messages, the stream of dead
 --       letters
--- ARGV: lease's name, its duration in ms, at most so many messages, at most so many bytes, "first" or "more",
---       "adopted-first" or "", the largest message in bytes, agent, time, how many dead letters are kept
+-- ARGV: lease's name, its duration in ms, at most so many messages, at most so many bytes, how many messages of the lease have come
+--       before, "adopted-first" or "", the largest message in bytes, agent, time, how many dead letters are kept
 -- Answers with an array: how many messages were set aside, how many dead letters were dropped for it, the messages;
--- -1 when the lease is not registered any more; -2 when adopted messages go first.
+-- -1 when the lease is not registered any more, or a failover has undone some of it; -2 when adopted messages go first.
 --
 -- A script that fails half-way is not undone, and any right may be taken from the user at any time. So each script makes
 -- every write that could be refused after another one in a form that changes nothing first. Here that is LTRIM, without
 -- which each run would copy messages instead of moving them.
 -- It also comes first because it is a write that never needs memory: after such a one Redis lets a script go on though
 -- it is over its maxmemory, and the agent must be able to drain a Redis that its clients have filled.
-local registered = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if ARGV[5] == 'more' and not registered then
+local had, has, registered = tonumber(ARGV[5]), redis.call('LLEN', KEYS[2]), redis.call('ZSCORE', KEYS[1], ARGV[1])
+if had > 0 and not (registered and has == had) then
   return -1
 end
 if ARGV[6] == 'adopted-first' and redis.call('EXISTS', KEYS[4]) == 1 then
@@ -52,7 +52,7 @@ while taken < most do
   for i = #chunk, 1, -1 do
     local size = #chunk[i]
     -- One that is too large is dealt with when it is the oldest.
-    if size > largest or (size > room and (taken + count > 0 or ARGV[5] == 'more')) then
+    if size > largest or (size > room and (taken + count > 0 or had > 0)) then
       full = true
       break
     end
