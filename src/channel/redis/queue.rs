@@ -321,7 +321,10 @@ impl Queue {
     /// Renews its leases, also when it cannot be used for something else: they run out.
     pub(super) async fn renew(&self) -> Result<(), ChannelError> {
         self.give_up();
-        let renewed = self.noted(Use::Tend, self.channel.renew().await);
+        // With no lease Redis is not asked, and nothing shows that it can be reached.
+        let is_asked = !self.channel.live_leases().is_empty();
+        let renewed = self.channel.renew().await;
+        let renewed = if is_asked || renewed.is_err() { self.noted(Use::Tend, renewed) } else { renewed };
         self.state().renew_due = renewed.is_err();
         renewed
     }
