@@ -24,6 +24,8 @@ struct World {
     /// Those that live: their generation and turn, and whether they have drained.
     live: BTreeMap<String, (u64, u8, bool)>,
     starts: BTreeMap<String, usize>,
+    /// The generations that drain to be built anew.
+    draining: BTreeSet<u64>,
     wrong: Vec<String>,
 }
 
@@ -51,6 +53,9 @@ impl Part {
         if !others.is_empty() {
             all.wrong.push(format!("{name} of {generation} began beside {others:?}"));
         }
+        if all.draining.contains(&generation) {
+            all.wrong.push(format!("{name} of {generation} began while that drains"));
+        }
         drop(all);
         Self { life, name: name.to_owned(), generation, turn, drains_in, world: Arc::clone(world) }
     }
@@ -75,6 +80,9 @@ impl Handler<Drain> for Part {
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         let mut all = self.world.lock().unwrap();
+        if is_of_group(&self.name) {
+            all.draining.insert(self.generation);
+        }
         let before: Vec<_> = all
             .live
             .iter()
@@ -253,6 +261,13 @@ proptest! {
         let given = Given { dispensable: true, max_restarts: 1, drains_in: SOON };
         prop_assert_eq!(on_a_clock_of_its_own(ops, given), Vec::<String>::new());
     }
+}
+
+#[test]
+fn one_that_waits_for_its_restart_does_not_begin_while_the_others_drain() {
+    let given = Given { dispensable: false, max_restarts: 1000, drains_in: Some(Duration::from_millis(900)) };
+    let ops = vec![Op::Wait(1), Op::Fail("receiver"), Op::Wait(1), Op::Rebuild(2)];
+    assert_eq!(on_a_clock_of_its_own(ops, given), Vec::<String>::new());
 }
 
 #[test]
