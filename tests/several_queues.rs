@@ -16,6 +16,7 @@ use kadabra::{
 use redis::Commands as _;
 
 use super::{
+    bounds::{assert_bounded, large},
     channel_contract::{
         ALL, Home, Kept, LONG, NO_WAIT, eventually, keeps_the_contract, kept_in, letter, numbers, receive, settled,
     },
@@ -480,5 +481,31 @@ fn a_queue_whose_node_is_down_or_hangs_holds_no_other_up() {
         all += 100;
         wait_stored(&influxd, all);
     }
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn as_many_queues_as_may_be_keep_within_the_memory_of_one() {
+    let (server, mut influxd) = (RedisServer::start(), influxd());
+    influxd.stop();
+    let names: Vec<String> = (0..64).map(|number| format!("queue{number}")).collect();
+    for (number, queue) in names.iter().enumerate() {
+        push_to(&server, queue, vec![large(number, 1 << 20).into_bytes(), numbered(number as u64).into_bytes()]);
+    }
+    let mut agent = Agent::start(&config(&format!("url = \"{}\"", server.url()), &names, &influxd));
+    agent.wait_condition("publisher");
+    wait_for("some attempts", PATIENCE, || (agent.logged("a batch is not written yet").len() >= 10).then_some(()));
+    assert_bounded(&agent, 1, "InfluxDB is away");
+    influxd.start_again();
+    wait_stored(&influxd, 64);
+    wait_for("all to be taken off", PATIENCE, || {
+        let mut redis = server.connection();
+        let left = |queue: &String| -> u64 {
+            let leases: u64 = redis.zcard(format!("{{{queue}}}:leases")).unwrap();
+            leases + redis.llen::<_, u64>(queue).unwrap()
+        };
+        (names.iter().map(left).sum::<u64>() == 0).then_some(())
+    });
+    assert_bounded(&agent, 1, "all is written");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
