@@ -35,10 +35,11 @@ pub(super) struct Found {
     keys: Vec<Vec<u8>>,
 }
 
-/// Takes the next step through all keys, unless another agent is the one that does. Returns how many messages were found; they are
+/// Takes the next step through all keys, unless another agent is the one that does; what empties the queue goes through them by itself, and
+/// leaves no mark behind. Returns how many messages were found; they are
 /// taken back once they have had the time of a lease: an agent that still has them in hand can renew it.
 pub(super) async fn step(channel: &RedisChannel) -> Result<usize, Error> {
-    if !is_ours(channel).await {
+    if !channel.exporting && !is_ours(channel).await {
         return Ok(0);
     }
     let cursor = channel.swept.cursor.load(Ordering::Relaxed);
