@@ -204,7 +204,7 @@ pub trait Channel: Send + Sync {
     /// is not known whether they were queued, unless it is [`ChannelError::Refused`]; the very same bytes may be queued again.
     async fn push(&self, messages: Vec<Bytes>) -> Result<(), ChannelError>;
 
-    /// Settles leases, in one step for each queue: the messages in `parked` become dead letters, all others are done.
+    /// Settles leases, in as few steps as each queue takes: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// There are only so many dead letters: the oldest are dropped, and counted.
     /// On success `leases` is empty; on an error those that are not settled are still there, and it can be called again.

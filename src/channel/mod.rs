@@ -9,7 +9,7 @@
 //! | a lease that its agent has dropped or does not renew waits again | `redis/recover`, `redis/sweep`; `queue/state` |
 //! | a queue that is full, slow or away keeps no other one waiting | `redis/queues`, `redis/queue` |
 //! | an agent that is late changes nothing of what another has by now | the scripts of `redis`; an embedded queue has one agent |
-//! | whatever answers in place of Redis takes no memory | `redis/guard`, `redis/resp` |
+//! | whatever answers in place of Redis takes no memory | `redis/questions`, `redis/resp` |
 //! | a refusal says what to do about it | `redis/errors`, `embedded/errors` |
 //! | what waits can be looked at without taking it | [`Channel::peek`]; `redis/peek`, `queue/reader` |
 //! | a dead letter is looked at, queued anew or deleted by its id, wherever it lies | `letters` |

@@ -94,7 +94,10 @@ pub(super) async fn look(channel: &RedisChannel, demand: Demand, asking: Option<
             channel.wakeups.of_use();
             Looked::Lease(lease)
         }
-        Taken::SetAside => Looked::Again,
+        Taken::SetAside => {
+            channel.wakeups.of_use();
+            Looked::Again
+        }
         // By now another agent has taken what was in the list.
         _ if asking.is_some() => Looked::Again,
         _ => Looked::Nothing { at_bound: false },
@@ -119,11 +122,16 @@ pub(super) async fn wait_for_one(
             return Ok(woken);
         }
     }
+    let mut adopted = pin!(adopted);
     if woken {
-        tokio::time::sleep(channel.wakeups.for_nothing(&mut fastrand::Rng::new()).min(left)).await;
+        let pause = channel.wakeups.for_nothing(&mut fastrand::Rng::new()).min(left);
+        if let Either::Right(_) = select(pin!(tokio::time::sleep(pause)), adopted.as_mut()).await {
+            return Ok(false);
+        }
+        left -= pause;
     }
     let begun = Instant::now();
-    match select(pin!(message(waits_at, left)), pin!(adopted)).await {
+    match select(pin!(message(waits_at, left)), adopted).await {
         Either::Left((waited, _)) => {
             waited?;
             Ok(begun.elapsed() < left)
