@@ -137,7 +137,7 @@ impl Link {
     }
 
     /// Runs a command on such a connection, which after an error is of no use any more.
-    pub(super) async fn ask(&self, connection: &mut Connection, doing: &str, command: &Cmd) -> Result<Value, Error> {
+    pub(super) async fn ask(&self, connection: &Connection, doing: &str, command: &Cmd) -> Result<Value, Error> {
         let answer =
             by(Instant::now() + self.timeout, self.timeout, connection.ask(Request::Command(command), Budget::ORDINARY)).await;
         answer.map_err(|error| self.explain(doing, &error))

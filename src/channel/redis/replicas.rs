@@ -93,16 +93,16 @@ impl Line {
         }
         let mut command = redis::cmd("LPUSH");
         command.arg(&channel.keys.queue).arg(&new);
-        link.ask(&mut self.connection, doing, &command).await.map_err(Missing::Answer)?;
+        link.ask(&self.connection, doing, &command).await.map_err(Missing::Answer)?;
         self.unconfirmed = new.into_iter().map(<[u8]>::to_vec).collect();
         self.wait(link, wanted).await?;
         self.unconfirmed.clear();
         Ok(())
     }
 
-    async fn wait(&mut self, link: &Link, wanted: usize) -> Result<(), Missing> {
+    async fn wait(&self, link: &Link, wanted: usize) -> Result<(), Missing> {
         let mut command = redis::cmd("WAIT");
-        let answer = link.ask(&mut self.connection, WAIT, command.arg(wanted).arg(milliseconds(link.timeout()))).await;
+        let answer = link.ask(&self.connection, WAIT, command.arg(wanted).arg(milliseconds(link.timeout()))).await;
         let have = answers::count(&answer.map_err(Missing::Answer)?).ok_or_else(|| Missing::Answer(link.garbled(WAIT)))?;
         if have < wanted as u64 { Err(Missing::Replicas(have)) } else { Ok(()) }
     }
