@@ -50,29 +50,12 @@ mod rest;
 #[path = "agents/steady.rs"]
 mod steady;
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
 use support::{results, world::World};
 
 /// What to run.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Only this part; may be given more than once.
-    #[arg(long, value_enum)]
-    part: Vec<Part>,
-    /// How many rounds.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// A tenth of the messages, and one round: to see that it works.
-    #[arg(long)]
-    quick: bool,
-    /// Update benches/RESULTS.md.
-    #[arg(long)]
-    write: bool,
-    /// Cargo passes it.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
+type Options = support::options::Options<Part>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -81,41 +64,15 @@ enum Part {
     Rest,
 }
 
-impl Options {
-    /// So many, or a tenth.
-    fn count(&self, count: u64) -> u64 {
-        if self.quick { count / 10 } else { count }
-    }
-
-    /// Measures each of these once a round, every other round in the reverse order: the samples of each.
-    fn rounds<T: Copy, S>(&self, of: &[T], mut measure: impl FnMut(T) -> S) -> Vec<Vec<S>> {
-        let mut samples: Vec<Vec<S>> = of.iter().map(|_| Vec::new()).collect();
-        for round in 0..self.rounds {
-            let mut order: Vec<usize> = (0..of.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                samples[index].push(measure(of[index]));
-            }
-        }
-        samples
-    }
-}
-
 fn main() {
-    let mut options = Options::parse();
-    if options.quick {
-        options.rounds = 1;
-    }
-    let wants = |part| options.part.is_empty() || options.part.contains(&part);
+    let options = Options::read();
     let mut world = World::start();
     for (part, title, run) in [
         (Part::Drain, "Several agents drain one Redis", drain::run as fn(&mut World, &Options) -> String),
         (Part::Steady, "Several agents wait at one Redis that is pushed to", steady::run),
         (Part::Rest, "Several agents at rest", rest::run),
     ] {
-        if wants(part) {
+        if options.wants(&part) {
             let circumstances = results::circumstances();
             let text = format!("### {title}\n\n{circumstances}\n\n{}", run(&mut world, &options));
             results::section(&format!("agents {}", format!("{part:?}").to_lowercase()), &text, options.write);

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `push` | `redis-benchmark`, LPUSH of a message of 909 bytes, 50 clients, without and with pipelines of 16, and one client; nobody drains |
 //! | `drain` | an agent started with a full queue, until all is published and completed; to a server that forgets, and to InfluxDB |
-//! | `memory` | a queue of 1,000,000 while the database is away, then SIGKILL and a start with that backlog |
+//! | `memory` | a queue of 1,000,000 while the database is away, then SIGKILL and a start with that backlog; once, whatever `--rounds` says |
 //! | `latency` | from one client's push until InfluxDB has answered the write that holds it, one message at a time, eager |
 //!
 //! | column | |
@@ -55,29 +55,12 @@ mod memory;
 #[path = "embedded/push.rs"]
 mod push;
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
 use support::{report::Targets, results, world::World};
 
 /// What to run.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Only this part; may be given more than once.
-    #[arg(long, value_enum)]
-    part: Vec<Part>,
-    /// How many rounds; of `memory` there is always one.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// A tenth of the messages, and one round: to see that it works.
-    #[arg(long)]
-    quick: bool,
-    /// Update benches/RESULTS.md.
-    #[arg(long)]
-    write: bool,
-    /// Cargo passes it.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
+type Options = support::options::Options<Part>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -87,32 +70,21 @@ enum Part {
     Latency,
 }
 
-impl Options {
-    /// So many, or a tenth.
-    fn count(&self, count: u64) -> u64 {
-        if self.quick { count / 10 } else { count }
-    }
-}
-
 fn main() {
-    let mut options = Options::parse();
-    if options.quick {
-        options.rounds = 1;
-    }
+    let options = Options::read();
     let circumstances = results::circumstances();
     let mut world = World::start();
-    let wants = |part| options.part.is_empty() || options.part.contains(&part);
     let (mut text, mut targets) = (String::new(), Targets::new());
-    if wants(Part::Push) {
+    if options.wants(&Part::Push) {
         text += &push::run(&mut world, &options, &mut targets);
     }
-    if wants(Part::Drain) {
+    if options.wants(&Part::Drain) {
         text += &drain::run(&mut world, &options, &mut targets);
     }
-    if wants(Part::Memory) {
+    if options.wants(&Part::Memory) {
         text += &memory::run(&options, &mut targets);
     }
-    if wants(Part::Latency) {
+    if options.wants(&Part::Latency) {
         text += &latency::run(&mut world, &options, &mut targets);
     }
     let name = match options.part.as_slice() {

@@ -52,29 +52,12 @@ mod rounds;
 #[path = "publishers/several.rs"]
 mod several;
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
 use support::{report::Targets, results, world::World};
 
 /// What to run.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Only this part; may be given more than once.
-    #[arg(long, value_enum)]
-    part: Vec<Part>,
-    /// How many rounds.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// A tenth of the messages, and one round: to see that it works.
-    #[arg(long)]
-    quick: bool,
-    /// Update benches/RESULTS.md.
-    #[arg(long)]
-    write: bool,
-    /// Cargo passes it.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
+type Options = support::options::Options<Part>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -83,26 +66,15 @@ enum Part {
     Gzip,
 }
 
-impl Options {
-    /// So many, or a tenth.
-    fn count(&self, count: u64) -> u64 {
-        if self.quick { count / 10 } else { count }
-    }
-}
-
 fn main() {
-    let mut options = Options::parse();
-    if options.quick {
-        options.rounds = 1;
-    }
-    let wants = |part| options.part.is_empty() || options.part.contains(&part);
+    let options = Options::read();
     let mut world = World::start();
     for (part, title, run) in [
         (Part::Interfaces, "Interfaces", interfaces::run as fn(&mut World, &Options, &mut Targets) -> String),
         (Part::Several, "One publisher and two", several::run),
         (Part::Gzip, "gzip on a slow way", gzip::run),
     ] {
-        if wants(part) {
+        if options.wants(&part) {
             let (circumstances, mut targets) = (results::circumstances(), Targets::new());
             let text = run(&mut world, &options, &mut targets);
             let text = format!("### {title}\n\n{circumstances}\n\n{text}\n{targets}");

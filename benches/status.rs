@@ -61,6 +61,7 @@ use support::{
     results,
     sink::{Answered, Sink},
     statistics::{median, range},
+    turns::in_turns,
     usage::Usage,
     world::{DATABASE, QUEUE, wait_for_rest},
 };
@@ -129,18 +130,11 @@ fn main() {
     let (circumstances, mut targets) = (results::circumstances(), Targets::new());
     let full = filled(count);
     let (server, answered) = Sink::that_tells(None);
-    let mut samples = vec![Vec::new(); Shown::ALL.len()];
-    for round in 0..options.rounds {
-        let mut order: Vec<usize> = (0..Shown::ALL.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for index in order {
-            let sample = drain(&full, Shown::ALL[index], server.url(), &answered, count);
-            eprintln!("round {} of {}: {}: {sample:.3?}", round + 1, options.rounds, Shown::ALL[index].name());
-            samples[index].push(sample);
-        }
-    }
+    let samples = in_turns(Shown::ALL.len(), options.rounds, |index, round| {
+        let sample = drain(&full, Shown::ALL[index], server.url(), &answered, count);
+        eprintln!("round {} of {}: {}: {sample:.3?}", round + 1, options.rounds, Shown::ALL[index].name());
+        sample
+    });
     let text = report(&samples, &mut targets);
     let rest = at_rest(&full, server.url(), &answered, count, &mut targets);
     let text = format!(

@@ -9,6 +9,7 @@ use crate::{
         message,
         report::{Table, figure},
         statistics::{median, range},
+        turns::in_turns,
         usage::Usage,
         world::World,
     },
@@ -27,7 +28,7 @@ struct Sample {
 
 pub(crate) fn run(world: &mut World, options: &Options) -> String {
     let count = options.count(MESSAGES);
-    let samples = options.rounds(&AGENTS, |agents| drain(world, agents, count));
+    let samples = in_turns(AGENTS.len(), options.rounds, |entrant, _| drain(world, AGENTS[entrant], count));
     let mut table = Table::new(["agents", "messages/s", "of one agent", "CPU µs", "Redis CPU µs", "Redis ends at", "shares"]);
     for (agents, of) in AGENTS.iter().zip(&samples) {
         let middle = |figure: fn(&Sample) -> f64| median(of.iter().map(figure));

@@ -8,6 +8,7 @@ use crate::{
     support::{
         report::{Table, figure},
         statistics::median,
+        turns::in_turns,
         usage::Usage,
         world::World,
     },
@@ -25,7 +26,7 @@ struct Sample {
 
 pub(crate) fn run(world: &mut World, options: &Options) -> String {
     let time = if options.quick { TIME / 10 } else { TIME };
-    let samples = options.rounds(&AGENTS, |agents| measure(world, agents, time));
+    let samples = in_turns(AGENTS.len(), options.rounds, |entrant, _| measure(world, AGENTS[entrant], time));
     let mut table =
         Table::new(["agents", "Redis: CPU ms in a second", "an agent", "each agent: CPU ms in a second", "connections"]);
     let middle = |of: &[Sample], figure: fn(&Sample) -> f64| median(of.iter().map(figure));

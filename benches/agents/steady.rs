@@ -11,6 +11,7 @@ use crate::{
         load::Load,
         report::{Table, figure},
         statistics::median,
+        turns::in_turns,
         usage::Usage,
         world::World,
     },
@@ -31,7 +32,10 @@ struct Sample {
 pub(crate) fn run(world: &mut World, options: &Options) -> String {
     let seconds = if options.quick { SECONDS / 10.0 } else { SECONDS };
     let entrants: Vec<(usize, f64)> = RATES.iter().flat_map(|rate| AGENTS.map(|agents| (agents, *rate))).collect();
-    let samples = options.rounds(&entrants, |(agents, rate)| measure(world, agents, rate, seconds));
+    let samples = in_turns(entrants.len(), options.rounds, |entrant, _| {
+        let (agents, rate) = entrants[entrant];
+        measure(world, agents, rate, seconds)
+    });
     let mut table = Table::new(["agents; pushes/s", "CPU µs", "Redis CPU µs", "Redis ends at", "commands a message"]);
     for ((agents, rate), of) in entrants.iter().zip(&samples) {
         let middle = |figure: fn(&Sample) -> f64| median(of.iter().map(figure));

@@ -6,6 +6,7 @@ use crate::{
         report::{Table, figure, megabytes},
         sink::Sink,
         statistics::{median, range},
+        turns::in_turns,
         world::World,
     },
 };
@@ -32,19 +33,12 @@ impl Entrant {
 impl Rounds {
     /// Runs each entrant once a round, every other round in the reverse order.
     pub(crate) fn run(entrants: &[Entrant], rounds: usize, world: &mut World, null: &Sink) -> Self {
-        let mut samples = vec![Vec::new(); entrants.len()];
-        for round in 0..rounds {
-            let mut order: Vec<usize> = (0..entrants.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                let Entrant { name, program, count } = &entrants[index];
-                let sample = program.run(world, null, *count);
-                eprintln!("round {} of {rounds}: {name}: {} messages/s", round + 1, figure(sample.rate));
-                samples[index].push(sample);
-            }
-        }
+        let samples = in_turns(entrants.len(), rounds, |index, round| {
+            let Entrant { name, program, count } = &entrants[index];
+            let sample = program.run(world, null, *count);
+            eprintln!("round {} of {rounds}: {name}: {} messages/s", round + 1, figure(sample.rate));
+            sample
+        });
         Self { names: entrants.iter().map(|entrant| entrant.name.clone()).collect(), samples }
     }
 

@@ -5,6 +5,7 @@ use crate::{
     support::{
         report::{Table, figure, megabytes},
         statistics::{median, range},
+        turns::in_turns,
         world::World,
     },
 };
@@ -18,19 +19,12 @@ pub(crate) struct Rounds<'a> {
 impl<'a> Rounds<'a> {
     /// Runs each entrant once a round, every other round in the reverse order.
     pub(crate) fn run(entrants: &'a [Entrant], rounds: usize, world: &mut World, servers: &[Server], count: u64) -> Self {
-        let mut samples = vec![Vec::new(); entrants.len()];
-        for round in 0..rounds {
-            let mut order: Vec<usize> = (0..entrants.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                let sample = entrants[index].drain(world, servers, count);
-                let (name, rate, cpu) = (entrants[index].name, figure(sample.rate), figure(sample.cpu));
-                eprintln!("round {} of {rounds}: {name}: {rate} messages/s, CPU {cpu} µs", round + 1);
-                samples[index].push(sample);
-            }
-        }
+        let samples = in_turns(entrants.len(), rounds, |index, round| {
+            let sample = entrants[index].drain(world, servers, count);
+            let (name, rate, cpu) = (entrants[index].name, figure(sample.rate), figure(sample.cpu));
+            eprintln!("round {} of {rounds}: {name}: {rate} messages/s, CPU {cpu} µs", round + 1);
+            sample
+        });
         Self { entrants, samples }
     }
 

@@ -10,6 +10,7 @@ use crate::{
         message,
         report::{Table, Targets, figure},
         statistics::median,
+        turns::in_turns,
         world::{DATABASE, World},
     },
     taker::{EMBEDDED, EMBEDDED_FSYNC, REDIS_ALONE, Taker},
@@ -40,18 +41,11 @@ struct Cost {
 pub(crate) fn run(world: &mut World, options: &Options, targets: &mut Targets) -> String {
     let mut text = format!("{} connections, {} s of each load; rounds: {}.\n", CLIENTS, figure(options.seconds), options.rounds);
     for &rate in &options.rate {
-        let mut costs = vec![Vec::new(); TAKERS.len()];
-        for round in 0..options.rounds {
-            let mut order: Vec<usize> = (0..TAKERS.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                let cost = measure(world, TAKERS[index], rate, options);
-                eprintln!("{} messages/s, {}: agent {} %", figure(rate), TAKERS[index].name(), figure(cost.agent));
-                costs[index].push(cost);
-            }
-        }
+        let costs = in_turns(TAKERS.len(), options.rounds, |index, _| {
+            let cost = measure(world, TAKERS[index], rate, options);
+            eprintln!("{} messages/s, {}: agent {} %", figure(rate), TAKERS[index].name(), figure(cost.agent));
+            cost
+        });
         text += &format!("\n{} messages a second:\n\n{}", figure(rate), table(&costs));
         aim(rate, &costs, targets);
     }
