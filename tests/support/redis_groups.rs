@@ -1,6 +1,6 @@
 //! Several redis-servers that belong together: a primary with replicas that Sentinels watch, and a cluster.
 
-use std::{fs, ops::Range, time::Duration};
+use std::{fs, ops::Range, path::Path, time::Duration};
 
 use redis::{Commands as _, Connection};
 
@@ -75,23 +75,16 @@ impl SentinelGroup {
         let folder = tempfile::tempdir().unwrap();
         let sentinels = (0..3).map(|number| {
             let listens = free_port();
-            let file = folder.path().join(format!("sentinel{number}.conf"));
-            let mut text = format!(
-                "port {listens}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {MASTER_NAME} 127.0.0.1 {port} 2\n\
-                 sentinel down-after-milliseconds {MASTER_NAME} 1000\nsentinel failover-timeout {MASTER_NAME} 3000\n",
-                folder = folder.path().display(),
-            );
+            let mut lines =
+                format!("sentinel down-after-milliseconds {MASTER_NAME} 1000\nsentinel failover-timeout {MASTER_NAME} 3000\n");
             if !setup.password.is_empty() {
-                text += &format!("requirepass {0}\nsentinel sentinel-pass {0}\n", setup.password);
+                lines += &format!("requirepass {0}\nsentinel sentinel-pass {0}\n", setup.password);
             }
             if setup.way {
-                text += &format!("bind-source-addr {SERVERS}\nsentinel announce-ip 127.0.0.1\n");
+                lines += &format!("bind-source-addr {SERVERS}\nsentinel announce-ip 127.0.0.1\n");
             }
-            text += &setup.lines.map_or_else(String::new, |lines| lines(number));
-            fs::write(&file, text).unwrap();
-            let mut sentinel = command("redis-server");
-            sentinel.arg(&file).arg("--sentinel");
-            (Process::start("a Sentinel", sentinel, &folder.path().join(format!("log{number}"))), listens)
+            lines += &setup.lines.map_or_else(String::new, |lines| lines(number));
+            (start_sentinel(folder.path(), number, listens, &port, &lines), listens)
         });
         let sentinels = sentinels.collect();
         let group = Self { servers: vec![primary, replica], sentinels, password: setup.password, way, _folder: folder };
@@ -188,6 +181,19 @@ impl SentinelGroup {
     }
 }
 
+/// Starts a Sentinel in a folder that watches the primary on that port, with more lines of its configuration.
+fn start_sentinel(folder: &Path, number: usize, listens: u16, primary: &str, lines: &str) -> Process {
+    let file = folder.join(format!("sentinel{number}.conf"));
+    let text = format!(
+        "port {listens}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER_NAME} 127.0.0.1 {primary} 2\n{lines}",
+        folder.display()
+    );
+    fs::write(&file, text).unwrap();
+    let mut sentinel = command("redis-server");
+    sentinel.arg(&file).arg("--sentinel");
+    Process::start("a Sentinel", sentinel, &folder.join(format!("log{number}")))
+}
+
 /// A Sentinel by itself, as one that a partition has left behind: it says that this server is the primary.
 pub(crate) struct LoneSentinel {
     _process: Process,
@@ -198,16 +204,7 @@ pub(crate) struct LoneSentinel {
 impl LoneSentinel {
     pub(crate) fn of(server: &RedisServer) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-        let file = folder.path().join("sentinel.conf");
-        let text = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER_NAME} 127.0.0.1 {} 2\n",
-            folder.path().display(),
-            server.port()
-        );
-        fs::write(&file, text).unwrap();
-        let mut sentinel = command("redis-server");
-        sentinel.arg(&file).arg("--sentinel");
-        let process = Process::start("a Sentinel", sentinel, &folder.path().join("log"));
+        let process = start_sentinel(folder.path(), 0, port, &server.port().to_string(), "");
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
         wait_for("the Sentinel to answer", START, || client.get_connection_with_timeout(Duration::from_secs(1)).ok());
         Self { _process: process, port, _folder: folder }
