@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fastrand::Rng;
 
 use super::publishers::{KINDS, Kind, Publisher};
-use crate::support::redis_server::OTHERS;
+use crate::{OF_ITSELF, support::redis_server::OTHERS};
 
 /// A run.
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +109,6 @@ const CAMPAIGNS: [Campaign; 9] = [
         seconds: 10,
     },
 ];
-
-/// What can happen in it is looked through, without a run.
-pub(crate) const DRAWN: &str = "every_fault_and_every_fail_point_is_drawn";
 
 /// Where messages wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +265,7 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
             name => filters.push(name.to_owned()),
         }
     }
-    let mut tests = vec![DRAWN];
+    let mut tests = OF_ITSELF.map(|(name, _)| name).to_vec();
     tests.extend(CAMPAIGNS.map(|campaign| campaign.name));
     if channel.is_some() || options.publishers.is_some() || options.to.is_some() {
         tests.retain(|name| {

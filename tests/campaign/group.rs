@@ -6,7 +6,9 @@
 
 use std::{
     collections::HashMap,
-    mem, thread,
+    mem,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -55,7 +57,9 @@ pub(crate) struct Group {
     struck: Option<usize>,
     /// The slot that is on its way from one node to another.
     moved: Option<(u64, usize, usize)>,
-    /// A server that goes on as a primary though the Sentinels name another one: since when, and who used it then.
+    /// The server that was the primary before, until it is a replica. One that is promoted is a primary, too, before it is named.
+    demoted: Option<usize>,
+    /// It goes on as a primary though the Sentinels name another one: since when, and who used it then.
     stale: Option<(usize, Instant, Option<Vec<String>>)>,
     failovers: u32,
     /// Whether the last primary was never down when another one was named.
@@ -90,6 +94,7 @@ impl Group {
             looked: Instant::now(),
             struck: None,
             moved: None,
+            demoted: None,
             stale: None,
             failovers: 0,
             goes_on: false,
@@ -116,6 +121,11 @@ impl Group {
             Servers::Sentinel(group) => &group.servers,
             Servers::Cluster(cluster) => &cluster.servers,
         }
+    }
+
+    /// Where the Sentinels have their logs, and what they know.
+    pub(crate) fn sentinels(&self) -> Option<&Path> {
+        if let Servers::Sentinel(group) = &self.servers { Some(group.folder()) } else { None }
     }
 
     fn server(&mut self, number: usize) -> &mut RedisServer {
@@ -243,7 +253,7 @@ impl Group {
         let Some(now) = self.find() else { return };
         if now != self.primary {
             self.failovers += 1;
-            self.primary = now;
+            self.demoted = Some(mem::replace(&mut self.primary, now));
             eprintln!("           {} has the queue now", self.name(now));
             if !mem::take(&mut self.compared) {
                 let held = self.held(now);
@@ -257,14 +267,15 @@ impl Group {
 
     fn look_at_stale(&mut self, other: usize) {
         match self.role(other) {
-            Some(Role::Primary) => {}
+            Some(Role::Primary) if self.demoted == Some(other) => {}
             Some(Role::Replica { .. }) => {
+                self.demoted = None;
                 // What it had done besides is not known any more.
                 self.undone += self.fork.take().map_or(0, |fork| fork.len() as u64);
                 self.stale = None;
                 return;
             }
-            None => return,
+            _ => return,
         }
         let (_, since, used) = match &mut self.stale {
             Some(stale) if stale.0 == other => stale,
@@ -473,4 +484,19 @@ type Told = HashMap<String, String>;
 enum Role {
     Primary,
     Replica { of: u16, follows: bool },
+}
+
+/// Fails when a server that is promoted, and not named yet, is told to follow another one.
+pub(crate) fn check_promoted() {
+    let mut group = Group::of_sentinels();
+    let promoted = 1 - group.primary;
+    let mut connection = group.servers()[promoted].connection();
+    redis::cmd("REPLICAOF").arg(&["NO", "ONE"]).query::<()>(&mut connection).unwrap();
+    // Sentinels make it a replica again only after eight seconds.
+    let until = Instant::now() + 3 * STALE[0];
+    while Instant::now() < until {
+        group.look();
+        assert!(matches!(group.role(promoted), Some(Role::Primary)), "it was told to follow the one that is named");
+        thread::sleep(LOOK);
+    }
 }

@@ -214,17 +214,20 @@ impl Queue {
     }
 
     /// Copies to that folder what it takes to understand what is left: of Redis its log and its append-only file, which
-    /// has every change since the beginning. The agent's own queue is in the run's folder anyway.
+    /// has every change since the beginning, and what the Sentinels have logged. The agent's own queue is in the run's folder anyway.
     pub(crate) fn keep(&self, folder: &Path) {
         let servers = match &self.home {
             Home::Redis(redis) => std::slice::from_ref(&**redis),
             Home::Group(group) => group.servers(),
             Home::Embedded { .. } => &[],
         };
-        for redis in servers {
-            let name = if servers.len() == 1 { "server".to_owned() } else { format!("server-{}", redis.port()) };
-            let copied = Command::new("cp").arg("-r").arg(redis.dir()).arg(folder.join(name)).status();
-            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {} to {}", redis.dir().display(), folder.display());
+        let name =
+            |redis: &RedisServer| if servers.len() == 1 { "server".to_owned() } else { format!("server-{}", redis.port()) };
+        let sentinels = if let Home::Group(group) = &self.home { group.sentinels() } else { None };
+        let folders = servers.iter().map(|redis| (redis.dir(), name(redis)));
+        for (from, name) in folders.chain(sentinels.map(|folder| (folder, "sentinels".to_owned()))) {
+            let copied = Command::new("cp").arg("-r").arg(from).arg(folder.join(name)).status();
+            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {} to {}", from.display(), folder.display());
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct SentinelGroup {
     password: &'static str,
     /// The way to the first server, where that can be cut off.
     way: Option<Partition>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What a group has that others have not.
@@ -87,7 +87,7 @@ impl SentinelGroup {
             (start_sentinel(folder.path(), number, listens, &port, &lines), listens)
         });
         let sentinels = sentinels.collect();
-        let group = Self { servers: vec![primary, replica], sentinels, password: setup.password, way, _folder: folder };
+        let group = Self { servers: vec![primary, replica], sentinels, password: setup.password, way, folder };
         group.wait_until_all_is_well();
         group
     }
@@ -141,6 +141,11 @@ impl SentinelGroup {
 
     pub(crate) fn sentinel_ports(&self) -> Vec<u16> {
         self.sentinels.iter().map(|(_, port)| *port).collect()
+    }
+
+    /// Where they have their logs, and what they know.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn sentinel(&self, number: usize) -> &Process {
