@@ -1,8 +1,9 @@
 //! What waits is everything that was accepted and is not done, whoever has it in hand, and as old as the oldest of it.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -16,8 +17,8 @@ use super::support::{
 };
 
 const Q: &str = "kadabra_queue";
-/// Nobody is there.
-const NO_DATABASE: &str = "http://127.0.0.1:1";
+/// Where a database listens and answers nothing, so that what is written to it is in hand until the time for that is over.
+static HANGS: LazyLock<TcpListener> = LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
 
 /// One that does not say when it was queued.
 fn silent() -> String {
@@ -25,7 +26,9 @@ fn silent() -> String {
 }
 
 fn agent(channel: &str) -> Builder {
-    let text = config_of(channel, NO_DATABASE).replace("[nanny]", "[nanny]\nwarn_age = \"2s\"");
+    let database = format!("http://{}", HANGS.local_addr().unwrap());
+    let text = config_of(channel, &database).replace("[nanny]", "[nanny]\nwarn_age = \"2s\"");
+    let text = text.replace("timeout = \"5s\"", "timeout = \"4s\"");
     Agent::with(&text).env("KADABRA_LOG__LEVEL", "info")
 }
 

@@ -28,19 +28,22 @@ fn influxdb_down_for_a_while_costs_nothing_and_is_said_once() {
 
 /// One such batch is no success: the destination was not asked.
 #[test]
-fn what_cannot_be_decoded_is_parked_while_influxdb_is_down_and_nobody_says_that_it_is_back() {
-    let mut pipeline = Pipeline::start();
-    let mut agent = pipeline.agent().env("KADABRA_PUBLISHER__WORKERS", "2").start();
-    pipeline.influxd.stop();
+fn what_cannot_be_decoded_is_parked_while_influxdb_hangs_and_nobody_says_that_it_is_back() {
+    let pipeline = Pipeline::start();
+    let agent = pipeline.agent().env("KADABRA_PUBLISHER__WORKERS", "2");
+    let mut agent = agent.env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "15s").start();
+    pipeline.influxd.pause();
     pipeline.push_numbers(0..1);
-    agent.wait_condition("publisher");
+    wait_for("a batch to be in hand", PATIENCE, || (pipeline.left().leases == 1).then_some(()));
     for dead in 1..=20 {
         pipeline.push(b"no JSON");
         wait_for("the message to be parked", PATIENCE, || (pipeline.left().dead == dead).then_some(()));
     }
+    agent.wait_condition("publisher");
     assert_eq!(agent.logged("works again"), [""; 0]);
-    pipeline.influxd.start_again();
+    pipeline.influxd.resume();
     agent.wait_log("works again");
+    pipeline.wait_left(&Left { dead: 20, ..Left::NOTHING });
     pipeline.assert_written(0..1);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
@@ -86,25 +89,23 @@ fn a_missing_database_is_created_when_the_configuration_says_so() {
 }
 
 #[test]
-fn leases_are_renewed_through_an_outage_longer_than_they_last() {
-    let mut pipeline = Pipeline::start();
-    let mut agent = pipeline.agent().start();
-    pipeline.influxd.stop();
+fn leases_are_renewed_while_a_write_takes_longer_than_they_last() {
+    let pipeline = Pipeline::start();
+    let mut agent = pipeline.agent().env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "20s").start();
+    pipeline.influxd.pause();
     pipeline.push_numbers(0..100);
-    agent.wait_condition("publisher");
     let mut connection = pipeline.redis.connection();
     let mut expiries = || -> Vec<(String, u64)> {
         redis::cmd("ZRANGE").arg("{kadabra_queue}:leases").arg(0).arg(-1).arg("WITHSCORES").query(&mut connection).unwrap()
     };
-    let first = expiries();
-    assert!(!first.is_empty());
+    let first = wait_for("messages to be in hand", PATIENCE, || Some(expiries()).filter(|leases| !leases.is_empty()));
     // Each renewal moves the expiry; after three of them a lease of two seconds would have run out.
     wait_for("the same leases, renewed past their first expiry", Duration::from_secs(30), || {
         let now = expiries();
         let renewed = first.iter().all(|(id, expiry)| now.iter().any(|(other, later)| other == id && *later > expiry + 2000));
         renewed.then_some(())
     });
-    pipeline.influxd.start_again();
+    pipeline.influxd.resume();
     pipeline.assert_all_written(0..100);
     assert!(agent.logged("expired").is_empty());
     assert_eq!(agent.terminate(PATIENCE), Some(0));

@@ -2,7 +2,8 @@
 
 use super::support::{
     agent::Agent,
-    pipeline::{PATIENCE, Pipeline},
+    partition::Partition,
+    pipeline::{DATABASE, Left, PATIENCE, Pipeline, config},
     process::wait_for,
 };
 
@@ -72,4 +73,78 @@ fn agents_of_one_name_say_so_and_lose_and_double_nothing() {
     pipeline.push_numbers(0..MESSAGES);
     pipeline.assert_all_written(0..MESSAGES);
     assert_eq!(published(&mut one) + published(&mut other), MESSAGES);
+}
+
+/// How an agent alone cannot write to the database that others write to.
+#[derive(Clone, Copy, Debug)]
+enum Obstacle {
+    /// Nothing passes on its way.
+    CutOff,
+    /// Nobody listens where it is told that the database is.
+    WrongPort,
+    /// The database refuses all that it sends, until an operator has mended something.
+    Refused,
+}
+
+/// One agent takes what it cannot write; another that comes writes all of it, long before a lease of the first expires. When the first
+/// can write, it goes on.
+fn what_one_cannot_publish_another_does(obstacle: Obstacle, batch_interval: &str) {
+    const MESSAGES: u64 = 2000;
+    let pipeline = Pipeline::start();
+    let way = Partition::start();
+    let database = if matches!(obstacle, Obstacle::Refused) { "later" } else { DATABASE };
+    let lead = || way.lead_to(pipeline.influxd.port());
+    if !matches!(obstacle, Obstacle::WrongPort) {
+        lead();
+    }
+    way.cut(false, matches!(obstacle, Obstacle::CutOff));
+    let at = |url: &str, name: &str| {
+        let builder = Agent::with(&config(&pipeline.redis.url(), url)).env("KADABRA_AGENT__NAME", name);
+        let builder = builder.env("KADABRA_CHANNEL__REDIS__LEASE", "10m").env("KADABRA_BATCH__INTERVAL", batch_interval);
+        builder.env("KADABRA_BATCH__MAX_MESSAGES", "50").env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
+    };
+    let cut = at(&format!("http://127.0.0.1:{}", way.port()), "cut")
+        .env("KADABRA_PUBLISHER__INFLUXDB__DATABASE", database)
+        .env("KADABRA_PUBLISHER__INFLUXDB__CREATE_DATABASE", "false")
+        .start();
+    pipeline.push_numbers(0..MESSAGES);
+    cut.wait_condition("publisher");
+    let holds = |wanted| wait_for("what the agent holds", PATIENCE, || ((pipeline.left().leases > 0) == wanted).then_some(()));
+    holds(false);
+    let other = at(&pipeline.influxd.url(), "other").start();
+    pipeline.assert_all_written(0..MESSAGES);
+    drop(other);
+
+    lead();
+    way.cut(false, false);
+    if database != DATABASE {
+        pipeline.influxd.create_database(database);
+    }
+    cut.wait_log("works again");
+    pipeline.push_numbers(MESSAGES..MESSAGES + 100);
+    if database == DATABASE {
+        pipeline.assert_all_written(0..MESSAGES + 100);
+    } else {
+        pipeline.wait_left(&Left::NOTHING);
+    }
+}
+
+#[test]
+fn what_an_agent_that_is_cut_off_from_the_database_has_taken_another_one_writes() {
+    what_one_cannot_publish_another_does(Obstacle::CutOff, "0s");
+}
+
+#[test]
+fn what_an_agent_that_is_told_a_wrong_address_has_taken_another_one_writes() {
+    what_one_cannot_publish_another_does(Obstacle::WrongPort, "0s");
+}
+
+#[test]
+fn what_an_agent_that_is_refused_has_taken_another_one_writes() {
+    what_one_cannot_publish_another_does(Obstacle::Refused, "0s");
+}
+
+#[test]
+fn what_an_agent_that_is_cut_off_gathers_for_an_interval_another_one_writes() {
+    what_one_cannot_publish_another_does(Obstacle::CutOff, "2s");
 }

@@ -152,7 +152,7 @@ fn the_status_has_what_waits_and_what_is_refused_to_clients() {
         redis::cmd("LPUSH").arg(list).arg(numbered(1)).arg(numbered(2)).query::<u64>(client)
     };
     push(&mut client, "kadabra_queue").unwrap();
-    systemd.wait("2 accepted, 0 published, 0 parked, 2 in flight, 2 messages wait, 2 of them in hand, the oldest for ");
+    systemd.wait("2 accepted, 0 published, 0 parked, 0 in flight, 2 messages wait, the oldest for ");
     push(&mut client, "typo").unwrap_err();
     systemd.wait("pushes are refused, since they are to another list than queue_key in [channel.embedded]");
     assert_eq!(agent.terminate(PATIENCE), Some(0));

@@ -102,6 +102,11 @@ impl Batcher {
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let permits = &self.params.permits;
+        if permits.is_away() && !self.draining && !self.batching.is_empty() {
+            // Dropping it gives its leases back.
+            self.batching.take();
+            self.filling = Batch::default();
+        }
         self.batching.limit(permits.limits(self.params.limits));
         if ((self.batching.is_due(now) && permits.is_one_free()) || self.draining)
             && !self.batching.is_empty()
@@ -124,7 +129,7 @@ impl Batcher {
     }
 
     fn ask(&mut self, ctx: &Context<Self>) {
-        if self.asked {
+        if self.asked || self.params.permits.is_away() {
             return;
         }
         let Some(receiver) = &self.receiver else { return };

@@ -21,9 +21,10 @@
 //! - **Rest**: nothing is tried for [`REST`] windows, since neither fewer nor more in flight are better.
 //! - **Multiplicative decrease**: an answer that takes longer than [`LATE`] halves the limit, once for all that were in flight
 //!   together. At a limit of 1 it halves the batches, down to an eighth.
-//! - **Outage**: two failed attempts in a row, of any batch, or one that no waiting mends. Then one request at a time is tried, with a
-//!   64th of the lines, and each prompt answer doubles them. Late answers do so only after [`LATE_ANSWERS`] of them: a destination
-//!   that is far away is slow with little, too, and must get everything in the end.
+//! - **Outage**: two failed attempts in a row, of any batch, or one that no waiting mends. While a request without points is refused,
+//!   too, nothing is in flight. Then one request at a time is tried, with a 64th of the lines, and each prompt answer doubles them. Late
+//!   answers do so only after [`LATE_ANSWERS`] of them: a destination that is far away is slow with little, too, and must get everything
+//!   in the end.
 //!
 //! Nothing is learned about the limit from a batch that was not full, since how much is written is then up to the clients, nor from
 //! one that began before the last change.

@@ -1,32 +1,48 @@
-//! Whether a destination would take something, found out before there is anything to write: readiness does not wait for the first
-//! message, and what has to be mended is known before it comes.
+//! Whether a destination would take something, found out without anything to write: at the beginning, so that readiness does not wait
+//! for the first message and what has to be mended is known before it comes, and while the destination is away.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::publisher::Params;
+use super::publisher::{Outage, Params};
 use crate::{backoff::Backoff, failpoint::failing, publisher::Outcome, status::conditions::Condition};
 
 /// Asks until there is proof, by an answer or by a batch that was written; while a batch is in flight that says how it is. An agent
 /// whose status nobody can see has no use for it.
 pub(super) async fn prove(params: Arc<Params>) {
-    let mut destination = params.destination.make();
     let settings = &params.settings.publisher;
-    let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
-    let waits = || params.permits.in_flight().0 == 0 && !params.counters.is_proven();
-    while !params.counters.is_proven() && !params.closing.has_begun() {
-        if waits() {
-            let outcome = failing("publisher.probe.error", destination.probe()).await;
-            match outcome {
-                _ if !waits() => {}
-                Outcome::Written { .. } | Outcome::Progressed => {
-                    params.counters.proven();
-                    params.conditions.end(Condition::Publisher);
-                    return;
-                }
-                Outcome::Retry { why, .. } => params.is_away(&why),
-                Outcome::Hold { code, what, mend } => params.is_held(code, &what, &mend),
-            }
+    let backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
+    let waits = || params.permits.in_flight().0 == 0 && !params.permits.is_away();
+    ask(&params, Duration::ZERO, backoff, waits, || params.counters.is_proven()).await;
+}
+
+/// Asks until a destination that was away is back, or something was written.
+pub(super) async fn see_it_back(params: Arc<Params>, Outage { away: _away, pause, backoff }: Outage) {
+    ask(&params, pause, backoff, || true, || !params.permits.is_away()).await;
+}
+
+/// Asks after a pause, and again and again while it `waits` for an answer, until it is one by which the destination works or it `is_over`.
+async fn ask(params: &Params, mut pause: Duration, mut backoff: Backoff, waits: impl Fn() -> bool, is_over: impl Fn() -> bool) {
+    let mut destination = params.destination.make();
+    while !params.closing.begun_within(pause).await && !is_over() {
+        pause = backoff.next_pause();
+        if !waits() {
+            continue;
         }
-        params.closing.begun_within(backoff.next_pause()).await;
+        params.counters.attempt();
+        let outcome = failing("publisher.probe.error", destination.probe()).await;
+        match outcome {
+            _ if is_over() || !waits() => {}
+            Outcome::Written { .. } | Outcome::Progressed => {
+                params.counters.proven();
+                params.conditions.end(Condition::Publisher);
+                return;
+            }
+            Outcome::Retry { after, why } => {
+                params.is_away(&why);
+                // Behind what the server asked for, since it asks the same of every agent.
+                pause += after.unwrap_or_default();
+            }
+            Outcome::Hold { code, what, mend } => params.is_held(code, &what, &mend),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The Publisher: writes one batch at a time, however often that takes, and settles its leases.
+//! The Publisher: writes one batch at a time, however often that takes, and settles its leases. While its destination is away it has
+//! none: messages wait in the channel then, where another agent can have them, and it is asked without any when it is back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,9 +14,9 @@ use super::{
     idle::{Idleness, Look},
     limiter::{
         Failure, Wrote,
-        permits::{Permit, Permits},
+        permits::{Away, Permit, Permits},
     },
-    proving::prove,
+    proving::{prove, see_it_back},
 };
 use crate::{
     backoff::Backoff,
@@ -132,14 +133,35 @@ impl Handler<Publish> for Publisher {
         let Some(destination) = self.destination.take() else { return };
         self.idleness.work_begins();
         let publish = publish(destination, order, self.worker, Arc::clone(&self.params), Arc::clone(&self.life.progress));
-        ctx.spawn(publish.into_actor(self).map(|(destination, permit), publisher, ctx| {
+        ctx.spawn(publish.into_actor(self).map(|(destination, permit, outage), publisher, ctx| {
             publisher.destination = Some(destination);
             if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
                 Self::look_later(wait, ctx);
             }
             publisher.say_free(Some(permit), ctx);
+            if let Some(outage) = outage {
+                let back = see_it_back(Arc::clone(&publisher.params), outage);
+                ctx.spawn(back.into_actor(publisher).map(|(), publisher, ctx| publisher.say_free(None, ctx)));
+            }
         }));
     }
+}
+
+/// A destination was found to be away, and it is to be seen when it is back.
+pub(super) struct Outage {
+    pub(super) away: Away,
+    /// How long it should not be asked.
+    pub(super) pause: Duration,
+    /// The pauses after that.
+    pub(super) backoff: Backoff,
+}
+
+/// Why a batch was not written.
+enum NotWritten {
+    /// It is better off in the channel.
+    Returned,
+    /// And so is any other.
+    Away(Outage),
 }
 
 /// Writes a batch and settles it, or gives it back when that must wait and should not wait here.
@@ -149,12 +171,12 @@ async fn publish(
     worker: usize,
     params: Arc<Params>,
     progress: Arc<Progress>,
-) -> (Box<dyn Destination>, Permit) {
+) -> (Box<dyn Destination>, Permit, Option<Outage>) {
     let set = std::mem::take(&mut batch.set);
     let points = set.point_count();
     let written = if points == 0 {
         // The destination would not be asked, and what it has not done says nothing about it.
-        Some(Vec::new())
+        Ok(Vec::new())
     } else {
         {
             let _work = progress.begin("encoding a batch");
@@ -163,18 +185,18 @@ async fn publish(
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &params, &progress).await;
         let done = Instant::now();
-        if let Some(refused) = &written {
+        if let Ok(refused) = &written {
             count(points, refused, &params.counters, done - begun);
         }
-        if written.is_some()
+        if written.is_ok()
             && let Some(limit) = params.permits.wrote(Wrote { points, full, begun, done })
         {
             slog::debug!(params.log, "another number of batches may be in flight"; "limit" => limit);
         }
         written
     };
-    match written {
-        Some(refused) => {
+    let outage = match written {
+        Ok(refused) => {
             fail_point!("publisher.written");
             if let Some(age) = batch.age() {
                 params.counters.push_to_stored.took(age);
@@ -185,10 +207,14 @@ async fn publish(
             let parked = batch.dead_letters(refused);
             complete(&mut batch, &parked, &params, &progress).await;
             fail_point!("publisher.completed");
+            None
         }
-        None => give_back(&mut batch, &params, &progress).await,
-    }
-    (destination, permit)
+        Err(why) => {
+            give_back(&mut batch, &params, &progress).await;
+            if let NotWritten::Away(outage) = why { Some(outage) } else { None }
+        }
+    };
+    (destination, permit, outage)
 }
 
 /// A batch was written, but for what was refused of it.
@@ -202,13 +228,22 @@ fn count(points: usize, refused: &[Refused], counters: &Counters, took: Duration
 /// After how many failures a batch that is stuck goes back to the others.
 const ALONE: u32 = 8;
 
-/// Writes until it is written, and returns what was refused; `None` when the agent closes first, too many wait for a destination that
-/// is away, or the batch is better written together with others.
-async fn write(destination: &mut dyn Destination, worker: usize, params: &Params, progress: &Progress) -> Option<Vec<Refused>> {
+/// Writes until it is written, and returns what was refused. Not when the agent closes first, the destination is away or too many wait
+/// for it, or the batch is better written together with others.
+///
+/// Once attempts have failed one after the other, or one so that no waiting mends it, the destination is asked whether it would take
+/// something before the batch is sent again. If it would not, it is away, whatever the batch is; if it would, the batch stays here, so
+/// that what is wrong with it is found.
+async fn write(
+    destination: &mut dyn Destination,
+    worker: usize,
+    params: &Params,
+    progress: &Progress,
+) -> Result<Vec<Refused>, NotWritten> {
     let conditions = &params.conditions;
     let settings = &params.settings.publisher;
     let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
-    let (mut holding, mut failures) = (false, 0_u32);
+    let (mut asks, mut failures) = (false, 0_u32);
     loop {
         let attempt = params.permits.attempt(&params.closing).await;
         // What fails while the agent closes is given back; what was pausing when that began has one more chance.
@@ -217,7 +252,7 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
             let _work = progress.begin("writing to the destination");
             stall_point!("publisher.write");
             params.counters.attempt();
-            if holding {
+            if asks {
                 failing("publisher.probe.error", destination.probe()).await
             } else {
                 destination.divide(attempt.divisor());
@@ -229,15 +264,15 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
                 attempt.succeeded();
                 continue;
             }
-            Outcome::Written { .. } if holding => {
+            Outcome::Written { .. } if asks => {
                 params.counters.proven();
-                holding = false;
+                asks = false;
                 continue;
             }
             Outcome::Written { refused } => {
                 attempt.succeeded();
                 conditions.end(Condition::Publisher);
-                return Some(refused);
+                return Ok(refused);
             }
             Outcome::Retry { after, why } => {
                 params.is_away(&why);
@@ -246,20 +281,24 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
             }
             Outcome::Hold { code, what, mend } => {
                 params.is_held(code, &what, &mend);
-                holding = true;
                 (Failure::Hold, backoff.next_pause())
             }
         };
         let too_many = attempt.failed(failure);
         if last || too_many {
-            return None;
+            return Err(NotWritten::Returned);
         }
+        if asks {
+            let outage = params.permits.goes_away().map(|away| Outage { away, pause, backoff });
+            return Err(outage.map_or(NotWritten::Returned, NotWritten::Away));
+        }
+        asks = failure == Failure::Hold || params.permits.is_probing();
         slog::debug!(params.log, "a batch is not written yet"; "child" => format_args!("publisher {}", worker + 1),
             "next_attempt_in" => for_people(pause));
         params.closing.begun_within(pause).await;
         failures += 1;
         if failures >= ALONE && destination.is_stuck() {
-            return None;
+            return Err(NotWritten::Returned);
         }
     }
 }

@@ -51,6 +51,7 @@ struct Lists {
     done: Vec<Vec<u8>>,
     /// Each with its reason.
     dead: Vec<(Vec<u8>, String)>,
+    completes_nothing: bool,
 }
 
 impl Memory {
@@ -144,6 +145,9 @@ impl Channel for Memory {
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
+        if self.lists.lock().unwrap().completes_nothing {
+            return Err(ChannelError::Unreachable { what: "cannot complete".to_owned(), why: "this is a test".to_owned() });
+        }
         let mut completed = Completed::default();
         for lease in leases.drain(..) {
             let mut lists = self.lists.lock().unwrap();

@@ -23,6 +23,8 @@ struct State {
     bytes: usize,
     /// How many bytes may be, where it is more than [`LIMIT_AT_FIRST`] batches.
     max_bytes: usize,
+    /// Whether there is an [`Away`].
+    away: bool,
 }
 
 /// A batch in flight, until this is dropped.
@@ -31,6 +33,11 @@ pub(in crate::agent) struct Permit {
     permits: Arc<Permits>,
     bytes: usize,
 }
+
+/// The destination is away, until this is dropped or something was written: no batch may be in flight, since its messages are better
+/// off in the channel, where another agent can have them.
+#[derive(Debug)]
+pub(in crate::agent) struct Away(Arc<Permits>);
 
 /// An attempt to write, under way.
 #[derive(Debug)]
@@ -45,7 +52,7 @@ impl Permits {
     pub(in crate::agent) fn new(max: usize, max_bytes: usize) -> Self {
         let max = max.max(1);
         let limiter = Limiter::new(max, Instant::now());
-        let state = State { limiter, in_flight: 0, bytes: 0, max_bytes: max.saturating_mul(max_bytes) };
+        let state = State { limiter, in_flight: 0, bytes: 0, max_bytes: max.saturating_mul(max_bytes), away: false };
         Self { state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
     }
 
@@ -53,7 +60,25 @@ impl Permits {
     /// memory stays within its bound.
     pub(in crate::agent) fn is_one_free(&self) -> bool {
         let state = self.state();
-        state.in_flight < state.limiter.limit() && (state.in_flight < LIMIT_AT_FIRST || state.bytes < state.max_bytes)
+        !state.away
+            && state.in_flight < state.limiter.limit()
+            && (state.in_flight < LIMIT_AT_FIRST || state.bytes < state.max_bytes)
+    }
+
+    /// Whether the destination is [`Away`].
+    pub(in crate::agent) fn is_away(&self) -> bool {
+        self.state().away
+    }
+
+    /// The destination is away, from now on. `None` if it was before: then whoever found that out looks when it is back.
+    pub(in crate::agent) fn goes_away(self: &Arc<Self>) -> Option<Away> {
+        let before = std::mem::replace(&mut self.state().away, true);
+        (!before).then(|| Away(Arc::clone(self)))
+    }
+
+    /// Whether it is not known that the destination takes anything: the last attempts have failed.
+    pub(in crate::agent) fn is_probing(&self) -> bool {
+        self.state().limiter.is_probing()
     }
 
     /// How many batches are in flight, and may be.
@@ -78,8 +103,7 @@ impl Permits {
     /// Begins an attempt. It waits only for another one that shows whether an outage is over, and not while the agent closes: then
     /// each batch has one more chance.
     pub(in crate::agent) async fn attempt(&self, closing: &Closing) -> Attempt<'_> {
-        let is_probing = self.state().limiter.is_probing();
-        let probe = if is_probing {
+        let probe = if self.is_probing() {
             tokio::select! {
                 probe = self.probe.lock() => Some(probe),
                 () = closing.begun() => None,
@@ -112,7 +136,9 @@ impl Attempt<'_> {
 
     /// The destination took something.
     pub(in crate::agent) fn succeeded(self) {
-        self.permits.state().limiter.answered(self.begun, Instant::now());
+        let mut state = self.permits.state();
+        state.limiter.answered(self.begun, Instant::now());
+        state.away = false;
     }
 
     /// The destination took nothing. Returns whether more batches wait for it than should: then the one of this attempt is better off in
@@ -129,6 +155,12 @@ impl Drop for Permit {
         let mut state = self.permits.state();
         state.in_flight -= 1;
         state.bytes -= self.bytes;
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        self.0.state().away = false;
     }
 }
 
@@ -201,6 +233,20 @@ mod tests {
         }
         assert!(!failed());
         assert!(!permits.is_one_free());
+    }
+
+    #[test]
+    fn while_the_destination_is_away_no_batch_may_be_in_flight_until_somebody_has_seen_it_back_or_has_died() {
+        let ends: [fn(&Permits, Away); 2] =
+            [|_, away| drop(away), |permits, _away| now(permits.attempt(&Closing::default())).unwrap().succeeded()];
+        for end in ends {
+            let permits = Arc::new(Permits::new(2, 100));
+            let away = permits.goes_away().unwrap();
+            assert!(permits.is_away() && !permits.is_one_free());
+            assert!(permits.goes_away().is_none(), "somebody looks already");
+            end(&permits, away);
+            assert!(!permits.is_away() && permits.is_one_free());
+        }
     }
 
     #[test]
