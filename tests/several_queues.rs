@@ -24,9 +24,10 @@ use super::{
         agent::{Agent, cli},
         influxd::Influxd,
         pipeline::{DATABASE, Left, PATIENCE, config_of, numbered},
-        process::wait_for,
+        process::{free_port, wait_for},
         redis_groups::{Cluster, push_until_answered, push_until_replicated},
         redis_server::RedisServer,
+        served::{address, cli_with, get, values},
     },
 };
 
@@ -375,6 +376,47 @@ fn commands_tell_of_all_queues_and_send_to_the_one_that_is_named() {
         code == Some(69) && said.contains("wrong: channel: the queue web:{a}: ") && said.contains("queue jobs; 1 message"),
         "{said}"
     );
+}
+
+#[test]
+fn the_status_tells_of_each_queue_and_why_one_cannot_be_used() {
+    let (server, influxd) = (RedisServer::start(), influxd());
+    // So that what is pushed waits.
+    influxd.pause();
+    let port = free_port();
+    let _: () = server.connection().set(QUEUES[1], "no list").unwrap();
+    push_numbers(&server, QUEUES[2], 0..3);
+    let mut agent = Agent::start(&format!("{}[status]\nlisten = \"127.0.0.1:{port}\"\n", config_of_one(&server, &influxd)));
+    let address = address(&agent);
+    let queues = wait_for("all queues to be told of", PATIENCE, || {
+        let status = get(address, "/api/status", &[]).json();
+        let queues = status["channel"]["queues"].as_array()?.clone();
+        let waits = |place: usize| queues[place]["messages"].as_u64();
+        (queues[1]["trouble"].is_string() && waits(0) == Some(0) && waits(2) == Some(3)).then_some(queues)
+    });
+    assert_eq!(queues.iter().map(|queue| queue["name"].as_str().unwrap()).collect::<Vec<_>>(), QUEUES);
+    assert!(queues[1]["trouble"].as_str().unwrap().contains("web:{b}"), "{queues:?}");
+    let scraped = values(&get(address, "/metrics", &[]).body);
+    let of = |name: &str, queue: &str| scraped.get(&format!("kadabra_each_queue_{name}{{queue=\"{queue}\"}}")).copied();
+    assert_eq!(QUEUES.map(|queue| of("up", queue)), [Some(1.0), Some(0.0), Some(1.0)], "{scraped:?}");
+    assert_eq!((of("messages", QUEUES[0]), of("messages", QUEUES[2])), (Some(0.0), Some(3.0)), "{scraped:?}");
+    assert!(of("oldest_age_seconds", QUEUES[2]).is_some_and(|age| age > 0.0), "{scraped:?}");
+    let said = cli_with(&agent, &["status"]);
+    let said = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+    for (queue, told) in [(QUEUES[1], "cannot be used: "), (QUEUES[2], "3 messages wait, the oldest for ")] {
+        assert!(said.lines().any(|line| line.contains(queue) && line.contains(told)), "{said}");
+    }
+    let page = get(address, "/", &[]).body;
+    assert!(page.contains("jobs: 3 waiting, oldest ") && page.contains("cannot be used: "), "{page}");
+
+    let _: () = server.connection().del(QUEUES[1]).unwrap();
+    influxd.resume();
+    wait_for("the queue to be used", PATIENCE, || {
+        let status = get(address, "/api/status", &[]).json();
+        status["channel"]["queues"][1]["trouble"].is_null().then_some(())
+    });
+    wait_stored(&influxd, 3);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
 /// A queue for each of the three nodes of a cluster, and which one it is.

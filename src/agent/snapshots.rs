@@ -242,6 +242,7 @@ impl Maker {
             max_clients: clients.map(|(_, most)| most),
             when_full: when_full.map(str::to_owned),
             refusals: intake.map(|intake| intake.refused()).unwrap_or_default().into_iter().map(refused).collect(),
+            queues: queues(&pipelines),
         }
     }
 
@@ -289,6 +290,32 @@ impl Maker {
             events: report.events.iter().rev().map(event).collect(),
         }
     }
+}
+
+/// Where there are several queues, how each stands for the publisher for which the most waits in it.
+fn queues(pipelines: &[Arc<Told>]) -> Vec<snapshot::Queue> {
+    let mut all: Vec<snapshot::Queue> = Vec::new();
+    for (place, status) in pipelines.iter().flat_map(|told| told.channel.queues_status().into_iter().enumerate()) {
+        let backlog = status.backlog;
+        let one = snapshot::Queue {
+            name: status.name,
+            messages: backlog.map(|backlog| backlog.waiting),
+            in_hand: backlog.map(|backlog| backlog.in_hand),
+            oldest_age_seconds: backlog.and_then(|backlog| backlog.age).map(|age| age.as_secs_f64()),
+            trouble: status.trouble,
+        };
+        match all.get_mut(place) {
+            None => all.push(one),
+            Some(before) => {
+                let trouble = before.trouble.take().or_else(|| one.trouble.clone());
+                if one.messages > before.messages {
+                    *before = one;
+                }
+                before.trouble = trouble;
+            }
+        }
+    }
+    all
 }
 
 /// What came over statsd, as a snapshot has it.

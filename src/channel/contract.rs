@@ -114,6 +114,17 @@ pub struct Backlog {
     pub age: Option<Duration>,
 }
 
+/// How one of several queues of a channel stands.
+#[derive(Clone, Debug)]
+pub struct QueueStatus {
+    /// Its name.
+    pub name: String,
+    /// What waits in it, as it was when it was last counted. `None` while unknown.
+    pub backlog: Option<Backlog>,
+    /// Why it cannot be used, if that is so.
+    pub trouble: Option<String>,
+}
+
 impl fmt::Display for Backlog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { waiting, in_hand, age } = self;
@@ -183,6 +194,11 @@ pub trait Channel: Send + Sync {
     /// demand, and does not wait for more.
     async fn receive_beside(&self, rest: Demand) -> Vec<Lease> {
         let _ = rest;
+        Vec::new()
+    }
+
+    /// How each of several queues in it stands, without asking a server; none where there is only one.
+    fn queues_status(&self) -> Vec<QueueStatus> {
         Vec::new()
     }
 

@@ -30,7 +30,9 @@ mod pressure;
 pub(crate) mod pusher;
 pub mod redis;
 
-pub use contract::{Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, Recovered, RefusedPoint};
+pub use contract::{
+    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, QueueStatus, Recovered, RefusedPoint,
+};
 pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
 pub(crate) use letters::{LetterAct, Letters};
 pub use pressure::{ChannelKind, ChannelStatus, Patience, Pressure, Threat, Warning};

@@ -15,7 +15,8 @@ mod past;
 pub use self::{
     actors::{Actor, ActorEvent, ActorState, Budget, EventKind},
     flow::{
-        Canary, Channel, ChannelKind, Counted, DeadLetterReason, DeadLetters, Hold, LastError, Publisher, RefusedToClients, Tally,
+        Canary, Channel, ChannelKind, Counted, DeadLetterReason, DeadLetters, Hold, LastError, Publisher, Queue,
+        RefusedToClients, Tally,
     },
     histogram::{BOUNDS, Bucket, Histogram},
     past::{History, HistoryPoint, Mark, MarkKind, Seen, SeenKind, SeenSeries},

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::status::snapshot::{Canary, Counted, Histogram, Publisher, Snapshot, Statsd};
+use crate::status::snapshot::{Canary, Counted, Histogram, Publisher, Queue, Snapshot, Statsd};
 
 /// The type of a text in the form of OpenMetrics 1.0.
 pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -239,6 +239,24 @@ impl Collector for Metrics {
             "kadabra_queue_messages",
             "Messages that wait, for the publisher with the most",
             count(channel.messages),
+        )?;
+        let queues = |value: fn(&Queue) -> Option<f64>| {
+            channel.queues.iter().filter_map(move |it| Some((vec![("queue", it.name.as_str())], value(it)?)))
+        };
+        families.gauges(
+            "kadabra_each_queue_messages",
+            "Messages that wait in each of several queues",
+            queues(|it| it.messages.map(|n| n as f64)),
+        )?;
+        families.gauges(
+            "kadabra_each_queue_oldest_age_seconds",
+            "Age of the oldest message that waits in each of several queues",
+            queues(|it| it.oldest_age_seconds),
+        )?;
+        families.gauges(
+            "kadabra_each_queue_up",
+            "Whether each of several queues can be used",
+            queues(|it| Some(if it.trouble.is_none() { 1.0 } else { 0.0 })),
         )?;
         families.gauges("kadabra_queue_bytes", "Bytes used of kadabra_queue_max_bytes", count(channel.bytes))?;
         families.gauges("kadabra_queue_max_bytes", "How large the queue may be", count(channel.max_bytes))?;

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     channel::{
         Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Lease, LeaseId, LeaseRegistry,
-        Patience, Pressure, Recovered, Threat, Warning,
+        Patience, Pressure, QueueStatus, Recovered, Threat, Warning,
     },
     config,
     plural::count,
@@ -161,6 +161,15 @@ impl Queues {
 impl Channel for Queues {
     fn registry(&self) -> &Arc<LeaseRegistry> {
         &self.registry
+    }
+
+    fn queues_status(&self) -> Vec<QueueStatus> {
+        let of = |queue: &Arc<Queue>| QueueStatus {
+            name: queue.name.clone(),
+            backlog: queue.channel.backlog(),
+            trouble: queue.trouble().map(|error| error.to_string()),
+        };
+        self.queues.iter().map(of).collect()
     }
 
     fn queues(&self) -> Vec<(String, Arc<dyn Channel>)> {

@@ -11,7 +11,7 @@ use crate::{
     status::{
         Snapshot,
         figures::{bytes, count, number, percent, rate, seconds},
-        snapshot::{ActorState, AgentState, Channel, Level, Publisher, SeenKind, SeenSeries, Trouble},
+        snapshot::{ActorState, AgentState, Channel, Level, Publisher, Queue, SeenKind, SeenSeries, Trouble},
     },
 };
 
@@ -136,6 +136,7 @@ pub(in crate::cli) fn flow(snapshot: &Snapshot, width: usize) -> Vec<Row> {
         rows.push(vec![part("statsd", Tone::Strong), plain(statsd.to_string())]);
     }
     rows.push(vec![part("queue", Tone::Strong), plain(queue(&snapshot.channel))]);
+    rows.extend(snapshot.channel.queues.iter().map(|queue| vec![plain(format!(" {}", queue.name)), one_of_several(queue)]));
     for publisher in &snapshot.publishers {
         rows.push(vec![part(called(publisher), Tone::Strong), written(publisher, snapshot.at)]);
     }
@@ -165,14 +166,27 @@ fn clients(channel: &Channel) -> Option<Part> {
     Some(part(said, tone))
 }
 
-fn queue(channel: &Channel) -> String {
-    let mut said = match channel.messages {
+fn waits(messages: Option<u64>, oldest_age_seconds: Option<f64>) -> String {
+    let mut said = match messages {
         Some(messages) => format!("{} {}", so_many_messages(messages), either(messages, "waits", "wait")),
         None => "how many messages wait is not known yet".to_owned(),
     };
-    if let Some(age) = channel.oldest_age_seconds.filter(|_| channel.messages != Some(0)) {
+    if let Some(age) = oldest_age_seconds.filter(|_| messages != Some(0)) {
         said += &format!(", the oldest for {}", seconds(age));
     }
+    said
+}
+
+fn one_of_several(queue: &Queue) -> Part {
+    let said = waits(queue.messages, queue.oldest_age_seconds);
+    match &queue.trouble {
+        Some(trouble) => part(format!("cannot be used: {trouble}; {said}"), Tone::Bad),
+        None => plain(said),
+    }
+}
+
+fn queue(channel: &Channel) -> String {
+    let mut said = waits(channel.messages, channel.oldest_age_seconds);
     if let (Some(used), Some(most)) = (channel.bytes, channel.max_bytes) {
         said += &format!("; {} of {}, {}", bytes(used), bytes(most), percent(used, most));
     }

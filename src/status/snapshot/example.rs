@@ -95,6 +95,7 @@ impl Snapshot {
                     refused("queue_full", "K401", "what clients push is refused", 0, "pushes", None),
                     refused("http", "K425", "clients spoke HTTP to the channel and were cut off", 3, "clients", Some(12.0)),
                 ],
+                queues: Vec::new(),
             },
             publishers,
             statsd: Some(Statsd {

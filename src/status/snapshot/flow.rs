@@ -49,6 +49,25 @@ pub struct Channel {
     pub when_full: Option<String>,
     /// What is refused to clients, and for what they are cut off: every reason there is. None where they do not push to this process.
     pub refusals: Vec<RefusedToClients>,
+    /// Its queues, where there are several.
+    #[serde(default)]
+    pub queues: Vec<Queue>,
+}
+
+/// One of several queues of a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Messages that were accepted and are not done, in hand or not, for the publisher for which the most waits in it. Unknown until it
+    /// was asked.
+    pub messages: Option<u64>,
+    /// Of those: in some agent's hands.
+    pub in_hand: Option<u64>,
+    /// For how long the oldest of them has waited, as far as it tells.
+    pub oldest_age_seconds: Option<f64>,
+    /// Why it cannot be used, while that is so.
+    pub trouble: Option<String>,
 }
 
 /// A reason for which clients are refused something.
