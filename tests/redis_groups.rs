@@ -1,5 +1,7 @@
 //! A Redis of several servers: the agent follows the primary that Sentinels name, and the slot of its queue in a cluster.
 
+#[path = "redis_groups/answers.rs"]
+mod answers;
 #[path = "redis_groups/failover.rs"]
 mod failover;
 #[path = "redis_groups/replicas.rs"]

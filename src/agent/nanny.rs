@@ -87,11 +87,13 @@ impl Nanny {
         if self.draining {
             self.life.say_drained();
         } else if std::mem::take(&mut self.renew_due) {
+            // Without a lease the channel need not be asked.
+            let is_asked = !self.params.channel.registry().live().is_empty();
             let renewed = renew(Arc::clone(&self.params), Arc::clone(&self.life.progress));
-            self.during(renewed, ctx, |nanny| nanny.renew_due = true);
+            self.during(renewed, is_asked, ctx, |nanny| nanny.renew_due = true);
         } else if std::mem::take(&mut self.recover_due) {
             let recovered = recover(Arc::clone(&self.params), Arc::clone(&self.life.progress));
-            self.during(recovered, ctx, |nanny| nanny.recover_due = true);
+            self.during(recovered, true, ctx, |nanny| nanny.recover_due = true);
         } else if std::mem::take(&mut self.look_due) {
             self.busy = true;
             let look = look(Arc::clone(&self.params), Arc::clone(&self.life.progress));
@@ -103,20 +105,24 @@ impl Nanny {
         }
     }
 
-    /// Runs a command; when it fails, `again` says that it is due again, after a pause.
+    /// Runs a command; when it fails, `again` says that it is due again, after a pause. `is_asked`: the channel must have answered where
+    /// it does not fail, and so works.
     fn during(
         &mut self,
         command: impl Future<Output = Result<(), ChannelError>> + 'static,
+        is_asked: bool,
         ctx: &mut Context<Self>,
         again: impl FnOnce(&mut Self) + 'static,
     ) {
         self.busy = true;
-        ctx.spawn(command.into_actor(self).map(|result, nanny, ctx| {
+        ctx.spawn(command.into_actor(self).map(move |result, nanny, ctx| {
             nanny.busy = false;
             match result {
                 Ok(()) => {
                     // While the destination is away no other actor asks the channel for anything.
-                    nanny.params.health.works(Use::Tend);
+                    if is_asked {
+                        nanny.params.health.works(Use::Tend);
+                    }
                     nanny.backoff.reset();
                     nanny.advance(ctx);
                 }

@@ -318,20 +318,20 @@ impl Queue {
         }
     }
 
-    /// Renews its leases, also when it cannot be used for something else: they run out.
-    pub(super) async fn renew(&self) -> Result<(), ChannelError> {
+    /// Renews its leases, also when it cannot be used for something else: they run out. Returns whether there are any.
+    pub(super) async fn renew(&self) -> Result<bool, ChannelError> {
         self.give_up();
         // With no lease Redis is not asked, and nothing shows that it can be reached.
         let is_asked = !self.channel.live_leases().is_empty();
         let renewed = self.channel.renew().await;
         let renewed = if is_asked || renewed.is_err() { self.noted(Use::Tend, renewed) } else { renewed };
         self.state().renew_due = renewed.is_err();
-        renewed
+        renewed.map(|()| is_asked)
     }
 
     /// Renews its leases if that has failed before.
     pub(super) async fn renew_if_due(&self) -> Result<(), ChannelError> {
         let is_due = self.state().renew_due;
-        if is_due { self.renew().await } else { Ok(()) }
+        if is_due { self.renew().await.map(drop) } else { Ok(()) }
     }
 }

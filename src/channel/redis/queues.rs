@@ -274,7 +274,9 @@ impl Channel for Queues {
     }
 
     async fn renew(&self) -> Result<(), ChannelError> {
-        let renewed = join_all(self.queues.iter().map(|queue| queue.renew())).await;
+        let mut renewed = join_all(self.queues.iter().map(|queue| queue.renew())).await;
+        // One without leases shows nothing of the others.
+        renewed.retain(|renewed| !matches!(renewed, Ok(false)));
         Self::of_some(renewed).map(drop)
     }
 
@@ -285,8 +287,14 @@ impl Channel for Queues {
             queue.settle_the_rest().await?;
             queue.noted(Use::Tend, queue.channel.recover().await)
         });
+        let each = join_all(each).await;
+        if each.is_empty()
+            && let Some(error) = self.trouble_of_all()
+        {
+            return Err(error);
+        }
         let mut all = Recovered::default();
-        for one in Self::of_some(join_all(each).await)? {
+        for one in Self::of_some(each)? {
             all.dropped += one.dropped;
             all.expired += one.expired;
             all.adopted += one.adopted;
