@@ -22,6 +22,7 @@ use super::support::{
     pipeline::{DATABASE, PATIENCE, config_of},
     process::wait_for,
     redis_groups::{Cluster, MASTER_NAME, SentinelGroup, push_until_answered, push_until_replicated},
+    redis_server::RedisServer,
 };
 
 const Q: &str = "kadabra_queue";
@@ -43,6 +44,24 @@ fn cluster_channel(nodes: &str, more: &str) -> String {
     format!(
         "[channel]\ntype = \"redis\"\n[channel.redis]\nmode = \"cluster\"\nnodes = \"{nodes}\"\nlease = \"3s\"\ntimeout = \"1s\"\n{more}"
     )
+}
+
+/// Waits until the channel is said to be away, by this code and with these words.
+fn wait_said(agent: &Agent, code: &str, words: &[&str]) {
+    wait_for(&format!("{code} with {words:?}"), PATIENCE, || {
+        let said = |line: &serde_json::Value| {
+            let text = line.to_string();
+            line["condition"] == "channel" && line["code"] == code && words.iter().all(|words| text.contains(words))
+        };
+        agent.log_lines().iter().any(said).then_some(())
+    });
+}
+
+/// How many messages are in a queue, and how many leases there are.
+fn waits_at(server: &RedisServer, queue: &str) -> (u64, u64) {
+    let mut questions = redis::pipe();
+    questions.atomic().llen(queue).zcard(format!("{{{queue}}}:leases"));
+    questions.query(&mut server.connection()).unwrap()
 }
 
 /// Waits until so many numbered messages are stored, and that no others are.

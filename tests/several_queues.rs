@@ -475,6 +475,42 @@ fn queues_on_all_nodes_of_a_cluster_are_drained_while_a_slot_moves_and_a_node_is
 }
 
 #[test]
+fn a_queue_whose_slot_stops_in_the_middle_of_its_move_is_named_and_holds_no_other_up() {
+    let cluster = Cluster::start();
+    let influxd = influxd();
+    let names = one_for_each(&cluster).map(|(queue, _)| queue);
+    let how = format!("mode = \"cluster\"\nnodes = \"{}\"", cluster.nodes());
+    let mut agent = Agent::start(&config(&how, &names, &influxd));
+    agent.wait_log("receiving");
+    // Leases are open, and a list waits.
+    influxd.pause();
+    push_until_answered(&names[0], 0..2000, || Some(cluster.servers[0].connection()));
+    let slot = cluster.begin_to_move(&names[0], 0, 1);
+    cluster.migrate(&names[0], 0, 1);
+    influxd.resume();
+    let named = format!("the queue {} cannot be used", names[0]);
+    wait_for("the queue to be named", PATIENCE, || {
+        let said = |line: &serde_json::Value| {
+            let text = line.to_string();
+            line["code"] == "K103" && text.contains(&named) && text.contains("wait until the cluster has moved the slot")
+        };
+        agent.log_lines().iter().any(said).then_some(())
+    });
+    let before = influxd.values("numbered").len();
+    for (place, range) in [(1, 2000..2100), (2, 2100..2200)] {
+        push_until_answered(&names[place], range, || Some(cluster.servers[place].connection()));
+    }
+    wait_for("the others to be drained", PATIENCE, || (influxd.values("numbered").len() >= before + 200).then_some(()));
+    assert!(before < 2000, "all was written before the slot moved");
+    while let keys @ [_, ..] = &cluster.keys_in(slot, 0)[..] {
+        keys.iter().for_each(|key| cluster.migrate(key, 0, 1));
+    }
+    cluster.end_move(slot, 0, 1);
+    wait_stored(&influxd, 2200);
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
 fn a_queue_whose_node_is_down_or_hangs_holds_no_other_up() {
     let mut cluster = Cluster::start();
     for server in &cluster.servers {

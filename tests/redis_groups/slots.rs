@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{Q, assert_stored, cluster_channel, influxd};
+use super::{Q, assert_stored, cluster_channel, influxd, wait_said};
 use crate::support::{
     agent::{Agent, cli},
     pipeline::{PATIENCE, config_of},
@@ -25,8 +25,7 @@ fn a_slot_that_stops_in_the_middle_of_its_move_is_waited_for_with_all_that_is_le
     let slot = cluster.begin_to_move(Q, from, to);
     wait_for("the agent to hear of it", PATIENCE, || agent.log_text().contains("TRYAGAIN").then_some(()));
     influxd.resume();
-    let said = agent.wait_condition("channel").to_string();
-    assert!(said.contains("TRYAGAIN") && said.contains("wait until the cluster has moved the slot"), "{said}");
+    wait_said(&agent, "K101", &["TRYAGAIN", "wait until the cluster has moved the slot that the queue is in"]);
     cluster.migrate(Q, from, to);
     // Longer than a lease.
     thread::sleep(Duration::from_secs(4));
@@ -58,8 +57,7 @@ fn most_nodes_down_scripts_forgotten_and_a_node_that_loads_lose_nothing() {
     let replica = cluster.replica_of(owner);
     let others: Vec<_> = (0..6).filter(|server| ![owner, replica].contains(server)).collect();
     others.iter().for_each(|other| cluster.servers[*other].pause());
-    let said = agent.wait_condition("channel").to_string();
-    assert!(said.contains("CLUSTERDOWN") && said.contains("failover"), "{said}");
+    wait_said(&agent, "K101", &["CLUSTERDOWN", "wait for the failover to end"]);
     others.iter().for_each(|other| cluster.servers[*other].resume());
     push_until_answered(Q, 600..700, || Some(cluster.servers[cluster.owner(Q, None)?].connection()));
     assert_stored(&influxd, 700);

@@ -364,8 +364,10 @@ fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
     let code = |code: &str| has_code(words, code);
     let hint = if code("LOADING") {
         "it has just started, wait until it has read its data"
-    } else if ["MASTERDOWN", "CLUSTERDOWN", "READONLY", "MOVED"].into_iter().any(code) {
+    } else if ["MASTERDOWN", "CLUSTERDOWN", "READONLY"].into_iter().any(code) {
         "wait for the failover to end"
+    } else if code("MOVED") {
+        "the queue is on another node by now, which the next attempt finds"
     } else if code("TRYAGAIN") || code("ASK") {
         "wait until the cluster has moved the slot that the queue is in"
     } else if words.contains("received fatal alert: ") {
