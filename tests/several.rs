@@ -6,3 +6,5 @@ mod consumers;
 mod dead_letters;
 #[path = "several/pipelines.rs"]
 pub(crate) mod pipelines;
+#[path = "several/undone.rs"]
+mod undone;

@@ -19,9 +19,10 @@ struct OneOfTwo {
     settings: Redis,
 }
 
-const EVERYTHING: Consumer = Consumer { required: true, max_backlog: None, only: Vec::new(), except: Vec::new(), sample: None };
+pub(super) const EVERYTHING: Consumer =
+    Consumer { required: true, max_backlog: None, only: Vec::new(), except: Vec::new(), sample: None };
 
-fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> Redis {
+pub(super) fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> Redis {
     Redis {
         mode: RedisMode::Single(Secret::new(server.url())),
         password: None,
@@ -36,7 +37,7 @@ fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> R
     }
 }
 
-fn agent(settings: &Redis, consumers: &[(&str, &Consumer)]) -> Vec<RedisChannel> {
+pub(super) fn agent(settings: &Redis, consumers: &[(&str, &Consumer)]) -> Vec<RedisChannel> {
     RedisChannel::of_consumers(settings, "here", Duration::from_nanos(1), consumers).unwrap()
 }
 
@@ -77,16 +78,16 @@ impl Home for OneOfTwo {
 
 keeps_the_contract!(OneOfTwo);
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     actix_rt::System::new().block_on(test)
 }
 
-fn push(server: &RedisServer, messages: std::ops::Range<usize>) {
+pub(super) fn push(server: &RedisServer, messages: std::ops::Range<usize>) {
     let _: usize = server.connection().lpush("kadabra_queue", numbers(messages)).unwrap();
 }
 
 /// Takes and completes until nothing comes any more; how often each message came.
-async fn drain(channel: &RedisChannel) -> BTreeMap<usize, usize> {
+pub(super) async fn drain(channel: &RedisChannel) -> BTreeMap<usize, usize> {
     let mut came = BTreeMap::new();
     while let Some(lease) = channel.receive(ALL, NO_WAIT).await.unwrap() {
         for message in lease.messages.iter() {
@@ -97,7 +98,7 @@ async fn drain(channel: &RedisChannel) -> BTreeMap<usize, usize> {
     came
 }
 
-fn each_once(messages: std::ops::Range<usize>) -> BTreeMap<usize, usize> {
+pub(super) fn each_once(messages: std::ops::Range<usize>) -> BTreeMap<usize, usize> {
     messages.map(|number| (number, 1)).collect()
 }
 
