@@ -82,8 +82,8 @@ codes! {
         "take the dimension that the line names out of the metric, or raise max_new_series in [guards]";
     DeadLetter = "K303": "messages were set aside as dead letters",
         "look at them with kadabra dead-letters list, mend what they complain of, then replay or discard them";
-    Stolen = "K304": "leases had expired, and another agent has their messages",
-        "see what kept this agent for longer than the lease lasts; writing them again changes nothing";
+    Stolen = "K304": "leases had expired, and another agent has their messages, or a failover had undone them, and their messages wait again",
+        "do nothing after a failover, else see what kept this agent for longer than the lease lasts; writing the messages again changes nothing";
     // What waits.
     Eviction = "K311": "the Redis may delete messages that wait", "set its maxmemory-policy to noeviction";
     Persistence = "K312": "what waits in the channel is not safe, or pushes are refused so that nothing is lost",

@@ -317,7 +317,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], params: &Params, pro
             Ok(completed) => {
                 params.health.works(Use::Complete);
                 if completed.lost > 0 {
-                    slog::warn!(params.log, "leases had expired before they were completed; another agent has their messages, and writing them again changes nothing";
+                    slog::warn!(params.log, "leases had expired, or a failover had undone them, before they were completed; their messages are another agent's or wait again, and writing them again changes nothing";
                         "code" => Code::Stolen.name(), "messages" => completed.lost);
                 }
                 params.dead_letters.note(parked, &params.log);

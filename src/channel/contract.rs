@@ -57,7 +57,8 @@ pub struct RefusedPoint {
 pub struct Completed {
     /// Messages that are done: off the channel, or among its dead letters.
     pub messages: usize,
-    /// Messages of leases that had expired and were taken back meanwhile: another agent has them now.
+    /// Messages of leases that are not ours any more: they had expired, and another agent has them now, or a failover had undone that they
+    /// were leased, and they wait again.
     pub lost: usize,
     /// Dead letters, the oldest, that were dropped since there were as many as may be kept.
     pub letters_dropped: u64,

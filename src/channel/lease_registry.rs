@@ -24,9 +24,10 @@ pub struct Tally {
     pub published: u64,
     /// Completed by becoming a dead letter.
     pub parked: u64,
-    /// Given back, or dropped and so to be given back, or lost to another agent after expiry.
+    /// Given back, or dropped and so to be given back, or lost.
     pub given_back: u64,
-    /// Of those given back: found to have expired and been taken by another agent.
+    /// Of those given back: found to have expired and been taken by another agent, or to have been undone by a failover, so that they
+    /// wait again.
     pub lost: u64,
     /// Leased and open.
     pub in_flight: u64,
@@ -116,7 +117,7 @@ pub enum Settlement {
     },
     /// Given back.
     Released,
-    /// It had expired: not ours any more.
+    /// Not ours any more: it had expired, or a failover had undone it.
     Lost,
 }
 
@@ -133,7 +134,7 @@ struct Entry {
     messages: usize,
     /// It has its messages, so the channel knows it and it must be renewed.
     filled: bool,
-    /// It was found to have expired and to be another agent's; its holder does not know yet.
+    /// It was found not to be ours any more; its holder does not know yet.
     lost: bool,
     /// When it got its messages.
     since: Option<Instant>,

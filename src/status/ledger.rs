@@ -49,7 +49,7 @@ impl fmt::Display for Ledger<'_> {
             None => {
                 write!(f, "leased {leased}, published {published}, parked {parked}, given back {given_back}")?;
                 if lost > 0 {
-                    write!(f, " ({lost} of them taken over by another agent)")?;
+                    write!(f, " ({lost} of them taken over by another agent or undone by a failover)")?;
                 }
                 write!(f, ", in flight {in_flight}")?;
                 if let Some(waiting) = self.waiting {
@@ -134,7 +134,7 @@ mod tests {
     fn a_ledger_that_balances_is_a_plain_sentence() {
         assert_eq!(
             words(BALANCED),
-            "leased 20, published 10, parked 3, given back 5 (2 of them taken over by another agent), in flight 2"
+            "leased 20, published 10, parked 3, given back 5 (2 of them taken over by another agent or undone by a failover), in flight 2"
         );
         assert_eq!(words(Tally::default()), "leased 0, published 0, parked 0, given back 0, in flight 0");
     }

@@ -10,7 +10,7 @@ use std::{
 
 use redis::{Commands as _, Connection};
 
-use super::{Q, assert_stored, influxd, sentinel_channel};
+use super::{Q, assert_stored, influxd, sentinel_channel, waits_at};
 use crate::support::{
     agent::Agent,
     pipeline::{PATIENCE, config_of, numbered},
@@ -94,6 +94,41 @@ fn a_failover_that_is_asked_for_in_the_middle_of_a_drain_loses_and_doubles_nothi
     }
     influxd.assert_written(0..2000);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_failover_that_undoes_that_messages_were_leased_is_said_and_they_are_leased_again() {
+    let mut group = SentinelGroup::start();
+    let influxd = influxd();
+    let mut agent = Agent::start(&config_of(&sentinel_channel(&group.nodes(), ""), &influxd.url()));
+    agent.wait_log("receiving");
+    // The replica has the messages, and not that they are leased.
+    agent.signal("STOP");
+    push_until_replicated(Q, 0..100, || group.connect_to_primary());
+    group.servers[1].pause();
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query::<u64>(&mut group.servers[0].connection()).unwrap();
+    influxd.pause();
+    agent.signal("CONT");
+    let expiry =
+        || -> Vec<(String, f64)> { group.servers[0].connection().zrange_withscores(format!("{{{Q}}}:leases"), 0, -1).unwrap() };
+    let first = wait_for("all to be leased", PATIENCE, || (waits_at(&group.servers[0], Q) == (0, 1)).then(expiry));
+    // What is renewed the agent has: before, the answer may be on its way.
+    wait_for("the lease to be renewed", PATIENCE, || (expiry() != first).then_some(()));
+    group.servers[0].kill9();
+    group.servers[1].resume();
+    // Only then, since a completion that was tried before and not answered may have been done.
+    agent.wait_log("channel works again, after ");
+    influxd.resume();
+    let said = agent.wait_log("leases had expired, or a failover had undone them, before they were completed");
+    assert_eq!(said["code"], "K304", "{said}");
+    assert_stored(&influxd, 100);
+    influxd.assert_written(0..100);
+    wait_for("the queue to be empty", PATIENCE, || (waits_at(&group.servers[1], Q) == (0, 0)).then_some(()));
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+    let lines = agent.log_lines();
+    let ledger = lines.iter().rfind(|line| line.get("leased").is_some()).unwrap();
+    let counts = ["leased", "published", "given_back", "lost"].map(|name| ledger[name].as_u64().unwrap());
+    assert_eq!(counts, [200, 100, 100, 100], "{ledger}");
 }
 
 /// What a failover did to pushes that were answered.

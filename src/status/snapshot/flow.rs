@@ -180,7 +180,7 @@ pub struct Tally {
     pub parked: u64,
     /// Given back to the channel, to be leased again.
     pub given_back: u64,
-    /// Of those: another agent had taken them over.
+    /// Of those: another agent had taken them over, or a failover had undone that they were leased.
     pub lost: u64,
     /// Deleted before they were published, and dropped for newer ones.
     pub dropped: u64,
