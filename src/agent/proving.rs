@@ -3,25 +3,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::publisher::{Outage, Params};
+use super::{limiter::permits::Away, publisher::Params};
 use crate::{backoff::Backoff, failpoint::failing, publisher::Outcome, status::conditions::Condition};
 
 /// Asks until there is proof, by an answer or by a batch that was written; while a batch is in flight that says how it is. An agent
 /// whose status nobody can see has no use for it.
 pub(super) async fn prove(params: Arc<Params>) {
     let settings = &params.settings.publisher;
-    let backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
+    let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
     let waits = || params.permits.in_flight().0 == 0 && !params.permits.is_away();
-    ask(&params, Duration::ZERO, backoff, waits, || params.counters.is_proven()).await;
+    ask(&params, Duration::ZERO, &mut backoff, waits, || params.counters.is_proven()).await;
 }
 
 /// Asks until a destination that was away is back, or something was written.
-pub(super) async fn see_it_back(params: Arc<Params>, Outage { away: _away, pause, backoff }: Outage) {
-    ask(&params, pause, backoff, || true, || !params.permits.is_away()).await;
+pub(super) async fn see_it_back(params: Arc<Params>, mut away: Away) {
+    ask(&params, away.pause, &mut away.backoff, || true, || !params.permits.is_away()).await;
 }
 
 /// Asks after a pause, and again and again while it `waits` for an answer, until it is one by which the destination works or it `is_over`.
-async fn ask(params: &Params, mut pause: Duration, mut backoff: Backoff, waits: impl Fn() -> bool, is_over: impl Fn() -> bool) {
+async fn ask(params: &Params, mut pause: Duration, backoff: &mut Backoff, waits: impl Fn() -> bool, is_over: impl Fn() -> bool) {
     let mut destination = params.destination.make();
     while !params.closing.begun_within(pause).await && !is_over() {
         pause = backoff.next_pause();

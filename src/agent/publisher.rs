@@ -133,35 +133,26 @@ impl Handler<Publish> for Publisher {
         let Some(destination) = self.destination.take() else { return };
         self.idleness.work_begins();
         let publish = publish(destination, order, self.worker, Arc::clone(&self.params), Arc::clone(&self.life.progress));
-        ctx.spawn(publish.into_actor(self).map(|(destination, permit, outage), publisher, ctx| {
+        ctx.spawn(publish.into_actor(self).map(|(destination, permit, away), publisher, ctx| {
             publisher.destination = Some(destination);
             if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
                 Self::look_later(wait, ctx);
             }
             publisher.say_free(Some(permit), ctx);
-            if let Some(outage) = outage {
-                let back = see_it_back(Arc::clone(&publisher.params), outage);
+            if let Some(away) = away {
+                let back = see_it_back(Arc::clone(&publisher.params), away);
                 ctx.spawn(back.into_actor(publisher).map(|(), publisher, ctx| publisher.say_free(None, ctx)));
             }
         }));
     }
 }
 
-/// A destination was found to be away, and it is to be seen when it is back.
-pub(super) struct Outage {
-    pub(super) away: Away,
-    /// How long it should not be asked.
-    pub(super) pause: Duration,
-    /// The pauses after that.
-    pub(super) backoff: Backoff,
-}
-
 /// Why a batch was not written.
 enum NotWritten {
     /// It is better off in the channel.
     Returned,
-    /// And so is any other.
-    Away(Outage),
+    /// And so is any other: it is to be seen when the destination is back.
+    Away(Away),
 }
 
 /// Writes a batch and settles it, or gives it back when that must wait and should not wait here.
@@ -171,7 +162,7 @@ async fn publish(
     worker: usize,
     params: Arc<Params>,
     progress: Arc<Progress>,
-) -> (Box<dyn Destination>, Permit, Option<Outage>) {
+) -> (Box<dyn Destination>, Permit, Option<Away>) {
     let set = std::mem::take(&mut batch.set);
     let points = set.point_count();
     let written = if points == 0 {
@@ -195,7 +186,7 @@ async fn publish(
         }
         written
     };
-    let outage = match written {
+    let away = match written {
         Ok(refused) => {
             fail_point!("publisher.written");
             if let Some(age) = batch.age() {
@@ -211,10 +202,10 @@ async fn publish(
         }
         Err(why) => {
             give_back(&mut batch, &params, &progress).await;
-            if let NotWritten::Away(outage) = why { Some(outage) } else { None }
+            if let NotWritten::Away(away) = why { Some(away) } else { None }
         }
     };
-    (destination, permit, outage)
+    (destination, permit, away)
 }
 
 /// A batch was written, but for what was refused of it.
@@ -289,8 +280,7 @@ async fn write(
             return Err(NotWritten::Returned);
         }
         if asks {
-            let outage = params.permits.goes_away().map(|away| Outage { away, pause, backoff });
-            return Err(outage.map_or(NotWritten::Returned, NotWritten::Away));
+            return Err(params.permits.goes_away(pause, backoff).map_or(NotWritten::Returned, NotWritten::Away));
         }
         asks = failure == Failure::Hold || params.permits.is_probing();
         slog::debug!(params.log, "a batch is not written yet"; "child" => format_args!("publisher {}", worker + 1),

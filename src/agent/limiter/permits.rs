@@ -1,11 +1,14 @@
 //! The [`Limiter`] that all publishers of a pipeline share: how many batches are in flight, and which attempt may begin.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
-use crate::{agent::batching::Limits, supervision::Closing};
+use crate::{agent::batching::Limits, backoff::Backoff, supervision::Closing};
 
 /// What is in flight, and what may be.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ struct State {
     max_bytes: usize,
     /// Whether there is an [`Away`].
     away: bool,
+    /// The pauses of the last one, until something was written.
+    pauses: Option<Backoff>,
 }
 
 /// A batch in flight, until this is dropped.
@@ -37,7 +42,13 @@ pub(in crate::agent) struct Permit {
 /// The destination is away, until this is dropped or something was written: no batch may be in flight, since its messages are better
 /// off in the channel, where another agent can have them.
 #[derive(Debug)]
-pub(in crate::agent) struct Away(Arc<Permits>);
+pub(in crate::agent) struct Away {
+    permits: Arc<Permits>,
+    /// How long it should not be asked.
+    pub(in crate::agent) pause: Duration,
+    /// The pauses after that.
+    pub(in crate::agent) backoff: Backoff,
+}
 
 /// An attempt to write, under way.
 #[derive(Debug)]
@@ -52,7 +63,8 @@ impl Permits {
     pub(in crate::agent) fn new(max: usize, max_bytes: usize) -> Self {
         let max = max.max(1);
         let limiter = Limiter::new(max, Instant::now());
-        let state = State { limiter, in_flight: 0, bytes: 0, max_bytes: max.saturating_mul(max_bytes), away: false };
+        let state =
+            State { limiter, in_flight: 0, bytes: 0, max_bytes: max.saturating_mul(max_bytes), away: false, pauses: None };
         Self { state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
     }
 
@@ -70,10 +82,18 @@ impl Permits {
         self.state().away
     }
 
-    /// The destination is away, from now on. `None` if it was before: then whoever found that out looks when it is back.
-    pub(in crate::agent) fn goes_away(self: &Arc<Self>) -> Option<Away> {
-        let before = std::mem::replace(&mut self.state().away, true);
-        (!before).then(|| Away(Arc::clone(self)))
+    /// The destination is away, from now on, and should not be asked for so long. `None` if it was before: then whoever found that out
+    /// looks when it is back. One that was away, has answered and has taken nothing is left alone for longer than that.
+    pub(in crate::agent) fn goes_away(self: &Arc<Self>, mut pause: Duration, mut backoff: Backoff) -> Option<Away> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.away, true) {
+            return None;
+        }
+        if let Some(before) = state.pauses.take() {
+            backoff = before;
+            pause += backoff.next_pause();
+        }
+        Some(Away { permits: Arc::clone(self), pause, backoff })
     }
 
     /// Whether it is not known that the destination takes anything: the last attempts have failed.
@@ -138,7 +158,7 @@ impl Attempt<'_> {
     pub(in crate::agent) fn succeeded(self) {
         let mut state = self.permits.state();
         state.limiter.answered(self.begun, Instant::now());
-        state.away = false;
+        (state.away, state.pauses) = (false, None);
     }
 
     /// The destination took nothing. Returns whether more batches wait for it than should: then the one of this attempt is better off in
@@ -160,13 +180,16 @@ impl Drop for Permit {
 
 impl Drop for Away {
     fn drop(&mut self) {
-        self.0.state().away = false;
+        let mut state = self.permits.state();
+        if std::mem::take(&mut state.away) {
+            state.pauses = Some(self.backoff.clone());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, pin::pin, task, time::Duration};
+    use std::{future::Future, pin::pin, task};
 
     use super::*;
 
@@ -241,9 +264,10 @@ mod tests {
             [|_, away| drop(away), |permits, _away| now(permits.attempt(&Closing::default())).unwrap().succeeded()];
         for end in ends {
             let permits = Arc::new(Permits::new(2, 100));
-            let away = permits.goes_away().unwrap();
+            let goes_away = || permits.goes_away(Duration::ZERO, Backoff::new(Duration::ZERO, Duration::ZERO));
+            let away = goes_away().unwrap();
             assert!(permits.is_away() && !permits.is_one_free());
-            assert!(permits.goes_away().is_none(), "somebody looks already");
+            assert!(goes_away().is_none(), "somebody looks already");
             end(&permits, away);
             assert!(!permits.is_away() && permits.is_one_free());
         }

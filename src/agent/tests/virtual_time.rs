@@ -177,6 +177,32 @@ fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
     );
 }
 
+/// An overloaded one does that, and one behind a balancer of which a part is down.
+#[test]
+fn a_destination_that_answers_some_questions_and_takes_nothing_is_left_alone_for_longer_each_time() {
+    for answers in [&[UNAVAILABLE, WORKS][..], &[UNAVAILABLE, UNAVAILABLE, WORKS]] {
+        on_a_clock_of_its_own(
+            |_| {},
+            |mut agent| async move {
+                agent.influxd.answers(UNAVAILABLE);
+                agent.influxd.answers_questions(answers);
+                agent.push(100);
+                agent.until(10 * MINUTE).await;
+                let (attempts, tally) = (agent.attempts().len(), agent.memory.registry.tally());
+                assert!(attempts <= 400, "{attempts} attempts in ten minutes");
+                assert!(tally.leased <= 400, "{tally:?}");
+
+                agent.influxd.answers(WORKS);
+                agent.influxd.answers_questions(&[]);
+                let memory = Arc::clone(&agent.memory);
+                agent.wait("everything is written", || memory.done() == 100).await;
+                agent.assert_all_stored_once();
+                agent
+            },
+        );
+    }
+}
+
 /// What an application does: one message after the other, for ever.
 #[test]
 fn a_steady_load_is_published_in_beats_of_which_the_first_is_at_once() {

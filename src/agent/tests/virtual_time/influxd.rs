@@ -16,6 +16,8 @@ pub(super) struct Influxd {
 struct State {
     /// The status line and headers to answer with.
     answer: String,
+    /// The same where there is no line, in turn; none where that makes no difference.
+    to_questions: Vec<String>,
     /// The lines of bodies that were answered with 204.
     stored: Vec<String>,
 }
@@ -27,7 +29,7 @@ impl Influxd {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State { answer: WORKS.to_owned(), stored: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { answer: WORKS.to_owned(), to_questions: Vec::new(), stored: Vec::new() }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -47,6 +49,11 @@ impl Influxd {
         answer.clone_into(&mut self.state.lock().unwrap().answer);
     }
 
+    /// From now on what has no line is answered so, in turn.
+    pub(super) fn answers_questions(&self, answers: &[&str]) {
+        self.state.lock().unwrap().to_questions = answers.iter().map(|answer| (*answer).to_owned()).collect();
+    }
+
     pub(super) fn stored(&self) -> Vec<String> {
         self.state.lock().unwrap().stored.clone()
     }
@@ -63,10 +70,16 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
+    let is_question = body == b"\n";
     let mut state = state.lock().unwrap();
     if state.answer == WORKS {
         state.stored.extend(String::from_utf8(body).ok()?.lines().filter(|line| !line.is_empty()).map(str::to_owned));
     }
-    let answer = format!("HTTP/1.1 {}Content-Length: 0\r\n\r\n", state.answer);
+    let mut answer = state.answer.clone();
+    if is_question && let Some(first) = state.to_questions.first() {
+        answer = first.clone();
+        state.to_questions.rotate_left(1);
+    }
+    let answer = format!("HTTP/1.1 {answer}Content-Length: 0\r\n\r\n");
     stream.write_all(answer.as_bytes()).ok()
 }
