@@ -2,7 +2,7 @@
 
 use std::{fs, ops::Range, path::Path, time::Duration};
 
-use redis::{Commands as _, Connection};
+use redis::{Commands as _, Connection, Value};
 
 use super::{
     partition::{Partition, SERVERS},
@@ -223,18 +223,16 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let servers: Vec<_> = (0..6)
+        let (buses, servers): (Vec<_>, Vec<_>) = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
                 let node = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
-                RedisServer::with(&[&SYNC_AT_ONCE[..], &node, &["--cluster-replica-validity-factor", "0"]].concat())
+                let server = RedisServer::with(&[&SYNC_AT_ONCE[..], &node, &["--cluster-replica-validity-factor", "0"]].concat());
+                (bus, server)
             })
-            .collect();
-        let mut create = command("redis-cli");
-        create.args(["--cluster", "create"]).args(servers.iter().map(|server| format!("127.0.0.1:{}", server.port())));
-        let created = create.args(["--cluster-replicas", "1", "--cluster-yes"]).output().unwrap();
-        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+            .unzip();
         let cluster = Self { servers };
+        cluster.join(&buses);
         wait_for("the cluster to be well", START, || {
             let well = |server: &RedisServer| {
                 let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut server.connection()).unwrap();
@@ -244,6 +242,37 @@ impl Cluster {
             cluster.servers.iter().all(well).then_some(())
         });
         cluster
+    }
+
+    /// What `redis-cli --cluster create` does, which waits for ever where a node misses that it was to meet another one: it has a second
+    /// for that.
+    fn join(&self, buses: &[String]) {
+        let to = |server: &RedisServer, arguments: &[&str]| {
+            redis::cmd("CLUSTER").arg(arguments).query::<Value>(&mut server.connection())
+        };
+        for (number, server) in self.servers.iter().enumerate() {
+            to(server, &["SET-CONFIG-EPOCH", &(number + 1).to_string()]).unwrap();
+        }
+        for (server, slots) in self.servers.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
+            to(server, &[&["ADDSLOTSRANGE"][..], &slots].concat()).unwrap();
+        }
+        wait_for("the nodes to know each other", START, || {
+            let mut know = 0;
+            for server in &self.servers {
+                let nodes: String = redis::from_redis_value(to(server, &["NODES"]).ok()?).ok()?;
+                let knows = |port: u16| nodes.contains(&format!("127.0.0.1:{port}@"));
+                let others = self.servers.iter().zip(buses).filter(|(other, _)| other.port() != server.port());
+                let unknown: Vec<_> = others.filter(|(other, _)| !knows(other.port())).collect();
+                for (other, bus) in &unknown {
+                    let _ = to(server, &["MEET", "127.0.0.1", &other.port().to_string(), bus]);
+                }
+                know += usize::from(unknown.is_empty() && !nodes.contains("handshake"));
+            }
+            (know == self.servers.len()).then_some(())
+        });
+        for (number, replica) in self.servers.iter().enumerate().skip(3) {
+            to(replica, &["REPLICATE", &self.id(number - 3)]).unwrap();
+        }
     }
 
     pub(crate) fn nodes(&self) -> String {
