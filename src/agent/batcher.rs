@@ -102,7 +102,7 @@ impl Batcher {
     fn advance(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let permits = &self.params.permits;
-        if permits.is_away() && !self.draining && !self.batching.is_empty() {
+        if permits.holds_back() && !self.draining && !self.batching.is_empty() {
             // Dropping it gives its leases back.
             self.batching.take();
             self.filling = Batch::default();
@@ -129,7 +129,7 @@ impl Batcher {
     }
 
     fn ask(&mut self, ctx: &Context<Self>) {
-        if self.asked || self.params.permits.is_away() {
+        if self.asked || self.params.permits.holds_back() {
             return;
         }
         let Some(receiver) = &self.receiver else { return };

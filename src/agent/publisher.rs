@@ -1,5 +1,6 @@
 //! The Publisher: writes one batch at a time, however often that takes, and settles its leases. While its destination is away it has
-//! none: messages wait in the channel then, where another agent can have them, and it is asked without any when it is back.
+//! none, but for a small one to try now and then: messages wait in the channel, where another agent can have them, and the destination is
+//! asked without any when it is back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -100,6 +101,17 @@ impl Publisher {
         }
     }
 
+    /// Asks the destination until it is back, and has a batch be tried now and then.
+    fn look_for(&self, away: Away, ctx: &mut Context<Self>) {
+        let back = see_it_back(Arc::clone(&self.params), away);
+        ctx.spawn(back.into_actor(self).map(|away, publisher, ctx| {
+            publisher.say_free(None, ctx);
+            if let Some(away) = away {
+                publisher.look_for(away, ctx);
+            }
+        }));
+    }
+
     /// Has the destination give back what it keeps for the next batch, once none has come for a while.
     fn look_later(wait: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(wait, |publisher, ctx| match publisher.idleness.look(Instant::now()) {
@@ -140,8 +152,7 @@ impl Handler<Publish> for Publisher {
             }
             publisher.say_free(Some(permit), ctx);
             if let Some(away) = away {
-                let back = see_it_back(Arc::clone(&publisher.params), away);
-                ctx.spawn(back.into_actor(publisher).map(|(), publisher, ctx| publisher.say_free(None, ctx)));
+                publisher.look_for(away, ctx);
             }
         }));
     }

