@@ -52,9 +52,10 @@ fn head(scenario: &Scenario) -> String {
     format!(
         "{} agents with {} publishers each lose their database for {} s, and come back to one that takes {} lines a second, one \
          request after the other, and finishes what it has begun even when nobody waits for the answer any more. Each publisher \
-         holds a full batch of {} lines, as many wait in each agent's channel, and all of it would be written after {:.0} s if \
+         has a full batch of {} lines then, which goes back to the agent's channel, as many wait there, and all of it would be written after {:.0} s if \
          nothing were written in vain. An agent waits {} s for an answer, and pauses between {} ms and {} s. All of it is a \
-         simulation: the agent's own back-off and slow start, in virtual time.\n\n",
+         simulation: the agent's own back-off and slow start, in virtual time; the \
+         small batch that is tried with every eighth question is left out.\n\n",
         scenario.agents,
         scenario.workers,
         scenario.outage.as_secs(),

@@ -27,16 +27,16 @@ fn in_vain(course: &Course, scenario: &Scenario) -> f64 {
 }
 
 #[test]
-fn after_an_outage_fewer_than_a_sixth_of_a_thousand_agents_come_back_in_the_same_second() {
+fn after_an_outage_fewer_than_a_tenth_of_a_thousand_agents_come_back_in_the_same_second() {
     for seed in SEEDS {
         let scenario = Scenario { seed, ..Scenario::a_thousand_agents() };
         let course = scenario.run();
-        // Each of two publishers tries every 15 s on average, so 133 are to be expected.
+        // Each asks every 15 s on average, by one publisher, so 67 are to be expected.
         let share = share_in_the_worst_second(&course.agents, &scenario);
-        assert!(share < 0.16, "seed {seed}: {:.1} % of the agents come back in one second: {:?}", share * 100.0, course.agents);
+        assert!(share < 0.1, "seed {seed}: {:.1} % of the agents come back in one second: {:?}", share * 100.0, course.agents);
         let share = share_in_the_worst_second(&course.requests, &scenario);
         assert!(share < 1.3, "seed {seed}: {share:.2} requests of each agent in one second: {:?}", course.requests);
-        assert!(course.knocks < 60 * 150, "seed {seed}: {} attempts in the last minute of the outage", course.knocks);
+        assert!(course.knocks < 60 * 75, "seed {seed}: {} attempts in the last minute of the outage", course.knocks);
 
         let without = Scenario { jitter: false, ..scenario };
         let herd = share_in_the_worst_second(&without.run().agents, &without);

@@ -1,6 +1,6 @@
 //! Agents that come back when their database does, in virtual time. The pauses are those of the agent's own [`Backoff`],
 //! and how much is in flight is what its own [`Limiter`] says. What a publisher does with them is told here again, in a
-//! few lines: see `write` in `src/agent/publisher.rs`, and `src/agent/limiter/permits.rs` for what waits.
+//! few lines: see `write` in `src/agent/publisher.rs`, `src/agent/proving.rs`, and `src/agent/limiter/permits.rs` for what waits.
 
 use std::{
     cmp::Reverse,
@@ -31,10 +31,10 @@ const MESSAGE: usize = 909;
 pub(crate) struct Scenario {
     /// How many agents.
     pub(crate) agents: usize,
-    /// Each with so many publishers, which have a connection and a batch of their own. All have one when the outage begins; then
-    /// as many as may be in flight.
+    /// Each with so many publishers, which have a connection and a batch of their own. All have one when the outage begins, and give it
+    /// back when a question is refused as well; then as many as may be in flight.
     pub(crate) workers: usize,
-    /// How many messages wait in the channel of each agent, apart from the full batches that its publishers hold.
+    /// How many messages wait in the channel of each agent, apart from the full batches that its publishers have.
     pub(crate) backlog: usize,
     /// What a batch may have.
     pub(crate) limits: Limits,
@@ -169,8 +169,16 @@ impl<'a> Run<'a> {
         let events = notices.enumerate().map(|(index, at)| Reverse((at, index, Event::Attempt))).collect();
         let begun = Instant::now();
         let limiter = Limiter::new(scenario.workers, begun);
-        let agent =
-            Agent { limiter, writing: 0, waiting: VecDeque::new(), idle: Vec::new(), backlog: scenario.backlog, known: false };
+        let agent = Agent {
+            limiter,
+            writing: 0,
+            waiting: VecDeque::new(),
+            idle: Vec::new(),
+            away: None,
+            pauses: None,
+            backlog: scenario.backlog,
+            known: false,
+        };
         let agents = vec![agent; scenario.agents];
         Self { scenario, agents, workers, events, begun, free_at: scenario.outage, course: Course::default() }
     }
@@ -178,6 +186,11 @@ impl<'a> Run<'a> {
     /// Writes, unless another attempt of the agent shows just now whether the database is back.
     fn attempt(&mut self, now: Duration, index: usize) {
         let agent = &mut self.agents[index / self.scenario.workers];
+        if self.workers[index].pending.is_empty() && agent.away != Some(index) {
+            // Another one has written something before this could ask.
+            agent.idle.push(index);
+            return self.load(now, index);
+        }
         if agent.limiter.is_probing() && agent.writing > 0 {
             agent.waiting.push_back(index);
             return;
@@ -190,7 +203,8 @@ impl<'a> Run<'a> {
         if !std::mem::replace(&mut agent.known, true) {
             add(&mut self.course.agents, since, 1);
         }
-        let lines = self.workers[index].begin(now, MAX_LINES / agent.limiter.divisor());
+        let worker = &mut self.workers[index];
+        let lines = if worker.asks { 0 } else { worker.begin(now, MAX_LINES / agent.limiter.divisor()) };
         add(&mut self.course.requests, since, 1);
         add(&mut self.course.lines, since, lines);
         self.free_at = self.free_at.max(now) + Duration::from_secs_f64(lines as f64 / f64::from(self.scenario.lines_per_second));
@@ -201,16 +215,40 @@ impl<'a> Run<'a> {
 
     fn late(&mut self, now: Duration, index: usize) {
         self.course.late += 1;
-        self.course.in_vain += self.workers[index].next();
-        self.workers[index].shrink();
+        if !self.workers[index].asks {
+            self.course.in_vain += self.workers[index].next();
+            self.workers[index].shrink();
+        }
         self.failed(now, index);
     }
 
     fn failed(&mut self, now: Duration, index: usize) {
         let (agent, worker) = (&mut self.agents[index / self.scenario.workers], &mut self.workers[index]);
+        if agent.away == Some(index) {
+            let pause = worker.pause(self.scenario);
+            self.events.push(Reverse((now + pause, index, Event::Attempt)));
+            return self.end_attempt(now, index);
+        }
         if self.scenario.slow_start {
             agent.limiter.failed(Failure::Retry, self.begun + now);
         }
+        if worker.asks {
+            agent.backlog += worker.pending.drain(..).sum::<usize>() / POINTS;
+            if agent.away.is_none() {
+                agent.away = Some(index);
+                let mut pause = worker.pause(self.scenario);
+                if let Some(before) = agent.pauses.take() {
+                    (worker.backoff, worker.failures) = before;
+                    pause += worker.pause(self.scenario);
+                }
+                self.events.push(Reverse((now + pause, index, Event::Attempt)));
+            } else {
+                worker.asks = false;
+                agent.idle.push(index);
+            }
+            return self.end_attempt(now, index);
+        }
+        worker.asks = agent.limiter.is_probing();
         if agent.limiter.divisor() > 1 && self.scenario.workers - agent.idle.len() > agent.limiter.limit() {
             agent.backlog += worker.pending.drain(..).sum::<usize>() / POINTS;
             agent.idle.push(index);
@@ -225,6 +263,18 @@ impl<'a> Run<'a> {
     fn answered(&mut self, now: Duration, index: usize) {
         let (agent, worker) = (&mut self.agents[index / self.scenario.workers], &mut self.workers[index]);
         let done = self.begun + now;
+        if std::mem::take(&mut worker.asks) {
+            if agent.away == Some(index) {
+                agent.away = None;
+                agent.pauses = Some((worker.backoff.clone(), worker.failures));
+                agent.idle.push(index);
+                self.load(now, index);
+            } else {
+                self.events.push(Reverse((now, index, Event::Attempt)));
+            }
+            return self.end_attempt(now, index);
+        }
+        (agent.away, agent.pauses) = (None, None);
         if self.scenario.slow_start {
             agent.limiter.answered(self.begun + worker.begun, done);
         }
@@ -246,7 +296,8 @@ impl<'a> Run<'a> {
     /// Publishers that are free get batches, as many as may be in flight.
     fn load(&mut self, now: Duration, index: usize) {
         let agent = &mut self.agents[index / self.scenario.workers];
-        while self.scenario.workers - agent.idle.len() < agent.limiter.limit()
+        while agent.away.is_none()
+            && self.scenario.workers - agent.idle.len() < agent.limiter.limit()
             && agent.backlog > 0
             && let Some(free) = agent.idle.pop()
         {
@@ -282,6 +333,10 @@ struct Agent {
     waiting: VecDeque<usize>,
     /// The publishers without a batch.
     idle: Vec<usize>,
+    /// The publisher that asks when the database is back, while nothing is in flight.
+    away: Option<usize>,
+    /// Its pauses, until something was written.
+    pauses: Option<(Backoff, u32)>,
     /// The messages in its channel.
     backlog: usize,
     /// Whether it has come back.
@@ -295,6 +350,8 @@ struct Worker {
     failures: u32,
     /// The lines of each request that is left of the batch, the next one last.
     pending: Vec<usize>,
+    /// Whether it asks without any line before it writes.
+    asks: bool,
     /// How many messages the batch has.
     loaded: usize,
     /// When its first attempt began, and the last.
@@ -310,6 +367,7 @@ impl Worker {
             backoff,
             failures: 0,
             pending: Vec::new(),
+            asks: false,
             loaded: 0,
             first: Duration::ZERO,
             begun: Duration::ZERO,
@@ -321,7 +379,7 @@ impl Worker {
     /// Begins a batch of so many messages, and with it a back-off.
     fn load(&mut self, scenario: &Scenario, batch: usize) {
         self.backoff = Backoff::new(scenario.backoff.0, scenario.backoff.1);
-        (self.failures, self.loaded, self.first) = (0, batch, Duration::MAX);
+        (self.failures, self.asks, self.loaded, self.first) = (0, false, batch, Duration::MAX);
         let lines = batch * POINTS;
         self.pending.extend(Some(lines % MAX_LINES).filter(|rest| *rest > 0));
         self.pending.extend(std::iter::repeat_n(MAX_LINES, lines / MAX_LINES));
