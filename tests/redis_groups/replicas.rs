@@ -49,13 +49,10 @@ fn what_no_replica_had_is_queued_again_where_the_failover_went_and_without_waiti
     let mut group = SentinelGroup::start();
     let waits = channel(&sentinel_channel(&group.nodes(), "wait_replicas = 1"));
     let does_not = channel(&sentinel_channel(&group.nodes(), ""));
-    let list = |server: &RedisServer| -> Vec<String> { server.connection().lrange(Q, 0, -1).unwrap() };
     run(async {
         waits.open().await.unwrap();
         push_until_done(&waits, &["confirmed"]).await;
-        // What comes now the replica cannot find in its socket either.
-        group.servers[1].pause();
-        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query::<u64>(&mut group.servers[0].connection()).unwrap();
+        cut_off(&group.servers[0], &group.servers[1]);
         push(&does_not, &["answered"]).await.unwrap();
         for _ in 0..3 {
             let said = push(&waits, &["unconfirmed"]).await.unwrap_err();
@@ -72,6 +69,79 @@ fn what_no_replica_had_is_queued_again_where_the_failover_went_and_without_waiti
         replicaof.query::<()>(&mut group.servers[0].connection()).unwrap();
         push_until_done(&waits, &["unconfirmed"]).await;
         assert_eq!(list(&group.servers[1]), ["unconfirmed", "confirmed"]);
+    });
+}
+
+/// A primary with a replica that follows it, and a channel to it that waits for the replica.
+fn primary_with_replica() -> (RedisServer, RedisServer, RedisChannel) {
+    let primary = RedisServer::start();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
+    replica.wait_until_it_follows();
+    let url = primary.url();
+    let waits =
+        channel(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{url}\"\ntimeout = \"2s\"\nwait_replicas = 1"));
+    (primary, replica, waits)
+}
+
+/// Has the replica confirm nothing more until it is resumed, and find nothing in its socket then.
+fn cut_off(primary: &RedisServer, replica: &RedisServer) {
+    replica.pause();
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query::<u64>(&mut primary.connection()).unwrap();
+}
+
+fn list(server: &RedisServer) -> Vec<String> {
+    server.connection().lrange(Q, 0, -1).unwrap()
+}
+
+#[test]
+fn pushes_that_come_at_once_while_no_replica_confirms_are_queued_once() {
+    let (primary, replica, waits) = primary_with_replica();
+    run(async {
+        push_until_done(&waits, &["before"]).await;
+        cut_off(&primary, &replica);
+        for _ in 0..2 {
+            // Of statsd, and of what was dropped.
+            let (one, other) = tokio::join!(push(&waits, &["one"]), push(&waits, &["other"]));
+            one.unwrap_err();
+            other.unwrap_err();
+            assert_eq!(list(&primary), ["one", "before"]);
+        }
+        replica.resume();
+        push_until_done(&waits, &["other"]).await;
+        push_until_done(&waits, &["one", "more"]).await;
+        assert_eq!(list(&primary), ["more", "other", "one", "before"]);
+    });
+}
+
+#[test]
+fn what_replicas_have_by_now_is_not_queued_again_whatever_became_of_later_pushes() {
+    let (primary, replica, waits) = primary_with_replica();
+    let set = |name: &str, value: &str| {
+        redis::cmd("CONFIG").arg(&["SET", name, value]).query::<()>(&mut primary.connection()).unwrap();
+    };
+    run(async {
+        push_until_done(&waits, &["before"]).await;
+        cut_off(&primary, &replica);
+        push(&waits, &["one"]).await.unwrap_err();
+        // A push that Redis refuses once the replica has the first one.
+        set("maxmemory", "1");
+        replica.resume();
+        let end = Instant::now() + PATIENCE;
+        while let said @ ChannelError::Unreachable { .. } = push(&waits, &["one", "two"]).await.unwrap_err() {
+            assert!(Instant::now() < end, "{said}");
+        }
+        set("maxmemory", "0");
+        // One whose wait for replicas is in vain, and one on another connection.
+        cut_off(&primary, &replica);
+        push(&waits, &["one", "two"]).await.unwrap_err();
+        replica.resume();
+        push_until_done(&waits, &["three"]).await;
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).query::<u64>(&mut primary.connection()).unwrap();
+        push_until_done(&waits, &["one", "two", "four"]).await;
+        assert_eq!(list(&primary), ["four", "three", "two", "one", "before"]);
+        // What was pushed again is not remembered any longer.
+        push_until_done(&waits, &["one"]).await;
+        assert_eq!(list(&primary)[0], "one");
     });
 }
 
@@ -123,11 +193,8 @@ fn a_right_that_only_waiting_for_replicas_takes_is_named() {
 #[ignore = "measures"]
 fn the_price_of_waiting_for_a_replica() {
     const PUSHES: u32 = 1000;
-    let primary = RedisServer::start();
-    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
-    replica.wait_until_it_follows();
-    let part = |more: &str| format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\n{more}", primary.url());
-    let (waits, does_not) = (channel(&part("wait_replicas = 1")), channel(&part("")));
+    let (primary, _replica, waits) = primary_with_replica();
+    let does_not = channel(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"", primary.url()));
     run(async {
         // In turns, so that whatever else the machine does concerns both.
         let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);

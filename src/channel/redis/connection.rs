@@ -136,13 +136,6 @@ impl Link {
         by(deadline, self.timeout, self.connect()).await.map_err(|error| self.explain(CONNECT, &error))
     }
 
-    /// Runs a command on such a connection, which after an error is of no use any more.
-    pub(super) async fn ask(&self, connection: &Connection, doing: &str, command: &Cmd) -> Result<Value, Error> {
-        let answer =
-            by(Instant::now() + self.timeout, self.timeout, connection.ask(Request::Command(command), Budget::ORDINARY)).await;
-        answer.map_err(|error| self.explain(doing, &error))
-    }
-
     /// There was no answer in the time that each call has.
     pub(super) fn late(&self, doing: &str) -> Error {
         self.explain(doing, &Failure::late(self.timeout))
@@ -198,7 +191,8 @@ impl Link {
         }
     }
 
-    fn explain(&self, doing: &str, failure: &Failure) -> Error {
+    /// Why there is no answer, as a sentence.
+    pub(super) fn explain(&self, doing: &str, failure: &Failure) -> Error {
         explain(doing, &self.server, failure)
     }
 }

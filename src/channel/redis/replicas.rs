@@ -6,12 +6,20 @@
 
 use std::{collections::HashSet, fmt, time::Duration};
 
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 
-use super::{RedisChannel, answers, check::field, client::Connection, connection::Link, errors::Error};
+use super::{
+    RedisChannel, answers,
+    check::field,
+    client::{Connection, Request, by},
+    errors::Error,
+    resp::Budget,
+};
 use crate::{
     channel::{ChannelError, Threat, Warning},
-    duration::for_people,
     plural::{count, either},
 };
 
@@ -20,97 +28,136 @@ const WAIT: &str = "wait for replicas";
 /// For how long a replica that follows is not heard of at most, in seconds; Redis hears of each once a second.
 const LAG: u64 = 10;
 
+/// Of how many messages at most it is remembered that replicas have them by now, beside the last push: more than are tried again at a time.
+/// Those are beyond it that nobody tries again.
+const REMEMBERED: usize = 10_000;
+
 /// What waits for replicas, if anything does.
 pub(super) struct Replicas {
     /// How many.
     pub(super) wanted: usize,
-    /// On a connection of its own, since a client that waits is answered nothing else.
-    line: Mutex<Option<Line>>,
+    /// Of one push at a time, since a client that waits is answered nothing else.
+    pushed: Mutex<Pushed>,
 }
 
-/// A connection, with what was pushed on it and is still to be pushed again by a caller that was told to.
-struct Line {
-    connection: Connection,
-    /// Queued, and on too few replicas as far as is known. WAIT tells of what was written on its own connection.
+/// What was pushed, and will be pushed again by callers that were told to.
+#[derive(Default)]
+struct Pushed {
+    /// A connection of its own. WAIT tells of what was written on the connection that it comes by.
+    connection: Option<Connection>,
+    /// Queued by that connection, and on too few replicas as far as is known.
     unconfirmed: Vec<Vec<u8>>,
-    /// On enough replicas by now.
+    /// On enough replicas by now, and not pushed again yet.
     confirmed: HashSet<Vec<u8>>,
 }
 
 impl Replicas {
     pub(super) fn new(wanted: usize) -> Self {
-        Self { wanted, line: Mutex::default() }
+        Self { wanted, pushed: Mutex::default() }
     }
 }
 
 /// Queues messages in this order, all or none of them, and waits until enough replicas have them. After an error they may be queued; when
 /// they are pushed again, those that are queued on this primary are not queued once more.
 pub(super) async fn push(channel: &RedisChannel, doing: &str, messages: &[&[u8]]) -> Result<(), Error> {
-    let (link, replicas) = (&channel.link, &channel.replicas);
-    let within = link.timeout();
-    let pushed = async {
-        let mut line = replicas.line.lock().await;
-        // What is cut short leaves no connection behind: what was asked on it is not known to be done.
-        let mut open = match line.take() {
-            Some(open) => open,
-            None => {
-                Line { connection: link.open(Instant::now() + within).await?, unconfirmed: Vec::new(), confirmed: HashSet::new() }
-            }
-        };
-        let pushed = open.push(channel, doing, messages).await;
-        if !matches!(pushed, Err(Missing::Answer(_))) {
-            *line = Some(open);
-        }
-        pushed.map_err(|missing| match missing {
-            Missing::Answer(error) => error,
-            Missing::Replicas(have) => Error::Other(too_few(channel, have)),
-        })
-    };
-    match tokio::time::timeout(within, pushed).await {
-        Ok(pushed) => pushed,
-        Err(_) => Err(link.late(doing)),
-    }
+    let deadline = Instant::now() + channel.link.timeout();
+    let mut pushed = timeout_at(deadline, channel.replicas.pushed.lock()).await.map_err(|_| channel.link.late(doing))?;
+    pushed.push(&Call { channel, doing, deadline }, messages).await.map_err(|missing| match missing {
+        Missing::Answer { error, .. } => error,
+        Missing::Replicas(have) => Error::Other(too_few(channel, have)),
+    })
+}
+
+/// One push.
+struct Call<'a> {
+    channel: &'a RedisChannel,
+    doing: &'a str,
+    deadline: Instant,
 }
 
 /// Why it is not known that enough replicas have what was pushed.
 enum Missing {
-    Answer(Error),
+    Answer {
+        error: Error,
+        /// Whether the connection is of no use any more.
+        is_for_good: bool,
+    },
     /// So many have it.
     Replicas(u64),
 }
 
-impl Line {
-    async fn push(&mut self, channel: &RedisChannel, doing: &str, messages: &[&[u8]]) -> Result<(), Missing> {
-        let (link, wanted) = (&channel.link, channel.replicas.wanted);
-        // Nothing more is queued while it is not: a replica that is away for long would have messages that are tried again pile up.
-        if !self.unconfirmed.is_empty() {
-            self.wait(link, wanted).await?;
-            self.confirmed = self.unconfirmed.drain(..).collect();
+impl Pushed {
+    async fn push(&mut self, call: &Call<'_>, messages: &[&[u8]]) -> Result<(), Missing> {
+        // What is cut short leaves no connection behind: what was asked on it is not known to be done.
+        let connection = match self.connection.take() {
+            Some(open) => open,
+            None => {
+                self.unconfirmed.clear();
+                let opened = call.channel.link.open(call.deadline).await;
+                opened.map_err(|error| Missing::Answer { error, is_for_good: true })?
+            }
+        };
+        let pushed = self.push_by(&connection, call, messages).await;
+        if !matches!(pushed, Err(Missing::Answer { is_for_good: true, .. })) {
+            self.connection = Some(connection);
         }
-        let new: Vec<&[u8]> = messages.iter().copied().filter(|message| !self.confirmed.remove(*message)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let mut command = redis::cmd("LPUSH");
-        command.arg(&channel.keys.queue).arg(&new);
-        link.ask(&self.connection, doing, &command).await.map_err(Missing::Answer)?;
-        self.unconfirmed = new.into_iter().map(<[u8]>::to_vec).collect();
-        self.wait(link, wanted).await?;
-        self.unconfirmed.clear();
-        Ok(())
+        pushed
     }
 
-    async fn wait(&self, link: &Link, wanted: usize) -> Result<(), Missing> {
-        let mut command = redis::cmd("WAIT");
-        let answer = link.ask(&self.connection, WAIT, command.arg(wanted).arg(milliseconds(link.timeout()))).await;
-        let have = answers::count(&answer.map_err(Missing::Answer)?).ok_or_else(|| Missing::Answer(link.garbled(WAIT)))?;
-        if have < wanted as u64 { Err(Missing::Replicas(have)) } else { Ok(()) }
+    async fn push_by(&mut self, connection: &Connection, call: &Call<'_>, messages: &[&[u8]]) -> Result<(), Missing> {
+        // Nothing more is queued while it is not: a replica that is away for long would have messages that are tried again pile up.
+        if !self.unconfirmed.is_empty() {
+            call.wait(connection).await?;
+            if self.confirmed.len() > REMEMBERED {
+                self.confirmed.clear();
+            }
+            self.confirmed.extend(self.unconfirmed.drain(..));
+        }
+        let new: Vec<&[u8]> = messages.iter().copied().filter(|message| !self.confirmed.contains(*message)).collect();
+        if !new.is_empty() {
+            let mut command = redis::cmd("LPUSH");
+            call.ask(connection, call.doing, command.arg(&call.channel.keys.queue).arg(&new)).await?;
+            self.unconfirmed = new.into_iter().map(<[u8]>::to_vec).collect();
+            call.wait(connection).await?;
+            self.unconfirmed.clear();
+        }
+        for message in messages {
+            self.confirmed.remove(*message);
+        }
+        Ok(())
     }
 }
 
-/// How long Redis waits: half of what a call has, and never for ever.
-fn milliseconds(timeout: Duration) -> u64 {
-    u64::try_from((timeout / 2).as_millis()).unwrap_or(u64::MAX).max(1)
+impl Call<'_> {
+    /// Waits for replicas for half of the time that is left, so that their number comes in time.
+    async fn wait(&self, connection: &Connection) -> Result<(), Missing> {
+        let wanted = self.channel.replicas.wanted;
+        let mut command = redis::cmd("WAIT");
+        let patience = milliseconds(self.left() / 2);
+        let answer = self.ask(connection, WAIT, command.arg(wanted).arg(patience)).await?;
+        let garbled = || Missing::Answer { error: self.channel.link.garbled(WAIT), is_for_good: true };
+        let have = answers::count(&answer).ok_or_else(garbled)?;
+        if have < wanted as u64 { Err(Missing::Replicas(have)) } else { Ok(()) }
+    }
+
+    async fn ask(&self, connection: &Connection, doing: &str, command: &redis::Cmd) -> Result<redis::Value, Missing> {
+        let link = &self.channel.link;
+        // With a question that is cut short it is lost what was queued before, which would then be queued twice.
+        if self.left() < link.timeout() / 4 {
+            return Err(Missing::Answer { error: link.late(doing), is_for_good: false });
+        }
+        let answer = by(self.deadline, link.timeout(), connection.ask(Request::Command(command), Budget::ORDINARY)).await;
+        answer.map_err(|failure| Missing::Answer { error: link.explain(doing, &failure), is_for_good: failure.is_for_good() })
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline - Instant::now()
+    }
+}
+
+/// For Redis, to which 0 is for ever.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn too_few(channel: &RedisChannel, have: u64) -> ChannelError {
@@ -118,10 +165,9 @@ fn too_few(channel: &RedisChannel, have: u64) -> ChannelError {
     ChannelError::Unreachable {
         what: format!("messages are queued on {server}, and a failover may lose them"),
         why: format!(
-            "only {have} of {} confirmed them within {}: see that replicas run and follow it (INFO replication), or lower \
+            "only {have} of {} confirmed them in time: see that replicas run and follow it (INFO replication), or lower \
              channel.redis.wait_replicas",
-            count(wanted, "replica"),
-            for_people(Duration::from_millis(milliseconds(channel.link.timeout())))
+            count(wanted, "replica")
         ),
     }
 }
