@@ -52,7 +52,7 @@ pub struct RefusedPoint {
     pub reason: String,
 }
 
-/// What became of leases that were to be completed.
+/// What became of leases that were to be completed, of all since that was told last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Completed {
     /// Messages that are done: off the channel, or among its dead letters.
@@ -62,6 +62,15 @@ pub struct Completed {
     pub lost: usize,
     /// Dead letters, the oldest, that were dropped since there were as many as may be kept.
     pub letters_dropped: u64,
+}
+
+impl Completed {
+    /// Adds what became of others.
+    pub(crate) fn add(&mut self, others: Self) {
+        self.messages += others.messages;
+        self.lost += others.lost;
+        self.letters_dropped += others.letters_dropped;
+    }
 }
 
 /// What [`Channel::recover`] did.
@@ -224,7 +233,8 @@ pub trait Channel: Send + Sync {
     /// Settles leases, in as few steps as each queue takes: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// There are only so many dead letters: the oldest are dropped, and counted.
-    /// On success `leases` is empty; on an error those that are not settled are still there, and it can be called again.
+    /// On success `leases` is empty; on an error those that are not settled are still there, and it can be called again. What became of the
+    /// others is told by the next success, or by [`LeaseRegistry::take_completed`].
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
 
     /// Gives leases back: their messages wait again, oldest first. On an error `leases` are still there.

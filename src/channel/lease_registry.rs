@@ -9,6 +9,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::Completed;
 use crate::wire::Payloads;
 
 /// A lease's name, unique for all time: the agent's name, the process's own random part, and a number.
@@ -148,6 +149,8 @@ struct Entries {
     tally: Tally,
     /// Messages that the channel has set aside by itself and no line of the log has told of yet.
     unreported: u64,
+    /// What became of completed leases and nobody was told yet.
+    completed: Completed,
 }
 
 /// The entries, to be changed. Once that is done the tally must balance: in test builds whoever leaves them otherwise
@@ -302,6 +305,16 @@ impl LeaseRegistry {
     /// How many messages the channel has set aside by itself since this was asked last.
     pub fn take_unreported(&self) -> u64 {
         std::mem::take(&mut self.entries().unreported)
+    }
+
+    /// Notes what became of some leases for whoever is told of it.
+    pub(super) fn completed(&self, some: Completed) {
+        self.entries().completed.add(some);
+    }
+
+    /// What became of completed leases since this was asked last.
+    pub fn take_completed(&self) -> Completed {
+        std::mem::take(&mut self.entries().completed)
     }
 
     /// Counts dead letters that were dropped to make room.

@@ -231,6 +231,36 @@ fn a_settlement_whose_answer_was_lost_is_not_lost() {
 }
 
 #[test]
+fn what_became_of_the_first_of_many_leases_is_told_though_the_last_are_completed_later() {
+    // One more than one script completes.
+    const LEASES_OF_ONE: usize = 901;
+    let server = RedisServer::for_agents();
+    let mut redis = server.connection();
+    push(&mut redis, (0..=LEASES_OF_ONE).map(|n| n.to_string()));
+    run(async {
+        let proxy = Proxy::start(server.port());
+        let channel = RedisChannel::new(&settings(&proxy.url()), "here", LONG).unwrap();
+        // Once with an answer, so that Redis knows the script.
+        channel.complete(&mut vec![receive(&channel, 1, 100).await.unwrap()], &[]).await.unwrap();
+        let mut leases = Vec::new();
+        while let Some(lease) = receive(&channel, 1, 100).await {
+            leases.push(lease);
+        }
+        assert_eq!(leases.len(), LEASES_OF_ONE);
+        let _: usize = redis.zadd(LEASES, &leases[0].id().0, 1).unwrap();
+        assert_eq!(super::channel(&server).recover().await.unwrap().expired, 1);
+        proxy.cut_before_answer(2);
+        channel.complete(&mut leases, &[]).await.unwrap_err();
+        assert_eq!(leases.len(), 1);
+        assert_eq!(
+            channel.complete(&mut leases, &[]).await.unwrap(),
+            Completed { messages: LEASES_OF_ONE - 1, lost: 1, letters_dropped: 0 }
+        );
+        settled(&channel, &mut redis);
+    });
+}
+
+#[test]
 fn an_answer_that_never_came_is_given_back() {
     let server = RedisServer::for_agents();
     let mut redis = server.connection();

@@ -293,7 +293,8 @@ impl Channel for RedisChannel {
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
-        self.named(settle::complete(self, leases, parked).await).await
+        self.named(settle::complete(self, leases, parked).await).await?;
+        Ok(self.registry.take_completed())
     }
 
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {

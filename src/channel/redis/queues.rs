@@ -234,11 +234,7 @@ impl Channel for Queues {
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
         let mut completed = Completed::default();
-        let mut add = |part: Completed| {
-            completed.messages += part.messages;
-            completed.lost += part.lost;
-            completed.letters_dropped += part.letters_dropped;
-        };
+        let mut add = |part: Completed| completed.add(part);
         let parts = self.parts(leases, parked);
         if self.trouble_of_all().is_some() {
             // There is nothing else that could be done meanwhile.

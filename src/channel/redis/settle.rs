@@ -30,19 +30,17 @@ const RELEASE: &str = "give messages back";
 const RENEW: &str = "renew leases";
 
 /// See [`crate::channel::Channel::complete`].
-pub(super) async fn complete(channel: &RedisChannel, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, Error> {
+pub(super) async fn complete(channel: &RedisChannel, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<(), Error> {
     let mut letters: HashMap<&LeaseId, Vec<&DeadLetter>> = HashMap::new();
     for letter in parked {
         letters.entry(&letter.lease).or_default().push(letter);
     }
-    let mut completed = Completed::default();
     while !leases.is_empty() {
-        let slice = complete_slice(channel, leases, &letters).await?;
-        completed.messages += slice.messages;
-        completed.lost += slice.lost;
-        completed.letters_dropped += slice.letters_dropped;
+        // The next one may fail.
+        let completed = complete_slice(channel, leases, &letters).await?;
+        channel.registry.completed(completed);
     }
-    Ok(completed)
+    Ok(())
 }
 
 /// Completes the first leases, as many as one script takes.
