@@ -9,7 +9,7 @@ const FLOOR: Duration = Duration::from_millis(1);
 ///
 /// The n-th pause is uniform between half of `min` and `min * 2^n`, the latter never above `max`: full jitter, so
 /// that many agents do not come back in the same instant, but with a lower bound, so that none comes back at once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
     min: Duration,
     max: Duration,

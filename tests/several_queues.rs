@@ -14,6 +14,7 @@ use kadabra::{
     config::{Consumer, Queues, Redis, RedisMode, Secret, Tls},
 };
 use redis::Commands as _;
+use tokio::time::timeout;
 
 use super::{
     bounds::{assert_bounded, large},
@@ -271,6 +272,81 @@ fn what_cannot_be_completed_yet_holds_nothing_up_and_is_completed_later() {
     });
 }
 
+/// Another agent on the same queues, and a lease of the first one's that is done with, cannot be completed, and has run out.
+async fn lost_before_it_could_be_completed(server: &RedisServer) -> (Arc<dyn Channel>, Arc<dyn Channel>) {
+    let (own, other) = (channel(server), open(&settings(server, LONG, 100), "there", LONG, &[]).unwrap().remove(0));
+    own.open().await.unwrap();
+    other.open().await.unwrap();
+    push_to(server, QUEUES[1], numbers(0..10));
+    let mut leases = vec![receive(&*own, 10, 1000).await.unwrap()];
+    let letters = [letter(&leases[0], 3)];
+    let _: () = server.connection().set("web:{b}:dead", "no stream").unwrap();
+    let completed = own.complete(&mut leases, &letters).await.unwrap();
+    assert_eq!((completed.messages, leases.len(), own.registry().tally().in_flight), (0, 0, 10));
+    let name: Vec<String> = server.connection().zrange("web:{b}:leases", 0, -1).unwrap();
+    let _: usize = server.connection().zadd("web:{b}:leases", &name[0], 1).unwrap();
+    assert_eq!(other.recover().await.unwrap().expired, 10);
+    let _: usize = server.connection().del("web:{b}:dead").unwrap();
+    (own, other)
+}
+
+#[test]
+fn what_another_agent_has_before_it_could_be_completed_is_lost_and_told_with_what_is_completed_next() {
+    let server = RedisServer::start();
+    run(async {
+        let (own, other) = lost_before_it_could_be_completed(&server).await;
+        own.recover().await.unwrap();
+        let mut lease = vec![other.receive(ALL, LONG).await.unwrap().unwrap()];
+        assert_eq!(lease[0].messages.to_vec(), numbers(0..10));
+        other.complete(&mut lease, &[]).await.unwrap();
+        push_to(&server, QUEUES[2], numbers(10..12));
+        let mut lease = vec![own.receive(ALL, LONG).await.unwrap().unwrap()];
+        let completed = own.complete(&mut lease, &[]).await.unwrap();
+        assert_eq!((completed.messages, completed.lost), (2, 10));
+        let tally = own.registry().tally();
+        assert_eq!((tally.published, tally.parked, tally.given_back, tally.lost), (2, 0, 10, 10));
+        settled(&*own).await;
+    });
+}
+
+#[test]
+fn what_another_agent_has_before_it_could_be_completed_is_lost_at_the_end_of_the_process_too() {
+    let server = RedisServer::start();
+    run(async {
+        let (own, _) = lost_before_it_could_be_completed(&server).await;
+        assert_eq!(own.registry().abandon(), 10);
+        assert_eq!(own.give_back().await.unwrap(), 0);
+        let tally = own.registry().tally();
+        assert_eq!((tally.published, tally.parked, tally.given_back, tally.lost), (0, 0, 10, 10));
+    });
+}
+
+#[test]
+fn what_is_done_with_is_completed_though_whoever_did_that_was_ended() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        push_to(&server, QUEUES[1], numbers(0..10));
+        let mut leases = vec![receive(&*channel, 10, 1000).await.unwrap()];
+        let letters = [letter(&leases[0], 3)];
+        let _: () = server.connection().set("web:{b}:dead", "no stream").unwrap();
+        channel.complete(&mut leases, &letters).await.unwrap();
+        server.pause();
+        assert!(timeout(Duration::from_millis(10), channel.recover()).await.is_err());
+        server.resume();
+        let _: usize = server.connection().del("web:{b}:dead").unwrap();
+        let tally = eventually("the completion", async || {
+            drop(channel.recover().await);
+            Some(channel.registry().tally()).filter(|tally| tally.in_flight == 0)
+        })
+        .await;
+        assert_eq!((tally.published, tally.parked, tally.given_back), (9, 1, 0));
+        assert_eq!(kept_in(&server, "web:{b}:dead")[0].payload, b"3");
+        settled(&*channel).await;
+    });
+}
+
 fn influxd() -> Influxd {
     let influxd = Influxd::start();
     influxd.create_database(DATABASE);
@@ -328,6 +404,33 @@ fn an_agent_killed_while_it_drains_several_queues_loses_and_doubles_nothing() {
         ledger["leased"].as_u64().unwrap(),
         ledger["published"].as_u64().unwrap() + ledger["given_back"].as_u64().unwrap()
     );
+}
+
+#[test]
+fn an_agent_says_that_another_one_has_what_it_could_not_complete_in_time() {
+    let (server, influxd) = (RedisServer::start(), influxd());
+    let mut agent = Agent::start(&config_of_one(&server, &influxd));
+    agent.wait_log("receiving");
+    run(async {
+        let other = open(&settings(&server, LONG, 100), "other", LONG, &[]).unwrap().remove(0);
+        other.open().await.unwrap();
+        let _: () = server.connection().set("web:{b}:dead", "no stream").unwrap();
+        push_to(&server, "web:{b}", vec![b"nonsense".to_vec()]);
+        wait_for("a completion that Redis refuses", PATIENCE, || {
+            let info: String = redis::cmd("INFO").arg("errorstats").query(&mut server.connection()).unwrap();
+            info.contains("errorstat_WRONGTYPE").then_some(())
+        });
+        // The agent sleeps, and another one has the message by the time that it wakes.
+        agent.signal("STOP");
+        eventually("the lease to run out", async || (other.recover().await.unwrap().expired > 0).then_some(())).await;
+        let mut lease = vec![other.receive(ALL, LONG).await.unwrap().unwrap()];
+        let _: usize = server.connection().del("web:{b}:dead").unwrap();
+        other.complete(&mut lease, &[]).await.unwrap();
+    });
+    agent.signal("CONT");
+    let said = agent.wait_log("leases had expired");
+    assert_eq!((said["code"].as_str(), said["messages"].as_u64()), (Some("K304"), Some(1)), "{said}");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
 #[test]

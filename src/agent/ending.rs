@@ -9,7 +9,10 @@ use std::{
 use futures_util::future::join_all;
 use slog::{Logger, error, info, warn};
 
-use super::exit::{Exit, code};
+use super::{
+    exit::{Exit, code},
+    publisher::say_lost,
+};
 use crate::{
     backoff::Backoff,
     channel::Channel,
@@ -69,6 +72,7 @@ async fn give_back_of(channel: &dyn Channel, exit: Exit, joined: bool, log: &Log
             Err(why) => not_given_back(&why, exit, log),
         }
     };
+    say_lost(registry.take_completed(), log);
     let depth = tokio::time::timeout(COUNT_WITHIN, channel.depth());
     let counted = joined && exit != Exit::NotGivenBack && matches!(depth.await, Ok(Ok(_)));
     // It is as safe without that, and only less tidy. A thread that hangs may keep it from coming.

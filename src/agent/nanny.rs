@@ -6,7 +6,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use actix::prelude::*;
 use slog::Logger;
 
-use super::channel_health::{ChannelHealth, RECONNECT, Reported, Use};
+use super::{
+    channel_health::{ChannelHealth, RECONNECT, Reported, Use},
+    publisher::say_lost,
+};
 use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Patience},
@@ -152,6 +155,8 @@ async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<(), Cha
     let recovered = failing("nanny.recover.error", params.channel.recover()).await?;
     fail_point!("nanny.recovered");
     let log = &params.log;
+    // Of leases that could not be completed when their Publisher asked for that.
+    say_lost(params.channel.registry().take_completed(), log);
     if recovered.dropped > 0 {
         slog::info!(log, "messages that were dropped unsettled wait again"; "messages" => recovered.dropped);
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    channel::{Channel, DeadLetter},
+    channel::{Channel, Completed, DeadLetter},
     codes::Code,
     config,
     duration::for_people,
@@ -317,10 +317,7 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], params: &Params, pro
         match completed {
             Ok(completed) => {
                 params.health.works(Use::Complete);
-                if completed.lost > 0 {
-                    slog::warn!(params.log, "leases had expired, or a failover had undone them, before they were completed; their messages are another agent's or wait again, and writing them again changes nothing";
-                        "code" => Code::Stolen.name(), "messages" => completed.lost);
-                }
+                say_lost(completed, &params.log);
                 params.dead_letters.note(parked, &params.log);
                 return;
             }
@@ -329,6 +326,14 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], params: &Params, pro
                 tokio::time::sleep(backoff.next_pause()).await;
             }
         }
+    }
+}
+
+/// Says that messages were written whose leases are not ours any more.
+pub(super) fn say_lost(completed: Completed, log: &Logger) {
+    if completed.lost > 0 {
+        slog::warn!(log, "leases had expired, or a failover had undone them, before they were completed; their messages are another agent's or wait again, and writing them again changes nothing";
+            "code" => Code::Stolen.name(), "messages" => completed.lost);
     }
 }
 

@@ -188,7 +188,9 @@ impl Channel for Memory {
     async fn give_back(&self) -> Result<usize, ChannelError> {
         let dropped = self.registry.dropped();
         let messages = dropped.iter().map(|id| self.put_back(id)).sum();
-        dropped.iter().for_each(|id| self.registry.ended(id, Settlement::Released));
+        for id in &dropped {
+            self.registry.ended(id, Settlement::Released);
+        }
         Ok(messages)
     }
 

@@ -267,15 +267,16 @@ impl LeaseRegistry {
     }
 
     /// Takes a dropped lease off that list, counted by how it has really ended: given back, or done before by a settlement whose
-    /// answer was lost, or taken by another agent.
-    pub fn ended(&self, id: &LeaseId, how: Settlement) {
+    /// answer was lost, or taken by another agent. Returns how many messages it had, none where it is not on that list.
+    pub fn ended(&self, id: &LeaseId, how: Settlement) -> usize {
         let mut entries = self.change();
         // The newest are given back first.
-        let Some(place) = entries.dropped.iter().rposition(|(dropped, _)| dropped == id) else { return };
+        let Some(place) = entries.dropped.iter().rposition(|(dropped, _)| dropped == id) else { return 0 };
         let (_, count) = entries.dropped.remove(place);
         // It was counted as given back when it was dropped.
         entries.tally.given_back -= count as u64;
         entries.tally.count(count as u64, how);
+        count
     }
 
     /// Gives up every open lease, whoever holds it, at the end of the process. Returns how many messages they had.
@@ -371,14 +372,15 @@ impl Lease {
         self.since
     }
 
-    /// Says how the lease ended, after the channel did it.
-    pub fn settle(mut self, how: Settlement) {
+    /// Says how the lease ended, after the channel did it. Returns how many messages it had, none where it was given up before.
+    pub fn settle(mut self, how: Settlement) -> usize {
         self.settled = true;
         let mut entries = self.registry.change();
-        let Some(entry) = entries.open.remove(&self.id) else { return };
+        let Some(entry) = entries.open.remove(&self.id) else { return 0 };
         let count = entry.messages as u64;
         entries.tally.in_flight -= count;
         entries.tally.count(count, how);
+        entry.messages
     }
 }
 

@@ -118,7 +118,9 @@ impl Group {
                 _ if !messages.is_empty() => break,
                 ended => {
                     // Under none of these names is anything.
-                    leases.into_iter().flatten().for_each(|lease| lease.settle(Settlement::Released));
+                    for lease in leases.into_iter().flatten() {
+                        lease.settle(Settlement::Released);
+                    }
                     return Ok(match ended {
                         Slice::AtBound => Some(Given::AtBound),
                         Slice::ToList => Some(Given::ToList),

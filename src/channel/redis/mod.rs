@@ -217,6 +217,11 @@ impl RedisChannel {
         Ok(report.ok_or_else(|| self.link.garbled(ASK))?)
     }
 
+    /// See [`Channel::complete`]. What becomes of the leases is noted in the registry.
+    async fn settle(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<(), ChannelError> {
+        self.named(settle::complete(self, leases, parked).await).await
+    }
+
     /// What waited when it was counted last.
     fn counted(&self) -> MutexGuard<'_, Option<backlog::Counted>> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
@@ -293,7 +298,7 @@ impl Channel for RedisChannel {
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
-        self.named(settle::complete(self, leases, parked).await).await?;
+        self.settle(leases, parked).await?;
         Ok(self.registry.take_completed())
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    channel::{Channel, ChannelError, Completed, DeadLetter, Demand, Lease, LeaseId, Settlement},
+    channel::{Channel, ChannelError, DeadLetter, Demand, Lease},
 };
 
 /// How long one wait for a first message lasts: only a bound on how late what did not come by the list is noticed.
@@ -212,7 +212,7 @@ impl Queue {
     pub(super) async fn fetch(self: Arc<Self>, demand: Demand, turn: u64) {
         // From here on an adoption is not missed.
         let adopted = self.channel.adopted.notified();
-        let at_bound = match self.noted(Use::Take, self.look(demand).await) {
+        let at_bound = match self.look(demand).await {
             Ok(Looked::Lease(lease)) => {
                 self.state().woken = false;
                 self.is_now(Stage::Taken(lease), turn);
@@ -241,6 +241,7 @@ impl Queue {
         self.is_now(Stage::Ready, turn);
     }
 
+    /// What becomes of each step is noted.
     async fn look(&self, demand: Demand) -> Result<Looked, ChannelError> {
         let is_open = self.state().is_open;
         if !is_open {
@@ -251,7 +252,8 @@ impl Queue {
         let channel = &*self.channel;
         let asking = channel.membership.as_ref().map(|membership| membership.asks(demand));
         loop {
-            match channel.named(receive::look(channel, demand, asking.as_ref()).await).await? {
+            let looked = channel.named(receive::look(channel, demand, asking.as_ref()).await).await;
+            match self.noted(Use::Take, looked)? {
                 Looked::Again => {}
                 looked => return Ok(looked),
             }
@@ -269,53 +271,35 @@ impl Queue {
     }
 
     /// Completes leases; where that fails, it is done as soon as it can be.
-    pub(super) async fn complete(self: Arc<Self>, mut leases: Vec<Lease>, letters: Vec<DeadLetter>) -> Completed {
+    pub(super) async fn complete(self: Arc<Self>, leases: Vec<Lease>, letters: Vec<DeadLetter>) {
+        let mut settling = Settling { queue: &self, leases, letters };
         let is_known_to_fail = self.state().trouble.is_some();
-        if !is_known_to_fail && let Ok(completed) = self.noted(Use::Settle, self.channel.complete(&mut leases, &letters).await) {
-            return completed;
+        if !is_known_to_fail {
+            drop(settling.settle().await);
         }
-        // Their messages are written, and are not needed any more.
-        leases.iter_mut().for_each(|lease| lease.messages = Arc::default());
-        let mut state = self.state();
-        state.unsettled.0.append(&mut leases);
-        state.unsettled.1.extend(letters);
-        Completed::default()
     }
 
     /// Completes what could not be before.
     pub(super) async fn settle_the_rest(&self) -> Result<(), ChannelError> {
         loop {
-            let (mut leases, letters) = {
+            let mut settling = {
                 let mut state = self.state();
                 let (leases, letters) = &mut state.unsettled;
                 if leases.is_empty() {
                     return Ok(());
                 }
                 let leases: Vec<_> = leases.split_off(leases.len().saturating_sub(AT_ONCE));
-                let (now, later) = std::mem::take(letters)
-                    .into_iter()
-                    .partition(|letter: &DeadLetter| leases.iter().any(|lease| *lease.id() == letter.lease));
+                let (now, later) = std::mem::take(letters).into_iter().partition(|letter| is_of(letter, &leases));
                 *letters = later;
-                (leases, now)
+                Settling { queue: self, leases, letters: now }
             };
-            let parked = |id: &LeaseId| letters.iter().filter(|letter| letter.lease == *id).count();
-            let ends: Vec<_> = leases.iter().map(|lease| (lease.id().clone(), parked(lease.id()))).collect();
-            let completed = self.noted(Use::Settle, self.channel.complete(&mut leases, &letters).await);
-            match completed {
-                // At the end of the process the registry has given them up before.
-                Ok(completed) if completed.lost == 0 => {
-                    let registry = self.channel.registry();
-                    ends.into_iter().for_each(|(id, parked)| registry.ended(&id, Settlement::Completed { parked }));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let mut state = self.state();
-                    state.unsettled.0.append(&mut leases);
-                    state.unsettled.1.extend(letters);
-                    return Err(error);
-                }
-            }
+            settling.settle().await?;
         }
+    }
+
+    /// Completes leases once.
+    pub(super) async fn settle(&self, leases: &mut Vec<Lease>, letters: &[DeadLetter]) -> Result<(), ChannelError> {
+        self.noted(Use::Settle, self.channel.settle(leases, letters).await)
     }
 
     /// Renews its leases, also when it cannot be used for something else: they run out. Returns whether there are any.
@@ -333,5 +317,67 @@ impl Queue {
     pub(super) async fn renew_if_due(&self) -> Result<(), ChannelError> {
         let is_due = self.state().renew_due;
         if is_due { self.renew().await.map(drop) } else { Ok(()) }
+    }
+}
+
+/// Leases that are done with. Those that are not completed when this is dropped, be it since that failed or since whoever did it was ended,
+/// are completed later: given back, what is written would be written once more.
+struct Settling<'a> {
+    queue: &'a Queue,
+    leases: Vec<Lease>,
+    letters: Vec<DeadLetter>,
+}
+
+impl Settling<'_> {
+    async fn settle(&mut self) -> Result<(), ChannelError> {
+        self.queue.settle(&mut self.leases, &self.letters).await
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        let Self { queue, leases, letters } = self;
+        // Their messages are written, and are not needed any more.
+        leases.iter_mut().for_each(|lease| lease.messages = Arc::default());
+        letters.retain(|letter| is_of(letter, leases));
+        let mut state = queue.state();
+        state.unsettled.0.append(leases);
+        state.unsettled.1.append(letters);
+    }
+}
+
+fn is_of(letter: &DeadLetter, leases: &[Lease]) -> bool {
+    leases.iter().any(|lease| *lease.id() == letter.lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Redis, RedisMode, Secret, Tls};
+
+    #[test]
+    fn a_failure_makes_the_pauses_grow_once() {
+        let settings = Redis {
+            // Nobody listens there.
+            mode: RedisMode::Single(Secret::new("redis://127.0.0.1:1/0")),
+            password: None,
+            tls: Tls::default(),
+            queue_key: "q".into(),
+            inprogress_key: String::new(),
+            lease: Duration::from_secs(60),
+            timeout: Duration::from_secs(5),
+            max_dead_letters: 100,
+            max_message_bytes: 1000,
+            wait_replicas: 0,
+        };
+        let queue = Arc::new(Queue::new("q", RedisChannel::new(&settings, "here", Duration::ZERO).unwrap(), &Arc::default()));
+        let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+        for _ in 0..2 {
+            let turn = queue.begin();
+            let fetch = Arc::clone(&queue).fetch(Demand { messages: 1, bytes: 1000, not_before: None }, turn);
+            actix_rt::System::new().block_on(fetch);
+            backoff.next_pause();
+            assert_eq!(queue.state().trouble.as_ref().map(|trouble| &trouble.backoff), Some(&backoff));
+        }
     }
 }

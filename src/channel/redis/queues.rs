@@ -233,27 +233,22 @@ impl Channel for Queues {
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
-        let mut completed = Completed::default();
-        let mut add = |part: Completed| completed.add(part);
         let parts = self.parts(leases, parked);
         if self.trouble_of_all().is_some() {
             // There is nothing else that could be done meanwhile.
             let mut failed = None;
             for (queue, (mut part, letters)) in parts {
-                match queue.noted(Use::Settle, queue.channel.complete(&mut part, &letters).await) {
-                    Ok(part) => add(part),
-                    Err(error) => failed = Some(error),
-                }
+                failed = queue.settle(&mut part, &letters).await.err().or(failed);
                 leases.append(&mut part);
             }
-            return failed.map_or(Ok(completed), Err);
+            return failed.map_or_else(|| Ok(self.registry.take_completed()), Err);
         }
         let each = parts
             .into_iter()
             .map(|(queue, (part, letters))| timeout(PATIENCE, tokio::spawn(Arc::clone(queue).complete(part, letters))));
         // What takes longer is completed nevertheless.
-        join_all(each).await.into_iter().flatten().flatten().for_each(add);
-        Ok(completed)
+        join_all(each).await;
+        Ok(self.registry.take_completed())
     }
 
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {

@@ -77,13 +77,14 @@ async fn complete_slice(
             0 => before.unwrap_or(Settlement::Lost),
             _ => Settlement::Lost,
         };
+        channel.attempts.forget(lease.id());
+        // At the end of the process the registry has given it up before.
+        let messages = channel.registry.ended(lease.id(), how) + lease.settle(how);
         match how {
-            Settlement::Completed { .. } => completed.messages += lease.messages.len(),
-            Settlement::Lost => completed.lost += lease.messages.len(),
+            Settlement::Completed { .. } => completed.messages += messages,
+            Settlement::Lost => completed.lost += messages,
             Settlement::Released => {}
         }
-        channel.attempts.forget(lease.id());
-        lease.settle(how);
     }
     Ok(completed)
 }
