@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// The channel that this part of a configuration is of.
-fn channel(part: &str) -> RedisChannel {
+pub(super) fn channel(part: &str) -> RedisChannel {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kadabra.toml");
     std::fs::write(&file, format!("{part}\n[publisher]\ntype = \"debug\"")).unwrap();
@@ -27,7 +27,7 @@ fn channel(part: &str) -> RedisChannel {
     RedisChannel::new(&redis, "here", Duration::from_secs(60)).unwrap()
 }
 
-fn run<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     actix_rt::System::new().block_on(work)
 }
 

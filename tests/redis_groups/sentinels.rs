@@ -4,13 +4,23 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use kadabra::channel::Channel as _;
 use redis::Connection;
+use tokio::time::sleep;
 
-use super::{Q, assert_stored, influxd, sentinel_channel};
+use super::{
+    Q, assert_stored, influxd,
+    replicas::{channel, run},
+    sentinel_channel,
+};
 use crate::support::{
     agent::{Agent, cli},
     certificates::Certificate,
@@ -66,10 +76,11 @@ fn sentinels_are_asked_by_tls_as_a_user_with_a_password_of_its_own_that_may_be_m
 fn an_idle_agent_asks_sentinels_on_the_connections_that_it_has() {
     let group = SentinelGroup::start();
     let influxd = influxd();
-    let config = config_of(&sentinel_channel(&group.nodes(), ""), &influxd.url());
+    let more = format!("queue_keys = [\"{Q}\", \"other\"]\n[status]\nlisten = \"127.0.0.1:0\"\ncanary_interval = \"1s\"");
+    let config = config_of(&sentinel_channel(&group.nodes(), &more), &influxd.url());
     let (others, publisher) = config.split_once("[publisher]").unwrap();
     let (publisher, rest) = publisher.split_once("[nanny]").unwrap();
-    // Three channels: the queue's own, and one of each publisher.
+    // Seven channels: of each queue its own and one of each publisher, and the canary's.
     let of = |name: &str| format!("[publishers.{name}]{}", publisher.replace("[publisher.", &format!("[publishers.{name}.")));
     let mut agent = Agent::start(&format!("{others}{}{}[nanny]{rest}", of("one"), of("two")));
     agent.wait_log("receiving");
@@ -94,6 +105,60 @@ fn an_idle_agent_asks_sentinels_on_the_connections_that_it_has() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
+#[test]
+fn a_connection_is_given_up_for_the_new_primary_though_the_thread_is_gone_that_connected_first() {
+    let group = SentinelGroup::start();
+    let (one, other) = [(); 2].map(|()| channel(&sentinel_channel(&group.nodes(), ""))).into();
+    thread::spawn(move || run(async { one.open().await.map(drop) })).join().unwrap().unwrap();
+    run(async {
+        other.open().await.unwrap();
+        let clients = || -> String { redis::cmd("CLIENT").arg("LIST").query(&mut group.servers[0].connection()).unwrap() };
+        assert!(clients().contains("name=kadabra "));
+        group.name_the_other();
+        let end = Instant::now() + PATIENCE;
+        while clients().contains("name=kadabra ") {
+            assert!(Instant::now() < end, "the connection to the old primary is kept");
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn sentinels_are_asked_once_a_second_however_many_connections_there_are() {
+    let primary = RedisServer::start();
+    let (sentinel, asked) = counts(primary.port());
+    let channels = [(); 4].map(|()| channel(&sentinel_channel(&format!("127.0.0.1:{sentinel}"), "")));
+    run(async {
+        for channel in &channels {
+            channel.open().await.unwrap();
+        }
+        let (begun, before) = (Instant::now(), asked.load(Ordering::Relaxed));
+        let more = loop {
+            sleep(Duration::from_millis(20)).await;
+            match asked.load(Ordering::Relaxed) - before {
+                more @ 4.. => break more,
+                _ => assert!(begun.elapsed() < PATIENCE, "they are not asked again"),
+            }
+        };
+        assert!(more <= begun.elapsed().as_secs() + 2, "{more} times in {:?}", begun.elapsed());
+    });
+}
+
+/// A Sentinel that says that this is the primary, and how often it was asked.
+fn counts(primary: u16) -> (u16, Arc<AtomicU64>) {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let port = answers(move |question| {
+        if !question.contains("GET-MASTER-ADDR-BY-NAME") {
+            return "+OK\r\n".to_owned();
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        let port = primary.to_string();
+        format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+    });
+    (port, asked)
+}
+
 /// How many seconds ago each connection of an agent was made, if there are some and each is used.
 fn ages(sentinel: &mut Connection) -> Option<Vec<u64>> {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query(sentinel).unwrap();
@@ -104,16 +169,22 @@ fn ages(sentinel: &mut Connection) -> Option<Vec<u64>> {
     (!ages.is_empty() && ages.len() == all).then_some(ages)
 }
 
-/// A server that takes every connection and says this, or nothing; then it is silent.
-fn says(what: &'static [u8]) -> u16 {
+/// A server that takes every connection and says this to all that comes.
+fn says(what: &'static str) -> u16 {
+    answers(move |_| what.to_owned())
+}
+
+/// A server that takes every connection and answers what comes.
+fn answers(answer: impl Fn(&str) -> String + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
+            let answer = answer.clone();
             thread::spawn(move || {
                 let mut buffer = [0; 4096];
-                while let Ok(1..) = client.read(&mut buffer) {
-                    if client.write_all(what).is_err() {
+                while let Ok(read @ 1..) = client.read(&mut buffer) {
+                    if client.write_all(answer(&String::from_utf8_lossy(&buffer[..read])).as_bytes()).is_err() {
                         break;
                     }
                 }
@@ -150,9 +221,9 @@ fn sentinels_that_hang_or_answer_rubbish_hold_nothing_up() {
     let influxd = influxd();
     let folder = tempfile::tempdir().unwrap();
     for others in [
-        vec![says(b""), says(b"")],
-        vec![says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), says(b"$5\r\nrubbish")],
-        vec![says(b"*1\r\n$3\r\none\r\n"), says(b":7\r\n")],
+        vec![says(""), says("")],
+        vec![says("HTTP/1.1 400 Bad Request\r\n\r\n"), says("$5\r\nrubbish")],
+        vec![says("*1\r\n$3\r\none\r\n"), says(":7\r\n")],
     ] {
         let nodes = others.iter().map(|port| format!("127.0.0.1:{port},")).collect::<String>() + &real;
         let file = folder.path().join("kadabra.toml");
@@ -164,7 +235,7 @@ fn sentinels_that_hang_or_answer_rubbish_hold_nothing_up() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
     // More of them hang than are well.
-    let nodes = format!("127.0.0.1:{},127.0.0.1:{},{}", says(b""), says(b""), real.split(',').next().unwrap());
+    let nodes = format!("127.0.0.1:{},127.0.0.1:{},{}", says(""), says(""), real.split(',').next().unwrap());
     let mut agent = Agent::start(&config_of(&sentinel_channel(&nodes, ""), &influxd.url()));
     push_until_answered(Q, 0..100, || group.connect_to_primary());
     assert_stored(&influxd, 100);

@@ -63,11 +63,6 @@ impl Link {
         self.route.call(&names.service);
     }
 
-    /// Has Sentinels asked once for both, of one configuration.
-    pub(super) fn join(&mut self, other: &Self) {
-        self.route.join(&other.route);
-    }
-
     /// For a question whose answer may have so many values, with so many bytes in all. What has at most a thousand values, none of them a
     /// message, may be asked without.
     pub(super) fn within(&self, values: usize, bytes: usize) -> Within<'_> {

@@ -91,7 +91,7 @@ impl RedisChannel {
         let entry = format!("{}|{}", base.keys.new_lease(false).0, names.join(","));
         let of = |((name, _), registry): (&(&str, &config::Consumer), &Arc<LeaseRegistry>)| {
             let own = config::Redis { queue_key: base.keys.list_for(name).into(), ..settings.clone() };
-            Ok(Self::new(&own, agent, threshold)?.beside(&base).counted_in(registry))
+            Ok(Self::new(&own, agent, threshold)?.counted_in(registry))
         };
         let mut channels = consumers.iter().zip(registries).map(of).collect::<Result<Vec<_>, ChannelError>>()?;
         let known = |(channel, (_, consumer)): (&Self, &(&str, &config::Consumer))| Known {

@@ -131,12 +131,6 @@ impl RedisChannel {
         })
     }
 
-    /// The same, which asks Sentinels together with another channel of the same configuration.
-    fn beside(mut self, other: &Self) -> Self {
-        self.link.join(&other.link);
-        self
-    }
-
     /// The same, with its leases in a registry that holds those of other queues as well.
     fn counted_in(mut self, registry: &Arc<LeaseRegistry>) -> Self {
         self.registry = Arc::clone(registry);

@@ -29,13 +29,6 @@ impl Route {
         }
     }
 
-    /// Has the Sentinels asked once for both routes, to the same servers.
-    pub(super) fn join(&mut self, other: &Self) {
-        if let (Self::Sentinels(own), Self::Sentinels(others)) = (self, other) {
-            *own = Arc::clone(others);
-        }
-    }
-
     /// Connects to the server that has the queue now, and logs in.
     pub(super) async fn connect(&self, login: &Login, within: Duration) -> Result<Connection, Failure> {
         match self {

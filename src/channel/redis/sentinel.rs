@@ -3,20 +3,21 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::Value;
 use tokio::{
+    select,
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
 
 use super::{
     answers,
-    client::{Connection, Login, Request, Task, by, lock},
+    client::{Connection, Login, Request, by, lock},
     errors::{Names, SENTINEL_KEYS},
     failure::{Attempt, Failure},
     resp::Budget,
@@ -42,17 +43,11 @@ const OF_SENTINELS: &Names = &Names {
 
 /// See the page.
 pub(super) struct Sentinels {
-    asked: Arc<Asked>,
-    /// What there is of TLS, where the primary speaks that.
-    tls: Option<config::Tls>,
-    /// Asks while there are connections.
-    follower: Mutex<Option<Task>>,
-}
-
-struct Asked {
+    of: Settings,
     sentinels: Vec<Sentinel>,
-    master_name: String,
     login: Login,
+    /// When it is asked again, by one of the connections that there are.
+    due: Mutex<Instant>,
     /// Where the primary is, as was said last.
     primary: watch::Sender<Option<HostAndPort>>,
     /// What was tried last as the primary, and in vain.
@@ -67,71 +62,95 @@ struct Sentinel {
     kept: Mutex<Option<Connection>>,
 }
 
+/// What a configuration says of them.
+#[derive(PartialEq)]
+pub(super) struct Settings {
+    pub(super) nodes: Vec<HostAndPort>,
+    pub(super) master_name: String,
+    pub(super) sentinel: config::Sentinel,
+    /// What there is of TLS, where the primary speaks that.
+    pub(super) tls_of_primary: Option<config::Tls>,
+}
+
+/// Those of this process.
+static ALL: Mutex<Vec<Weak<Sentinels>>> = Mutex::new(Vec::new());
+
 impl Sentinels {
-    pub(super) fn new(
-        nodes: &[HostAndPort],
-        master_name: &str,
-        settings: &config::Sentinel,
-        tls_of_primary: Option<config::Tls>,
-    ) -> Self {
-        let tls = settings.use_tls.then(|| settings.tls.clone());
-        let login = Login { settings: target::of_user(settings.user.as_deref()), password: settings.password.clone() };
+    /// The same for all that are configured the same, as several queues are, so that the Sentinels are asked once for all of them.
+    pub(super) fn of(settings: Settings) -> Arc<Self> {
+        let mut all = lock(&ALL);
+        if let Some(same) = all.iter().filter_map(Weak::upgrade).find(|it| it.of == settings) {
+            return same;
+        }
+        let Settings { nodes, sentinel: config::Sentinel { user, password, use_tls, tls }, .. } = &settings;
         let sentinel = |node: &HostAndPort| Sentinel {
             node: node.clone(),
-            way: Way::to(&OF_SENTINELS.service, node, tls.clone()),
+            way: Way::to(&OF_SENTINELS.service, node, use_tls.then(|| tls.clone())),
             kept: Mutex::default(),
         };
-        let asked = Asked {
+        let new = Arc::new(Self {
             sentinels: nodes.iter().map(sentinel).collect(),
-            master_name: master_name.to_owned(),
-            login,
+            login: Login { settings: target::of_user(user.as_deref()), password: password.clone() },
+            due: Mutex::new(Instant::now() + FOLLOW),
             primary: watch::Sender::new(None),
             in_vain: Mutex::default(),
-        };
-        Self { asked: Arc::new(asked), tls: tls_of_primary, follower: Mutex::default() }
+            of: settings,
+        });
+        all.retain(|it| it.strong_count() > 0);
+        all.push(Arc::downgrade(&new));
+        new
     }
 
-    pub(super) async fn connect(&self, login: &Login, within: Duration) -> Result<Connection, Failure> {
+    pub(super) async fn connect(self: &Arc<Self>, login: &Login, within: Duration) -> Result<Connection, Failure> {
         let deadline = Instant::now() + within;
-        let primary = self.asked.ask_all(share(within), false).await?;
-        self.follow();
+        let primary = self.ask_all(share(within), false).await?;
         let connected = self.connect_to(&primary, login, deadline).await;
-        *lock(&self.asked.in_vain) = connected.is_err().then_some(primary);
+        *lock(&self.in_vain) = connected.is_err().then_some(primary);
         connected
     }
 
-    async fn connect_to(&self, primary: &HostAndPort, login: &Login, deadline: Instant) -> Result<Connection, Failure> {
-        let way = Way::to(&SENTINEL_KEYS.service, primary, self.tls.clone());
+    async fn connect_to(
+        self: &Arc<Self>,
+        primary: &HostAndPort,
+        login: &Login,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
+        let way = Way::to(&SENTINEL_KEYS.service, primary, self.of.tls_of_primary.clone());
         let stream = way.connect(deadline.saturating_duration_since(Instant::now())).await?;
-        Connection::open(stream, login, self.until_it_is_not(primary.clone())).await
-    }
-
-    fn follow(&self) {
-        let mut follower = lock(&self.follower);
-        if follower.as_ref().is_none_or(Task::is_over) {
-            let asked = Arc::clone(&self.asked);
-            *follower = Some(Task::spawn(async move {
-                loop {
-                    sleep(FOLLOW).await;
-                    // Who none answers keeps to what it knows.
-                    drop(asked.ask_all(FOLLOW, true).await);
-                }
-            }));
-        }
+        Connection::open(stream, login, Arc::clone(self).until_it_is_not(primary.clone())).await
     }
 
     /// Is over when another server is the primary.
-    fn until_it_is_not(&self, server: HostAndPort) -> impl Future<Output = ()> + Send + 'static {
-        let mut primary = self.asked.primary.subscribe();
-        async move {
-            if primary.wait_for(|now| now.as_ref() != Some(&server)).await.is_err() {
-                pending::<()>().await;
+    async fn until_it_is_not(self: Arc<Self>, server: HostAndPort) {
+        let mut primary = self.primary.subscribe();
+        select! {
+            // It is there as long as its sender, which this has.
+            _ = primary.wait_for(|now| now.as_ref() != Some(&server)) => {}
+            () = self.follow() => {}
+        }
+    }
+
+    /// Has it asked every second, and never ends. Of all connections, which the threads that made them serve, one asks: whichever comes
+    /// first.
+    async fn follow(&self) {
+        loop {
+            let due = *lock(&self.due);
+            sleep_until(due).await;
+            let is_first = {
+                let mut next = lock(&self.due);
+                let is_first = *next == due;
+                if is_first {
+                    *next = Instant::now() + FOLLOW;
+                }
+                is_first
+            };
+            if is_first {
+                // Who none answers keeps to what it knows. Far larger than what each connection is.
+                drop(Box::pin(self.ask_all(FOLLOW, true)).await);
             }
         }
     }
-}
 
-impl Asked {
     /// Asks all of them at once, so that one that hangs holds nothing up, and takes what most say: one that was cut off from the others
     /// may know of an older primary. `every_one`: also of those is it noticed how they are that nothing depends on any more.
     async fn ask_all(&self, within: Duration, every_one: bool) -> Result<HostAndPort, Failure> {
@@ -188,7 +207,7 @@ impl Asked {
 
     async fn ask_on(&self, connection: Connection) -> Result<HostAndPort, Failure> {
         let mut command = redis::cmd("SENTINEL");
-        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.of.master_name);
         let Value::Array(answer) = connection.ask(Request::Command(&command), Budget::ORDINARY).await? else {
             return Err(Failure::NoSuchMaster);
         };

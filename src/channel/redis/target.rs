@@ -1,7 +1,5 @@
 //! Where Redis is and how to log in there: with the secrets for connections, and without them for people.
 
-use std::sync::Arc;
-
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use url::Url;
 
@@ -10,7 +8,7 @@ use super::{
     cluster::Cluster,
     errors::{self, Names},
     route::Route,
-    sentinel::Sentinels,
+    sentinel::{self, Sentinels},
     stream::Way,
 };
 use crate::{
@@ -38,12 +36,12 @@ impl Target {
                 Self { route, login: login(info.redis_settings().clone()), shown, names: errors::KEYS }
             }
             RedisMode::Sentinel { nodes, master_name, user, database, use_tls, sentinel } => Self {
-                route: Route::Sentinels(Arc::new(Sentinels::new(
-                    nodes,
-                    master_name,
-                    sentinel,
-                    use_tls.then(|| settings.tls.clone()),
-                ))),
+                route: Route::Sentinels(Sentinels::of(sentinel::Settings {
+                    nodes: nodes.clone(),
+                    master_name: master_name.clone(),
+                    sentinel: sentinel.clone(),
+                    tls_of_primary: use_tls.then(|| settings.tls.clone()),
+                })),
                 login: login(of_user(user.as_deref()).set_db((*database).into())),
                 shown: format!("{master_name} of the Sentinels at {}", listed(nodes)),
                 names: errors::SENTINEL_KEYS,
