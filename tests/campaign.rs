@@ -19,6 +19,9 @@
 //! once more as are held by the server that becomes the primary and not by the one that was it, message by message. A server that the
 //! Sentinels name no more goes on as a primary for some seconds, and no agent may use it for long.
 //!
+//! An agent may serve two queues: on one Redis, or, in the beginning, on two nodes of a cluster, of which faults strike the one that has the
+//! first queue. What is promised holds of both together.
+//!
 //! One publisher writes to a real InfluxDB 1.x. Of several each has its own server, drawn among that, a real VictoriaMetrics
 //! and strict stand-ins for InfluxDB 2 and 3, with its own way there and faults of its own on both.
 //!
@@ -35,6 +38,7 @@
 //!
 //! - `--channel redis`, `embedded`, `sentinel` or `cluster`; all without it;
 //! - `--publishers 2` or `3`; one without it, with the schedule that the seed has always had;
+//! - `--queues 2`, over any but the embedded channel; one without it;
 //! - `--redis redis-6.2.5`, or another of those that `tests/run` installs, in place of Debian's Redis; with
 //!   `--redis upgraded` it is stopped and started as its next version now and then;
 //! - `--to influxdb2`, `influxdb3` or `victoriametrics`, for a single publisher.

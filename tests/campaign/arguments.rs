@@ -15,6 +15,8 @@ pub(crate) struct Campaign {
     channel: Option<Channel>,
     server: Server,
     publishers: Publishers,
+    /// How many queues there are, when nobody says.
+    queues: usize,
     /// How long faults are made when nobody says.
     seconds: u64,
 }
@@ -44,12 +46,13 @@ enum Server {
 pub(crate) const UPGRADED: &str = "upgraded";
 
 /// The runs of the suite: with the drain and the checks about a minute for the first two, and half of it for the others.
-const CAMPAIGNS: [Campaign; 9] = [
+const CAMPAIGNS: [Campaign; 10] = [
     Campaign {
         name: "campaign_over_redis",
         channel: Some(Channel::Redis),
         server: Server::OfDebian,
         publishers: Publishers::One,
+        queues: 1,
         seconds: 35,
     },
     Campaign {
@@ -57,6 +60,7 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Redis),
         server: Server::Another,
         publishers: Publishers::One,
+        queues: 1,
         seconds: 10,
     },
     Campaign {
@@ -64,6 +68,7 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Redis),
         server: Server::Upgraded,
         publishers: Publishers::One,
+        queues: 1,
         seconds: 12,
     },
     Campaign {
@@ -71,6 +76,7 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Embedded),
         server: Server::OfDebian,
         publishers: Publishers::One,
+        queues: 1,
         seconds: 35,
     },
     Campaign {
@@ -78,6 +84,7 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Redis),
         server: Server::OfDebian,
         publishers: Publishers::Several,
+        queues: 1,
         seconds: 12,
     },
     Campaign {
@@ -85,6 +92,7 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Embedded),
         server: Server::OfDebian,
         publishers: Publishers::Several,
+        queues: 1,
         seconds: 12,
     },
     Campaign {
@@ -92,6 +100,7 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Sentinel),
         server: Server::OfDebian,
         publishers: Publishers::One,
+        queues: 1,
         seconds: 15,
     },
     Campaign {
@@ -99,13 +108,23 @@ const CAMPAIGNS: [Campaign; 9] = [
         channel: Some(Channel::Cluster),
         server: Server::OfDebian,
         publishers: Publishers::One,
+        queues: 1,
         seconds: 15,
+    },
+    Campaign {
+        name: "campaign_over_several_queues",
+        channel: Some(Channel::Cluster),
+        server: Server::OfDebian,
+        publishers: Publishers::One,
+        queues: 2,
+        seconds: 10,
     },
     Campaign {
         name: "campaign_to_another_database",
         channel: None,
         server: Server::OfDebian,
         publishers: Publishers::OneToAnother,
+        queues: 1,
         seconds: 10,
     },
 ];
@@ -149,7 +168,7 @@ impl Campaign {
 
     /// Whether it is one of those that the options of a person are about.
     fn is_of_a_person(self) -> bool {
-        self.publishers == Publishers::One && self.server == Server::OfDebian
+        self.publishers == Publishers::One && self.server == Server::OfDebian && self.queues == 1
     }
 
     /// With all that was left open.
@@ -171,7 +190,16 @@ impl Campaign {
             Server::Another => Some(drawn),
             Server::Upgraded => Some(UPGRADED),
         });
-        Settled { channel, redis, publishers, when_full, seconds: options.seconds.unwrap_or(self.seconds), seed: options.seed }
+        let queues = options.queues.unwrap_or(self.queues);
+        Settled {
+            channel,
+            redis,
+            publishers,
+            queues,
+            when_full,
+            seconds: options.seconds.unwrap_or(self.seconds),
+            seed: options.seed,
+        }
     }
 }
 
@@ -182,6 +210,8 @@ pub(crate) struct Settled {
     /// Which server it is, in place of Debian's Redis, or [`UPGRADED`].
     pub(crate) redis: Option<&'static str>,
     pub(crate) publishers: Vec<Publisher>,
+    /// How many lists clients push to: one or two.
+    pub(crate) queues: usize,
     /// What becomes of a push that finds no room.
     pub(crate) when_full: &'static str,
     pub(crate) seconds: u64,
@@ -191,13 +221,14 @@ pub(crate) struct Settled {
 impl Settled {
     /// As a person asks for it.
     pub(crate) fn arguments(&self) -> String {
-        let Self { channel, redis, publishers, seconds, seed, .. } = self;
+        let Self { channel, redis, publishers, queues, seconds, seed, .. } = self;
         let redis = redis.map(|redis| format!("--redis {redis} ")).unwrap_or_default();
+        let queues = if *queues > 1 { format!("--queues {queues} ") } else { String::new() };
         let to = match publishers.as_slice() {
             [only] => KINDS.iter().find(|(_, kind)| *kind == only.kind).map(|(name, _)| format!("--to {name}")),
             several => Some(format!("--publishers {}", several.len())),
         };
-        format!("--channel {} {redis}{} --seconds {seconds} --seed {seed}", channel.name(), to.unwrap_or_default())
+        format!("--channel {} {redis}{queues}{} --seconds {seconds} --seed {seed}", channel.name(), to.unwrap_or_default())
     }
 }
 
@@ -215,6 +246,8 @@ pub(crate) struct Options {
     seed: u64,
     /// How many publishers there are.
     publishers: Option<usize>,
+    /// How many queues there are.
+    queues: Option<usize>,
     /// What the only one writes to.
     to: Option<Kind>,
     /// Which server takes the place of Debian's Redis.
@@ -225,8 +258,15 @@ pub(crate) struct Options {
 
 pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
     // Short, so that it is easily typed again.
-    let mut options =
-        Options { seconds: None, seed: fastrand::u32(..).into(), publishers: None, to: None, redis: None, keep: None };
+    let mut options = Options {
+        seconds: None,
+        seed: fastrand::u32(..).into(),
+        publishers: None,
+        queues: None,
+        to: None,
+        redis: None,
+        keep: None,
+    };
     let (mut list, mut exact, mut ignored) = (false, false, false);
     let (mut filters, mut skipped, mut channel) = (Vec::new(), Vec::new(), None::<String>);
     let mut arguments = arguments.flat_map(|argument| match argument.split_once('=') {
@@ -242,6 +282,11 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
             "--publishers" => {
                 let count = value().parse().ok().filter(|count| (1..=3).contains(count));
                 options.publishers = Some(count.expect("--publishers takes 1, 2 or 3"));
+            }
+            "--queues" => {
+                options.queues =
+                    Some(value().parse().ok().filter(|count| (1..=2).contains(count)).expect("--queues takes 1 or 2"));
+                channel.get_or_insert_with(|| Channel::Redis.name().to_owned());
             }
             "--to" => {
                 let wanted = value();
@@ -273,6 +318,8 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Wanted {
             of.is_some_and(|of| channel.as_ref().is_none_or(|channel| of.name() == channel))
         });
         assert!(!tests.is_empty(), "--channel takes redis, embedded, sentinel or cluster");
+        let is_embedded = channel.as_deref() == Some(Channel::Embedded.name());
+        assert!(!is_embedded || options.queues.unwrap_or(1) == 1, "the embedded channel has one queue");
         assert!(options.to.is_none() || options.publishers.unwrap_or(1) == 1, "--to is about a single publisher");
     }
     tests.retain(|name| {

@@ -121,7 +121,7 @@ pub(crate) fn check() {
                 1 => Publisher::only(Kind::Influxdb),
                 count => Publisher::several(seed, count, channel),
             };
-            let settled = Settled { channel, redis, publishers, when_full: "refuse", seconds: 60, seed };
+            let settled = Settled { channel, redis, publishers, queues: 1, when_full: "refuse", seconds: 60, seed };
             let schedule = schedule::draw(&settled, Duration::from_secs(settled.seconds));
             faults.extend(schedule.events.iter().map(|event| event.to_string()));
             for (name, value) in (1..6).flat_map(|life| schedule::draw_life(&settled, 1, life)) {

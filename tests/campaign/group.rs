@@ -17,7 +17,7 @@ use redis::{Commands as _, Value};
 use super::{
     held::{Held, held, held_in_files},
     schedule::{Event, Fault},
-    whereabouts::{QUEUE, Whereabouts, connect, has_the_queue, named_by},
+    whereabouts::{OTHER_QUEUE, QUEUE, Whereabouts, connect, has, has_the_queue, named_by},
 };
 use crate::support::{
     process::wait_for,
@@ -83,6 +83,7 @@ impl Group {
     pub(crate) fn cluster() -> Self {
         let cluster = Cluster::start();
         let whereabouts = Whereabouts::Nodes(cluster.servers.iter().map(RedisServer::port).collect());
+        assert_ne!(cluster.owner(QUEUE, None), cluster.owner(OTHER_QUEUE, None), "they are to begin on two nodes");
         Self::new(Servers::Cluster(cluster), whereabouts)
     }
 
@@ -114,6 +115,13 @@ impl Group {
     /// The server that has the queue.
     pub(crate) fn primary(&self) -> &RedisServer {
         &self.servers()[self.primary]
+    }
+
+    /// The server that has this queue.
+    pub(crate) fn primary_of(&self, queue: &str) -> &RedisServer {
+        let Whereabouts::Nodes(ports) = &self.whereabouts else { return self.primary() };
+        let port = wait_for("the node that has a queue", COMMAND, || ports.iter().find_map(|port| has(queue, *port, None)));
+        self.servers().iter().find(|server| server.port() == port.0).expect("one of the nodes")
     }
 
     pub(crate) fn servers(&self) -> &[RedisServer] {
@@ -323,7 +331,7 @@ impl Group {
     /// What a server holds, once it has all that was on its way to it.
     fn held(&self, number: usize) -> Held {
         thread::sleep(LOOK / 2);
-        wait_for("what a server holds", COMMAND, || held(&mut connect(self.servers()[number].port())?, self.inprogress()))
+        wait_for("what a server holds", COMMAND, || held(&mut connect(self.servers()[number].port())?))
     }
 
     /// What waits at the one that becomes the primary, and not at the one that was it, is what had been settled there.
@@ -335,7 +343,7 @@ impl Group {
 
     /// The same, where the last primary is dead or frozen: then its files have all that it has answered.
     fn compare_with_files(&mut self, next: usize, last: usize) {
-        let (next, last) = (self.held(next), held_in_files(self.servers()[last].dir(), self.inprogress()));
+        let (next, last) = (self.held(next), held_in_files(self.servers()[last].dir()));
         self.compare(&next, &last);
         self.compared = true;
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path, process::Command, time::Duration};
 
 use redis::Connection;
 
-use super::whereabouts::{QUEUE, connect};
+use super::whereabouts::connect;
 use crate::support::process::{self, Process, free_port, wait_for};
 
 /// How long a server may take to read its files.
@@ -14,12 +14,10 @@ const START: Duration = Duration::from_secs(20);
 pub(crate) type Held = HashSet<(String, Vec<u8>)>;
 
 /// What a server holds that can be asked.
-pub(crate) fn held(connection: &mut Connection, inprogress: &str) -> Option<Held> {
+pub(crate) fn held(connection: &mut Connection) -> Option<Held> {
     // A replica in a cluster answers only then.
     drop(redis::cmd("READONLY").query::<()>(connection));
-    let mut keys: Vec<String> = redis::cmd("KEYS").arg("{kadabra_queue}:*").query(connection).ok()?;
-    keys.retain(|key| key != inprogress);
-    keys.extend([QUEUE.to_owned(), inprogress.to_owned()]);
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(connection).ok()?;
     let mut held = Held::new();
     for key in keys {
         let whom = key.split_once(":for:").map_or("", |(_, rest)| rest.split(':').next().unwrap_or_default()).to_owned();
@@ -34,7 +32,7 @@ pub(crate) fn held(connection: &mut Connection, inprogress: &str) -> Option<Held
 }
 
 /// What a server would hold if it was started again with the files that it has now.
-pub(crate) fn held_in_files(dir: &Path, inprogress: &str) -> Held {
+pub(crate) fn held_in_files(dir: &Path) -> Held {
     let copy = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").arg("-r").arg(dir.join("appendonlydir")).arg(copy.path()).status();
     assert!(copied.is_ok_and(|status| status.success()), "cannot copy what is in {}", dir.display());
@@ -43,5 +41,5 @@ pub(crate) fn held_in_files(dir: &Path, inprogress: &str) -> Held {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir"]);
     command.arg(copy.path());
     let _server = Process::start("redis-server", command, &copy.path().join("log"));
-    wait_for("what is in the files of a redis-server", START, || held(&mut connect(port)?, inprogress))
+    wait_for("what is in the files of a redis-server", START, || held(&mut connect(port)?))
 }

@@ -19,7 +19,7 @@ use super::{
     messages::{PYTHON, message},
     queue::{Home, Queue},
     raw::Raw,
-    whereabouts::{QUEUE, Whereabouts},
+    whereabouts::Whereabouts,
 };
 use crate::support::python;
 
@@ -129,12 +129,13 @@ impl Producers {
 /// Who pushes, and how many milliseconds each pauses after a push.
 fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
     let there = queue.address();
+    let (first, last) = queue.first_and_last();
     let tcp = |address: SocketAddr, command, list| Form::Library { url: format!("redis://{address}/0"), command, list };
     match &queue.home {
         Home::Redis(_) => vec![
-            (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
-            (tcp(there, "LPUSH", "kadabra_queue"), 20..300),
-            (tcp(way, "LPUSH", "kadabra_queue"), 20..300),
+            (tcp(there, "LPUSH", first), 20..300),
+            (tcp(there, "LPUSH", last), 20..300),
+            (tcp(way, "LPUSH", first), 20..300),
             // A Python agent that leaves messages in progress.
             (tcp(there, "LPUSH", "kadabra_inprogress"), 3000..8000),
             (Form::Python(there), 1000..4000),
@@ -142,9 +143,9 @@ fn forms(queue: &Queue, way: SocketAddr) -> Vec<(Form, Range<u64>)> {
         Home::Group(group) => {
             let push_to = |list| Form::Group { whereabouts: group.whereabouts(), list };
             vec![
-                (push_to(QUEUE), 20..300),
-                (push_to(QUEUE), 20..300),
-                (push_to(QUEUE), 20..300),
+                (push_to(first), 20..300),
+                (push_to(last), 20..300),
+                (push_to(first), 20..300),
                 // A Python agent that leaves messages in progress.
                 (push_to(group.inprogress()), 3000..8000),
             ]
@@ -241,7 +242,7 @@ impl Producer {
         let mut connection = None;
         while !self.stopped() {
             if connection.is_none() {
-                connection = whereabouts.connect();
+                connection = whereabouts.connect(list);
             }
             if let Some(open) = &mut connection {
                 let numbers = self.next(60);

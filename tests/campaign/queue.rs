@@ -1,7 +1,7 @@
 //! Where messages wait, and what is left there in the end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -15,13 +15,19 @@ use super::{
     arguments::{Channel, Settled, UPGRADED},
     group::Group,
     publishers::Publisher,
+    whereabouts::{OTHER_QUEUE, QUEUE},
 };
-use crate::support::{pipeline::Left, redis_server::RedisServer};
+use crate::support::{
+    pipeline::Left,
+    redis_server::{KEYS, RedisServer},
+};
 
 /// A channel's home, and the names of several publishers.
 pub(crate) struct Queue {
     pub(crate) home: Home,
     names: Vec<&'static str>,
+    /// The lists that clients push to.
+    queues: &'static [&'static str],
     /// Whether any publisher drops its oldest messages, which an agent may do without being pushed any.
     backlogs_drop: bool,
     when_full: &'static str,
@@ -61,6 +67,9 @@ pub(crate) struct Asked {
     pub(crate) answered_early: u64,
 }
 
+/// One or two lists.
+const QUEUES: [&str; 2] = [QUEUE, OTHER_QUEUE];
+
 /// More than there ever are: of the oldest, which are dropped, nobody could say whether they were there once.
 const LETTERS: &str = "max_dead_letters = 1000000";
 
@@ -69,7 +78,8 @@ impl Queue {
         let names = settled.publishers.iter().filter_map(|publisher| publisher.name).collect();
         let backlogs_drop = settled.publishers.iter().any(Publisher::drops);
         let (when_full, seconds) = (settled.when_full, settled.seconds);
-        Self { home: Home::start(settled, folder), names, backlogs_drop, when_full, seconds, upgrades: 0 }
+        let queues = &QUEUES[..settled.queues];
+        Self { home: Home::start(settled, folder), names, queues, backlogs_drop, when_full, seconds, upgrades: 0 }
     }
 
     /// Whether what finds no room is dropped and counted.
@@ -107,7 +117,10 @@ impl Queue {
                     Home::Group(group) => group.config(way),
                     _ => format!("url = \"redis://127.0.0.1:{way}\""),
                 };
-                format!("[channel]\ntype = \"redis\"\n[channel.redis]\n{server}\nlease = \"2s\"\ntimeout = \"1s\"\n{LETTERS}")
+                let queues = if self.queues.len() > 1 { format!("queue_keys = {:?}\n", self.queues) } else { String::new() };
+                format!(
+                    "[channel]\ntype = \"redis\"\n[channel.redis]\n{server}\nlease = \"2s\"\ntimeout = \"1s\"\n{queues}{LETTERS}"
+                )
             }
             Home::Embedded { file, socket, address } => {
                 let when_full = self.when_full;
@@ -155,13 +168,23 @@ impl Queue {
         }
     }
 
-    /// The Redis that has the queue now, if any has.
+    /// The only list that clients push to, twice, or the first and the second one.
+    pub(crate) fn first_and_last(&self) -> (&'static str, &'static str) {
+        (self.queues[0], self.queues[self.queues.len() - 1])
+    }
+
+    /// The Redis that has the first queue now, if any has.
     pub(crate) fn server(&self) -> Option<&RedisServer> {
         match &self.home {
             Home::Redis(redis) => Some(redis),
             Home::Group(group) => Some(group.primary()),
             Home::Embedded { .. } => None,
         }
+    }
+
+    /// The Redis that has this queue now, if any has.
+    fn server_of(&self, queue: &str) -> Option<&RedisServer> {
+        if let Home::Group(group) = &self.home { Some(group.primary_of(queue)) } else { self.server() }
     }
 
     /// How many settlements a failover may have undone at most, so that their messages were done once more.
@@ -191,17 +214,26 @@ impl Queue {
         }
     }
 
-    /// What is in the queue and then in the list of each of several publishers, in the order in which messages move.
+    /// What is in each queue and then in its list of each of several publishers, in the order in which messages move.
     fn left_in(&self) -> Vec<(String, Left)> {
-        let Some(redis) = self.server() else { return Vec::new() };
-        let inprogress = if let Home::Group(group) = &self.home { group.inprogress() } else { "kadabra_inprogress" };
-        let mut all = vec![("the queue".to_owned(), redis.left_of("kadabra_queue", "{kadabra_queue}", inprogress))];
-        all.extend(self.names.iter().map(|name| {
-            let list = list_for(name);
-            let left = redis.left_of(&list, &list, inprogress);
-            // Which is told with the queue.
-            (list, Left { inprogress: 0, ..left })
-        }));
+        let mut all = Vec::new();
+        for queue in self.queues {
+            let Some(redis) = self.server_of(queue) else { continue };
+            let prefix = prefix(queue);
+            // Only to the first is anything adopted.
+            let inprogress = match &self.home {
+                Home::Group(group) if *queue == QUEUE => group.inprogress().to_owned(),
+                Home::Redis(_) if *queue == QUEUE => "kadabra_inprogress".to_owned(),
+                _ => format!("{prefix}:inprogress"),
+            };
+            all.push(((*queue).to_owned(), redis.left_of(queue, &prefix, &inprogress)));
+            all.extend(self.names.iter().map(|name| {
+                let list = list_for(queue, name);
+                let left = redis.left_of(&list, &list, &inprogress);
+                // Which is told with the queue.
+                (list, Left { inprogress: 0, ..left })
+            }));
+        }
         all
     }
 
@@ -233,10 +265,13 @@ impl Queue {
 
     /// The dead letters, of the only publisher or of one of several, oldest first: at least payload and reason.
     pub(crate) fn dead_letters(&self, of: Option<&str>) -> Vec<HashMap<String, Vec<u8>>> {
-        match (&self.home, self.server(), of) {
-            (_, Some(redis), None) => redis.dead_letters(),
-            (_, Some(redis), Some(name)) => redis.dead_letters_in(&format!("{}:dead", list_for(name))),
-            (Home::Embedded { file, .. }, _, of) => {
+        match &self.home {
+            Home::Redis(_) | Home::Group(_) => {
+                let stream = |queue: &str| format!("{}:dead", of.map_or_else(|| prefix(queue), |name| list_for(queue, name)));
+                let of = |queue: &&str| Some(self.server_of(queue)?.dead_letters_in(&stream(queue)));
+                self.queues.iter().filter_map(of).flatten().collect()
+            }
+            Home::Embedded { file, .. } => {
                 let file = open(file).unwrap();
                 let of = of.map(|name| format!("WHERE consumer = '{name}'")).unwrap_or_default();
                 let select = format!("SELECT payload, CAST(reason AS BLOB) FROM dead {of} ORDER BY id");
@@ -246,7 +281,6 @@ impl Queue {
                 };
                 letters.query_map([], letter).unwrap().map(Result::unwrap).collect()
             }
-            (Home::Redis(_) | Home::Group(_), None, _) => Vec::new(),
         }
     }
 
@@ -259,7 +293,9 @@ impl Queue {
                 if !self.is_drained() || all.iter().map(|(_, left)| left.dead).sum::<u64>() != dead {
                     wrong.push(format!("Redis still holds {all:?}"));
                 }
-                self.server().into_iter().for_each(|redis| self.other_keys(redis, &mut wrong));
+                let servers = self.queues.iter().filter_map(|queue| self.server_of(queue));
+                let servers: BTreeMap<_, _> = servers.map(|redis| (redis.port(), redis)).collect();
+                servers.values().for_each(|redis| self.other_keys(redis, &mut wrong));
             }
             Home::Embedded { file, .. } => {
                 if counts(file) != Ok((0, 0, dead)) {
@@ -279,13 +315,20 @@ impl Queue {
     fn other_keys(&self, redis: &RedisServer, wrong: &mut Vec<String>) {
         let mut connection = redis.connection();
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
-        let lists: Vec<String> = self.names.iter().map(|name| list_for(name)).chain(["{kadabra_queue}".to_owned()]).collect();
+        let of_one = |queue: &&'static str| {
+            let queue = *queue;
+            self.names.iter().map(move |name| list_for(queue, name)).chain([prefix(queue)])
+        };
+        let lists: Vec<String> = self.queues.iter().flat_map(of_one).collect();
         for key in &keys {
             let expires: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
             let passes = |of: &str| lists.iter().any(|list| key.starts_with(&format!("{list}:{of}")));
             let is_a_mark = expires >= 0 && ["lost:", "name:", "sweeper"].into_iter().any(passes);
-            let is_of_several =
-                !self.names.is_empty() && ["{kadabra_queue}:consumers", "{kadabra_queue}:agents"].contains(&key.as_str());
+            let is_of_several = !self.names.is_empty()
+                && self
+                    .queues
+                    .iter()
+                    .any(|queue| ["consumers", "agents"].iter().any(|what| *key == format!("{}:{what}", prefix(queue))));
             if !is_a_mark && !is_of_several && !lists.iter().any(|list| *key == format!("{list}:dead")) {
                 wrong.push(format!("Redis still has the key {key}: {}", held(key, &mut connection)));
             }
@@ -304,7 +347,8 @@ impl Home {
             // What Redis has accepted it must keep through a kill.
             Channel::Redis => {
                 let version = if settled.redis == Some(UPGRADED) { VERSIONS[0] } else { settled.redis };
-                return Self::Redis(Box::new(RedisServer::for_agents_of(version, &["--appendfsync", "always"])));
+                let keys = format!("{KEYS} ~{OTHER_QUEUE} ~{}:*", prefix(OTHER_QUEUE));
+                return Self::Redis(Box::new(RedisServer::for_agents_with_keys(version, &keys, &["--appendfsync", "always"])));
             }
             Channel::Sentinel => return Self::Group(Box::new(Group::of_sentinels())),
             Channel::Cluster => return Self::Group(Box::new(Group::cluster())),
@@ -317,9 +361,14 @@ impl Home {
     }
 }
 
+/// How all other keys of a queue begin.
+fn prefix(queue: &str) -> String {
+    format!("{{{queue}}}")
+}
+
 /// The list of one of several publishers, which is also how its other keys begin.
-fn list_for(name: &str) -> String {
-    format!("{{kadabra_queue}}:for:{name}")
+fn list_for(queue: &str, name: &str) -> String {
+    format!("{}:for:{name}", prefix(queue))
 }
 
 /// What a key holds, for people.

@@ -8,6 +8,9 @@ use crate::support::redis_groups::MASTER_NAME;
 
 pub(crate) const QUEUE: &str = "kadabra_queue";
 
+/// The second of two queues: in a cluster on another node than the first, until that one's slot moves.
+pub(crate) const OTHER_QUEUE: &str = "another_queue";
+
 /// How long a server that lives may take for an answer.
 const ANSWER: Duration = Duration::from_millis(500);
 
@@ -19,24 +22,29 @@ pub(crate) enum Whereabouts {
 }
 
 impl Whereabouts {
-    /// Connects to the server that has the queue now, as clients do.
-    pub(crate) fn connect(&self) -> Option<Connection> {
+    /// Connects to the server that has this queue now, as clients do.
+    pub(crate) fn connect(&self, queue: &str) -> Option<Connection> {
         match self {
             Self::Sentinels(ports) => connect(ports.iter().find_map(|port| named_by(*port))?),
-            Self::Nodes(ports) => ports.iter().find_map(|port| has_the_queue(*port, None)?.1),
+            Self::Nodes(ports) => ports.iter().find_map(|port| has(queue, *port, None)?.1),
         }
     }
 }
 
 /// Which node of a cluster has the queue, by what one says and those that it names, and the connection to it. One that does not answer
 /// is not asked.
-pub(crate) fn has_the_queue(mut node: u16, silent: Option<u16>) -> Option<(u16, Option<Connection>)> {
+pub(crate) fn has_the_queue(node: u16, silent: Option<u16>) -> Option<(u16, Option<Connection>)> {
+    has(QUEUE, node, silent)
+}
+
+/// The same of this queue.
+pub(crate) fn has(queue: &str, mut node: u16, silent: Option<u16>) -> Option<(u16, Option<Connection>)> {
     for _ in 0..4 {
         if Some(node) == silent {
             return Some((node, None));
         }
         let mut connection = connect(node)?;
-        match connection.llen::<_, u64>(QUEUE) {
+        match connection.llen::<_, u64>(queue) {
             Ok(_) => return Some((node, Some(connection))),
             Err(error) => node = error.redirect_node()?.0.rsplit_once(':')?.1.parse().ok()?,
         }

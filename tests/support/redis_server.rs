@@ -64,7 +64,12 @@ impl RedisServer {
 
     /// The same of another version, if one is named.
     pub(crate) fn for_agents_of(version: Option<&str>, args: &[&str]) -> Self {
-        let rights = rights::of_agent(KEYS);
+        Self::for_agents_with_keys(version, KEYS, args)
+    }
+
+    /// The same with these keys.
+    pub(crate) fn for_agents_with_keys(version: Option<&str>, keys: &str, args: &[&str]) -> Self {
+        let rights = rights::of_agent(keys);
         let mut users = vec!["--user", "admin", "on", ">admin", "~*", "&*", "+@all", "--user", "default", "on", "nopass"];
         users.extend(rights.split(' '));
         Self::launch(program(version), &[args, &users].concat(), "admin:admin@")
