@@ -90,13 +90,11 @@ impl Nanny {
         if self.draining {
             self.life.say_drained();
         } else if std::mem::take(&mut self.renew_due) {
-            // Without a lease the channel need not be asked.
-            let is_asked = !self.params.channel.registry().live().is_empty();
             let renewed = renew(Arc::clone(&self.params), Arc::clone(&self.life.progress));
-            self.during(renewed, is_asked, ctx, |nanny| nanny.renew_due = true);
+            self.during(renewed, ctx, |nanny| nanny.renew_due = true);
         } else if std::mem::take(&mut self.recover_due) {
             let recovered = recover(Arc::clone(&self.params), Arc::clone(&self.life.progress));
-            self.during(recovered, true, ctx, |nanny| nanny.recover_due = true);
+            self.during(recovered, ctx, |nanny| nanny.recover_due = true);
         } else if std::mem::take(&mut self.look_due) {
             self.busy = true;
             let look = look(Arc::clone(&self.params), Arc::clone(&self.life.progress));
@@ -108,20 +106,19 @@ impl Nanny {
         }
     }
 
-    /// Runs a command; when it fails, `again` says that it is due again, after a pause. `is_asked`: the channel must have answered where
-    /// it does not fail, and so works.
+    /// Runs a command, which returns whether the channel was asked for it, and so works; when it fails, `again` says that it is due again,
+    /// after a pause.
     fn during(
         &mut self,
-        command: impl Future<Output = Result<(), ChannelError>> + 'static,
-        is_asked: bool,
+        command: impl Future<Output = Result<bool, ChannelError>> + 'static,
         ctx: &mut Context<Self>,
         again: impl FnOnce(&mut Self) + 'static,
     ) {
         self.busy = true;
-        ctx.spawn(command.into_actor(self).map(move |result, nanny, ctx| {
+        ctx.spawn(command.into_actor(self).map(|result, nanny, ctx| {
             nanny.busy = false;
             match result {
-                Ok(()) => {
+                Ok(is_asked) => {
                     // While the destination is away no other actor asks the channel for anything.
                     if is_asked {
                         nanny.params.health.works(Use::Tend);
@@ -143,13 +140,13 @@ impl Nanny {
     }
 }
 
-async fn renew(params: Arc<Params>, progress: Arc<Progress>) -> Result<(), ChannelError> {
+async fn renew(params: Arc<Params>, progress: Arc<Progress>) -> Result<bool, ChannelError> {
     let _work = progress.begin("renewing leases");
     stall_point!("nanny.renewing");
     failing("nanny.renew.error", params.channel.renew()).await
 }
 
-async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<(), ChannelError> {
+async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<bool, ChannelError> {
     let _work = progress.begin("recovering leases");
     stall_point!("nanny.recovering");
     let recovered = failing("nanny.recover.error", params.channel.recover()).await?;
@@ -170,7 +167,7 @@ async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<(), Cha
         slog::warn!(log, "messages were found that belong to no lease; they wait again in the time that one lasts";
             "messages" => recovered.orphaned);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Returns what the channel could not tell of itself. Where it cannot be asked, whichever actor needs it says so.

@@ -172,13 +172,15 @@ impl Channel for Memory {
         Ok(())
     }
 
-    async fn renew(&self) -> Result<(), ChannelError> {
+    async fn renew(&self) -> Result<bool, ChannelError> {
         let mut lists = self.lists.lock().unwrap();
-        for id in self.registry.live() {
+        let live = self.registry.live();
+        let is_asked = !live.is_empty();
+        for id in live {
             let before = lists.renewed.insert(id, tokio::time::Instant::now()).expect("it was leased");
             assert!(before.elapsed() < self.lease(), "it had expired before it was renewed");
         }
-        Ok(())
+        Ok(is_asked)
     }
 
     async fn recover(&self) -> Result<Recovered, ChannelError> {

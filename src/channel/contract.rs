@@ -241,8 +241,9 @@ pub trait Channel: Send + Sync {
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError>;
 
     /// Renews every open lease of this process; those that are no longer ours are marked lost in the registry, and
-    /// count as lost when their holders settle or drop them.
-    async fn renew(&self) -> Result<(), ChannelError>;
+    /// count as lost when their holders settle or drop them. Returns whether there is any: without one the channel need not be asked, and
+    /// nothing shows that it works.
+    async fn renew(&self) -> Result<bool, ChannelError>;
 
     /// Gives back what was dropped, takes back what has expired, adopts what a Python agent left behind, and looks for messages
     /// that an older version has left under no lease, a part of the channel each time.

@@ -153,7 +153,7 @@ impl Stage {
                 channel.complete(&mut self.leases, &letters).await.map(drop)
             }
             Act::ReleaseToNone | Act::ReleaseToOthers => channel.release(&mut self.leases).await,
-            Act::Renew => channel.renew().await,
+            Act::Renew => channel.renew().await.map(drop),
             Act::TakeBack | Act::Adopt | Act::AdoptToOthers | Act::Sweep | Act::SweepTried => {
                 channel.recover().await?;
                 channel.recover().await.map(drop)

@@ -54,7 +54,7 @@ impl Drain<'_> {
         match number {
             0 | 2 | 5 | 8 => self.receive().await,
             1 | 7 | 10 => self.complete().await,
-            3 => self.channel.renew().await.unwrap(),
+            3 => drop(self.channel.renew().await.unwrap()),
             4 => self.channel.release(&mut self.leases).await.unwrap(),
             // Another agent takes back what this one has in hand.
             6 => {

@@ -274,13 +274,14 @@ impl Channel for EmbeddedChannel {
         Ok(())
     }
 
-    async fn renew(&self) -> Result<(), ChannelError> {
+    async fn renew(&self) -> Result<bool, ChannelError> {
         let live = self.registry.live();
-        if !live.is_empty() {
+        let is_asked = !live.is_empty();
+        if is_asked {
             let ended = self.consumer.renew(names(live))?;
             self.registry.mark_lost(&ended.into_iter().map(LeaseId).collect::<Vec<_>>());
         }
-        Ok(())
+        Ok(is_asked)
     }
 
     async fn recover(&self) -> Result<Recovered, ChannelError> {

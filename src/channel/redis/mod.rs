@@ -300,7 +300,7 @@ impl Channel for RedisChannel {
         self.named(settle::release(self, leases).await).await
     }
 
-    async fn renew(&self) -> Result<(), ChannelError> {
+    async fn renew(&self) -> Result<bool, ChannelError> {
         if let Some(known) = self.membership.as_ref().and_then(consumers::Membership::known) {
             known.wishes.give_up();
         }

@@ -305,12 +305,10 @@ impl Queue {
     /// Renews its leases, also when it cannot be used for something else: they run out. Returns whether there are any.
     pub(super) async fn renew(&self) -> Result<bool, ChannelError> {
         self.give_up();
-        // With no lease Redis is not asked, and nothing shows that it can be reached.
-        let is_asked = !self.channel.live_leases().is_empty();
         let renewed = self.channel.renew().await;
-        let renewed = if is_asked || renewed.is_err() { self.noted(Use::Tend, renewed) } else { renewed };
+        let renewed = if matches!(renewed, Ok(false)) { renewed } else { self.noted(Use::Tend, renewed) };
         self.state().renew_due = renewed.is_err();
-        renewed.map(|()| is_asked)
+        renewed
     }
 
     /// Renews its leases if that has failed before.

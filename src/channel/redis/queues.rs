@@ -264,11 +264,11 @@ impl Channel for Queues {
         outcome
     }
 
-    async fn renew(&self) -> Result<(), ChannelError> {
+    async fn renew(&self) -> Result<bool, ChannelError> {
         let mut renewed = join_all(self.queues.iter().map(|queue| queue.renew())).await;
         // One without leases shows nothing of the others.
         renewed.retain(|renewed| !matches!(renewed, Ok(false)));
-        Self::of_some(renewed).map(drop)
+        Self::of_some(renewed).map(|asked| !asked.is_empty())
     }
 
     async fn recover(&self) -> Result<Recovered, ChannelError> {

@@ -182,8 +182,9 @@ pub(super) async fn give_back(channel: &RedisChannel, name: &[u8], held: Held) -
 }
 
 /// See [`crate::channel::Channel::renew`].
-pub(super) async fn renew(channel: &RedisChannel) -> Result<(), Error> {
-    for ids in channel.live_leases().chunks(RENEW_SLICE) {
+pub(super) async fn renew(channel: &RedisChannel) -> Result<bool, Error> {
+    let live = channel.live_leases();
+    for ids in live.chunks(RENEW_SLICE) {
         let mut script = channel.scripts.renew.prepare_invoke();
         script.key(&channel.keys.leases).arg(channel.lease_ms());
         for id in ids {
@@ -196,5 +197,5 @@ pub(super) async fn renew(channel: &RedisChannel) -> Result<(), Error> {
         let lost: Vec<LeaseId> = gone.filter(|id| channel.attempts.tried_first(id).is_none()).cloned().collect();
         channel.registry.mark_lost(&lost);
     }
-    Ok(())
+    Ok(!live.is_empty())
 }
