@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
+use slog::Logger;
+
 use crate::{
-    channel::{ChannelError, Pressure, Threat},
+    channel::{ChannelError, Completed, Pressure, Threat},
+    codes::Code,
     status::conditions::{Condition, Conditions},
 };
 
@@ -24,6 +27,14 @@ pub(super) enum Use {
     Tend,
     /// To serve clients, where they push to this process.
     Serve,
+}
+
+/// Says that messages were written whose leases are not ours any more.
+pub(super) fn say_lost(completed: Completed, log: &Logger) {
+    if completed.lost > 0 {
+        slog::warn!(log, "leases had expired, or a failover had undone them, before they were completed; their messages are another agent's or wait again, and writing them again changes nothing";
+            "code" => Code::Stolen.name(), "messages" => completed.lost);
+    }
 }
 
 /// The health of one channel, as all who use it have found it.

@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use slog::{Logger, error, info, warn};
 
 use super::{
+    channel_health::say_lost,
     exit::{Exit, code},
-    publisher::say_lost,
 };
 use crate::{
     backoff::Backoff,

@@ -6,10 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use actix::prelude::*;
 use slog::Logger;
 
-use super::{
-    channel_health::{ChannelHealth, RECONNECT, Reported, Use},
-    publisher::say_lost,
-};
+use super::channel_health::{ChannelHealth, RECONNECT, Reported, Use, say_lost};
 use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Patience},

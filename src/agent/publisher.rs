@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     batch::Batch,
     batcher::{Free, Publish},
-    channel_health::{ChannelHealth, RECONNECT, Use},
+    channel_health::{ChannelHealth, RECONNECT, Use, say_lost},
     idle::{Idleness, Look},
     limiter::{
         Failure, Wrote,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    channel::{Channel, Completed, DeadLetter},
+    channel::{Channel, DeadLetter},
     codes::Code,
     config,
     duration::for_people,
@@ -326,14 +326,6 @@ async fn complete(batch: &mut Batch, parked: &[DeadLetter], params: &Params, pro
                 tokio::time::sleep(backoff.next_pause()).await;
             }
         }
-    }
-}
-
-/// Says that messages were written whose leases are not ours any more.
-pub(super) fn say_lost(completed: Completed, log: &Logger) {
-    if completed.lost > 0 {
-        slog::warn!(log, "leases had expired, or a failover had undone them, before they were completed; their messages are another agent's or wait again, and writing them again changes nothing";
-            "code" => Code::Stolen.name(), "messages" => completed.lost);
     }
 }
 
