@@ -158,14 +158,6 @@ impl Handler<Publish> for Publisher {
     }
 }
 
-/// Why a batch was not written.
-enum NotWritten {
-    /// It is better off in the channel.
-    Returned,
-    /// And so is any other: it is to be seen when the destination is back.
-    Away(Away),
-}
-
 /// Writes a batch and settles it, or gives it back when that must wait and should not wait here.
 async fn publish(
     mut destination: Box<dyn Destination>,
@@ -211,9 +203,9 @@ async fn publish(
             fail_point!("publisher.completed");
             None
         }
-        Err(why) => {
+        Err(away) => {
             give_back(&mut batch, &params, &progress).await;
-            if let NotWritten::Away(away) = why { Some(away) } else { None }
+            away
         }
     };
     (destination, permit, away)
@@ -231,7 +223,7 @@ fn count(points: usize, refused: &[Refused], counters: &Counters, took: Duration
 const ALONE: u32 = 8;
 
 /// Writes until it is written, and returns what was refused. Not when the agent closes first, the destination is away or too many wait
-/// for it, or the batch is better written together with others.
+/// for it, or the batch is better written together with others; then with what is to be seen back, if this has found it to be away.
 ///
 /// Once attempts have failed one after the other, or one so that no waiting mends it, the destination is asked whether it would take
 /// something before the batch is sent again. If it would not, it is away, whatever the batch is; if it would, the batch stays here, so
@@ -241,7 +233,7 @@ async fn write(
     worker: usize,
     params: &Params,
     progress: &Progress,
-) -> Result<Vec<Refused>, NotWritten> {
+) -> Result<Vec<Refused>, Option<Away>> {
     let conditions = &params.conditions;
     let settings = &params.settings.publisher;
     let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
@@ -288,10 +280,10 @@ async fn write(
         };
         let too_many = attempt.failed(failure);
         if last || too_many {
-            return Err(NotWritten::Returned);
+            return Err(None);
         }
         if asks {
-            return Err(params.permits.goes_away(pause, backoff).map_or(NotWritten::Returned, NotWritten::Away));
+            return Err(params.permits.goes_away(pause, backoff));
         }
         asks = failure == Failure::Hold || params.permits.is_probing();
         slog::debug!(params.log, "a batch is not written yet"; "child" => format_args!("publisher {}", worker + 1),
@@ -299,7 +291,7 @@ async fn write(
         params.closing.begun_within(pause).await;
         failures += 1;
         if failures >= ALONE && destination.is_stuck() {
-            return Err(NotWritten::Returned);
+            return Err(None);
         }
     }
 }
