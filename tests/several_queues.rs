@@ -202,7 +202,7 @@ fn what_waits_in_several_queues_is_taken_together_up_to_what_was_demanded() {
         let depth = channel.depth().await.unwrap();
         assert_eq!((depth.queued, depth.leased, depth.dead), (5, 0, 3));
         assert_eq!(channel.backlog().unwrap().waiting, 5);
-        let waiting: Vec<_> = channel.queues().iter().map(|(_, queue)| queue.backlog().unwrap().waiting).collect();
+        let waiting: Vec<_> = channel.queues().iter().map(|queue| queue.channel.backlog().unwrap().waiting).collect();
         assert_eq!((waiting.iter().sum::<u64>(), waiting.len()), (5, 3));
     });
 }

@@ -295,14 +295,14 @@ impl Maker {
 /// Where there are several queues, how each stands for the publisher for which the most waits in it.
 fn queues(pipelines: &[Arc<Told>]) -> Vec<snapshot::Queue> {
     let mut all: Vec<snapshot::Queue> = Vec::new();
-    for (place, status) in pipelines.iter().flat_map(|told| told.channel.queues_status().into_iter().enumerate()) {
-        let backlog = status.backlog;
+    for (place, queue) in pipelines.iter().flat_map(|told| told.channel.queues().into_iter().enumerate()) {
+        let backlog = queue.channel.backlog();
         let one = snapshot::Queue {
-            name: status.name,
+            name: queue.name,
             messages: backlog.map(|backlog| backlog.waiting),
             in_hand: backlog.map(|backlog| backlog.in_hand),
             oldest_age_seconds: backlog.and_then(|backlog| backlog.age).map(|age| age.as_secs_f64()),
-            trouble: status.trouble,
+            trouble: queue.trouble.map(|error| error.to_string()),
         };
         match all.get_mut(place) {
             None => all.push(one),

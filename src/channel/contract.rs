@@ -124,15 +124,14 @@ pub struct Backlog {
     pub age: Option<Duration>,
 }
 
-/// How one of several queues of a channel stands.
-#[derive(Clone, Debug)]
-pub struct QueueStatus {
+/// One of several queues of a channel.
+pub struct OneOfSeveral {
     /// Its name.
     pub name: String,
-    /// What waits in it, as it was when it was last counted. `None` while unknown.
-    pub backlog: Option<Backlog>,
-    /// Why it cannot be used, if that is so.
-    pub trouble: Option<String>,
+    /// It as a channel of its own.
+    pub channel: Arc<dyn Channel>,
+    /// Why it cannot be used, as far as that is known without asking it.
+    pub trouble: Option<ChannelError>,
 }
 
 impl fmt::Display for Backlog {
@@ -207,13 +206,8 @@ pub trait Channel: Send + Sync {
         Vec::new()
     }
 
-    /// How each of several queues in it stands, without asking a server; none where there is only one.
-    fn queues_status(&self) -> Vec<QueueStatus> {
-        Vec::new()
-    }
-
-    /// The queues in it, each with its name and as a channel of its own; none where there is only one.
-    fn queues(&self) -> Vec<(String, Arc<dyn Channel>)> {
+    /// The queues in it; none where there is only one.
+    fn queues(&self) -> Vec<OneOfSeveral> {
         Vec::new()
     }
 

@@ -31,7 +31,7 @@ pub(crate) mod pusher;
 pub mod redis;
 
 pub use contract::{
-    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, QueueStatus, Recovered, RefusedPoint,
+    Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, OneOfSeveral, Recovered, RefusedPoint,
 };
 pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
 pub(crate) use letters::{LetterAct, Letters};

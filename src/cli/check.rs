@@ -183,8 +183,8 @@ async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
     let mut consumers = Vec::new();
     for (channel, pipeline) in channels.into_iter().zip(settings.pipelines()) {
         let mut queues = Vec::new();
-        for (name, queue) in channel.queues() {
-            queues.push(open_queue(&*queue, &patience).await.map_err(|error| (name, error)));
+        for queue in channel.queues() {
+            queues.push(open_queue(&*queue.channel, &patience).await.map_err(|error| (queue.name, error)));
         }
         if queues.is_empty() {
             queues.push(Ok(open_queue(&*channel, &patience).await?));

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     channel::{
         Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Lease, LeaseId, LeaseRegistry,
-        Patience, Pressure, QueueStatus, Recovered, Threat, Warning,
+        OneOfSeveral, Patience, Pressure, Recovered, Threat, Warning,
     },
     config,
     plural::count,
@@ -163,17 +163,12 @@ impl Channel for Queues {
         &self.registry
     }
 
-    fn queues_status(&self) -> Vec<QueueStatus> {
-        let of = |queue: &Arc<Queue>| QueueStatus {
+    fn queues(&self) -> Vec<OneOfSeveral> {
+        let of = |queue: &Arc<Queue>| OneOfSeveral {
             name: queue.name.clone(),
-            backlog: queue.channel.backlog(),
-            trouble: queue.trouble().map(|error| error.to_string()),
+            channel: Arc::<RedisChannel>::clone(&queue.channel),
+            trouble: queue.trouble(),
         };
-        self.queues.iter().map(of).collect()
-    }
-
-    fn queues(&self) -> Vec<(String, Arc<dyn Channel>)> {
-        let of = |queue: &Arc<Queue>| (queue.name.clone(), Arc::clone(&queue.channel) as Arc<dyn Channel>);
         self.queues.iter().map(of).collect()
     }
 
