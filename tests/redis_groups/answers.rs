@@ -18,6 +18,11 @@ use crate::support::{
 /// Another queue of the same agent.
 const OTHER: &str = "other_queue";
 
+/// The queues of an agent, and what its configuration says of them.
+fn one_or_two_queues() -> [(&'static [&'static str], String); 2] {
+    [(&[Q], String::new()), (&[Q, OTHER], format!("queue_keys = [\"{Q}\", \"{OTHER}\"]"))]
+}
+
 fn single_channel(server: &RedisServer, more: &str) -> String {
     let url = server.url();
     format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{url}\"\nlease = \"3s\"\ntimeout = \"1s\"\n{more}")
@@ -56,7 +61,7 @@ fn exchange(primary: &RedisServer) {
 
 #[test]
 fn a_single_server_that_becomes_a_replica_is_refused_until_it_is_the_primary_again() {
-    for (queues, more) in [(&[Q][..], String::new()), (&[Q, OTHER], format!("queue_keys = [\"{Q}\", \"{OTHER}\"]"))] {
+    for (queues, more) in one_or_two_queues() {
         let here = RedisServer::start();
         let other = RedisServer::with(&["--replicaof", "127.0.0.1", &here.port().to_string()]);
         other.wait_until_it_follows();
@@ -128,7 +133,7 @@ fn agents_without_work_say_that_redis_works_again_when_it_does_and_not_before() 
 
 #[test]
 fn a_single_server_that_loads_its_data_is_waited_out() {
-    for (queues, more) in [(&[Q][..], String::new()), (&[Q, OTHER], format!("queue_keys = [\"{Q}\", \"{OTHER}\"]"))] {
+    for (queues, more) in one_or_two_queues() {
         let mut server = RedisServer::start();
         let influxd = influxd();
         let agent = Agent::start(&config_of(&single_channel(&server, &more), &influxd.url()));
@@ -155,16 +160,21 @@ fn push_asking(server: &RedisServer, numbers: Range<u64>) {
     }
 }
 
-#[test]
-fn a_slot_all_of_whose_keys_have_moved_is_waited_for_until_it_has_moved_itself() {
-    let cluster = Cluster::start();
-    let influxd = influxd();
+/// A cluster whose queue an agent has drained of the first hundred messages, and the node that has it.
+fn drained_cluster() -> (Cluster, Influxd, Agent, usize) {
+    let (cluster, influxd) = (Cluster::start(), influxd());
     let agent = Agent::start(&config_of(&cluster_channel(&cluster.nodes(), ""), &influxd.url()));
     agent.wait_log("receiving");
-    let from = cluster.owner(Q, None).unwrap();
-    let to = (from + 1) % 3;
-    push_until_answered(Q, 0..100, || Some(cluster.servers[from].connection()));
+    let owner = cluster.owner(Q, None).unwrap();
+    push_until_answered(Q, 0..100, || Some(cluster.servers[owner].connection()));
     assert_stored(&influxd, 100);
+    (cluster, influxd, agent, owner)
+}
+
+#[test]
+fn a_slot_all_of_whose_keys_have_moved_is_waited_for_until_it_has_moved_itself() {
+    let (cluster, influxd, agent, from) = drained_cluster();
+    let to = (from + 1) % 3;
     let slot = cluster.begin_to_move(Q, from, to);
     wait_for("no key to be left", PATIENCE, || {
         let keys = cluster.keys_in(slot, from);
@@ -179,14 +189,8 @@ fn a_slot_all_of_whose_keys_have_moved_is_waited_for_until_it_has_moved_itself()
 
 #[test]
 fn a_slot_that_has_moved_is_said_to_have_moved_and_followed() {
-    let cluster = Cluster::start();
-    let influxd = influxd();
-    let agent = Agent::start(&config_of(&cluster_channel(&cluster.nodes(), ""), &influxd.url()));
-    agent.wait_log("receiving");
-    let from = cluster.owner(Q, None).unwrap();
+    let (cluster, influxd, agent, from) = drained_cluster();
     let to = (from + 1) % 3;
-    push_until_answered(Q, 0..100, || Some(cluster.servers[from].connection()));
-    assert_stored(&influxd, 100);
     cluster.move_slot(Q, from, to);
     wait_said(&agent, "K101", &["MOVED", "the queue is on another node by now, which the next attempt finds"]);
     push_until_answered(Q, 100..200, || Some(cluster.servers[to].connection()));
