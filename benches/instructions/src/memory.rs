@@ -81,8 +81,8 @@ impl Channel for Memory {
         panic!("nothing is given back")
     }
 
-    async fn renew(&self) -> Result<(), ChannelError> {
-        Ok(())
+    async fn renew(&self) -> Result<bool, ChannelError> {
+        Ok(false)
     }
 
     async fn recover(&self) -> Result<Recovered, ChannelError> {
