@@ -233,15 +233,24 @@ impl Cluster {
             .unzip();
         let cluster = Self { servers };
         cluster.join(&buses);
-        wait_for("the cluster to be well", START, || {
-            let well = |server: &RedisServer| {
-                let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut server.connection()).unwrap();
-                let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut server.connection()).unwrap();
-                info.contains("cluster_state:ok") && nodes.matches("slave").count() == 3
-            };
-            cluster.servers.iter().all(well).then_some(())
-        });
+        cluster.wait_until_well();
         cluster
+    }
+
+    /// After that no failover is on its way.
+    pub(crate) fn wait_until_well(&self) {
+        wait_for("the cluster to be well", START, || self.well());
+    }
+
+    /// Whether each node serves, takes three for replicas, and none for one that has failed.
+    pub(crate) fn well(&self) -> Option<()> {
+        self.servers.iter().try_for_each(|server| {
+            let mut connection = server.connect()?;
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut connection).ok()?;
+            let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut connection).ok()?;
+            let unwell = nodes.contains("fail") || nodes.contains("handshake");
+            (info.contains("cluster_state:ok") && nodes.matches("slave").count() == 3 && !unwell).then_some(())
+        })
     }
 
     /// What `redis-cli --cluster create` does, which waits for ever where a node misses that it was to meet another one: it has a second

@@ -139,10 +139,14 @@ impl RedisServer {
         wait_for("an answer of redis-server", START, || self.connect())
     }
 
-    fn connect(&self) -> Option<redis::Connection> {
+    /// The same, if it answers at once.
+    pub(crate) fn connect(&self) -> Option<redis::Connection> {
         let client = redis::Client::open(format!("redis://{}127.0.0.1:{}/0", self.login, self.port)).unwrap();
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
+        let patience = Duration::from_secs(2);
+        let mut connection = client.get_connection_with_timeout(patience).ok()?;
+        connection.set_read_timeout(Some(patience)).ok()?;
         redis::cmd("PING").query::<String>(&mut connection).ok()?;
+        connection.set_read_timeout(None).ok()?;
         Some(connection)
     }
 
