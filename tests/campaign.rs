@@ -103,9 +103,10 @@ use std::process::ExitCode;
 use arguments::{Campaign, Wanted};
 
 /// What the campaign itself is held to, without a run.
-const OF_ITSELF: [(&str, fn()); 2] = [
+const OF_ITSELF: [(&str, fn()); 3] = [
     ("every_fault_and_every_fail_point_is_drawn", drawn::check),
     ("a_server_that_is_promoted_and_not_named_yet_is_left_alone", group::check_promoted),
+    ("a_node_that_was_frozen_and_is_the_primary_no_more_executes_nothing", group::check_held_back),
 ];
 
 /// How cargo's own harness says that a test failed.

@@ -59,6 +59,8 @@ pub(crate) struct Group {
     moved: Option<(u64, usize, usize)>,
     /// The server that was the primary before, until it is a replica. One that is promoted is a primary, too, before it is named.
     demoted: Option<usize>,
+    /// The node that executes no write until the others agree on what it is.
+    held_back: Option<usize>,
     /// It goes on as a primary though the Sentinels name another one: since when, and who used it then.
     stale: Option<(usize, Instant, Option<Vec<String>>)>,
     failovers: u32,
@@ -96,6 +98,7 @@ impl Group {
             struck: None,
             moved: None,
             demoted: None,
+            held_back: None,
             stale: None,
             failovers: 0,
             goes_on: false,
@@ -210,7 +213,8 @@ impl Group {
     /// Whether nothing is left of the last fault: every server does its part and the replica has all that the primary has.
     pub(crate) fn is_whole(&mut self) -> bool {
         self.look();
-        self.struck.is_none() && self.stale.is_none() && self.moved.is_none() && self.check_whole().is_some()
+        let nothing_left = self.struck.is_none() && self.held_back.is_none() && self.stale.is_none() && self.moved.is_none();
+        nothing_left && self.check_whole().is_some()
     }
 
     fn check_whole(&self) -> Option<()> {
@@ -229,17 +233,10 @@ impl Group {
                 }
             }
             Servers::Cluster(cluster) => {
-                for server in &cluster.servers {
-                    let mut connection = connect(server.port())?;
-                    let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut connection).ok()?;
-                    let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut connection).ok()?;
-                    let well =
-                        info.contains("cluster_state:ok") && nodes.matches("slave").count() == 3 && !nodes.contains("fail");
-                    (well && !nodes.contains("handshake")).then_some(())?;
-                    if server.port() != port {
-                        let named = connection.llen::<_, u64>(QUEUE).err()?;
-                        named.redirect_node()?.0.ends_with(&format!(":{port}")).then_some(())?;
-                    }
+                cluster.well()?;
+                for server in cluster.servers.iter().filter(|server| server.port() != port) {
+                    let named = connect(server.port())?.llen::<_, u64>(QUEUE).err()?;
+                    named.redirect_node()?.0.ends_with(&format!(":{port}")).then_some(())?;
                 }
                 (0..cluster.servers.len()).any(follows).then_some(())?;
             }
@@ -249,6 +246,28 @@ impl Group {
         redis::cmd("DEL").arg(SCRATCH).query::<()>(&mut connection).ok()?;
         let replicas: u64 = redis::cmd("WAIT").arg(1).arg(300).query(&mut connection).ok()?;
         (replicas > 0).then_some(())
+    }
+
+    /// Stops a primary. When it goes on, it would execute what waits at its sockets before it hears that it is the primary no more, and
+    /// then forget it, so that nobody could say what was undone: a cluster's node executes no write until it has heard.
+    fn freeze(&mut self, number: usize) {
+        if !self.is_sentinel() {
+            let mut connection = self.servers()[number].connection();
+            redis::cmd("CLIENT").arg(&["PAUSE", "60000", "WRITE"]).query::<()>(&mut connection).unwrap();
+            self.held_back = Some(number);
+        }
+        self.server(number).pause();
+    }
+
+    fn look_at_held_back(&mut self) {
+        let Some(number) = self.held_back.filter(|number| self.struck != Some(*number)) else { return };
+        let Servers::Cluster(cluster) = &self.servers else { return };
+        if matches!(self.role(number), Some(Role::Replica { .. })) || cluster.well().is_some() {
+            let Some(mut connection) = connect(self.servers()[number].port()) else { return };
+            if redis::cmd("CLIENT").arg("UNPAUSE").query::<()>(&mut connection).is_ok() {
+                self.held_back = None;
+            }
+        }
     }
 
     /// Looks whether there is another primary, and has one that is none any more become a replica in the end. Sentinels do that too,
@@ -270,6 +289,8 @@ impl Group {
         }
         if self.is_sentinel() {
             self.look_at_stale(1 - now);
+        } else {
+            self.look_at_held_back();
         }
     }
 
@@ -361,7 +382,7 @@ impl Group {
                 self.compare_with_files(replica, primary);
             }
             Fault::Freeze => {
-                self.server(primary).pause();
+                self.freeze(primary);
                 self.struck = Some(primary);
                 if self.is_sentinel() {
                     // It goes on for a while when it is back.
@@ -400,7 +421,7 @@ impl Group {
                 }
             }
             Fault::TakeOver => {
-                self.server(primary).pause();
+                self.freeze(primary);
                 self.compare_with_files(replica, primary);
                 wait_for("a replica to take over", COMMAND, || self.fail_over(replica, &event.fault));
                 self.server(primary).resume();
@@ -506,5 +527,25 @@ pub(crate) fn check_promoted() {
         group.look();
         assert!(matches!(group.role(promoted), Some(Role::Primary)), "it was told to follow the one that is named");
         thread::sleep(LOOK);
+    }
+}
+
+/// Fails when a node that was frozen and is the primary no more executes what waits at its sockets.
+pub(crate) fn check_held_back() {
+    let mut group = Group::cluster();
+    wait_for("a whole group", COMMAND, || group.is_whole().then_some(()));
+    let (primary, replica) = (group.primary, group.replica().unwrap());
+    let mut connections: Vec<_> = (0..20).map(|_| group.primary().connection()).collect();
+    group.freeze(primary);
+    let push = redis::cmd("LPUSH").arg(QUEUE).arg("after all was compared").get_packed_command();
+    for connection in &mut connections {
+        connection.send_packed_command(&push).unwrap();
+    }
+    wait_for("a replica to take over", COMMAND, || group.fail_over(replica, &Fault::TakeOver));
+    group.server(primary).resume();
+    wait_for("a whole group again", COMMAND, || group.is_whole().then_some(()));
+    for mut connection in connections {
+        let answer = connection.recv_response().and_then(|answer| answer.extract_error());
+        assert!(answer.as_ref().is_err_and(|error| error.code() == Some("MOVED")), "{answer:?}");
     }
 }
