@@ -230,13 +230,10 @@ async fn guarded(request: ServiceRequest, next: Next<impl MessageBody + 'static>
     Ok(response)
 }
 
-/// Wrong guesses are answered one a second, however many there are.
+/// Wrong guesses are answered one a second, however many there are, also where two threads serve for a moment, as while the agent starts.
 async fn guessed() {
-    thread_local! {
-        static TURN: Rc<tokio::sync::Mutex<()>> = Rc::default();
-    }
-    let turn = TURN.with(Rc::clone);
-    let _turn = turn.lock().await;
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = TURN.lock().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
@@ -255,5 +252,20 @@ fn refused(refusal: &Refusal) -> HttpResponse {
             ),
         ),
         Refusal::Elsewhere => text(HttpResponse::Forbidden(), "a page elsewhere asks for this"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn wrong_guesses_are_answered_one_a_second_whatever_threads_serve() {
+        let begun = Instant::now();
+        let threads = [(); 2].map(|()| thread::spawn(|| actix_rt::System::new().block_on(guessed())));
+        assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }
