@@ -1,6 +1,13 @@
 //! `kadabra dead-letters` over either channel, with an agent running and without.
 
-use std::{fs, process::Output, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    process::Output,
+    thread,
+    time::Duration,
+};
 
 use redis::Commands as _;
 use serde_json::Value;
@@ -165,6 +172,57 @@ fn a_running_agent_tells_of_large_dead_letters_and_of_those_behind_them() {
     assert_eq!(kadabra.said("discard --all"), "3 dead letters are gone\n");
     assert_eq!(agent.terminate(PATIENCE), Some(0));
     assert!(agent.logged("no memory left").is_empty());
+}
+
+/// An agent in name only: it has one message that waits, and says this to each question for a dead letter.
+fn fake_agent(letter: impl Fn(usize) -> String + Send + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut asked, mut buffer) = (0, [0; 4096]);
+        for mut client in listener.incoming().flatten() {
+            while let Ok(read @ 1..) = client.read(&mut buffer) {
+                let question = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                let answer = match question {
+                    question if question.contains("LETTER") => {
+                        asked += 1;
+                        letter(asked)
+                    }
+                    question if question.contains("LLEN") => ":1\r\n".to_owned(),
+                    question => "+OK\r\n".repeat(question.matches('*').count()),
+                };
+                if client.write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn what_calls_itself_an_agent_cannot_have_the_command_read_without_end() {
+    let (piece, large) = ("x".repeat(8 << 20), 999_999_999_999_999_u64);
+    let letter = |id: usize, total: u64, piece: &str| {
+        let fields = [id.to_string(), total.to_string(), "payload".to_owned(), piece.to_owned()];
+        "*4\r\n".to_owned() + &fields.map(|field| format!("${}\r\n{field}\r\n", field.len())).concat()
+    };
+    for (port, says) in [
+        (
+            fake_agent(move |_| letter(1, large, &piece)),
+            "more than 272.0 MiB of memory, and nothing that was asked for is that large",
+        ),
+        (fake_agent(move |asked| letter(asked, 100, "a piece")), "1000 were gone before all of one had come; try again once"),
+        (fake_agent(move |_| letter(1, 7, "message")), "gave an answer that no Redis gives"),
+    ] {
+        let channel = format!(
+            "[channel]\ntype = \"embedded\"\n[channel.embedded]\npath = \"/nowhere/queue.db\"\nlisten = \"127.0.0.1:{port}\"\n"
+        );
+        let kadabra = Kadabra::with(&(channel + "[publisher]\ntype = \"debug\"\n"));
+        let output = kadabra.run("discard --all");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(69) && said.contains(says), "{says}: {output:?}");
+    }
 }
 
 /// At any instant it is either a dead letter or a message that waits.

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{RedisChannel, answers};
+use super::{RedisChannel, answers, errors, resp::Excess};
 use crate::{channel::ChannelError, config};
 
 const LETTERS: &str = "read dead letters";
@@ -13,6 +13,10 @@ const DELETE: &str = "delete a dead letter";
 const LETTER_VALUES: usize = 1 + 2 * 16;
 /// How many bytes a dead letter has at most besides its message, or it is not read: its reasons take more than the message.
 const LETTER_BYTES: usize = 16 << 20;
+/// How many bytes one of an agent has at most in all.
+const MOST: usize = config::LARGEST_MESSAGE + LETTER_BYTES;
+/// How many of an agent may be gone one after the other before the last piece of them has come.
+const GONE: usize = 1000;
 
 /// A dead letter as it lies in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +158,7 @@ impl RedisChannel {
     /// The first dead letter with a larger number than this, of an agent that listens itself, which tells of it piece by piece.
     pub(crate) async fn agents_letter_after(&self, number: i64) -> Result<Option<StoredLetter>, ChannelError> {
         let garbled = || self.link.garbled(LETTERS);
-        let (mut letter, mut had): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
+        let (mut letter, mut had, mut gone): (Vec<Vec<u8>>, usize, usize) = (Vec::new(), 0, 0);
         loop {
             let mut command = redis::cmd("KADABRA");
             let answer = self
@@ -168,6 +172,9 @@ impl RedisChannel {
             }
             let total = piece.remove(1);
             let bytes = std::str::from_utf8(&total).ok().and_then(|total| total.parse::<usize>().ok()).ok_or_else(garbled)?;
+            if bytes > MOST {
+                return Err(errors::excess(LETTERS, &self.link.server, Excess::Large(MOST)));
+            }
             let of_piece: usize = piece.iter().skip(1).map(Vec::len).sum();
             if letter.is_empty() {
                 letter = piece;
@@ -175,12 +182,20 @@ impl RedisChannel {
                 letter.iter_mut().zip(piece).skip(1).for_each(|(field, more)| field.extend(more));
             } else {
                 // It is gone, and this is of the one behind it.
-                (letter, had) = (Vec::new(), 0);
+                (letter, had, gone) = (Vec::new(), 0, gone + 1);
+                if gone == GONE {
+                    return Err(ChannelError::Refused {
+                        what: format!("cannot {LETTERS} of {}: {GONE} were gone before all of one had come", self.link.server),
+                        mend: "try again once nothing else queues them anew or deletes them".to_owned(),
+                    });
+                }
                 continue;
             }
             had += of_piece;
             if had >= bytes {
-                return Ok(Some(StoredLetter::of_fields(letter).ok_or_else(garbled)?));
+                let letter = StoredLetter::of_fields(letter);
+                let letter = letter.filter(|letter| letter.id.parse().is_ok_and(|id: i64| id > number));
+                return Ok(Some(letter.ok_or_else(garbled)?));
             }
             if of_piece == 0 {
                 return Err(garbled().into());
