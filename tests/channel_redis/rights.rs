@@ -368,3 +368,39 @@ fn a_check_tells_the_whole_rule_that_helps() {
     let (code, said) = check();
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn the_rule_that_is_told_for_a_name_with_wildcards_is_for_that_name_alone() {
+    let server = RedisServer::for_agents();
+    let mut redis = server.connection();
+    let url = server.url().replace("redis://", "redis://kadabra:hunter2@");
+    for (name, others) in [
+        ("web[1]", ["web1", "web2"]),
+        ("web*", ["web1", "websites"]),
+        ("w?b", ["web", "w1b"]),
+        ("we\\b", ["web", "we\\\\b"]),
+        ("{web-[^1]}:x]", ["{web-2}:x]", "{web-1}:x]"]),
+    ] {
+        let mut set = |rules: &[&str]| {
+            let _: () = redis::cmd("ACL").arg(&["SETUSER", "kadabra", "reset"]).arg(rules).query(&mut redis).unwrap();
+        };
+        let settings = Redis { queue_key: name.into(), inprogress_key: format!("{name}:old"), ..settings(&url) };
+        let channel = || RedisChannel::new(&settings, "here", LONG).unwrap();
+        run(async {
+            set(&["on", ">hunter2", "+info"]);
+            let said = sentence(channel().open().await);
+            let (_, rules) = said.split_once("ACL SETUSER <user> ").unwrap();
+            set(&[&["on", ">hunter2"][..], &rules.split(' ').collect::<Vec<_>>()].concat());
+            let channel = channel();
+            channel.open().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            channel.push(b"a message").await.unwrap();
+            let lease = channel.receive(ALL, NO_WAIT).await.unwrap().unwrap();
+            channel.complete(&mut vec![lease], &[]).await.unwrap();
+        });
+        let mut as_agent = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+        for other in others.into_iter().map(str::to_owned).chain(others.map(|other| format!("{other}:old"))) {
+            let refused = redis::cmd("LLEN").arg(&other).query::<u64>(&mut as_agent).unwrap_err();
+            assert!(refused.to_string().contains("NOPERM") || refused.code() == Some("NOPERM"), "{name}, {other}: {refused}");
+        }
+    }
+}

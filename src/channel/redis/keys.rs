@@ -130,9 +130,23 @@ impl Keys {
 
     /// The pattern of every key but the in-progress list's, for a Redis ACL.
     pub(super) fn pattern(&self) -> String {
-        let inprogress = if self.inprogress.is_empty() { String::new() } else { format!(" ~{}", self.inprogress) };
-        format!("~{} ~{}:*{inprogress}", self.queue, self.prefix)
+        let [queue, prefix, inprogress] = [&self.queue, &self.prefix, &self.inprogress]
+            .map(|name| String::from_utf8_lossy(&literal(name.as_bytes())).into_owned());
+        let inprogress = if inprogress.is_empty() { inprogress } else { format!(" ~{inprogress}") };
+        format!("~{queue} ~{prefix}:*{inprogress}")
     }
+}
+
+/// As a part of a pattern that stands for these bytes alone: by backslashes, which a Redis takes in SCAN and in its ACL.
+pub(super) fn literal(name: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(name.len());
+    for byte in name {
+        if b"*?[\\".contains(byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    pattern
 }
 
 #[cfg(test)]

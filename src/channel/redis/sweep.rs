@@ -13,7 +13,7 @@ use std::{
 
 use redis::Value;
 
-use super::{RedisChannel, answers, errors::Error};
+use super::{RedisChannel, answers, errors::Error, keys::literal};
 
 /// How many keys Redis goes through in one step: about 0.5 ms of its time.
 const STEP: usize = 1000;
@@ -94,7 +94,7 @@ pub(super) async fn every_key(channel: &RedisChannel, prefix: &[u8]) -> Result<V
 /// Looks for keys that begin like this, from `cursor` on.
 pub(super) async fn look(channel: &RedisChannel, cursor: u64, prefix: &[u8]) -> Result<Found, Error> {
     let mut scan = redis::cmd("SCAN");
-    scan.arg(cursor).arg("MATCH").arg(beginning_with(prefix)).arg("COUNT").arg(STEP);
+    scan.arg(cursor).arg("MATCH").arg([&literal(prefix)[..], b"*"].concat()).arg("COUNT").arg(STEP);
     // Redis looks at whole buckets of its table, so it may answer with more.
     let answer = channel.link.within(4 * STEP, 1 << 20).command(LOOK, &scan).await?;
     found(answer).ok_or_else(|| channel.link.garbled(LOOK))
@@ -122,17 +122,4 @@ async fn register(channel: &RedisChannel, lists: &[Vec<u8>], expires_in_ms: u64)
         messages += count.ok_or_else(|| channel.link.garbled(LOOK))?;
     }
     Ok(messages)
-}
-
-/// A pattern for keys that begin with these bytes, whatever they are.
-fn beginning_with(prefix: &[u8]) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(prefix.len() + 1);
-    for byte in prefix {
-        if b"*?[]^-\\".contains(byte) {
-            pattern.push(b'\\');
-        }
-        pattern.push(*byte);
-    }
-    pattern.push(b'*');
-    pattern
 }
