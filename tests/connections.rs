@@ -24,6 +24,8 @@ mod certificates;
 mod passwords;
 #[path = "connections/proxies.rs"]
 mod proxies;
+#[path = "connections/several.rs"]
+mod several;
 #[path = "connections/squid.rs"]
 mod squid;
 #[path = "connections/stops.rs"]

@@ -70,10 +70,11 @@ const AT_ADDRESS: &Names = &Names {
         name: "the agent",
         key: config::Embedded::listen.path,
         place: "the address in channel.embedded.listen (kadabra run, or systemctl start kadabra, starts one)",
-        plain: "redis",
+        section: "",
+        plain: Some("redis"),
     },
     password_file: "channel.embedded.password_file",
-    queue_key: config::Embedded::queue_key.path,
+    lists: config::Embedded::queue_key.path,
     rights: rights::of_agent,
     kind: Kind::Agent,
 };

@@ -140,9 +140,9 @@ pub(super) fn import(file: Option<&Path>, arguments: &Arguments) -> u8 {
 
 /// The options of this command, in place of the keys of a configuration that knows nothing of this Redis.
 const OPTIONS: &Names = &Names {
-    service: Service { name: "Redis", key: "--from", place: "the address in --from", plain: "redis" },
+    service: Service { name: "Redis", key: "--from", place: "the address in --from", section: "", plain: Some("redis") },
     password_file: "--password-file",
-    queue_key: "--queue-key",
+    lists: "--queue-key or --inprogress-key",
     rights: rights::of_import,
     kind: Kind::Single,
 };

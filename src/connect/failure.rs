@@ -79,12 +79,12 @@ impl Failure {
 
     /// What to look at.
     pub(crate) fn remedy(&self) -> String {
-        let Service { name, key, place, plain } = &self.service;
+        let Service { name, key, place, .. } = &self.service;
         let place = if self.called.is_some() { format!("the host and port in {key}") } else { (*place).to_owned() };
         match &self.unreached {
             Unreached::Name(_) | Unreached::NameLate => format!("check the host name in {key} and this machine's DNS"),
             // It says itself what to do.
-            Unreached::Unsafe(_) => format!("{plain}:// in {key} connects without TLS"),
+            Unreached::Unsafe(_) => format!("{} connects without TLS", self.service.without_tls()),
             Unreached::Refused(refusal) => refusal.remedy(),
             Unreached::Behind(Why::Late) => {
                 "check that neither it nor the proxy is stalled, and that this port speaks TLS".to_owned()
@@ -109,7 +109,6 @@ impl Failure {
     }
 
     fn remedy_of_tls(&self, error: Option<&rustls::Error>) -> String {
-        let Service { key, plain, .. } = &self.service;
         let named = self.tls.as_ref().and_then(config::Tls::server_name);
         match error {
             Some(rustls::Error::InvalidCertificate(why)) => match why {
@@ -124,14 +123,13 @@ impl Failure {
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                     "check this machine's clock, and that of who made it".to_owned()
                 }
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => match named {
-                    Some(_) => format!("correct {}, or {}", self.sibling("server_name"), make_one(&self.name)),
-                    None => format!(
-                        "write a host that it is for into {key} or into {}, or {}",
-                        self.sibling("server_name"),
-                        make_one(&self.name)
-                    ),
-                },
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    // Without a URL, the host may be what another server says.
+                    let url = self.service.plain.filter(|_| named.is_none()).map(|_| self.service.key.to_owned());
+                    let keys: Vec<_> = url.into_iter().chain(self.service.sibling("server_name")).collect();
+                    let verb = if named.is_some() { "correct" } else { "write a host that it is for into" };
+                    format!("{verb} {}, or {}", keys.join(" or into "), make_one(&self.name))
+                }
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                     "make one with extendedKeyUsage=serverAuth, or without extendedKeyUsage".to_owned()
                 }
@@ -141,20 +139,13 @@ impl Failure {
                 "enable TLS 1.2 or 1.3 there".to_owned()
             }
             Some(rustls::Error::AlertReceived(_)) => self.remedy_of_an_alert(),
-            _ => format!("check whether that port speaks TLS; {plain}:// in {key} connects without"),
+            _ => format!("check whether that port speaks TLS; {} connects without", self.service.without_tls()),
         }
-    }
-
-    /// A key of the same section.
-    fn sibling(&self, name: &str) -> String {
-        let section = self.service.key.rsplit_once('.').map_or("", |(section, _)| section);
-        [section, ".", name].concat()
     }
 
     /// `what`: which certificate.
     fn trust_it(&self, what: &str) -> String {
-        let key =
-            if self.called.is_some() { "the environment variable SSL_CERT_FILE".to_owned() } else { self.sibling("ca_file") };
+        let key = self.service.sibling("ca_file").unwrap_or_else(|| "the environment variable SSL_CERT_FILE".to_owned());
         match self.tls.as_ref().and_then(config::Tls::ca_file) {
             Some(file) => format!("put {what} into {file}, which {key} names"),
             None => format!(
@@ -170,17 +161,12 @@ impl Failure {
     }
 
     fn remedy_of_an_alert(&self) -> String {
-        let key = self.sibling("client_certificate");
-        match self.tls.as_ref().and_then(config::Tls::client_certificate) {
-            Some(file) => format!(
+        match (self.tls.as_ref().and_then(config::Tls::client_certificate), self.service.sibling("client_certificate")) {
+            (Some(file), Some(key)) => format!(
                 "look into the log there; if it does not accept the certificate in {file}, renew that, or have the server trust \
                  its issuer ({key})"
             ),
-            None => format!(
-                "look into the log there; if it wants a certificate of its clients, name one that it accepts in {key}, and its key \
-                 in {}, or have the server ask for none",
-                self.sibling("client_key")
-            ),
+            _ => self.service.remedy_of_an_alert("have the server ask for none"),
         }
     }
 }

@@ -33,14 +33,31 @@ pub(crate) struct Service {
     pub(crate) key: &'static str,
     /// What of that key to check when nothing listens there: `the host and port in publisher.influxdb.url`.
     pub(crate) place: &'static str,
-    /// With which scheme of a URL it is spoken to without TLS.
-    pub(crate) plain: &'static str,
+    /// The section of the configuration with what else can be set of it; empty where there is none.
+    pub(crate) section: &'static str,
+    /// With which scheme of a URL it is spoken to without TLS; where it has no URL, `use_tls` of its section says so.
+    pub(crate) plain: Option<&'static str>,
 }
 
 impl Service {
-    /// The section of the configuration that [`Service::key`] stands in.
-    pub(crate) fn section(&self) -> &'static str {
-        self.key.rsplit_once('.').map_or("", |(section, _)| section)
+    /// A key of its section, if it has one.
+    pub(crate) fn sibling(&self, name: &str) -> Option<String> {
+        (!self.section.is_empty()).then(|| [self.section, ".", name].concat())
+    }
+
+    /// What an operator writes for a connection without TLS.
+    fn without_tls(&self) -> String {
+        self.plain.map_or_else(|| format!("{}.use_tls = false", self.section), |scheme| format!("{scheme}:// in {}", self.key))
+    }
+
+    /// What to look at where it has ended the encryption: most likely it wants a certificate of its clients.
+    pub(crate) fn remedy_of_an_alert(&self, ask_for_none: &str) -> String {
+        let named = |certificate: String| {
+            let key = self.sibling("client_key").unwrap_or_default();
+            format!("name one that it accepts in {certificate}, and its key in {key}, or ")
+        };
+        let named = self.sibling("client_certificate").map(named).unwrap_or_default();
+        format!("look into the log there; if it wants a certificate of its clients, {named}{ask_for_none}")
     }
 }
 

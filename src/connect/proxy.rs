@@ -50,7 +50,8 @@ impl Proxy {
     pub(crate) fn new(proxy: &config::Proxy) -> Self {
         let files = config::Tls::default();
         let encrypted = Security::Tls { files, protocol: Some("http/1.1") };
-        let service = Service { name: "the proxy", key: proxy.named_by, place: "its host and port", plain: "http" };
+        let service =
+            Service { name: "the proxy", key: proxy.named_by, place: "its host and port", section: "", plain: Some("http") };
         let server = Server::new(&service, &proxy.host, proxy.port, if proxy.encrypted { encrypted } else { Security::Plain });
         let login = proxy.login.as_ref().map(|login| Secret::new(["Basic ", &BASE64_STANDARD.encode(login.expose())].concat()));
         let url = proxy.url();

@@ -26,7 +26,7 @@ fn check(folder: &Path, config: &str, trusted: &Path) -> (Option<i32>, String) {
 
 /// A Redis that speaks TLS with this certificate, and its URL with that host. It wants a certificate that the authority has issued of
 /// its clients, if one is given.
-fn redis_with(certificate: &Certificate, clients: Option<&Certificate>, more: &[&str]) -> (RedisServer, String) {
+pub(super) fn redis_with(certificate: &Certificate, clients: Option<&Certificate>, more: &[&str]) -> (RedisServer, String) {
     let port = free_port().to_string();
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let (cert, key) = (path(&certificate.certificate), path(&certificate.key));

@@ -73,7 +73,7 @@ pub(super) async fn types(channel: &RedisChannel) -> Result<(), ChannelError> {
         if found != "none" && found != expected {
             return Err(ChannelError::Refused {
                 what: format!("the key {key} at {} holds a {found} where a {expected} belongs (WRONGTYPE)", channel.link.server),
-                mend: format!("rename or delete {key}, or choose other names in channel.redis"),
+                mend: format!("rename or delete {key}, or choose another {}", channel.link.server.names.lists),
             });
         }
     }

@@ -36,13 +36,13 @@ impl Server {
 
     /// What to check when nothing answers there.
     pub(super) fn check_that_it_runs(&self) -> String {
-        let key = self.key();
+        let Service { key, place, .. } = &self.names.service;
         if self.names.is_agent() {
             format!(
                 "check that the agent is running there (start it with kadabra run, or systemctl start kadabra), and the address in {key}"
             )
         } else {
-            format!("check that Redis is running there, and the address in {key}")
+            format!("check that Redis is running there, and {place}")
         }
     }
 }
@@ -55,8 +55,8 @@ pub(crate) struct Names {
     pub(crate) service: Service,
     /// The file with its password.
     pub(crate) password_file: &'static str,
-    /// The list that clients push to.
-    pub(crate) queue_key: &'static str,
+    /// What names the lists that it has.
+    pub(crate) lists: &'static str,
     /// What a Redis ACL must allow, with these keys' pattern.
     pub(crate) rights: fn(&str) -> String,
     /// What it is.
@@ -89,19 +89,31 @@ pub(crate) enum Kind {
 
 /// The keys of `[channel.redis]`, where it is one server.
 pub(super) const KEYS: &Names = &Names {
-    service: Service { name: "Redis", key: "channel.redis.url", place: "the address in channel.redis.url", plain: "redis" },
+    service: Service {
+        name: "Redis",
+        key: "channel.redis.url",
+        place: "the address in channel.redis.url",
+        section: "channel.redis",
+        plain: Some("redis"),
+    },
     password_file: "channel.redis.password_file",
-    queue_key: "channel.redis.queue_key",
+    lists: "channel.redis.queue_key, or queue_keys, or inprogress_key",
     rights: rights::of_agent,
     kind: Kind::Single,
 };
 
-/// Those where Sentinels are asked.
+/// Those of the primary that Sentinels name.
 pub(super) const SENTINEL_KEYS: &Names =
-    &Names { service: Service { key: "channel.redis.nodes", place: NODES, ..KEYS.service }, kind: Kind::Sentinel, ..*KEYS };
+    &Names { service: Service { key: SENTINELS, place: SENTINELS, ..CLUSTER_KEYS.service }, kind: Kind::Sentinel, ..*KEYS };
 
 /// Those of a cluster.
-pub(super) const CLUSTER_KEYS: &Names = &Names { kind: Kind::Cluster, ..*SENTINEL_KEYS };
+pub(super) const CLUSTER_KEYS: &Names = &Names {
+    service: Service { key: "channel.redis.nodes", place: NODES, plain: None, ..KEYS.service },
+    kind: Kind::Cluster,
+    ..*KEYS
+};
+
+const SENTINELS: &str = "what the Sentinels in channel.redis.nodes say";
 
 const NODES: &str = "the addresses in channel.redis.nodes";
 
@@ -260,10 +272,16 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
         return Some(answer);
     }
     let Server { url: target, pattern, names } = server;
-    let Names { service: Service { key: url, .. }, password_file, queue_key, rights, .. } = names;
+    let Names { service: Service { key: url, .. }, password_file, lists, rights, .. } = names;
     let code = |code: &str| has_code(words, code);
-    // The next connection is made to where it is by then.
-    if names.is_of_several() && ["READONLY", "MOVED", "ASK"].into_iter().any(code) {
+    let passes: &[&str] = match names.kind {
+        // The next connection is made to where it is by then.
+        Kind::Sentinel => &["READONLY"],
+        // It is spoken to as one already.
+        Kind::Cluster => &["READONLY", "MOVED", "ASK", "CROSSSLOT"],
+        Kind::Single | Kind::Agent => &[],
+    };
+    if passes.iter().any(|it| code(it)) {
         return None;
     }
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
@@ -286,7 +304,7 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
     } else if code("WRONGTYPE") {
         (
             format!("a key at {target} holds another type than a channel needs"),
-            format!("rename or delete that key, or choose another {queue_key}"),
+            format!("rename or delete that key, or choose another {lists}"),
         )
     } else if code("READONLY") {
         (
@@ -311,7 +329,9 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
             "set channel.redis.mode to \"cluster\", and channel.redis.nodes to some of its nodes".to_owned(),
         )
     } else if words.contains("refused to switch database") || words.contains("DB index is out of range") {
-        (format!("{target} has no database of that number"), format!("correct the number at the end of {url}"))
+        let number =
+            if names.kind == Kind::Sentinel { "channel.redis.database" } else { &format!("the number at the end of {url}") };
+        (format!("{target} has no database of that number"), format!("correct {number}"))
     } else if words.contains("max number of clients") {
         (format!("{target} has as many clients as it allows"), "raise its maxclients, or end some clients".to_owned())
     } else if unknown_command(words).is_some_and(|command| ["evalsha", "script"].contains(&command.as_str())) {
@@ -334,14 +354,14 @@ fn answered(words: &str, server: &Server) -> Option<(String, String)> {
 
 /// What an agent that listens itself answers otherwise than a Redis, or an operator mends elsewhere.
 fn answered_by_an_agent(words: &str, server: &Server) -> Option<(String, String)> {
-    let Server { url: target, names: Names { password_file, queue_key, .. }, .. } = server;
+    let Server { url: target, names: Names { password_file, lists, .. }, .. } = server;
     let code = |code: &str| has_code(words, code);
     let (what, mend) = if words.contains("Password authentication failed") || code("WRONGPASS") {
         ("does not accept the user and password (WRONGPASS)", format!("correct {password_file}"))
     } else if code("NOAUTH") || words.contains("Authentication required") {
         ("wants a password", format!("write it to a file and name the file in {password_file}"))
     } else if code(WRONG_QUEUE) {
-        ("has another queue", format!("set {queue_key} to that agent's"))
+        ("has another queue", format!("set {lists} to that agent's"))
     } else if code("OOM") {
         (
             "has no room left: its file is as large as channel.embedded.max_bytes allows",
@@ -371,8 +391,7 @@ fn passing(words: &str, server: &Server, error: &RedisError) -> Option<String> {
     } else if code("TRYAGAIN") || code("ASK") {
         "wait until the cluster has moved the slot that the queue is in"
     } else if words.contains("received fatal alert: ") {
-        "if it wants a certificate of its clients, name one that it accepts in channel.redis.client_certificate, and its key in \
-         channel.redis.client_key, or set tls-auth-clients to no or optional there; else look into its log"
+        return Some(server.names.service.remedy_of_an_alert("set tls-auth-clients to no or optional there"));
     } else if error.is_timeout() && server.url.starts_with("rediss:") {
         "check that it is not stalled, that no firewall is in between, and that this port speaks TLS"
     } else if error.is_timeout() {

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     answers,
     client::{Connection, Login, Request, by, lock},
-    errors::{Names, SENTINEL_KEYS},
+    errors::{CLUSTER_KEYS, Names, SENTINEL_KEYS},
     failure::{Attempt, Failure},
     resp::Budget,
     route::share,
@@ -35,7 +35,7 @@ const FOLLOW: Duration = Duration::from_secs(1);
 
 /// What an operator sets of the Sentinels themselves.
 const OF_SENTINELS: &Names = &Names {
-    service: Service { name: "the Sentinel", ..SENTINEL_KEYS.service },
+    service: Service { name: "the Sentinel", section: "channel.redis.sentinel", ..CLUSTER_KEYS.service },
     password_file: "channel.redis.sentinel.password_file",
     rights: |_| "+sentinel|get-master-addr-by-name +client|setname +ping".to_owned(),
     ..*SENTINEL_KEYS

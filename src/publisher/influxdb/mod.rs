@@ -38,7 +38,8 @@ static SERVICE: Service = Service {
     name: "InfluxDB",
     key: "publisher.influxdb.url",
     place: "the host and port in publisher.influxdb.url",
-    plain: "http",
+    section: "publisher.influxdb",
+    plain: Some("http"),
 };
 
 /// Publishers to one InfluxDB, which share what they have seen it take.

@@ -252,7 +252,7 @@ impl LinePublisher {
         let Caution { what, mut mend } = self.dialect.remedy(cause, words);
         let To { gzip, service, .. } = self.dialect.to();
         if gzip && cause == Cause::Foreign {
-            mend.extend([", or set ", service.section(), ".gzip = false if what is compressed is refused there"]);
+            mend.extend([", or set ", service.section, ".gzip = false if what is compressed is refused there"]);
         }
         Outcome::Hold { code: cause.code(), what, mend }
     }

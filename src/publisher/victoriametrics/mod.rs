@@ -26,7 +26,8 @@ static SERVICE: Service = Service {
     name: "VictoriaMetrics",
     key: "publisher.victoriametrics.url",
     place: "the host and port in publisher.victoriametrics.url",
-    plain: "http",
+    section: "publisher.victoriametrics",
+    plain: Some("http"),
 };
 
 /// Publishers to one VictoriaMetrics, which share what they have seen it take, and which milliseconds are taken.
