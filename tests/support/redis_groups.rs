@@ -69,9 +69,10 @@ impl SentinelGroup {
             way.lead_to(primary.port());
         }
         let port = announced.unwrap_or_else(|| primary.port().to_string());
-        let follows = ["--replicaof", "127.0.0.1", &port];
         let own = if setup.way { [&open[..], &["--bind-source-addr", SERVERS]].concat() } else { Vec::new() };
-        let replica = RedisServer::with(&[&SYNC_AT_ONCE[..], setup.arguments, &follows, &own].concat());
+        let replica = RedisServer::with(&[&SYNC_AT_ONCE[..], setup.arguments, &own].concat());
+        // Not by an argument, by which it would follow that one once more when it is started again, though it is the primary by then.
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(&port).query::<()>(&mut replica.connection()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let sentinels = (0..3).map(|number| {
             let listens = free_port();
