@@ -292,7 +292,7 @@ impl Maker {
     }
 }
 
-/// Where there are several queues, how each stands for the publisher for which the most waits in it.
+/// Where there are several queues, how each stands: for the publisher for which the most waits in it, and the oldest message for any.
 fn queues(pipelines: &[Arc<Told>]) -> Vec<snapshot::Queue> {
     let mut all: Vec<snapshot::Queue> = Vec::new();
     for (place, queue) in pipelines.iter().flat_map(|told| told.channel.queues().into_iter().enumerate()) {
@@ -308,10 +308,11 @@ fn queues(pipelines: &[Arc<Told>]) -> Vec<snapshot::Queue> {
             None => all.push(one),
             Some(before) => {
                 let trouble = before.trouble.take().or_else(|| one.trouble.clone());
+                let oldest = [before.oldest_age_seconds, one.oldest_age_seconds].into_iter().flatten().reduce(f64::max);
                 if one.messages > before.messages {
                     *before = one;
                 }
-                before.trouble = trouble;
+                (before.trouble, before.oldest_age_seconds) = (trouble, oldest);
             }
         }
     }
