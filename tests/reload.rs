@@ -212,6 +212,27 @@ fn a_publisher_that_is_held_goes_on_at_once_with_what_was_mended_in_the_file() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
+#[test]
+fn what_is_wrong_with_a_destination_ends_when_it_is_mended_though_a_reload_came_between_and_nothing_is_to_be_written() {
+    let mut pipeline = Pipeline::start();
+    let text = config(&pipeline.redis.url(), &pipeline.influxd.url());
+    let mut agent = Agent::start(&text);
+    pipeline.push_numbers(0..1);
+    pipeline.assert_all_written(0..1);
+    pipeline.influxd.stop();
+    pipeline.push_numbers(1..2);
+    agent.wait_condition("publisher");
+    // Another agent takes it.
+    let mut connection = pipeline.redis.connection();
+    wait_for("what cannot be written to wait again", PATIENCE, || {
+        connection.del("kadabra_queue").ok().filter(|deleted: &usize| *deleted == 1)
+    });
+    reloaded(&agent, &text.replace("[nanny]", "[batch]\nmax_messages = 77\n[nanny]"));
+    pipeline.influxd.start_again();
+    agent.wait_log("publisher works again");
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_reload_that_fails_by_a_fault_of_the_agent_takes_no_later_one_with_it() {

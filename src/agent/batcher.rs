@@ -1,6 +1,6 @@
 //! The Batcher: isolates what cannot be decoded, groups the rest, and hands each batch to a publisher that is free.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use super::{
     filter::Filter,
     guards::Guards,
     limiter::permits::{Permit, Permits},
+    proving, publisher,
     receiver::{Leased, Wanted},
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(super) struct Params {
     pub(super) limits: Limits,
     /// How much of all that may be in flight to the destination now.
     pub(super) permits: Arc<Permits>,
+    /// What the Publishers work with, to ask their destination.
+    pub(super) publishers: Arc<publisher::Params>,
     /// What of the messages is published, if not everything.
     pub(super) filter: Option<Filter>,
     /// What is looked at before points are published, if anything is.
@@ -77,6 +80,8 @@ pub(super) struct Batcher {
     filling: Batch,
     /// Whether an answer of the Receiver is due.
     asked: bool,
+    /// Whether the destination is being asked whether it would take something.
+    proving: bool,
     timer: Option<SpawnHandle>,
     draining: bool,
 }
@@ -93,6 +98,7 @@ impl Batcher {
             batching,
             filling: Batch::default(),
             asked: false,
+            proving: false,
             timer: None,
             draining: false,
         }
@@ -108,11 +114,14 @@ impl Batcher {
             self.filling = Batch::default();
         }
         self.batching.limit(permits.limits(self.params.limits));
-        if ((self.batching.is_due(now) && permits.is_one_free()) || self.draining)
+        // What is tried is small, and due at once.
+        let is_due = self.batching.is_due(now) || permits.is_away();
+        if ((is_due && permits.is_one_free()) || self.draining)
             && !self.batching.is_empty()
             && let Some(free) = self.free.pop()
         {
-            let (full, permit) = (self.batching.is_half_full(), permits.take(self.batching.bytes()));
+            let is_written = self.filling.set.point_count() > 0;
+            let (full, permit) = (self.batching.is_half_full(), permits.take(self.batching.bytes(), is_written));
             self.batching.take();
             self.params.counters.lingers(self.batching.linger());
             // To a publisher that has died meanwhile this drops the batch, and its leases are given back.
@@ -125,7 +134,22 @@ impl Batcher {
             return;
         }
         self.ask(ctx);
+        self.prove(ctx);
         self.wake_when_due(now, ctx);
+    }
+
+    /// Has the destination be asked whether it would take something, where that is not known and no batch shows it.
+    fn prove(&mut self, ctx: &mut Context<Self>) {
+        if self.proving || !proving::is_due(&self.params.publishers) {
+            return;
+        }
+        self.proving = true;
+        let publishers = Arc::clone(&self.params.publishers);
+        let proven = async move { proving::ask(&publishers).await };
+        ctx.spawn(proven.into_actor(self).map(|(), batcher, ctx| {
+            batcher.proving = false;
+            batcher.advance(ctx);
+        }));
     }
 
     fn ask(&mut self, ctx: &Context<Self>) {
@@ -162,20 +186,19 @@ impl Actor for Batcher {
 impl Handler<Leased> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, Leased(lease, others): Leased, ctx: &mut Self::Context) {
+    fn handle(&mut self, Leased(leases): Leased, ctx: &mut Self::Context) {
         fail_point!("batcher.leased");
         self.asked = false;
-        {
+        if !leases.is_empty() {
             let _work = self.life.progress.begin("decoding");
-            let beside = |sum: fn(&Lease) -> usize| others.iter().map(sum).sum::<usize>();
-            let messages = lease.messages.len() + beside(|lease| lease.messages.len());
-            let bytes = lease.messages.bytes() + beside(|lease| lease.messages.bytes());
-            let more = lease.more || others.iter().any(|lease| lease.more);
+            let sum = |of: fn(&Lease) -> usize| leases.iter().map(of).sum();
+            let (messages, bytes) = (sum(|lease| lease.messages.len()), sum(|lease| lease.messages.bytes()));
+            let more = leases.iter().any(|lease| lease.more);
             self.batching.add(messages, bytes, more, Instant::now());
             let params = &self.params;
             let sieves = (params.filter.as_ref(), params.guards.as_deref());
             let (seen, tap) = (params.seen.as_deref(), params.tap.watched().map(|tap| (tap, params.publisher.as_deref())));
-            for lease in iter::once(lease).chain(others) {
+            for lease in leases {
                 self.filling.take_in(lease, &mut self.decoder, params.several, seen, sieves, tap);
             }
         }

@@ -190,10 +190,25 @@ impl Wired {
         // Receiving and decoding keep a thread busy.
         let intake = Thread::Named(format!("intake{of}"));
 
+        let of_publishers = Arc::new(publisher::Params {
+            destination: publishers.clone(),
+            channel: Arc::clone(channel),
+            health: Arc::clone(health),
+            conditions: Arc::clone(conditions),
+            counters: Arc::clone(counters),
+            is_seen: of_all.status.is_served(),
+            dead_letters: Arc::clone(dead_letters),
+            permits: Arc::clone(permits),
+            closing: closing.clone(),
+            settings: settings.clone(),
+            log: log.clone(),
+        });
+
         let params = Arc::new(receiver::Params {
             channel: Arc::clone(channel),
             health: Arc::clone(health),
             dead_letters: Arc::clone(dead_letters),
+            permits: Arc::clone(permits),
             closing: closing.clone(),
             log: log.clone(),
         });
@@ -209,6 +224,7 @@ impl Wired {
                 max_bytes,
             },
             permits: Arc::clone(permits),
+            publishers: Arc::clone(&of_publishers),
             counters: Arc::clone(counters),
             seen: seen.clone(),
             filter: Filter::of(&settings.consumer),
@@ -220,21 +236,8 @@ impl Wired {
         let batcher = children.add(format!("batcher{of}"), intake, 1, move |life| Batcher::new(Arc::clone(&params), life));
         children.introduce::<Wanted, _, _>(&batcher, &receiver);
 
-        let params = Arc::new(publisher::Params {
-            destination: publishers.clone(),
-            channel: Arc::clone(channel),
-            health: Arc::clone(health),
-            conditions: Arc::clone(conditions),
-            counters: Arc::clone(counters),
-            is_seen: of_all.status.is_served(),
-            dead_letters: Arc::clone(dead_letters),
-            permits: Arc::clone(permits),
-            closing: closing.clone(),
-            settings: settings.clone(),
-            log: log.clone(),
-        });
         for worker in 0..settings.publisher.workers {
-            let params = Arc::clone(&params);
+            let params = Arc::clone(&of_publishers);
             let name = format!("publisher {}{of}", worker + 1);
             let make = move |life| Publisher::new(Arc::clone(&params), worker, life);
             let publisher = children.add(name.clone(), Thread::Named(name), 2, make);

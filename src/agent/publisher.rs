@@ -1,6 +1,5 @@
 //! The Publisher: writes one batch at a time, however often that takes, and settles its leases. While its destination is away it has
-//! none, but for a small one to try now and then: messages wait in the channel, where another agent can have them, and the destination is
-//! asked without any when it is back.
+//! none, but for a small one to try now and then: messages wait in the channel, where another agent can have them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +14,8 @@ use super::{
     idle::{Idleness, Look},
     limiter::{
         Failure, Wrote,
-        permits::{Away, Permit, Permits},
+        permits::{Permit, Permits},
     },
-    proving::{prove, see_it_back},
 };
 use crate::{
     backoff::Backoff,
@@ -59,14 +57,14 @@ impl Params {
     /// The destination is not there, for this reason.
     pub(super) fn is_away(&self, why: &str) {
         let why = self.settings.said(why);
-        self.counters.failed(Retry::Away, &why);
+        self.counters.failed(&why);
         self.conditions.begin(Condition::Publisher, &why, None);
     }
 
     /// The destination takes nothing until somebody has done something.
     pub(super) fn is_held(&self, code: Code, what: &str, mend: &str) {
         let what = self.settings.said(what);
-        self.counters.failed(Retry::Hold, &what);
+        self.counters.failed(&what);
         self.conditions.begin_with(Condition::Publisher, code, &what, Some(&self.settings.said(mend)));
     }
 }
@@ -101,17 +99,6 @@ impl Publisher {
         }
     }
 
-    /// Asks the destination until it is back, and has a batch be tried now and then.
-    fn look_for(&self, away: Away, ctx: &mut Context<Self>) {
-        let back = see_it_back(Arc::clone(&self.params), away);
-        ctx.spawn(back.into_actor(self).map(|away, publisher, ctx| {
-            publisher.say_free(None, ctx);
-            if let Some(away) = away {
-                publisher.look_for(away, ctx);
-            }
-        }));
-    }
-
     /// Has the destination give back what it keeps for the next batch, once none has come for a while.
     fn look_later(wait: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(wait, |publisher, ctx| match publisher.idleness.look(Instant::now()) {
@@ -128,12 +115,6 @@ impl Publisher {
 
 impl Actor for Publisher {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        if self.worker == 0 && self.params.is_seen {
-            ctx.spawn(prove(Arc::clone(&self.params)).into_actor(self));
-        }
-    }
 }
 
 impl Handler<Publish> for Publisher {
@@ -145,15 +126,12 @@ impl Handler<Publish> for Publisher {
         let Some(destination) = self.destination.take() else { return };
         self.idleness.work_begins();
         let publish = publish(destination, order, self.worker, Arc::clone(&self.params), Arc::clone(&self.life.progress));
-        ctx.spawn(publish.into_actor(self).map(|(destination, permit, away), publisher, ctx| {
+        ctx.spawn(publish.into_actor(self).map(|(destination, permit), publisher, ctx| {
             publisher.destination = Some(destination);
             if let Some(wait) = publisher.idleness.work_ends(Instant::now()) {
                 Self::look_later(wait, ctx);
             }
             publisher.say_free(Some(permit), ctx);
-            if let Some(away) = away {
-                publisher.look_for(away, ctx);
-            }
         }));
     }
 }
@@ -165,12 +143,12 @@ async fn publish(
     worker: usize,
     params: Arc<Params>,
     progress: Arc<Progress>,
-) -> (Box<dyn Destination>, Permit, Option<Away>) {
+) -> (Box<dyn Destination>, Permit) {
     let set = std::mem::take(&mut batch.set);
     let points = set.point_count();
     let written = if points == 0 {
         // The destination would not be asked, and what it has not done says nothing about it.
-        Ok(Vec::new())
+        Some(Vec::new())
     } else {
         {
             let _work = progress.begin("encoding a batch");
@@ -179,18 +157,18 @@ async fn publish(
         let begun = Instant::now();
         let written = write(destination.as_mut(), worker, &params, &progress).await;
         let done = Instant::now();
-        if let Ok(refused) = &written {
+        if let Some(refused) = &written {
             count(points, refused, &params.counters, done - begun);
         }
-        if written.is_ok()
+        if written.is_some()
             && let Some(limit) = params.permits.wrote(Wrote { points, full, begun, done })
         {
             slog::debug!(params.log, "another number of batches may be in flight"; "limit" => limit);
         }
         written
     };
-    let away = match written {
-        Ok(refused) => {
+    match written {
+        Some(refused) => {
             fail_point!("publisher.written");
             if let Some(age) = batch.age() {
                 params.counters.push_to_stored.took(age);
@@ -201,14 +179,10 @@ async fn publish(
             let parked = batch.dead_letters(refused);
             complete(&mut batch, &parked, &params, &progress).await;
             fail_point!("publisher.completed");
-            None
         }
-        Err(away) => {
-            give_back(&mut batch, &params, &progress).await;
-            away
-        }
-    };
-    (destination, permit, away)
+        None => give_back(&mut batch, &params, &progress).await,
+    }
+    (destination, permit)
 }
 
 /// A batch was written, but for what was refused of it.
@@ -223,17 +197,12 @@ fn count(points: usize, refused: &[Refused], counters: &Counters, took: Duration
 const ALONE: u32 = 8;
 
 /// Writes until it is written, and returns what was refused. Not when the agent closes first, the destination is away or too many wait
-/// for it, or the batch is better written together with others; then with what is to be seen back, if this has found it to be away.
+/// for it, or the batch is better written together with others.
 ///
 /// Once attempts have failed one after the other, or one so that no waiting mends it, the destination is asked whether it would take
 /// something before the batch is sent again. If it would not, it is away, whatever the batch is; if it would, the batch stays here, so
 /// that what is wrong with it is found.
-async fn write(
-    destination: &mut dyn Destination,
-    worker: usize,
-    params: &Params,
-    progress: &Progress,
-) -> Result<Vec<Refused>, Option<Away>> {
+async fn write(destination: &mut dyn Destination, worker: usize, params: &Params, progress: &Progress) -> Option<Vec<Refused>> {
     let conditions = &params.conditions;
     let settings = &params.settings.publisher;
     let mut backoff = Backoff::new(settings.backoff_min, settings.backoff_max);
@@ -245,10 +214,10 @@ async fn write(
         let outcome = {
             let _work = progress.begin("writing to the destination");
             stall_point!("publisher.write");
-            params.counters.attempt();
             if asks {
                 failing("publisher.probe.error", destination.probe()).await
             } else {
+                params.counters.attempt();
                 destination.divide(attempt.divisor());
                 failing("publisher.write.error", destination.write()).await
             }
@@ -266,7 +235,7 @@ async fn write(
             Outcome::Written { refused } => {
                 attempt.succeeded();
                 conditions.end(Condition::Publisher);
-                return Ok(refused);
+                return Some(refused);
             }
             Outcome::Retry { after, why } => {
                 params.is_away(&why);
@@ -279,11 +248,13 @@ async fn write(
             }
         };
         let too_many = attempt.failed(failure);
-        if last || too_many {
-            return Err(None);
+        if asks || params.permits.is_away() {
+            params.permits.goes_away(pause, backoff);
+            return None;
         }
-        if asks {
-            return Err(params.permits.goes_away(pause, backoff));
+        params.counters.retry(if failure == Failure::Hold { Retry::Hold } else { Retry::Away });
+        if last || too_many {
+            return None;
         }
         asks = failure == Failure::Hold || params.permits.is_probing();
         slog::debug!(params.log, "a batch is not written yet"; "child" => format_args!("publisher {}", worker + 1),
@@ -291,7 +262,7 @@ async fn write(
         params.closing.begun_within(pause).await;
         failures += 1;
         if failures >= ALONE && destination.is_stuck() {
-            return Err(None);
+            return None;
         }
     }
 }

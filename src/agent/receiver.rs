@@ -6,7 +6,10 @@ use actix::prelude::*;
 use slog::Logger;
 use tokio::time::Instant;
 
-use super::channel_health::{ChannelHealth, RECONNECT, Use};
+use super::{
+    channel_health::{ChannelHealth, RECONNECT, Use},
+    limiter::permits::Permits,
+};
 use crate::{
     backoff::Backoff,
     channel::{self, Channel},
@@ -27,16 +30,19 @@ pub(super) struct Wanted {
     pub(super) answer_to: Recipient<Leased>,
 }
 
-/// Messages that were asked for: under one lease, and where the channel is of several queues, under others beside it.
+/// Messages that were asked for: under one lease, and where the channel is of several queues, under others beside it. None where they
+/// must not be taken any more.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Leased(pub(super) channel::Lease, pub(super) Vec<channel::Lease>);
+pub(super) struct Leased(pub(super) Vec<channel::Lease>);
 
 /// What a Receiver works with.
 pub(super) struct Params {
     pub(super) channel: Arc<dyn Channel>,
     pub(super) health: Arc<ChannelHealth>,
     pub(super) dead_letters: Arc<DeadLetterSayings>,
+    /// Whether messages may be taken.
+    pub(super) permits: Arc<Permits>,
     pub(super) closing: Closing,
     pub(super) log: Logger,
 }
@@ -97,7 +103,7 @@ impl Handler<Wanted> for Receiver {
 
 /// Waits for messages until they come or the agent closes.
 async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
-    let Params { channel, health, dead_letters, closing, log } = params.as_ref();
+    let Params { channel, health, dead_letters, permits, closing, log } = params.as_ref();
     let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
     loop {
         let answer = {
@@ -112,10 +118,13 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
                     if lingers(&wanted.demand) {
                         let demand = channel::Demand { not_before: None, ..wanted.demand };
                         if let Ok(Some(lease)) = failing("receiver.receive.error", channel.receive(demand, Duration::ZERO)).await {
-                            let others = beside(channel.as_ref(), &demand, &lease).await;
-                            wanted.answer_to.do_send(Leased(lease, others));
+                            wanted.answer_to.do_send(with_others(channel.as_ref(), &demand, lease).await);
                         }
                     }
+                    return;
+                }
+                () = permits.held_back() => {
+                    wanted.answer_to.do_send(Leased(Vec::new()));
                     return;
                 }
                 answer = failing("receiver.receive.error", channel.receive(wanted.demand, WAIT)) => answer,
@@ -129,8 +138,7 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
                 backoff.reset();
                 if let Some(lease) = lease {
                     fail_point!("receiver.leased");
-                    let others = beside(channel.as_ref(), &wanted.demand, &lease).await;
-                    wanted.answer_to.do_send(Leased(lease, others));
+                    wanted.answer_to.do_send(with_others(channel.as_ref(), &wanted.demand, lease).await);
                     return;
                 }
             }
@@ -144,14 +152,15 @@ async fn receive(params: Arc<Params>, progress: Arc<Progress>, wanted: Wanted) {
     }
 }
 
-/// What there is of several queues, so that it can be written together.
-async fn beside(channel: &dyn Channel, demand: &channel::Demand, lease: &channel::Lease) -> Vec<channel::Lease> {
-    if !channel.is_of_several_queues() {
-        return Vec::new();
-    }
+/// With what there is of several queues, so that it can be written together.
+async fn with_others(channel: &dyn Channel, demand: &channel::Demand, lease: channel::Lease) -> Leased {
     let messages = demand.messages.saturating_sub(lease.messages.len());
     let bytes = demand.bytes.saturating_sub(lease.bytes());
-    channel.receive_beside(channel::Demand { messages, bytes, not_before: None }).await
+    let mut leases = vec![lease];
+    if channel.is_of_several_queues() {
+        leases.extend(channel.receive_beside(channel::Demand { messages, bytes, not_before: None }).await);
+    }
+    Leased(leases)
 }
 
 /// Whether what waits was not taken yet only so that more comes to it.

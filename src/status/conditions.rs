@@ -237,6 +237,12 @@ impl Conditions {
         }
     }
 
+    /// Whether that is so now.
+    #[must_use]
+    pub fn is_active(&self, who: Condition) -> bool {
+        self.lock().get(&who).is_some_and(History::is_active)
+    }
+
     /// What it was about is not there any more, so that nothing is known of it, and nothing is said.
     pub fn forget(&self, who: Condition) {
         let mut conditions = self.lock();

@@ -80,16 +80,20 @@ impl Counters {
         }
     }
 
-    /// An attempt begins.
+    /// An attempt to write begins.
     pub fn attempt(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// An attempt has failed.
-    pub fn failed(&self, why: Retry, what: &str) {
+    /// An attempt to write has failed, and is repeated.
+    pub fn retry(&self, why: Retry) {
         if let Some(count) = self.retries.get(why as usize) {
             count.fetch_add(1, Relaxed);
         }
+    }
+
+    /// An attempt, or a question whether the destination would take something, has failed.
+    pub fn failed(&self, what: &str) {
         let failed = LastError { at: Timestamp::now(), what: what.to_owned() };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
     }
@@ -214,7 +218,8 @@ mod tests {
         assert!(counters.is_proven() && counters.last_success().is_none());
         counters.wrote(5);
         counters.refused(2, PointRefusal::Destination);
-        counters.failed(Retry::Hold, "401");
+        counters.retry(Retry::Hold);
+        counters.failed("401");
         assert_eq!((counters.points_written(), counters.batches()), (5, 1));
         assert_eq!(counters.points_refused()[2], Counted { name: "destination".to_owned(), count: 2 });
         assert_eq!(counters.retries()[1].count, 1);

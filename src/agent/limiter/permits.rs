@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Failure, LIMIT_AT_FIRST, Limiter, Wrote};
 use crate::{agent::batching::Limits, backoff::Backoff, supervision::Closing};
@@ -16,6 +16,8 @@ pub(in crate::agent) struct Permits {
     state: Mutex<State>,
     /// Held by the one attempt that shows whether an outage is over.
     probe: tokio::sync::Mutex<()>,
+    /// Notified when no batch may be in flight any more.
+    held_back: Notify,
 }
 
 #[derive(Debug)]
@@ -26,10 +28,11 @@ struct State {
     bytes: usize,
     /// How many bytes may be, where it is more than [`LIMIT_AT_FIRST`] batches.
     max_bytes: usize,
-    /// Whether there is an [`Away`], and whether one batch may be tried even so.
-    away: bool,
+    /// No batch may be in flight, since its messages are better off in the channel, where another agent can have them.
+    away: Option<Away>,
+    /// One may be even so.
     trial: bool,
-    /// The pauses of the last one, until something was written.
+    /// The pauses of the last time that the destination was away, until something was written.
     pauses: Option<Backoff>,
 }
 
@@ -40,16 +43,19 @@ pub(in crate::agent) struct Permit {
     bytes: usize,
 }
 
-/// The destination is away, until this is dropped or something was written: no batch may be in flight but for a trial, since its
-/// messages are better off in the channel, where another agent can have them.
+/// The destination is away, until it has answered a question or something was written.
 #[derive(Debug)]
-pub(in crate::agent) struct Away {
-    permits: Arc<Permits>,
-    /// How long it should not be asked.
-    pub(in crate::agent) pause: Duration,
+struct Away {
+    /// When it is asked.
+    ask_at: Instant,
     /// The pauses after that.
-    pub(in crate::agent) backoff: Backoff,
+    backoff: Backoff,
+    /// How often it was.
+    asked: usize,
 }
+
+/// How often a destination that is away is asked before a batch is tried once: it may be nothing but the question that it refuses.
+const TRIAL: usize = 8;
 
 /// An attempt to write, under way.
 #[derive(Debug)]
@@ -65,8 +71,8 @@ impl Permits {
         let max = max.max(1);
         let limiter = Limiter::new(max, Instant::now());
         let max_bytes = max.saturating_mul(max_bytes);
-        let state = State { limiter, in_flight: 0, bytes: 0, max_bytes, away: false, trial: false, pauses: None };
-        Self { state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
+        let state = State { limiter, in_flight: 0, bytes: 0, max_bytes, away: None, trial: false, pauses: None };
+        Self { state: Mutex::new(state), probe: tokio::sync::Mutex::default(), held_back: Notify::new() }
     }
 
     /// Whether another batch may be in flight now. Where messages are larger than a batch should be, there may be fewer, so that
@@ -78,9 +84,9 @@ impl Permits {
             && (state.in_flight < LIMIT_AT_FIRST || state.bytes < state.max_bytes)
     }
 
-    /// Whether the destination is [`Away`].
+    /// Whether the destination is away.
     pub(in crate::agent) fn is_away(&self) -> bool {
-        self.state().away
+        self.state().away.is_some()
     }
 
     /// Whether it is, and nothing is to be tried.
@@ -88,19 +94,58 @@ impl Permits {
         self.state().holds_back()
     }
 
-    /// The destination is away, from now on, and should not be asked for so long. `None` if it was before: then whoever found that out
-    /// looks when it is back. One that was away, has answered and has taken nothing is left alone for longer than that.
-    pub(in crate::agent) fn goes_away(self: &Arc<Self>, mut pause: Duration, mut backoff: Backoff) -> Option<Away> {
-        let mut state = self.state();
+    /// Waits until that is so.
+    pub(in crate::agent) async fn held_back(&self) {
+        loop {
+            let held_back = self.held_back.notified();
+            if self.holds_back() {
+                return;
+            }
+            held_back.await;
+        }
+    }
+
+    /// The destination is away, from now on, and should not be asked for so long. One that was away, has answered and has taken nothing is
+    /// left alone for longer than that.
+    pub(in crate::agent) fn goes_away(&self, mut pause: Duration, mut backoff: Backoff) {
+        let (mut state, now) = (self.state(), Instant::now());
         state.trial = false;
-        if std::mem::replace(&mut state.away, true) {
-            return None;
+        if let Some(away) = &mut state.away {
+            away.ask_at = away.ask_at.max(now + pause);
+        } else {
+            if let Some(before) = state.pauses.take() {
+                backoff = before;
+                pause += backoff.next_pause();
+            }
+            state.away = Some(Away { ask_at: now + pause, backoff, asked: 0 });
         }
-        if let Some(before) = state.pauses.take() {
-            backoff = before;
-            pause += backoff.next_pause();
+        drop(state);
+        self.held_back.notify_waiters();
+    }
+
+    /// When the destination is to be asked whether it is back, if it is away.
+    pub(in crate::agent) fn ask_at(&self) -> Option<Instant> {
+        self.state().away.as_ref().map(|away| away.ask_at)
+    }
+
+    /// It was asked, is away still, and wants to be left alone for so long. Returns whether one batch may be tried now.
+    pub(in crate::agent) fn was_asked(&self, alone: Duration) -> bool {
+        let mut state = self.state();
+        let Some(away) = &mut state.away else { return false };
+        // Behind what the server asked for, since it asks the same of every agent.
+        away.ask_at = Instant::now() + alone + away.backoff.next_pause();
+        away.asked += 1;
+        let is_due = away.asked % TRIAL == 0;
+        state.trial |= is_due;
+        is_due
+    }
+
+    /// It was asked, and would take something.
+    pub(in crate::agent) fn is_back(&self) {
+        let mut state = self.state();
+        if let Some(away) = state.away.take() {
+            state.pauses = Some(away.backoff);
         }
-        Some(Away { permits: Arc::clone(self), pause, backoff })
     }
 
     /// Whether it is not known that the destination takes anything: the last attempts have failed.
@@ -114,12 +159,16 @@ impl Permits {
         (state.in_flight as u64, state.limiter.limit() as u64)
     }
 
-    /// Takes a permit for so many bytes of messages, also beyond the limit: a batch that is there must go on.
-    pub(in crate::agent) fn take(self: &Arc<Self>, bytes: usize) -> Permit {
+    /// Takes a permit for so many bytes of messages, also beyond the limit: a batch that is there must go on. One of which the destination
+    /// gets nothing shows nothing of it, and is no trial.
+    pub(in crate::agent) fn take(self: &Arc<Self>, bytes: usize, is_written: bool) -> Permit {
         let mut state = self.state();
         state.in_flight += 1;
-        state.trial = false;
         state.bytes = state.bytes.saturating_add(bytes);
+        if is_written && std::mem::take(&mut state.trial) {
+            self.held_back.notify_waiters();
+        }
+        drop(state);
         Permit { permits: Arc::clone(self), bytes }
     }
 
@@ -166,7 +215,7 @@ impl Attempt<'_> {
     pub(in crate::agent) fn succeeded(self) {
         let mut state = self.permits.state();
         state.limiter.answered(self.begun, Instant::now());
-        (state.away, state.pauses) = (false, None);
+        (state.away, state.pauses) = (None, None);
     }
 
     /// The destination took nothing. Returns whether more batches wait for it than should: then the one of this attempt is better off in
@@ -188,23 +237,7 @@ impl Drop for Permit {
 
 impl State {
     fn holds_back(&self) -> bool {
-        self.away && !self.trial
-    }
-}
-
-impl Away {
-    /// One batch may be tried.
-    pub(in crate::agent) fn try_one(&self) {
-        self.permits.state().trial = true;
-    }
-}
-
-impl Drop for Away {
-    fn drop(&mut self) {
-        let mut state = self.permits.state();
-        if std::mem::take(&mut state.away) {
-            state.pauses = Some(self.backoff.clone());
-        }
+        self.away.is_some() && !self.trial
     }
 }
 
@@ -233,11 +266,11 @@ mod tests {
     #[test]
     fn a_permit_is_free_again_when_its_batch_is_done_with_or_lost() {
         let permits = Arc::new(Permits::new(2, 100));
-        let (one, two) = (permits.take(100), permits.take(100));
+        let (one, two) = (permits.take(100, true), permits.take(100, true));
         assert!(!permits.is_one_free());
         drop(one);
         assert!(permits.is_one_free());
-        let three = permits.take(100);
+        let three = permits.take(100, true);
         let panicked = std::thread::spawn(move || {
             let _permit = three;
             std::panic::resume_unwind(Box::new(()));
@@ -257,19 +290,19 @@ mod tests {
             let begun = Instant::now() + Duration::from_millis(100 * batch);
             permits.wrote(Wrote { points: 100 << batch, full: true, begun, done: begun + Duration::from_millis(10) });
         }
-        let _one = permits.take(400);
+        let _one = permits.take(400, true);
         assert!(permits.is_one_free());
-        let two = permits.take(400);
+        let two = permits.take(400, true);
         assert!(!permits.is_one_free(), "more bytes than six batches should have");
         drop(two);
-        let _small: Vec<_> = (0..2).map(|_| permits.take(100)).collect();
+        let _small: Vec<_> = (0..2).map(|_| permits.take(100, true)).collect();
         assert!(!permits.is_one_free());
     }
 
     #[test]
     fn after_an_outage_what_waits_beyond_two_batches_is_given_back() {
         let permits = Arc::new(after_an_outage());
-        let mut held: Vec<_> = (0..6).map(|_| permits.take(100)).collect();
+        let mut held: Vec<_> = (0..6).map(|_| permits.take(100, true)).collect();
         let failed = || now(permits.attempt(&Closing::default())).unwrap().failed(Failure::Retry);
         while held.len() > LIMIT_AT_FIRST {
             assert!(failed());
@@ -279,31 +312,68 @@ mod tests {
         assert!(!permits.is_one_free());
     }
 
+    fn away() -> Arc<Permits> {
+        let permits = Arc::new(Permits::new(2, 100));
+        permits.goes_away(Duration::ZERO, Backoff::new(Duration::ZERO, Duration::ZERO));
+        permits
+    }
+
     #[test]
-    fn while_the_destination_is_away_no_batch_may_be_in_flight_until_somebody_has_seen_it_back_or_has_died() {
-        let ends: [fn(&Permits, Away); 2] =
-            [|_, away| drop(away), |permits, _away| now(permits.attempt(&Closing::default())).unwrap().succeeded()];
+    fn while_the_destination_is_away_no_batch_may_be_in_flight_until_it_is_back() {
+        let ends: [fn(&Permits); 2] =
+            [Permits::is_back, |permits| now(permits.attempt(&Closing::default())).unwrap().succeeded()];
         for end in ends {
-            let permits = Arc::new(Permits::new(2, 100));
-            let goes_away = || permits.goes_away(Duration::ZERO, Backoff::new(Duration::ZERO, Duration::ZERO));
-            let away = goes_away().unwrap();
-            assert!(permits.is_away() && !permits.is_one_free());
-            assert!(goes_away().is_none(), "somebody looks already");
-            away.try_one();
-            assert!(permits.is_away() && !permits.holds_back() && permits.is_one_free());
-            let trial = permits.take(100);
-            assert!(permits.holds_back() && !permits.is_one_free());
-            drop(trial);
-            assert!(permits.holds_back() && !permits.is_one_free());
-            end(&permits, away);
-            assert!(!permits.is_away() && permits.is_one_free());
+            let permits = away();
+            assert!(permits.is_away() && permits.holds_back() && !permits.is_one_free());
+            assert!(now(permits.held_back()).is_some());
+            end(&permits);
+            assert!(!permits.is_away() && permits.is_one_free() && permits.ask_at().is_none());
+            assert!(now(permits.held_back()).is_none());
         }
+    }
+
+    #[test]
+    fn with_every_eighth_question_one_batch_may_be_in_flight_of_which_the_destination_gets_something() {
+        let permits = away();
+        let questions = || (1..=8).map(|_| permits.was_asked(Duration::ZERO)).collect::<Vec<_>>();
+        for _ in 0..2 {
+            assert_eq!(questions(), [[false; 7].as_slice(), &[true]].concat());
+            assert!(permits.is_away() && !permits.holds_back() && permits.is_one_free());
+            drop(permits.take(100, false));
+            assert!(!permits.holds_back(), "it shows nothing that there was nothing to write");
+            let mut held_back = pin!(permits.held_back());
+            assert!(now(held_back.as_mut()).is_none());
+            let trial = permits.take(100, true);
+            assert!(now(held_back).is_some() && permits.holds_back() && !permits.is_one_free());
+            drop(trial);
+            assert!(permits.holds_back());
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_destination_that_is_away_is_left_alone_for_as_long_as_it_wants_and_for_longer_where_it_takes_nothing() {
+        tokio::time::pause();
+        let (permits, second) = (Permits::new(2, 100), Duration::from_secs(1));
+        let backoff = || Backoff::new(second, 64 * second);
+        let pause = || permits.ask_at().unwrap() - Instant::now();
+        permits.goes_away(second, backoff());
+        assert_eq!(pause(), second);
+        permits.goes_away(60 * second, backoff());
+        permits.goes_away(second, backoff());
+        assert_eq!(pause(), 60 * second, "as long as any answer wants");
+        permits.was_asked(30 * second);
+        assert!((30 * second..=32 * second).contains(&pause()), "{:?}", pause());
+        assert!((0..5).all(|_| !permits.was_asked(Duration::ZERO)));
+        permits.is_back();
+        permits.goes_away(second, backoff());
+        let longest = (0..20).map(|_| permits.was_asked(Duration::ZERO)).map(|_| pause()).max();
+        assert!(longest > Some(32 * second), "the pauses go on to grow: {longest:?}");
     }
 
     #[test]
     fn a_batch_that_fails_once_is_not_given_back() {
         let permits = Arc::new(Permits::new(1, 100));
-        let _held: Vec<_> = (0..2).map(|_| permits.take(100)).collect();
+        let _held: Vec<_> = (0..2).map(|_| permits.take(100, true)).collect();
         assert!(!now(permits.attempt(&Closing::default())).unwrap().failed(Failure::Retry));
     }
 

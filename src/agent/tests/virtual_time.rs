@@ -212,16 +212,135 @@ fn a_destination_that_answers_some_questions_and_takes_nothing_is_left_alone_for
                 let (attempts, tally) = (agent.attempts().len(), agent.memory.registry.tally());
                 assert!(attempts <= 400, "{attempts} attempts in ten minutes");
                 assert!(tally.leased <= 400, "{tally:?}");
+                let said = agent.said();
+                assert!(said.iter().all(|(_, level, _)| *level == Level::Warning), "it takes nothing, so it works not: {said:?}");
+                assert!((5..=6).contains(&said.len()), "{said:?}");
 
                 agent.influxd.answers(WORKS);
                 agent.influxd.answers_questions(&[]);
                 let memory = Arc::clone(&agent.memory);
                 agent.wait("everything is written", || memory.done() == 100).await;
                 agent.assert_all_stored_once();
+                assert_eq!(agent.said().last().map(|(_, level, _)| *level), Some(Level::Info));
                 agent
             },
         );
     }
+}
+
+#[test]
+fn an_agent_that_cannot_write_does_not_take_what_it_has_given_back_nor_what_comes() {
+    on_a_clock_of_its_own(
+        |_| {},
+        |mut agent| async move {
+            agent.influxd.answers(UNAVAILABLE);
+            agent.push(5);
+            let memory = Arc::clone(&agent.memory);
+            agent.wait("one of two workers holds a batch, and the other waits", || memory.registry.tally().in_flight == 5).await;
+            for second in 1..5 {
+                agent.until(Duration::from_secs(second)).await;
+                agent.push(1);
+            }
+            let tally = memory.registry.tally();
+            assert_eq!((tally.leased, tally.in_flight), (5, 0), "{tally:?}");
+            agent.influxd.answers(WORKS);
+            let all = agent.pushed;
+            agent.wait("everything is written", || memory.done() == all).await;
+            agent.assert_all_stored_once();
+            agent
+        },
+    );
+}
+
+#[test]
+fn what_is_tried_while_the_destination_is_away_is_in_hand_no_longer_than_its_one_attempt() {
+    for interval in [0, 20] {
+        on_a_clock_of_its_own(
+            |settings| {
+                settings.batch.interval = Duration::from_secs(interval);
+                settings.batch.max_messages = 640;
+                settings.publisher.backoff_max = Duration::from_secs(1);
+            },
+            |mut agent| async move {
+                agent.influxd.answers(UNAVAILABLE);
+                // Fewer than a batch may have.
+                agent.push(5);
+                agent.until(MINUTE).await;
+                // Which keeps who was told so from asking, and no message from other agents.
+                agent.influxd.answers("503 Service Unavailable\r\nRetry-After: 90\r\n");
+                agent.influxd.answers_questions(&[UNAVAILABLE]);
+                let (memory, mut in_hand) = (Arc::clone(&agent.memory), 0_u64);
+                let leased = memory.registry.tally().leased;
+                for tenth in 0..6000 {
+                    agent.until(MINUTE + tenth * Duration::from_millis(100)).await;
+                    in_hand += u64::from(memory.registry.tally().in_flight > 0);
+                }
+                // All of them at once.
+                let tried = (memory.registry.tally().leased - leased) / 5;
+                assert!((3..=10).contains(&tried), "{tried} batches were tried in ten minutes");
+                assert!(in_hand <= 2 * tried, "in hand for {in_hand} tenths of a second, for {tried} attempts");
+                agent.influxd.answers(WORKS);
+                agent.influxd.answers_questions(&[]);
+                agent.wait("everything is written", || memory.done() == 5).await;
+                agent.assert_all_stored_once();
+                agent
+            },
+        );
+    }
+}
+
+#[test]
+fn one_asks_whether_the_destination_is_back_however_often_it_goes_away() {
+    on_a_clock_of_its_own(
+        |settings| settings.publisher.backoff_max = Duration::from_secs(2),
+        |mut agent| async move {
+            // It wants to be left alone for longer than it is away.
+            agent.influxd.answers_questions(&["503 Service Unavailable\r\nRetry-After: 40\r\n"]);
+            for _ in 0..10 {
+                agent.influxd.answers(UNAVAILABLE);
+                agent.push(20);
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                agent.influxd.answers(WORKS);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            agent.influxd.answers(UNAVAILABLE);
+            agent.influxd.answers_questions(&[]);
+            tokio::time::sleep(MINUTE).await;
+            let (memory, before) = (Arc::clone(&agent.memory), agent.attempts().len());
+            tokio::time::sleep(MINUTE).await;
+            let asked = agent.attempts().len() - before;
+            assert!((30..=90).contains(&asked), "{asked} times in a minute, with pauses of a second");
+            agent.influxd.answers(WORKS);
+            let all = agent.pushed;
+            agent.wait("everything is written", || memory.done() == all).await;
+            agent.assert_all_stored_once();
+            agent
+        },
+    );
+}
+
+#[test]
+fn no_trial_is_spent_on_messages_of_which_nothing_is_written() {
+    on_a_clock_of_its_own(
+        |_| {},
+        |mut agent| async move {
+            agent.influxd.answers(UNAVAILABLE);
+            agent.push(1);
+            agent.until(MINUTE).await;
+            assert_eq!(agent.memory.registry.tally().in_flight, 0);
+            const EMPTY: &[u8] =
+                br#"{"dimensions": [], "counters": [], "timers": [], "timestamp_format": "%Y-%m-%dT%H:%M:%S.%fZ"}"#;
+            for _ in 0..1000 {
+                agent.memory.lists.lock().unwrap().queue.push_front(EMPTY.to_vec());
+            }
+            agent.influxd.answers_questions(&["400 Bad Request\r\n"]);
+            agent.influxd.answers(WORKS);
+            // With every eighth question.
+            agent.until(8 * MINUTE).await;
+            assert_eq!((agent.memory.done(), agent.influxd.stored().len()), (1001, 1));
+            agent
+        },
+    );
 }
 
 /// What an application does: one message after the other, for ever.
