@@ -3,7 +3,8 @@
 //! ```text
 //! Supervisor ─┬─ Receiver       leases messages from the channel, as many as were demanded   ┐ a pipeline, one a
 //!             ├─ Batcher        isolates what cannot be decoded, filters and groups the rest; │ publisher: a group
-//!             │                 a batch is due by count, bytes or age                         │ that is held by itself
+//!             │                 a batch is due by count, bytes or age; asks a destination     │ that is held by itself
+//!             │                 that is away, or in doubt, whether it would take one          │
 //!             ├─ Publisher(s)   write one batch at a time, settle its leases                  ┘ if it is not required
 //!             ├─ Nanny          one a pipeline: renews our leases; takes back leases that nobody holds; adopts Kadabra's
 //!             │                 in-progress list; watches what threatens the messages that wait
