@@ -53,6 +53,8 @@ pub(super) struct Nanny {
     params: Arc<Params>,
     life: Life,
     backoff: Backoff,
+    /// The next attempt after a failure.
+    retry: Option<SpawnHandle>,
     /// Whether a command to the channel is under way; another one waits for its own time.
     busy: bool,
     /// What was asked for while busy.
@@ -70,6 +72,7 @@ impl Nanny {
             params,
             life,
             backoff,
+            retry: None,
             busy: false,
             renew_due: false,
             recover_due: false,
@@ -119,15 +122,18 @@ impl Nanny {
                     // While the destination is away no other actor asks the channel for anything.
                     if is_asked {
                         nanny.params.health.works(Use::Tend);
+                        nanny.backoff.reset();
                     }
-                    nanny.backoff.reset();
                     nanny.advance(ctx);
                 }
                 Err(error) => {
                     nanny.params.health.failed(Use::Tend, &error);
                     again(nanny);
                     let pause = nanny.backoff.next_pause();
-                    ctx.run_later(pause, Self::advance);
+                    // One attempt is to come, and not one more for each that came between because something else was due.
+                    if let Some(before) = nanny.retry.replace(ctx.run_later(pause, Self::advance)) {
+                        ctx.cancel_future(before);
+                    }
                     if nanny.draining {
                         nanny.advance(ctx);
                     }
