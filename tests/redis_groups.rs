@@ -4,6 +4,8 @@
 mod answers;
 #[path = "redis_groups/failover.rs"]
 mod failover;
+#[path = "redis_groups/nodes.rs"]
+mod nodes;
 #[path = "redis_groups/replicas.rs"]
 mod replicas;
 #[path = "redis_groups/sentinels.rs"]

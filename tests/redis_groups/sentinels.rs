@@ -175,7 +175,7 @@ fn says(what: &'static str) -> u16 {
 }
 
 /// A server that takes every connection and answers what comes.
-fn answers(answer: impl Fn(&str) -> String + Clone + Send + 'static) -> u16 {
+pub(super) fn answers(answer: impl Fn(&str) -> String + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {

@@ -6,7 +6,11 @@
 
 use std::{collections::VecDeque, future::pending, sync::Mutex, time::Duration};
 
-use tokio::time::Instant;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    select,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     client::{Connection, Login, Request, by, lock},
@@ -25,6 +29,9 @@ const HOPS: usize = 5;
 /// How many nodes are kept in mind that the configuration does not name.
 const SEEN: usize = 32;
 
+/// How long it is waited for a node until another one is asked as well.
+const STAGGER: Duration = Duration::from_millis(250);
+
 /// See the page.
 pub(super) struct Cluster {
     nodes: Vec<HostAndPort>,
@@ -40,34 +47,74 @@ impl Cluster {
         Self { nodes: nodes.to_vec(), seen: Mutex::default(), queue: queue.to_owned(), tls }
     }
 
+    /// Asks one node after the other, the next when one has failed or has said nothing for a moment, so that those that hang hide none
+    /// behind them: all are asked before the time is over.
     pub(super) async fn connect(&self, login: &Login, within: Duration) -> Result<Connection, Failure> {
         let (deadline, each) = (Instant::now() + within, share(within));
+        let known = self.known();
+        let questions = u32::try_from(known.len() + HOPS).unwrap_or(u32::MAX);
+        let pause = STAGGER.min((within - each) / questions);
+        let mut candidates = VecDeque::from(known.clone());
+        let (mut asking, mut asked, mut due) = (FuturesUnordered::new(), Vec::new(), Instant::now());
         let (mut attempts, mut hops) = (Vec::new(), 0);
-        let mut candidates: VecDeque<_> = lock(&self.seen).iter().chain(&self.nodes).cloned().collect();
-        while let Some(node) = candidates.pop_front() {
-            let at = target::address(&node);
-            if attempts.iter().any(|tried: &Attempt| tried.at == at) {
-                continue;
+        let mut next = candidates.pop_front();
+        loop {
+            // What is not asked any more is not told of as if it had not answered.
+            if let Some(node) = next.take().filter(|_| Instant::now() < deadline) {
+                due = Instant::now() + pause;
+                asked.push(node.clone());
+                asking.push(self.ask_within(node, login, each.min(deadline - Instant::now())));
             }
-            let until = deadline.min(Instant::now() + each);
-            let failure = match by(until, each, self.ask(&node, login, each)).await {
-                Ok(connection) => {
-                    self.remember(node);
-                    return Ok(connection);
+            let (node, failure) = select! {
+                Some((node, outcome)) = asking.next() => match outcome {
+                    Ok(connection) => {
+                        self.remember(node);
+                        return Ok(connection);
+                    }
+                    Err(failure) => (node, failure),
+                },
+                () = sleep_until(due), if !candidates.is_empty() => {
+                    next = candidates.pop_front();
+                    continue;
                 }
-                Err(failure) => failure,
+                else => break,
             };
-            match failure.moved_to(&node.0) {
-                Some(owner) if hops < HOPS => {
+            asked.retain(|other| *other != node);
+            next = match failure.moved_to(&node.0) {
+                // What it says itself is waited for.
+                Some(owner) if asked.contains(&owner) => None,
+                Some(owner) if hops < HOPS && Instant::now() < deadline => {
                     hops += 1;
                     // It may have been asked before the failover that made it the owner.
-                    attempts.retain(|tried| tried.at != target::address(&owner));
-                    candidates.push_front(owner);
+                    attempts.retain(|tried: &Attempt| tried.at != target::address(&owner));
+                    candidates.retain(|other| *other != owner);
+                    Some(owner)
                 }
-                _ => attempts.push(Attempt { at, names: CLUSTER_KEYS, failure }),
+                _ => {
+                    attempts.push(Attempt { at: target::address(&node), names: CLUSTER_KEYS, failure });
+                    candidates.pop_front()
+                }
+            };
+        }
+        // Told in their order, and so in the same words each time.
+        attempts.sort_by_key(|attempt| known.iter().position(|node| target::address(node) == attempt.at));
+        Err(Failure::Nowhere(attempts))
+    }
+
+    /// Those that may know who has the queue, each once.
+    fn known(&self) -> Vec<HostAndPort> {
+        let mut known = Vec::new();
+        for node in lock(&self.seen).iter().chain(&self.nodes) {
+            if !known.contains(node) {
+                known.push(node.clone());
             }
         }
-        Err(Failure::Nowhere(attempts))
+        known
+    }
+
+    async fn ask_within(&self, node: HostAndPort, login: &Login, within: Duration) -> (HostAndPort, Result<Connection, Failure>) {
+        let outcome = by(Instant::now() + within, within, self.ask(&node, login, within)).await;
+        (node, outcome)
     }
 
     /// Connects to a node; the failure is where it says that the queue is elsewhere.
