@@ -1,15 +1,22 @@
-//! Nodes of a cluster that are of no use: that hang, or name one that hangs.
+//! Nodes of a cluster that are of no use: that hang, that name one that hangs, or that have lost the others.
 
 use std::net::TcpListener;
 
 use kadabra::channel::Channel as _;
 
 use super::{
-    cluster_channel,
+    Q, assert_stored, cluster_channel, influxd,
     replicas::{channel, run},
     sentinels::answers,
+    wait_said,
 };
-use crate::support::{process::free_port, redis_server::RedisServer};
+use crate::support::{
+    agent::Agent,
+    pipeline::{PATIENCE, config_of},
+    process::free_port,
+    redis_groups::{Cluster, push_until_answered},
+    redis_server::RedisServer,
+};
 
 /// Servers that take connections and say nothing, as long as they are kept.
 fn that_hang(count: usize) -> (Vec<TcpListener>, Vec<String>) {
@@ -64,4 +71,31 @@ fn each_node_is_told_of_by_what_it_did_itself_and_in_their_order() {
     let found = [format!("{first}: no answer within 950ms"), format!("{closed}: "), format!("{last}: no answer within 950ms")];
     let places: Vec<_> = found.iter().map(|words| said.rfind(words).unwrap_or_else(|| panic!("{words} in {said}"))).collect();
     assert!(places.is_sorted() && said[places[1]..places[2]].contains("refused"), "{said}");
+}
+
+#[test]
+fn an_owner_that_has_lost_the_others_is_left_for_the_node_that_has_taken_over() {
+    // Whether it still lets be read what it has.
+    for reads in ["no", "yes"] {
+        let cluster = Cluster::start();
+        let influxd = influxd();
+        let mut agent = Agent::start(&config_of(&cluster_channel(&cluster.nodes(), ""), &influxd.url()));
+        agent.wait_log("receiving");
+        let owner = cluster.owner(Q, None).unwrap();
+        let replica = cluster.replica_of(owner);
+        push_until_answered(Q, 0..100, || Some(cluster.servers[owner].connection()));
+        assert_stored(&influxd, 100);
+        let mut config = redis::cmd("CONFIG");
+        config.arg("SET").arg("cluster-allow-reads-when-down").arg(reads);
+        config.query::<()>(&mut cluster.servers[owner].connection()).unwrap();
+        cluster.isolate(owner);
+        wait_said(&agent, "K101", &["CLUSTERDOWN", "wait for the failover to end"]);
+        cluster.take_over(replica);
+        push_until_answered(Q, 100..200, || Some(cluster.servers[replica].connection()));
+        assert_stored(&influxd, 200);
+        let said = redis::cmd("LPUSH").arg(Q).arg("x").query::<u64>(&mut cluster.servers[owner].connection()).unwrap_err();
+        assert_eq!(said.code(), Some("CLUSTERDOWN"), "the old owner answers and knows no better: {said}");
+        agent.wait_log("channel works again, after ");
+        assert_eq!(agent.terminate(PATIENCE), Some(0));
+    }
 }

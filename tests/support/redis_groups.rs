@@ -355,6 +355,25 @@ impl Cluster {
         (0..self.servers.len()).find(|other| self.id(*other) == own).unwrap()
     }
 
+    /// Has a node know of no other any more, as one that is cut off from all, while clients reach it.
+    pub(crate) fn isolate(&self, server: usize) {
+        let ids = (0..self.servers.len()).filter(|other| *other != server).map(|other| self.id(other));
+        let mut connection = self.servers[server].connection();
+        ids.for_each(|id| redis::cmd("CLUSTER").arg("FORGET").arg(id).query(&mut connection).unwrap());
+    }
+
+    /// Has a replica be the primary without asking any other node.
+    pub(crate) fn take_over(&self, replica: usize) {
+        redis::cmd("CLUSTER").arg("FAILOVER").arg("TAKEOVER").query::<()>(&mut self.servers[replica].connection()).unwrap();
+        let id = self.id(replica);
+        wait_for("it to be the primary", START, || {
+            let mut nodes = redis::cmd("CLUSTER");
+            let nodes: String = nodes.arg("NODES").query(&mut self.servers[replica].connection()).ok()?;
+            let own = nodes.lines().find(|line| line.starts_with(&id))?;
+            own.contains("master").then_some(())
+        });
+    }
+
     fn id(&self, server: usize) -> String {
         redis::cmd("CLUSTER").arg("MYID").query(&mut self.servers[server].connection()).unwrap()
     }

@@ -1,6 +1,6 @@
 //! A Redis Cluster: all that the agent keeps of a queue is in one slot, so that it speaks to one node, the primary that has that slot.
 //!
-//! Which one that is any node tells when it is asked for the queue: by an answer, or by MOVED. No map of the cluster is needed.
+//! Which one that is any node tells when it is asked for the queue's slot: by an answer, or by MOVED. No map of the cluster is needed.
 //! While the slot is being moved, its messages stay where they are: a step of several keys is answered TRYAGAIN or ASK then, and tried
 //! again.
 
@@ -16,6 +16,7 @@ use super::{
     client::{Connection, Login, Request, by, lock},
     errors::{self, CLUSTER_KEYS},
     failure::{Attempt, Failure},
+    keys::Keys,
     resp::Budget,
     route::share,
     stream::Way,
@@ -37,14 +38,16 @@ pub(super) struct Cluster {
     nodes: Vec<HostAndPort>,
     /// Nodes that had the queue, the latest first: those that are configured may be gone one day.
     seen: Mutex<VecDeque<HostAndPort>>,
-    queue: String,
+    /// A key in the slot of the queue that nothing is ever at. To delete it is a write, which a node refuses that was cut off from the
+    /// others, even where it still lets be read what it has (`cluster-allow-reads-when-down`).
+    nothing: String,
     /// What there is of TLS, where that is spoken.
     tls: Option<config::Tls>,
 }
 
 impl Cluster {
     pub(super) fn new(nodes: &[HostAndPort], queue: &str, tls: Option<config::Tls>) -> Self {
-        Self { nodes: nodes.to_vec(), seen: Mutex::default(), queue: queue.to_owned(), tls }
+        Self { nodes: nodes.to_vec(), seen: Mutex::default(), nothing: Keys::new(queue, "", "").probe("node"), tls }
     }
 
     /// Asks one node after the other, the next when one has failed or has said nothing for a moment, so that those that hang hide none
@@ -121,8 +124,8 @@ impl Cluster {
     async fn ask(&self, node: &HostAndPort, login: &Login, within: Duration) -> Result<Connection, Failure> {
         let way = Way::to(&CLUSTER_KEYS.service, node, self.tls.clone());
         let connection = Connection::open(way.connect(within).await?, login, pending()).await?;
-        let mut command = redis::cmd("LLEN");
-        match connection.ask(Request::Command(command.arg(&self.queue)), Budget::ORDINARY).await {
+        let mut command = redis::cmd("UNLINK");
+        match connection.ask(Request::Command(command.arg(&self.nothing)), Budget::ORDINARY).await {
             // What else is wrong with it is said of what is done there.
             Err(Failure::Redis(error)) if !errors::is_elsewhere(&error) => Ok(connection),
             Err(failure) => Err(failure),

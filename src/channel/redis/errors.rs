@@ -223,9 +223,10 @@ fn no_redis(doing: &str, server: &Server, what: &str) -> ChannelError {
 
 /// Whether the server will give the same answer on this connection for as long as it lasts.
 pub(super) fn wants_new_connection(error: &RedisError) -> bool {
-    // A new connection may reach the new primary, or authenticate with a user that has been mended.
+    // A new connection may reach the new primary, or authenticate with a user that has been mended. A node of a cluster that was cut off
+    // from the others says CLUSTERDOWN for as long as it is, while another one has its slots.
     let words = own_words(error);
-    ["READONLY", "NOAUTH", "MASTERDOWN", "MOVED"].iter().any(|code| has_code(&words, code))
+    ["READONLY", "NOAUTH", "MASTERDOWN", "MOVED", "CLUSTERDOWN"].iter().any(|code| has_code(&words, code))
 }
 
 /// Whether a node of a cluster cannot say anything of the queue, though it answers: it is another's, or the node has just started.
