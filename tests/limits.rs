@@ -73,11 +73,7 @@ fn a_limit_on_the_size_of_a_file_refuses_pushes_and_what_is_published_makes_room
             let number = taken.len() as u64;
             client.push(number).starts_with(':').then(|| taken.insert(number))
         });
-        let stored = || {
-            let points = influxd.points(DATABASE);
-            let numbered = points.iter().filter(|point| point["measurement"] == "numbered");
-            numbered.map(|point| point["fields"]["value"].as_f64().unwrap() as u64).collect::<Vec<_>>()
-        };
+        let stored = || influxd.values("numbered");
         wait_for("all to be stored", PATIENCE, || (stored().len() == taken.len()).then_some(()));
         assert_eq!(stored().into_iter().collect::<BTreeSet<_>>(), taken);
         influxd.pause();

@@ -59,9 +59,7 @@ impl House {
     }
 
     pub(super) fn stored(&self) -> Vec<u64> {
-        let points = self.influxd.points(DATABASE);
-        let numbered = points.iter().filter(|point| point["measurement"] == "numbered");
-        numbered.map(|point| point["fields"]["value"].as_f64().unwrap() as u64).collect()
+        self.influxd.values("numbered")
     }
 
     /// Waits until an agent has nothing left to do, and checks that what was answered is there, once, and nothing that
