@@ -139,7 +139,9 @@ fn a_single_server_that_loads_its_data_is_waited_out() {
     for (queues, more) in one_or_two_queues() {
         let mut server = RedisServer::start();
         let influxd = influxd();
-        let agent = Agent::start(&config_of(&single_channel(&server, &more), &influxd.url()));
+        // An attempt takes two answers, for each of which it waits while a thousand commands are loaded.
+        let channel = single_channel(&server, &more).replace("timeout = \"1s\"", "timeout = \"2500ms\"");
+        let agent = Agent::start(&config_of(&channel, &influxd.url()));
         agent.wait_log("receiving");
         influxd.pause();
         // One by one, since it answers while it loads after each thousand of commands.
@@ -147,7 +149,7 @@ fn a_single_server_that_loads_its_data_is_waited_out() {
         for (queue, begin) in queues.iter().zip([0, half]) {
             push_until_answered(queue, begin..begin + half, || Some(server.connection()));
         }
-        server.restart_with(&["--key-load-delay", "250"]);
+        server.restart_with(&["--key-load-delay", "400"]);
         influxd.resume();
         wait_said(&agent, "K101", &["LOADING", "it has just started, wait until it has read its data"]);
         assert_over(agent, &server, queues, &influxd, 6000);
