@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kadabra::{
@@ -522,12 +522,35 @@ fn the_status_tells_of_each_queue_and_why_one_cannot_be_used() {
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
+/// Names of queues that a node of a cluster has.
+fn queues_of(cluster: &Cluster, node: usize) -> impl Iterator<Item = String> {
+    (0..).map(|number| format!("web:{{{number}}}")).filter(move |queue| cluster.owner(queue, None) == Some(node))
+}
+
 /// A queue for each of the three nodes of a cluster, and which one it is.
 fn one_for_each(cluster: &Cluster) -> [(String, usize); 3] {
-    [0, 1, 2].map(|node| {
-        let queue = (0..).map(|number| format!("web:{{{number}}}")).find(|queue| cluster.owner(queue, None) == Some(node));
-        (queue.unwrap(), node)
-    })
+    [0, 1, 2].map(|node| (queues_of(cluster, node).next().unwrap(), node))
+}
+
+/// A cluster in which nodes serve what they have while another one is away, and no replica takes over.
+fn without_failover() -> Cluster {
+    let cluster = Cluster::start();
+    for server in &cluster.servers {
+        for (key, value) in [("cluster-require-full-coverage", "no"), ("cluster-replica-no-failover", "yes")] {
+            let mut command = redis::cmd("CONFIG");
+            command.arg("SET").arg(key).arg(value).query::<()>(&mut server.connection()).unwrap();
+        }
+    }
+    cluster
+}
+
+/// Waits until the agent has said of this queue that it cannot be used.
+fn wait_named(agent: &Agent, queue: &str) {
+    let named = format!("the queue {queue} cannot be used");
+    wait_for("the queue to be named", PATIENCE, || {
+        let lines = agent.log_lines();
+        lines.iter().rfind(|line| line["code"] == "K103" && line.to_string().contains(&named)).map(drop)
+    });
 }
 
 #[test]
@@ -615,14 +638,7 @@ fn a_queue_whose_slot_stops_in_the_middle_of_its_move_is_named_and_holds_no_othe
 
 #[test]
 fn a_queue_whose_node_is_down_or_hangs_holds_no_other_up() {
-    let mut cluster = Cluster::start();
-    for server in &cluster.servers {
-        let mut command = redis::cmd("CONFIG");
-        command.arg("SET").arg("cluster-require-full-coverage").arg("no").query::<()>(&mut server.connection()).unwrap();
-        // No replica takes over.
-        let mut command = redis::cmd("CONFIG");
-        command.arg("SET").arg("cluster-replica-no-failover").arg("yes").query::<()>(&mut server.connection()).unwrap();
-    }
+    let mut cluster = without_failover();
     let influxd = influxd();
     let names = one_for_each(&cluster).map(|(queue, _)| queue);
     let how = format!("mode = \"cluster\"\nnodes = \"{}\"", cluster.nodes());
@@ -646,11 +662,7 @@ fn a_queue_whose_node_is_down_or_hangs_holds_no_other_up() {
             all += 100;
         }
         wait_stored(&influxd, all);
-        let named = format!("the queue {} cannot be used", names[2]);
-        wait_for("the queue to be named", PATIENCE, || {
-            let lines = agent.log_lines();
-            lines.iter().rfind(|line| line["code"] == "K103" && line.to_string().contains(&named)).map(drop)
-        });
+        wait_named(&agent, &names[2]);
         push(&cluster, 0, all..all + 100);
         all += 100;
         wait_stored(&influxd, all);
@@ -662,6 +674,40 @@ fn a_queue_whose_node_is_down_or_hangs_holds_no_other_up() {
         all += 100;
         wait_stored(&influxd, all);
     }
+    assert_eq!(agent.terminate(PATIENCE), Some(0));
+}
+
+#[test]
+fn many_queues_of_a_node_that_hangs_hold_no_other_up() {
+    let cluster = without_failover();
+    let influxd = influxd();
+    let mut names: Vec<String> = queues_of(&cluster, 2).take(6).collect();
+    names.extend([0, 1].map(|node| queues_of(&cluster, node).next().unwrap()));
+    let how = format!("mode = \"cluster\"\nnodes = \"{}\"", cluster.nodes());
+    // What waits for one time-out after another is late.
+    let text = config(&how, &names, &influxd).replace("lease = \"3s\"\ntimeout = \"1s\"", "lease = \"20s\"\ntimeout = \"5s\"");
+    let mut agent = Agent::start(&text);
+    agent.wait_log("receiving");
+    let push = |place: usize, all: &mut u64, messages: u64| {
+        let node = place.checked_sub(6).unwrap_or(2);
+        push_until_answered(&names[place], *all..*all + messages, || cluster.servers[node].connection().into());
+        *all += messages;
+    };
+    let mut all = 0;
+    (0..8).for_each(|place| push(place, &mut all, 100));
+    wait_stored(&influxd, all);
+    cluster.servers[2].pause();
+    wait_named(&agent, &names[0]);
+    let begun = Instant::now();
+    for number in 0..20 {
+        push(6 + number % 2, &mut all, 1);
+        wait_stored(&influxd, all);
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "twenty messages one by one took {took:?}");
+    cluster.servers[2].resume();
+    (0..8).for_each(|place| push(place, &mut all, 100));
+    wait_stored(&influxd, all);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 

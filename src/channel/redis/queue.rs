@@ -10,6 +10,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     RedisChannel,
+    queues::PATIENCE,
     receive::{self, Looked},
 };
 use crate::{
@@ -62,6 +63,8 @@ struct State {
     woken: bool,
     /// Whether it was opened.
     is_open: bool,
+    /// When it last answered a question without messages, and whether soon.
+    answered: Option<(Instant, bool)>,
     trouble: Option<Trouble>,
     /// Leases that are done with and could not be completed yet, without their messages.
     unsettled: (Vec<Lease>, Vec<DeadLetter>),
@@ -73,6 +76,8 @@ struct State {
 enum Stage {
     /// It may have messages.
     Ready,
+    /// It may have some, if it answers at all, which it is asked; since then.
+    Checked(Instant),
     /// Some are being taken, since then.
     Taking(Instant),
     /// Some were taken.
@@ -90,6 +95,26 @@ struct Trouble {
     retry_at: Instant,
 }
 
+impl State {
+    fn is_unreachable(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| matches!(trouble.error, ChannelError::Unreachable { .. }))
+    }
+
+    fn is_reached(&mut self) {
+        drop(self.trouble.take_if(|trouble| matches!(trouble.error, ChannelError::Unreachable { .. })));
+    }
+}
+
+/// What a queue may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Messages,
+    /// First, whether it answers at all.
+    Answer,
+    /// It is slow, too, and has its turn later.
+    Nothing,
+}
+
 impl Queue {
     pub(super) fn new(name: &str, channel: RedisChannel, changed: &Arc<Notify>) -> Self {
         let state = State {
@@ -97,6 +122,7 @@ impl Queue {
             turn: 0,
             woken: false,
             is_open: false,
+            answered: None,
             trouble: None,
             unsettled: Default::default(),
             renew_due: false,
@@ -122,9 +148,8 @@ impl Queue {
         match &outcome {
             // A queue that refuses one use may well allow the others; when it could not be reached, any use shows that it can be.
             Ok(_) => {
-                let is_over =
-                    |trouble: &mut Trouble| trouble.at == at || matches!(trouble.error, ChannelError::Unreachable { .. });
-                drop(state.trouble.take_if(is_over));
+                state.is_reached();
+                drop(state.trouble.take_if(|trouble| trouble.at == at));
             }
             Err(error) => {
                 let before = state.trouble.take().map(|trouble| trouble.backoff);
@@ -156,7 +181,19 @@ impl Queue {
         match state.stage {
             Stage::Ready => true,
             Stage::Resting(_) => eager && state.trouble.is_none(),
-            Stage::Taking(_) | Stage::Taken(_) => false,
+            Stage::Checked(_) | Stage::Taking(_) | Stage::Taken(_) => false,
+        }
+    }
+
+    /// What it is asked for next; another one is slow to give messages that it was asked for then, if one is.
+    pub(super) fn next(&self, slow: Option<Instant>) -> Next {
+        let state = self.state();
+        match (slow, state.answered) {
+            _ if state.is_unreachable() => Next::Answer,
+            (None, _) => Next::Messages,
+            (_, Some((at, true))) if at.elapsed() < PATIENCE => Next::Messages,
+            (Some(since), Some((at, false))) if at > since => Next::Nothing,
+            _ => Next::Answer,
         }
     }
 
@@ -193,7 +230,7 @@ impl Queue {
     /// Whether what is done with it is gone, or will not end: the thread that does it may hang. Then it may be asked again.
     pub(super) fn is_left(&self, is_over: bool) {
         let mut state = self.state();
-        if let Stage::Taking(since) | Stage::Resting(since) = state.stage
+        if let Stage::Checked(since) | Stage::Taking(since) | Stage::Resting(since) = state.stage
             && (is_over || since.elapsed() > STUCK + 8 * self.channel.timeout)
         {
             state.stage = Stage::Ready;
@@ -202,10 +239,37 @@ impl Queue {
 
     /// Messages are about to be taken by [`Queue::fetch`], with what this returns.
     pub(super) fn begin(&self) -> u64 {
+        self.enter(Stage::Taking(Instant::now()))
+    }
+
+    /// It is about to be asked whether it answers, by [`Queue::check`] with what this returns.
+    pub(super) fn begin_check(&self) -> u64 {
+        self.enter(Stage::Checked(Instant::now()))
+    }
+
+    fn enter(&self, stage: Stage) -> u64 {
         let mut state = self.state();
         state.turn += 1;
-        state.stage = Stage::Taking(Instant::now());
+        state.stage = stage;
         state.turn
+    }
+
+    /// Asks for something without messages: what does not answer that is not asked for messages, which would be room kept for nothing.
+    pub(super) async fn check(self: Arc<Self>, turn: u64) {
+        let (begun, is_open) = (Instant::now(), self.state().is_open);
+        let answer = if is_open { self.channel.waiting().await.map(drop) } else { self.open().await.map(drop) };
+        match answer {
+            Err(error @ ChannelError::Unreachable { .. }) => {
+                if is_open {
+                    drop(self.noted::<()>(Use::Take, Err(error)));
+                }
+                return self.pause(turn).await;
+            }
+            // What it refuses is said when messages are taken.
+            _ => self.state().is_reached(),
+        }
+        self.state().answered = Some((Instant::now(), begun.elapsed() < PATIENCE));
+        self.is_now(Stage::Ready, turn);
     }
 
     /// Takes messages; where there are none, waits until there may be some, and where that fails, until it may be tried again.
@@ -353,8 +417,7 @@ mod tests {
     use super::*;
     use crate::config::{Redis, RedisMode, Secret, Tls};
 
-    #[test]
-    fn a_failure_makes_the_pauses_grow_once() {
+    fn queue() -> Arc<Queue> {
         let settings = Redis {
             // Nobody listens there.
             mode: RedisMode::Single(Secret::new("redis://127.0.0.1:1/0")),
@@ -368,7 +431,33 @@ mod tests {
             max_message_bytes: 1000,
             wait_replicas: 0,
         };
-        let queue = Arc::new(Queue::new("q", RedisChannel::new(&settings, "here", Duration::ZERO).unwrap(), &Arc::default()));
+        Arc::new(Queue::new("q", RedisChannel::new(&settings, "here", Duration::ZERO).unwrap(), &Arc::default()))
+    }
+
+    #[test]
+    fn while_one_is_slow_another_one_is_asked_for_messages_only_if_it_has_answered_soon() {
+        let (queue, since) = (queue(), Instant::now());
+        let (later, slow) = (since + Duration::from_secs(60), Some(since));
+        for (answered, next) in [
+            (None, Next::Answer),
+            (Some((later, true)), Next::Messages),
+            (Some((since - PATIENCE, true)), Next::Answer),
+            // It has its turn when no other one is slow.
+            (Some((later, false)), Next::Nothing),
+            (Some((since, false)), Next::Answer),
+        ] {
+            queue.state().answered = answered;
+            assert_eq!((queue.next(slow), queue.next(None)), (next, Next::Messages), "{answered:?}");
+        }
+        let away = ChannelError::Unreachable { what: String::new(), why: String::new() };
+        queue.state().answered = Some((later, true));
+        drop(queue.noted::<()>(Use::Tend, Err(away)));
+        assert_eq!((queue.next(slow), queue.next(None)), (Next::Answer, Next::Answer));
+    }
+
+    #[test]
+    fn a_failure_makes_the_pauses_grow_once() {
+        let queue = queue();
         let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
         for _ in 0..2 {
             let turn = queue.begin();

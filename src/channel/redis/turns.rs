@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     client::Task,
-    queue::Queue,
+    queue::{Next, Queue},
     queues::{PATIENCE, Queues},
 };
 use crate::channel::{ChannelError, Demand, Lease};
@@ -56,22 +56,36 @@ impl Queues {
         if let Some(lease) = in_turn().find_map(|(_, queue)| queue.taken(demand)) {
             return Step::Given(lease);
         }
-        let (mut slow, now) = (0, Instant::now());
+        let (mut slow, now) = (Vec::new(), Instant::now());
         for since in in_turn().filter_map(|(_, queue)| queue.is_taking_since()) {
             if now < since + PATIENCE {
                 return Step::Asked(since + PATIENCE);
             }
-            slow += 1;
+            slow.push(since);
         }
         // One that is slow may still give as much as was demanded of it.
-        if slow > 1 {
+        if slow.len() > 1 {
             return Step::NoneLeft;
         }
         let may_be_asked = |(at, queue): &(usize, &Arc<Queue>)| {
             let was_asked = round.asked.as_ref().and_then(|asked| asked.get(*at)).is_some_and(|asked| *asked);
             !was_asked && queue.may_be_asked(round.eager)
         };
-        let Some((at, queue)) = in_turn().find(may_be_asked) else { return Step::NoneLeft };
+        let mut ready = None;
+        for (at, queue) in in_turn().filter(may_be_asked) {
+            match queue.next(slow.first().copied()) {
+                Next::Messages => ready = ready.or(Some((at, queue))),
+                // So of many that hang the first one alone takes the room of one that is slow.
+                Next::Answer => {
+                    let turn = queue.begin_check();
+                    if let Some(task) = tasks.get_mut(at) {
+                        *task = Some(Task::spawn(Arc::clone(queue).check(turn)));
+                    }
+                }
+                Next::Nothing => {}
+            }
+        }
+        let Some((at, queue)) = ready else { return Step::NoneLeft };
         if let Some(asked) = round.asked.as_mut().and_then(|asked| asked.get_mut(at)) {
             *asked = true;
         }
