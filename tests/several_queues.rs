@@ -347,6 +347,31 @@ fn what_is_done_with_is_completed_though_whoever_did_that_was_ended() {
     });
 }
 
+#[test]
+fn a_queue_that_lets_nobody_wait_is_tried_less_and_less_often() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        redis::cmd("ACL").arg(&["SETUSER", "default", "-blmove"]).query::<()>(&mut server.connection()).unwrap();
+        let tries = async {
+            loop {
+                drop(channel.receive(ALL, Duration::from_millis(100)).await);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(6), tries).await.is_err());
+        let info: String = redis::cmd("INFO").arg("errorstats").query(&mut server.connection()).unwrap();
+        let refused = info.lines().find_map(|line| line.trim().strip_prefix("errorstat_NOPERM:count=")?.parse::<u64>().ok());
+        // Each attempt is refused thrice, at each of three queues.
+        assert!((9..250).contains(&refused.unwrap()), "refused {refused:?} times");
+        push_to(&server, QUEUES[1], numbers(0..1));
+        let lease = eventually("what comes to be taken", async || channel.receive(ALL, NO_WAIT).await.ok().flatten()).await;
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        assert_eq!(channel.registry().tally().published, 1);
+    });
+}
+
 fn influxd() -> Influxd {
     let influxd = Influxd::start();
     influxd.create_database(DATABASE);

@@ -41,6 +41,7 @@ mod slice;
 mod stream;
 mod sweep;
 mod target;
+mod trouble;
 mod turns;
 mod wakeups;
 mod wishes;

@@ -12,17 +12,12 @@ use super::{
     RedisChannel,
     queues::PATIENCE,
     receive::{self, Looked},
+    trouble::{Troubles, Use},
 };
-use crate::{
-    backoff::Backoff,
-    channel::{Channel, ChannelError, DeadLetter, Demand, Lease},
-};
+use crate::channel::{Channel, ChannelError, DeadLetter, Demand, Lease};
 
 /// How long one wait for a first message lasts: only a bound on how late what did not come by the list is noticed.
 const WAIT: Duration = Duration::from_secs(5);
-
-/// The pauses between attempts while a queue cannot be used.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long what was leased and is not asked for any more is kept. Then it is given back, so that other agents may have it.
 const KEPT: Duration = Duration::from_secs(1);
@@ -32,17 +27,6 @@ const STUCK: Duration = Duration::from_secs(30);
 
 /// How many leases are completed in one step of what could not be for a while.
 const AT_ONCE: usize = 500;
-
-/// What is asked of a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// To take messages, and to wait for them.
-    Take,
-    /// To complete leases or to give them back.
-    Settle,
-    /// To renew leases, to take them back, and to be looked at.
-    Tend,
-}
 
 /// See the page.
 #[derive(Debug)]
@@ -65,7 +49,7 @@ struct State {
     is_open: bool,
     /// When it last answered a question without messages, and whether soon.
     answered: Option<(Instant, bool)>,
-    trouble: Option<Trouble>,
+    troubles: Troubles,
     /// Leases that are done with and could not be completed yet, without their messages.
     unsettled: (Vec<Lease>, Vec<DeadLetter>),
     /// Renewing has failed and was not done since.
@@ -86,25 +70,6 @@ enum Stage {
     Resting(Instant),
 }
 
-/// Why it cannot be used.
-#[derive(Debug)]
-struct Trouble {
-    at: Use,
-    error: ChannelError,
-    backoff: Backoff,
-    retry_at: Instant,
-}
-
-impl State {
-    fn is_unreachable(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| matches!(trouble.error, ChannelError::Unreachable { .. }))
-    }
-
-    fn is_reached(&mut self) {
-        drop(self.trouble.take_if(|trouble| matches!(trouble.error, ChannelError::Unreachable { .. })));
-    }
-}
-
 /// What a queue may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -123,7 +88,7 @@ impl Queue {
             woken: false,
             is_open: false,
             answered: None,
-            trouble: None,
+            troubles: Troubles::default(),
             unsettled: Default::default(),
             renew_due: false,
         };
@@ -144,35 +109,24 @@ impl Queue {
 
     /// What became of a use of the queue, remembered.
     pub(super) fn noted<T>(&self, at: Use, outcome: Result<T, ChannelError>) -> Result<T, ChannelError> {
-        let mut state = self.state();
+        let troubles = &mut self.state().troubles;
         match &outcome {
-            // A queue that refuses one use may well allow the others; when it could not be reached, any use shows that it can be.
-            Ok(_) => {
-                state.is_reached();
-                drop(state.trouble.take_if(|trouble| trouble.at == at));
-            }
-            Err(error) => {
-                let before = state.trouble.take().map(|trouble| trouble.backoff);
-                let mut backoff = before.unwrap_or_else(|| Backoff::new(RECONNECT.0, RECONNECT.1));
-                let retry_at = Instant::now() + backoff.next_pause();
-                state.trouble = Some(Trouble { at, error: error.clone(), backoff, retry_at });
-            }
+            Ok(_) => troubles.done(at),
+            Err(error) => troubles.failed(at, error),
         }
         outcome
     }
 
-    /// Why it cannot be used, if that is so.
-    pub(super) fn trouble(&self) -> Option<ChannelError> {
-        self.state().trouble.as_ref().map(|trouble| trouble.error.clone())
+    /// Why it cannot be used for one of these, if that is so.
+    pub(super) fn trouble(&self, uses: &[Use]) -> Option<ChannelError> {
+        self.state().troubles.at(uses).cloned()
     }
 
     /// Whether it would be in vain to ask it for something that can wait.
     pub(super) fn is_away(&self) -> bool {
         let state = self.state();
-        state.trouble.as_ref().is_some_and(|trouble| {
-            let is_down = matches!(trouble.error, ChannelError::Unreachable { .. }) && Instant::now() < trouble.retry_at;
-            is_down || !state.is_open
-        })
+        let is_paused = || state.troubles.retry_at().is_some_and(|at| Instant::now() < at);
+        state.troubles.at(Use::ALL).is_some() && !state.is_open || state.troubles.is_unreachable() && is_paused()
     }
 
     /// Whether it may have messages that nothing has been asked for yet. `eager` counts those that wait for the first, too.
@@ -180,7 +134,7 @@ impl Queue {
         let state = self.state();
         match state.stage {
             Stage::Ready => true,
-            Stage::Resting(_) => eager && state.trouble.is_none(),
+            Stage::Resting(_) => eager && state.troubles.at(Use::RECEIVE).is_none(),
             Stage::Checked(_) | Stage::Taking(_) | Stage::Taken(_) => false,
         }
     }
@@ -189,7 +143,7 @@ impl Queue {
     pub(super) fn next(&self, slow: Option<Instant>) -> Next {
         let state = self.state();
         match (slow, state.answered) {
-            _ if state.is_unreachable() => Next::Answer,
+            _ if state.troubles.is_unreachable() => Next::Answer,
             (None, _) => Next::Messages,
             (_, Some((at, true))) if at.elapsed() < PATIENCE => Next::Messages,
             (Some(since), Some((at, false))) if at > since => Next::Nothing,
@@ -266,7 +220,7 @@ impl Queue {
                 return self.pause(turn).await;
             }
             // What it refuses is said when messages are taken.
-            _ => self.state().is_reached(),
+            _ => self.state().troubles.is_reached(),
         }
         self.state().answered = Some((Instant::now(), begun.elapsed() < PATIENCE));
         self.is_now(Stage::Ready, turn);
@@ -287,9 +241,18 @@ impl Queue {
             Err(_) => return self.pause(turn).await,
         };
         self.is_now(Stage::Resting(Instant::now()), turn);
+        if self.trouble(&[Use::Wait]).is_some() {
+            match self.channel.may_wait().await {
+                Ok(()) => self.state().troubles.is_allowed(Use::Wait),
+                Err(error) => {
+                    drop(self.noted::<()>(Use::Wait, Err(error)));
+                    return self.pause(turn).await;
+                }
+            }
+        }
         let woken = self.state().woken;
         let waited = receive::wait_for_one(&self.channel, (woken, at_bound), WAIT, adopted).await;
-        match self.noted(Use::Take, self.channel.named(waited).await) {
+        match self.noted(Use::Wait, self.channel.named(waited).await) {
             Ok(woken) => {
                 self.state().woken = woken;
                 self.is_now(Stage::Ready, turn);
@@ -300,8 +263,9 @@ impl Queue {
 
     async fn pause(&self, turn: u64) {
         self.is_now(Stage::Resting(Instant::now()), turn);
-        let until = self.state().trouble.as_ref().map(|trouble| trouble.retry_at);
-        tokio::time::sleep_until(until.unwrap_or_else(|| Instant::now() + RECONNECT.0)).await;
+        // The failure is still known, though by now another use may have shown that it can be reached.
+        let until = self.state().troubles.retry_at().unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(until).await;
         self.is_now(Stage::Ready, turn);
     }
 
@@ -337,7 +301,7 @@ impl Queue {
     /// Completes leases; where that fails, it is done as soon as it can be.
     pub(super) async fn complete(self: Arc<Self>, leases: Vec<Lease>, letters: Vec<DeadLetter>) {
         let mut settling = Settling { queue: &self, leases, letters };
-        let is_known_to_fail = self.state().trouble.is_some();
+        let is_known_to_fail = self.trouble(&[Use::Settle]).is_some();
         if !is_known_to_fail {
             drop(settling.settle().await);
         }
@@ -414,8 +378,11 @@ fn is_of(letter: &DeadLetter, leases: &[Lease]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::{Redis, RedisMode, Secret, Tls};
+    use super::{super::trouble::RECONNECT, *};
+    use crate::{
+        backoff::Backoff,
+        config::{Redis, RedisMode, Secret, Tls},
+    };
 
     fn queue() -> Arc<Queue> {
         let settings = Redis {
@@ -464,7 +431,7 @@ mod tests {
             let fetch = Arc::clone(&queue).fetch(Demand { messages: 1, bytes: 1000, not_before: None }, turn);
             actix_rt::System::new().block_on(fetch);
             backoff.next_pause();
-            assert_eq!(queue.state().trouble.as_ref().map(|trouble| &trouble.backoff), Some(&backoff));
+            assert_eq!(queue.state().troubles.backoff(Use::Take), Some(&backoff));
         }
     }
 }

@@ -18,12 +18,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{
-    RedisChannel,
-    client::Task,
-    queue::{Queue, Use},
-    turns::Round,
-};
+use super::{RedisChannel, client::Task, queue::Queue, trouble::Use, turns::Round};
 use crate::{
     channel::{
         Backlog, Channel, ChannelError, ChannelStatus, Completed, DeadLetter, Demand, Depth, Lease, LeaseId, LeaseRegistry,
@@ -112,9 +107,9 @@ impl Queues {
         })
     }
 
-    /// Why no queue can be used, if that is so.
-    pub(super) fn trouble_of_all(&self) -> Option<ChannelError> {
-        let mut troubles = self.queues.iter().map(|queue| queue.trouble());
+    /// Why no queue can be used for one of these, if that is so.
+    pub(super) fn trouble_of_all(&self, uses: &[Use]) -> Option<ChannelError> {
+        let mut troubles = self.queues.iter().map(|queue| queue.trouble(uses));
         let first = troubles.next()??;
         troubles.all(|trouble| trouble.is_some()).then_some(first)
     }
@@ -167,7 +162,7 @@ impl Channel for Queues {
         let of = |queue: &Arc<Queue>| OneOfSeveral {
             name: queue.name.clone(),
             channel: Arc::<RedisChannel>::clone(&queue.channel),
-            trouble: queue.trouble(),
+            trouble: queue.trouble(Use::ALL),
         };
         self.queues.iter().map(of).collect()
     }
@@ -220,7 +215,7 @@ impl Channel for Queues {
     }
 
     async fn may_wait(&self) -> Result<(), ChannelError> {
-        self.trouble_of_all().map_or(Ok(()), Err)
+        self.trouble_of_all(Use::RECEIVE).map_or(Ok(()), Err)
     }
 
     async fn push(&self, messages: Vec<Bytes>) -> Result<(), ChannelError> {
@@ -229,7 +224,7 @@ impl Channel for Queues {
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
         let parts = self.parts(leases, parked);
-        if self.trouble_of_all().is_some() {
+        if self.trouble_of_all(&[Use::Settle]).is_some() {
             // There is nothing else that could be done meanwhile.
             let mut failed = None;
             for (queue, (mut part, letters)) in parts {
@@ -275,7 +270,7 @@ impl Channel for Queues {
         });
         let each = join_all(each).await;
         if each.is_empty()
-            && let Some(error) = self.trouble_of_all()
+            && let Some(error) = self.trouble_of_all(Use::ALL)
         {
             return Err(error);
         }
@@ -383,7 +378,7 @@ impl Channel for Queues {
 impl Queues {
     /// That some queues cannot be used.
     fn without_some(&self) -> Option<Warning> {
-        let troubles: Vec<_> = self.queues.iter().filter_map(|queue| Some((&queue.name, queue.trouble()?))).collect();
+        let troubles: Vec<_> = self.queues.iter().filter_map(|queue| Some((&queue.name, queue.trouble(Use::ALL)?))).collect();
         let (_, first) = troubles.first()?;
         let mend = match first {
             ChannelError::Refused { mend, .. } | ChannelError::Unusable { mend, .. } => mend.clone(),

@@ -8,6 +8,7 @@ use super::{
     client::Task,
     queue::{Next, Queue},
     queues::{PATIENCE, Queues},
+    trouble::Use,
 };
 use crate::channel::{ChannelError, Demand, Lease};
 
@@ -35,7 +36,7 @@ impl Queues {
             let waits_until = match self.advance(demand, round) {
                 Step::Given(lease) => return Ok(Some(lease)),
                 Step::Asked(patience) => patience,
-                Step::NoneLeft => match self.trouble_of_all() {
+                Step::NoneLeft => match self.trouble_of_all(Use::RECEIVE) {
                     Some(error) => return Err(error),
                     None if Instant::now() >= until => return Ok(None),
                     None => until,
