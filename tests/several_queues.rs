@@ -10,7 +10,7 @@ use std::{
 };
 
 use kadabra::{
-    channel::{Channel, ChannelError, Demand, Lease, Patience, Threat, redis::open},
+    channel::{Channel, ChannelError, Demand, Depth, Lease, Patience, Threat, redis::open},
     config::{Consumer, Queues, Redis, RedisMode, Secret, Tls},
 };
 use redis::Commands as _;
@@ -343,6 +343,41 @@ fn what_is_done_with_is_completed_though_whoever_did_that_was_ended() {
         .await;
         assert_eq!((tally.published, tally.parked, tally.given_back), (9, 1, 0));
         assert_eq!(kept_in(&server, "web:{b}:dead")[0].payload, b"3");
+        settled(&*channel).await;
+    });
+}
+
+#[test]
+fn what_is_done_with_while_no_queue_can_be_used_is_completed_later_and_nobody_waits_for_one_queue_after_the_other() {
+    let server = RedisServer::start();
+    run(async {
+        let names: Vec<String> = (0..16).map(|number| format!("queue{number}")).collect();
+        let queue_key = Queues::of(names.clone()).unwrap();
+        let settings = Redis { queue_key, timeout: Duration::from_secs(1), ..settings(&server, Duration::from_secs(60), 100) };
+        let channel = open(&settings, "here", LONG, &[]).unwrap().remove(0);
+        channel.open().await.unwrap();
+        let mut leases = Vec::new();
+        for queue in &names {
+            push_to(&server, queue, numbers(0..1));
+            leases.push(receive(&*channel, 10, 1000).await.unwrap());
+        }
+        let letters = [letter(&leases[3], 0)];
+        server.pause();
+        eventually("all queues to be away", async || channel.recover().await.err()).await;
+        let completed = timeout(Duration::from_secs(8), channel.complete(&mut leases, &letters)).await;
+        assert!(completed.expect("each queue was waited for").is_err());
+        // Whoever has written is ended.
+        drop(leases);
+        server.resume();
+        let tally = eventually("the completion", async || {
+            drop(channel.recover().await);
+            Some(channel.registry().tally()).filter(|tally| tally.in_flight == 0)
+        })
+        .await;
+        assert_eq!((tally.published, tally.parked, tally.given_back), (15, 1, 0));
+        let completed = channel.complete(&mut Vec::new(), &[]).await.unwrap();
+        assert_eq!((completed.messages, completed.lost), (16, 0));
+        assert_eq!(channel.depth().await.unwrap(), Depth { dead: 1, ..Depth::default() });
         settled(&*channel).await;
     });
 }

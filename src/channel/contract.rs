@@ -227,8 +227,9 @@ pub trait Channel: Send + Sync {
     /// Settles leases, in as few steps as each queue takes: the messages in `parked` become dead letters, all others are done.
     /// A letter goes with its lease: it is not parked when that lease is lost or not among `leases`.
     /// There are only so many dead letters: the oldest are dropped, and counted.
-    /// On success `leases` is empty; on an error those that are not settled are still there, and it can be called again. What became of the
-    /// others is told by the next success, or by [`LeaseRegistry::take_completed`].
+    /// On success `leases` is empty; on an error those that are not settled are still there, but for those that the channel goes on to settle
+    /// by itself, and it can be called again. What became of the others is told by the next success, or by
+    /// [`LeaseRegistry::take_completed`].
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError>;
 
     /// Gives leases back: their messages wait again, oldest first. On an error `leases` are still there.

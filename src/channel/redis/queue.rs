@@ -325,9 +325,9 @@ impl Queue {
         }
     }
 
-    /// Completes leases once.
-    pub(super) async fn settle(&self, leases: &mut Vec<Lease>, letters: &[DeadLetter]) -> Result<(), ChannelError> {
-        self.noted(Use::Settle, self.channel.settle(leases, letters).await)
+    /// Whether there is something that could not be completed yet.
+    pub(super) fn has_unsettled(&self) -> bool {
+        !self.state().unsettled.0.is_empty()
     }
 
     /// Renews its leases, also when it cannot be used for something else: they run out. Returns whether there are any.
@@ -356,7 +356,7 @@ struct Settling<'a> {
 
 impl Settling<'_> {
     async fn settle(&mut self) -> Result<(), ChannelError> {
-        self.queue.settle(&mut self.leases, &self.letters).await
+        self.queue.noted(Use::Settle, self.queue.channel.settle(&mut self.leases, &self.letters).await)
     }
 }
 

@@ -223,22 +223,17 @@ impl Channel for Queues {
     }
 
     async fn complete(&self, leases: &mut Vec<Lease>, parked: &[DeadLetter]) -> Result<Completed, ChannelError> {
-        let parts = self.parts(leases, parked);
-        if self.trouble_of_all(&[Use::Settle]).is_some() {
-            // There is nothing else that could be done meanwhile.
-            let mut failed = None;
-            for (queue, (mut part, letters)) in parts {
-                failed = queue.settle(&mut part, &letters).await.err().or(failed);
-                leases.append(&mut part);
-            }
-            return failed.map_or_else(|| Ok(self.registry.take_completed()), Err);
-        }
-        let each = parts
-            .into_iter()
-            .map(|(queue, (part, letters))| timeout(PATIENCE, tokio::spawn(Arc::clone(queue).complete(part, letters))));
-        // What takes longer is completed nevertheless.
+        let parts = self.parts(leases, parked).into_iter();
+        let each =
+            parts.map(|(queue, (part, letters))| timeout(PATIENCE, tokio::spawn(Arc::clone(queue).complete(part, letters))));
+        // What takes longer, or fails, is completed nevertheless.
         join_all(each).await;
-        Ok(self.registry.take_completed())
+        // While none can be, there is nothing else that could be done meanwhile.
+        let is_left = self.queues.iter().any(|queue| queue.has_unsettled());
+        match self.trouble_of_all(&[Use::Settle]).filter(|_| is_left) {
+            Some(error) => Err(error),
+            None => Ok(self.registry.take_completed()),
+        }
     }
 
     async fn release(&self, leases: &mut Vec<Lease>) -> Result<(), ChannelError> {
