@@ -407,6 +407,24 @@ fn a_queue_that_lets_nobody_wait_is_tried_less_and_less_often() {
     });
 }
 
+#[test]
+fn what_waits_is_shown_of_those_queues_that_can_be_looked_at() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        let _: () = server.connection().set(QUEUES[0], "no list").unwrap();
+        push_to(&server, QUEUES[1], numbers(0..2));
+        push_to(&server, QUEUES[2], numbers(2..4));
+        assert_eq!(channel.peek(ALL).await.unwrap(), numbers(0..4));
+        assert_eq!(channel.peek(Demand { messages: 3, ..ALL }).await.unwrap(), numbers(0..3));
+        for queue in &QUEUES[1..] {
+            let _: () = server.connection().set(*queue, "no list").unwrap();
+        }
+        let refused = channel.peek(ALL).await.unwrap_err();
+        assert!(refused.to_string().contains("the key web:{a}"), "{refused}");
+    });
+}
+
 fn influxd() -> Influxd {
     let influxd = Influxd::start();
     influxd.create_database(DATABASE);

@@ -6,6 +6,7 @@ mod whose_queue;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
+use futures_util::future::join_all;
 use slog::{Discard, Logger, o};
 
 pub(super) use self::waiting::MOST_OF_AN_AGENT;
@@ -182,10 +183,12 @@ async fn open(settings: &Settings) -> Result<Vec<Opened>, ChannelError> {
     let patience = Patience::from(&settings.nanny);
     let mut consumers = Vec::new();
     for (channel, pipeline) in channels.into_iter().zip(settings.pipelines()) {
-        let mut queues = Vec::new();
-        for queue in channel.queues() {
-            queues.push(open_queue(&*queue.channel, &patience).await.map_err(|error| (queue.name, error)));
-        }
+        // Those that cannot be reached take a time-out each.
+        let each = channel
+            .queues()
+            .into_iter()
+            .map(async |queue| open_queue(&*queue.channel, &patience).await.map_err(|error| (queue.name, error)));
+        let mut queues = join_all(each).await;
         if queues.is_empty() {
             queues.push(Ok(open_queue(&*channel, &patience).await?));
         }

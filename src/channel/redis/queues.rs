@@ -313,17 +313,21 @@ impl Channel for Queues {
     }
 
     async fn peek(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
+        // What cannot be reached is found out of all at once; what they have is taken into memory one after the other.
+        let asked = self.queues.iter().map(|queue| async move { queue.channel.waiting().await.map(|_| queue) });
         let (mut found, mut room): (Vec<Vec<u8>>, usize) = (Vec::new(), most.bytes);
-        for queue in &self.queues {
+        let mut shown = Vec::new();
+        for queue in Self::of_some(join_all(asked).await)? {
             let left = Demand { messages: most.messages.saturating_sub(found.len()), bytes: room, not_before: None };
             if left.messages == 0 || left.bytes == 0 {
                 break;
             }
-            let shown = queue.channel.peek(left).await?;
-            room = room.saturating_sub(shown.iter().map(Vec::len).sum());
-            found.extend(shown);
+            shown.push(queue.channel.peek(left).await.map(|shown| {
+                room = room.saturating_sub(shown.iter().map(Vec::len).sum());
+                found.extend(shown);
+            }));
         }
-        Ok(found)
+        Self::of_some(shown).map(|_| found)
     }
 
     async fn copies(&self) -> Option<u64> {
