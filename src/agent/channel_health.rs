@@ -1,9 +1,6 @@
 //! Whether the channel does what the actors ask of it, and what threatens the messages that wait in it: lasting conditions.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slog::Logger;
 
@@ -12,9 +9,6 @@ use crate::{
     codes::Code,
     status::conditions::{Condition, Conditions},
 };
-
-/// The pauses between attempts while the channel cannot be used.
-pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What an actor asks the channel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use super::channel_health::{ChannelHealth, RECONNECT, Use};
+use super::channel_health::{ChannelHealth, Use};
 use crate::{
     backoff::Backoff,
-    channel::{ChannelError, Intake},
+    channel::{ChannelError, Intake, RECONNECT},
     failpoint::fail_point,
     supervision::{Drain, Life, answers_pings},
 };

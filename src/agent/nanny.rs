@@ -6,10 +6,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use actix::prelude::*;
 use slog::Logger;
 
-use super::channel_health::{ChannelHealth, RECONNECT, Reported, Use, say_lost};
+use super::channel_health::{ChannelHealth, Reported, Use, say_lost};
 use crate::{
     backoff::Backoff,
-    channel::{Channel, ChannelError, Patience},
+    channel::{Channel, ChannelError, Patience, RECONNECT},
     failpoint::{fail_point, failing, stall_point},
     supervision::{Drain, Life, Progress, answers_pings},
 };

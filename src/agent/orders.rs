@@ -3,13 +3,10 @@
 use slog::{Logger, info};
 use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 
-use super::{
-    channel_health::{ChannelHealth, RECONNECT},
-    exit::Exit,
-};
+use super::{channel_health::ChannelHealth, exit::Exit};
 use crate::{
     backoff::Backoff,
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, RECONNECT},
     connect,
     failpoint::failing,
 };

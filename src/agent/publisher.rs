@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     batch::Batch,
     batcher::{Free, Publish},
-    channel_health::{ChannelHealth, RECONNECT, Use, say_lost},
+    channel_health::{ChannelHealth, Use, say_lost},
     idle::{Idleness, Look},
     limiter::{
         Failure, Wrote,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    channel::{Channel, DeadLetter},
+    channel::{Channel, DeadLetter, RECONNECT},
     codes::Code,
     config,
     duration::for_people,

@@ -7,20 +7,16 @@ use slog::Logger;
 use tokio::time::Instant;
 
 use super::{
-    channel_health::{ChannelHealth, RECONNECT, Use},
+    channel_health::{ChannelHealth, Use},
     limiter::permits::Permits,
 };
 use crate::{
     backoff::Backoff,
-    channel::{self, Channel},
+    channel::{self, Channel, RECONNECT, WAIT},
     failpoint::{fail_point, failing, stall_point},
     status::dead_letters::DeadLetterSayings,
     supervision::{Closing, Drain, Life, Progress, answers_pings},
 };
-
-/// How long one wait for a first message lasts before it is begun anew: only a bound on how late a broken
-/// connection or an adopted message is noticed, since waiting costs nothing.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// Asks for messages; takes the place of what was asked before. It is answered once, with one [`Leased`].
 #[derive(Message)]

@@ -9,10 +9,10 @@ use actix::prelude::*;
 use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep_until};
 
-use super::{channel_health::RECONNECT, pushes::Pushes, snapshots::statsd_of};
+use super::{pushes::Pushes, snapshots::statsd_of};
 use crate::{
     backoff::Backoff,
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, RECONNECT},
     failpoint::{fail_point, failing},
     plural::count,
     statsd::Door,

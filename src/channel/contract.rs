@@ -17,6 +17,13 @@ use crate::{
     plural::messages_wait,
 };
 
+/// The pauses between attempts while a channel cannot be used.
+pub(crate) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long one wait for a first message lasts before it is begun anew: only a bound on how late a broken connection, or what came by
+/// another way than the wait is for, is noticed, since waiting costs nothing.
+pub(crate) const WAIT: Duration = Duration::from_secs(5);
+
 /// How many more messages the batcher has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {

@@ -33,6 +33,7 @@ pub mod redis;
 pub use contract::{
     Backlog, Channel, ChannelError, Completed, DeadLetter, Demand, Depth, Intake, OneOfSeveral, Recovered, RefusedPoint,
 };
+pub(crate) use contract::{RECONNECT, WAIT};
 pub use lease_registry::{Accepted, Lease, LeaseId, LeaseRegistry, Settlement, Tally};
 pub(crate) use letters::{LetterAct, Letters};
 pub use pressure::{ChannelKind, ChannelStatus, Patience, Pressure, Threat, Warning};

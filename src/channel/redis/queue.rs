@@ -13,14 +13,9 @@ use super::{
     queues::PATIENCE,
     receive::{self, Looked},
     trouble::{Troubles, Use},
+    wishes::KEPT,
 };
-use crate::channel::{Channel, ChannelError, DeadLetter, Demand, Lease};
-
-/// How long one wait for a first message lasts: only a bound on how late what did not come by the list is noticed.
-const WAIT: Duration = Duration::from_secs(5);
-
-/// How long what was leased and is not asked for any more is kept. Then it is given back, so that other agents may have it.
-const KEPT: Duration = Duration::from_secs(1);
+use crate::channel::{Channel, ChannelError, DeadLetter, Demand, Lease, WAIT};
 
 /// When whatever is done with a queue should have ended, beyond some time-outs of it.
 const STUCK: Duration = Duration::from_secs(30);
@@ -378,9 +373,10 @@ fn is_of(letter: &DeadLetter, leases: &[Lease]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::trouble::RECONNECT, *};
+    use super::*;
     use crate::{
         backoff::Backoff,
+        channel::RECONNECT,
         config::{Redis, RedisMode, Secret, Tls},
     };
 

@@ -1,13 +1,13 @@
 //! Why a queue cannot be used, and when that is tried again, for each use by itself: one that lets nobody wait may well give messages.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::{backoff::Backoff, channel::ChannelError};
-
-/// The pauses between attempts while a queue cannot be used.
-pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+use crate::{
+    backoff::Backoff,
+    channel::{ChannelError, RECONNECT},
+};
 
 /// What is asked of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,8 +14,9 @@ use tokio::{sync::Notify, time::Instant};
 use super::consumers::Membership;
 use crate::channel::{Demand, Lease};
 
-/// How long a lease is kept for a consumer that does not ask for it. Then it is given back, so that other agents may have it.
-const KEPT: Duration = Duration::from_secs(1);
+/// How long a lease is kept for a consumer that does not ask for it, or not any more. Then it is given back, so that other agents may have
+/// it.
+pub(super) const KEPT: Duration = Duration::from_secs(1);
 
 /// How long one that drains a backlog waits for another one that is behind: some batches of one that is about as fast.
 const CATCH_UP: Duration = Duration::from_millis(50);
