@@ -10,6 +10,7 @@ use super::channel_health::{ChannelHealth, Reported, Use, say_lost};
 use crate::{
     backoff::Backoff,
     channel::{Channel, ChannelError, Patience, RECONNECT},
+    duration::for_people,
     failpoint::{fail_point, failing, stall_point},
     supervision::{Drain, Life, Progress, answers_pings},
 };
@@ -143,16 +144,32 @@ impl Nanny {
     }
 }
 
+/// Gives up what asks the channel for several things one after the other, each with a time-out of its own, before all of them together
+/// count as hung: a channel that is slow is no reason to restart the Nanny.
+async fn in_time<T>(
+    progress: &Progress,
+    doing: &str,
+    work: impl Future<Output = Result<T, ChannelError>>,
+) -> Result<T, ChannelError> {
+    let within = progress.patience();
+    tokio::time::timeout(within, work).await.unwrap_or_else(|_| {
+        Err(ChannelError::Unreachable {
+            what: format!("cannot {doing}"),
+            why: format!("its answers took longer than {} together", for_people(within)),
+        })
+    })
+}
+
 async fn renew(params: Arc<Params>, progress: Arc<Progress>) -> Result<bool, ChannelError> {
     let _work = progress.begin("renewing leases");
     stall_point!("nanny.renewing");
-    failing("nanny.renew.error", params.channel.renew()).await
+    in_time(&progress, "renew leases", failing("nanny.renew.error", params.channel.renew())).await
 }
 
 async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<bool, ChannelError> {
     let _work = progress.begin("recovering leases");
     stall_point!("nanny.recovering");
-    let recovered = failing("nanny.recover.error", params.channel.recover()).await?;
+    let recovered = in_time(&progress, "recover leases", failing("nanny.recover.error", params.channel.recover())).await?;
     fail_point!("nanny.recovered");
     let log = &params.log;
     // Of leases that could not be completed when their Publisher asked for that.
@@ -177,7 +194,8 @@ async fn recover(params: Arc<Params>, progress: Arc<Progress>) -> Result<bool, C
 async fn look(params: Arc<Params>, progress: Arc<Progress>) -> Vec<String> {
     let _work = progress.begin("looking how the channel stands");
     stall_point!("nanny.looking");
-    match failing("nanny.look.error", params.channel.pressure(&params.patience)).await {
+    let looked = failing("nanny.look.error", params.channel.pressure(&params.patience));
+    match in_time(&progress, "look how it stands", looked).await {
         Ok(pressure) => {
             params.health.note(&pressure);
             pressure.unknown
@@ -254,3 +272,26 @@ impl Handler<Drain> for Nanny {
 }
 
 answers_pings!(Nanny);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_take_too_long_together_are_a_failure_before_they_count_as_hung() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let hang_timeout = Duration::from_secs(30);
+            let (progress, begun) = (Progress::new(hang_timeout), tokio::time::Instant::now());
+            let steps = async {
+                for _ in 0..8 {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                }
+                Ok(())
+            };
+            let failed = in_time(&progress, "recover leases", steps).await.unwrap_err();
+            assert!(begun.elapsed() < hang_timeout, "{:?}", begun.elapsed());
+            assert_eq!(failed.to_string(), "cannot recover leases: its answers took longer than 20s together");
+        });
+    }
+}

@@ -80,6 +80,11 @@ impl Progress {
         Work(self)
     }
 
+    /// How long work may take that is given up before it counts as hung.
+    pub(crate) fn patience(&self) -> Duration {
+        self.hang_timeout / 3 * 2
+    }
+
     /// The child's mailbox is about to be asked for a sign of life, unless an answer is still due or was given lately: each ping wakes a
     /// thread that may have nothing else to do.
     pub(super) fn ping(&self, now: Instant) -> bool {
