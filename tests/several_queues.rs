@@ -34,6 +34,8 @@ use super::{
 
 const QUEUES: [&str; 3] = ["web:{a}", "web:{b}", "jobs"];
 
+const PATIENT: Patience = Patience { age: Duration::from_secs(300), messages: 1_000_000 };
+
 fn settings(server: &RedisServer, lease: Duration, max_dead_letters: usize) -> Redis {
     Redis {
         mode: RedisMode::Single(Secret::new(server.url())),
@@ -209,7 +211,6 @@ fn what_waits_in_several_queues_is_taken_together_up_to_what_was_demanded() {
 
 #[test]
 fn a_queue_that_cannot_be_used_is_named_and_served_again_while_the_others_go_on() {
-    const PATIENT: Patience = Patience { age: Duration::from_secs(300), messages: 1_000_000 };
     let server = RedisServer::start();
     let _: () = server.connection().set(QUEUES[1], "no list").unwrap();
     run(async {
@@ -237,6 +238,30 @@ fn a_queue_that_cannot_be_used_is_named_and_served_again_while_the_others_go_on(
         }
         let refused = eventually("all queues to be refused", async || channel.receive(ALL, NO_WAIT).await.err()).await;
         assert!(matches!(refused, ChannelError::Refused { .. }), "{refused}");
+    });
+}
+
+#[test]
+fn a_queue_whose_leases_cannot_be_renewed_is_no_fault_of_the_channel() {
+    let server = RedisServer::start();
+    run(async {
+        let channel = channel(&server);
+        channel.open().await.unwrap();
+        push_to(&server, QUEUES[1], numbers(0..10));
+        let lease = channel.receive(ALL, LONG).await.unwrap().unwrap();
+        assert!(channel.renew().await.unwrap());
+        let leases = format!("{}:leases", QUEUES[1]);
+        let _: () = server.connection().rename(&leases, "kept").unwrap();
+        let _: () = server.connection().set(&leases, "no set").unwrap();
+        assert!(!channel.renew().await.unwrap());
+        let pressure = channel.pressure(&PATIENT).await.unwrap();
+        let warning = pressure.warnings.iter().find(|warning| warning.threat == Threat::Queue).unwrap();
+        assert!(warning.what.contains("the queue web:{b} cannot be used: the key web:{b}:leases"), "{warning:?}");
+        let _: () = server.connection().rename("kept", &leases).unwrap();
+        channel.recover().await.unwrap();
+        assert!(channel.queues().iter().all(|queue| queue.trouble.is_none()));
+        channel.complete(&mut vec![lease], &[]).await.unwrap();
+        settled(&*channel).await;
     });
 }
 

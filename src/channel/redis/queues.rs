@@ -250,10 +250,13 @@ impl Channel for Queues {
     }
 
     async fn renew(&self) -> Result<bool, ChannelError> {
-        let mut renewed = join_all(self.queues.iter().map(|queue| queue.renew())).await;
-        // One without leases shows nothing of the others.
-        renewed.retain(|renewed| !matches!(renewed, Ok(false)));
-        Self::of_some(renewed).map(|asked| !asked.is_empty())
+        let renewed = join_all(self.queues.iter().map(|queue| queue.renew())).await;
+        let is_asked = renewed.iter().any(|renewed| matches!(renewed, Ok(true)));
+        // One where that fails is tried again by itself. One without leases is not asked, and shows nothing of the others.
+        match renewed.into_iter().find_map(Result::err).filter(|_| self.trouble_of_all(Use::ALL).is_some()) {
+            Some(error) if !is_asked => Err(error),
+            _ => Ok(is_asked),
+        }
     }
 
     async fn recover(&self) -> Result<Recovered, ChannelError> {
