@@ -97,6 +97,10 @@ impl DeadLetters {
         if chosen.ids.is_empty() {
             let (those, more) = self.find(&letters, chosen, None, (usize::MAX, until)).await?;
             (found, done.more) = (those, more.is_some());
+            for (queue, error) in letters.left_out() {
+                info!(self.log, "the dead letters of a queue were left out"; "queue" => queue, "error" => %error);
+                done.more = true;
+            }
         } else {
             (found, done.missing) = self.named(&letters, chosen).await?;
         }
@@ -135,7 +139,8 @@ impl Actions for DeadLetters {
         let bounds = (most, Instant::now() + LIST_WITHIN);
         let listed = async {
             let letters = self.open().await?;
-            self.find(&letters, chosen, after.map(str::to_owned), bounds).await
+            let found = self.find(&letters, chosen, after.map(str::to_owned), bounds).await?;
+            letters.left_out().into_iter().next().map_or(Ok(found), |(_, error)| Err(error))
         };
         let (found, more) = listed.await.map_err(|error| error.to_string())?;
         Ok(Listed { letters: found, more })

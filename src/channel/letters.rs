@@ -4,7 +4,12 @@
 //! An id is the number in a queue's file; in a Redis it is that of the stream, behind the names of the queue and of the publisher whose
 //! stream that is, where there are several: `name/1700000000000-0`, `queue/1700000000000-0` or `queue/name/1700000000000-0`.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::future::join_all;
 
 use super::{
     ChannelError,
@@ -15,12 +20,38 @@ use crate::config;
 
 /// See the module.
 pub(crate) enum Letters {
-    /// A stream for each publisher of each queue, and one of each queue itself.
-    Redis(Vec<LetterStream>),
+    /// Those of each queue.
+    Redis(Vec<OfQueue>),
     /// An agent that has the file, as its clients reach it.
     Agent(Box<RedisChannel>),
     /// A file that this process has open.
     Queue(Arc<dyn Backend>),
+}
+
+/// Those of one queue in a Redis.
+pub(crate) struct OfQueue {
+    queue: String,
+    /// Of the queue itself, and of each publisher that it has had; none where it cannot be asked which these are.
+    pub(crate) streams: Vec<LetterStream>,
+    /// Why it was left out, if it was.
+    unread: Mutex<Option<ChannelError>>,
+}
+
+impl OfQueue {
+    async fn open(redis: &config::Redis, queue: &str) -> Self {
+        let streams = RedisChannel::letter_streams(redis, queue, redis.queue_key.are_several()).await;
+        let (streams, unread) = streams.map_or_else(|error| (Vec::new(), Some(error)), |streams| (streams, None));
+        Self { queue: queue.to_owned(), streams, unread: Mutex::new(unread) }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Option<ChannelError>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a stream of that name would be one of this queue's.
+    fn has(&self, stream: &str) -> bool {
+        stream.strip_prefix(&self.queue).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 /// What is to be done with a dead letter.
@@ -36,36 +67,54 @@ impl Letters {
     /// Those in a Redis, of every queue and of every publisher that it has had; on connections of their own.
     ///
     /// # Errors
-    /// When it cannot be reached or refuses it.
+    /// When it cannot be reached or refuses it, and that is so of every queue.
     pub(crate) async fn of_redis(redis: &config::Redis) -> Result<Self, ChannelError> {
         // A letter may have been set aside since it is larger than is allowed now.
         let redis = config::Redis { max_message_bytes: config::LARGEST_MESSAGE, ..redis.clone() };
-        RedisChannel::letter_streams(&redis).await.map(Self::Redis)
+        let queues = join_all(redis.queue_key.all().map(|queue| OfQueue::open(&redis, queue))).await;
+        match queues.first().and_then(|first| first.unread().clone()) {
+            Some(error) if queues.iter().all(|queue| queue.unread().is_some()) => Err(error),
+            _ => Ok(Self::Redis(queues)),
+        }
     }
 
-    /// The first dead letter behind the one with that id, or the very first.
+    /// The queues, of several, whose dead letters were not all found since they could not be used, and why not.
+    pub(crate) fn left_out(&self) -> Vec<(String, ChannelError)> {
+        let Self::Redis(queues) = self else { return Vec::new() };
+        queues.iter().filter_map(|queue| Some((queue.queue.clone(), queue.unread().clone()?))).collect()
+    }
+
+    /// The first dead letter behind the one with that id, or the very first. Of several queues, one that cannot be used is left out.
     ///
     /// # Errors
     /// When what has them cannot be reached or refuses it.
     pub(crate) async fn after(&self, id: Option<&str>) -> Result<Option<StoredLetter>, ChannelError> {
-        let Self::Redis(streams) = self else {
+        let Self::Redis(queues) = self else {
             let number = id.map_or(Some(i64::MIN), |id| id.parse().ok());
             return match number {
                 Some(number) => self.after_number(number).await,
                 None => Ok(None),
             };
         };
+        let streams: Vec<_> = queues.iter().flat_map(|queue| queue.streams.iter().map(move |stream| (queue, stream))).collect();
         let (mut after, first) = match id {
             Some(id) => {
                 let (name, id) = split(id);
-                let first = streams.iter().position(|stream| stream.name.as_deref() == name);
+                let first = streams.iter().position(|(_, stream)| stream.name.as_deref() == name);
                 (Some(id), first.filter(|_| is_of_stream(id)).unwrap_or(streams.len()))
             }
             None => (None, 0),
         };
-        for stream in streams.iter().skip(first) {
-            if let Some(letter) = stream.channel.letter_after(after.take()).await? {
-                return Ok(Some(of_stream(letter, stream)));
+        for (queue, stream) in streams.into_iter().skip(first) {
+            let after = after.take();
+            if queue.unread().is_some() {
+                continue;
+            }
+            match stream.channel.letter_after(after).await {
+                Ok(Some(letter)) => return Ok(Some(of_stream(letter, stream))),
+                Ok(None) => {}
+                Err(error) if queues.len() > 1 => *queue.unread() = Some(error),
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
@@ -77,7 +126,7 @@ impl Letters {
     /// As [`Letters::after`].
     pub(crate) async fn get(&self, id: &str) -> Result<Option<StoredLetter>, ChannelError> {
         let found = if let Self::Redis(_) = self {
-            let Some((stream, id)) = self.stream_of(id) else { return Ok(None) };
+            let Some((stream, id)) = self.stream_of(id)? else { return Ok(None) };
             stream.channel.letter_from(id).await?.map(|letter| of_stream(letter, stream))
         } else {
             let Some(before) = id.parse::<i64>().ok().and_then(|number| number.checked_sub(1)) else { return Ok(None) };
@@ -93,7 +142,7 @@ impl Letters {
     /// As [`Letters::after`], and when there is no room for it in the queue.
     pub(crate) async fn act(&self, act: LetterAct, id: &str, time: &str) -> Result<bool, ChannelError> {
         let replay = act == LetterAct::Replay;
-        if let Some((LetterStream { channel, .. }, id)) = self.stream_of(id) {
+        if let Some((LetterStream { channel, .. }, id)) = self.stream_of(id)? {
             return if replay { channel.replay_letter(id).await } else { channel.forget_letter(id).await };
         }
         let Ok(number) = id.parse() else { return Ok(false) };
@@ -115,11 +164,14 @@ impl Letters {
         }
     }
 
-    fn stream_of<'a>(&self, id: &'a str) -> Option<(&LetterStream, &'a str)> {
-        let Self::Redis(streams) = self else { return None };
+    fn stream_of<'a>(&self, id: &'a str) -> Result<Option<(&LetterStream, &'a str)>, ChannelError> {
+        let Self::Redis(queues) = self else { return Ok(None) };
         let (name, id) = split(id);
-        let stream = streams.iter().find(|stream| stream.name.as_deref() == name)?;
-        is_of_stream(id).then_some((stream, id))
+        if let Some(stream) = queues.iter().flat_map(|queue| &queue.streams).find(|stream| stream.name.as_deref() == name) {
+            return Ok(is_of_stream(id).then_some((stream, id)));
+        }
+        let queue = queues.iter().find(|queue| name.is_some_and(|name| queue.has(name)));
+        queue.and_then(|queue| queue.unread().clone()).map_or(Ok(None), Err)
     }
 }
 

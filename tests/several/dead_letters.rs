@@ -225,6 +225,45 @@ fn what_calls_itself_an_agent_cannot_have_the_command_read_without_end() {
     }
 }
 
+#[test]
+fn of_several_queues_those_that_cannot_be_used_hide_no_dead_letters_of_the_others() {
+    let redis = RedisServer::start();
+    let kadabra = Kadabra::with(&format!(
+        "[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{}\"\nqueue_keys = [\"a\", \"b\", \"c\", \"d\"]\n\
+         [publisher]\ntype = \"debug\"\n",
+        redis.url()
+    ));
+    let mut connection = redis.connection();
+    for stream in ["{a}:dead", "{d}:dead"] {
+        let _: String = connection.xadd(stream, "1-0", &[("payload", "m"), ("reason", "a test")]).unwrap();
+    }
+    let kept = ["{b}:dead", "{c}:consumers"];
+    for key in kept {
+        let _: () = connection.set(key, "of another type").unwrap();
+    }
+    let some = |arguments: &str| {
+        let output = kadabra.run(arguments);
+        assert_eq!(output.status.code(), Some(69), "{arguments}: {output:?}");
+        [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap())
+    };
+    let [list, wrong] = some("list");
+    assert!(list.lines().count() == 2 && list.contains("a/1-0") && list.contains("d/1-0"), "{list}");
+    for queue in ["b", "c"] {
+        let says = format!("the dead letters of the queue {queue} are left out: ");
+        assert!(wrong.lines().any(|line| line.starts_with(&says) && line.contains("WRONGTYPE")), "{wrong}");
+    }
+    assert_eq!(some("export")[0].lines().count(), 2);
+    for id in ["b/1-0", "c/1-0", "c/one/1-0"] {
+        let [_, wrong] = some(&format!("show {id}"));
+        assert!(wrong.contains("WRONGTYPE") && !wrong.contains("there is no dead letter"), "{id}: {wrong}");
+    }
+    // Of the others nothing need be known.
+    assert!(kadabra.said("show a/1-0").contains("a test"));
+    assert_eq!(some("replay --all")[0], "2 dead letters are queued anew\n");
+    let _: usize = connection.del(&kept).unwrap();
+    assert_eq!(kadabra.said("list"), "");
+}
+
 /// At any instant it is either a dead letter or a message that waits.
 #[test]
 fn kill_9_in_the_midst_of_a_replay_in_redis_loses_and_doubles_nothing() {

@@ -80,26 +80,27 @@ pub(crate) struct LetterStream {
 }
 
 impl RedisChannel {
-    /// Each queue itself, and the list of each publisher that it has had: each has dead letters of its own.
+    /// The queue itself, and the list of each publisher that it has had: each has dead letters of its own. `several`: whether it is one of
+    /// several queues.
     ///
     /// # Errors
     /// When Redis cannot be reached or refuses it.
-    pub(crate) async fn letter_streams(settings: &config::Redis) -> Result<Vec<LetterStream>, ChannelError> {
+    pub(crate) async fn letter_streams(
+        settings: &config::Redis,
+        queue: &str,
+        several: bool,
+    ) -> Result<Vec<LetterStream>, ChannelError> {
         let new = |queue: String| {
             let own = config::Redis { queue_key: queue.into(), ..settings.clone() };
             Self::new(&own, "", std::time::Duration::ZERO)
         };
-        let several = settings.queue_key.are_several();
-        let mut streams = Vec::new();
-        for queue in settings.queue_key.all() {
-            let base = new(queue.to_owned())?;
-            let publishers = base.named(base.removed(&[]).await).await?;
-            let lists: Vec<_> = publishers.into_iter().map(|(name, _)| (base.keys.list_for(&name), name)).collect();
-            streams.push(LetterStream { name: several.then(|| queue.to_owned()), publisher: None, channel: base });
-            for (list, publisher) in lists {
-                let name = if several { format!("{queue}/{publisher}") } else { publisher.clone() };
-                streams.push(LetterStream { name: Some(name), publisher: Some(publisher), channel: new(list)? });
-            }
+        let base = new(queue.to_owned())?;
+        let publishers = base.named(base.removed(&[]).await).await?;
+        let lists: Vec<_> = publishers.into_iter().map(|(name, _)| (base.keys.list_for(&name), name)).collect();
+        let mut streams = vec![LetterStream { name: several.then(|| queue.to_owned()), publisher: None, channel: base }];
+        for (list, publisher) in lists {
+            let name = if several { format!("{queue}/{publisher}") } else { publisher.clone() };
+            streams.push(LetterStream { name: Some(name), publisher: Some(publisher), channel: new(list)? });
         }
         Ok(streams)
     }

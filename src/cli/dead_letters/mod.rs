@@ -140,7 +140,7 @@ async fn run(places: &Places, command: &Command, answers: &Answers) -> Result<bo
             if let Some(last) = last.filter(|_| !as_json) {
                 answers.say(format_args!("there may be more: kadabra dead-letters list --after {last}"));
             }
-            Ok(true)
+            Ok(none_left_out(places))
         }
         Command::Show(Show { ids, json: as_json }) => {
             let say = |letter: &StoredLetter| answers.say(if *as_json { json(letter, true) } else { whole(letter) });
@@ -151,11 +151,20 @@ async fn run(places: &Places, command: &Command, answers: &Answers) -> Result<bo
             if !ids.is_empty() {
                 return named(places, ids, filter, say).await;
             }
-            each(places, filter, None, limit.unwrap_or(usize::MAX), say).await.map(|_| true)
+            each(places, filter, None, limit.unwrap_or(usize::MAX), say).await.map(|_| none_left_out(places))
         }
         Command::Replay(chosen) => act(places, LetterAct::Replay, chosen, answers).await,
         Command::Discard(chosen) => act(places, LetterAct::Discard, chosen, answers).await,
     }
+}
+
+/// Complains of each of several queues that cannot be used. Returns whether there is none.
+fn none_left_out(places: &Places) -> bool {
+    let left_out = places.left_out();
+    for (queue, error) in &left_out {
+        complain(format_args!("the dead letters of the queue {queue} are left out: {error}"));
+    }
+    left_out.is_empty()
 }
 
 /// Those of these ids that fit. Returns whether all are there.
@@ -208,7 +217,9 @@ pub(super) async fn with_metric(
     mut say: impl FnMut(&StoredLetter, String),
 ) -> Result<(), ChannelError> {
     let say = |letter: &StoredLetter| say(letter, reason(letter, metric));
-    each(places, &Filter::of_metric(metric), None, usize::MAX, say).await.map(drop)
+    each(places, &Filter::of_metric(metric), None, usize::MAX, say).await?;
+    // Who traces a metric is to know of all.
+    places.left_out().into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
 
 /// All that are meant are found before anything is done: what is refused anew is not found again.
@@ -220,12 +231,12 @@ async fn act(places: &Places, act: LetterAct, chosen: &Chosen, answers: &Answers
             found.push((letter.id.clone(), letter.time.clone(), (chosen.json || chosen.dry_run).then_some(said)));
         }
     };
-    let mut all_there = true;
-    if chosen.ids.is_empty() {
+    let all_there = if chosen.ids.is_empty() {
         each(places, &chosen.filter, None, chosen.limit.unwrap_or(usize::MAX), &mut note).await?;
+        none_left_out(places)
     } else {
-        all_there = named(places, &chosen.ids, &chosen.filter, &mut note).await?;
-    }
+        named(places, &chosen.ids, &chosen.filter, &mut note).await?
+    };
     let mut done = 0_u64;
     let mut failed = None;
     for (id, time, said) in found {

@@ -42,9 +42,9 @@ impl Places {
     /// Messages that wait for any publisher, left where they are. One that waits for several in a Redis is there several times.
     pub(in crate::cli) async fn waiting(&self, most: Demand) -> Result<Vec<Vec<u8>>, ChannelError> {
         match (&self.letters, &self.file) {
-            (Letters::Redis(streams), _) => {
+            (Letters::Redis(queues), _) => {
                 let mut all = Vec::new();
-                for stream in streams {
+                for stream in queues.iter().flat_map(|queue| &queue.streams) {
                     all.extend(stream.channel.peek(most).await?);
                 }
                 Ok(all)
