@@ -4,7 +4,12 @@
 //! replica that takes over has done a first part of all steps: what a failover undoes of them is a message back where it was, which is
 //! then written once more with the same times. A push that is undone is gone.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use tokio::{
     sync::Mutex,
@@ -46,10 +51,15 @@ struct Pushed {
     /// A connection of its own. WAIT tells of what was written on the connection that it comes by.
     connection: Option<Connection>,
     /// Queued by that connection, and on too few replicas as far as is known.
-    unconfirmed: Vec<Vec<u8>>,
+    unconfirmed: Vec<Mark>,
     /// On enough replicas by now, and not pushed again yet.
-    confirmed: HashSet<Vec<u8>>,
+    confirmed: HashSet<Mark>,
+    marking: [RandomState; 2],
 }
+
+/// By what a message is known again: its bytes would stay in memory where nobody pushes it again. 128 bits, since a message is not queued
+/// that has the mark of another one.
+type Mark = [u64; 2];
 
 impl Replicas {
     pub(super) fn new(wanted: usize) -> Self {
@@ -113,16 +123,18 @@ impl Pushed {
             }
             self.confirmed.extend(self.unconfirmed.drain(..));
         }
-        let new: Vec<&[u8]> = messages.iter().copied().filter(|message| !self.confirmed.contains(*message)).collect();
+        let marking = self.marking.clone();
+        let mark = |message: &[u8]| marking.each_ref().map(|marking| marking.hash_one(message));
+        let new: Vec<&[u8]> = messages.iter().copied().filter(|message| !self.confirmed.contains(&mark(message))).collect();
         if !new.is_empty() {
             let mut command = redis::cmd("LPUSH");
             call.ask(connection, call.doing, command.arg(&call.channel.keys.queue).arg(&new)).await?;
-            self.unconfirmed = new.into_iter().map(<[u8]>::to_vec).collect();
+            self.unconfirmed = new.into_iter().map(mark).collect();
             call.wait(connection).await?;
             self.unconfirmed.clear();
         }
         for message in messages {
-            self.confirmed.remove(*message);
+            self.confirmed.remove(&mark(message));
         }
         Ok(())
     }
