@@ -37,7 +37,7 @@ const FOLLOW: Duration = Duration::from_secs(1);
 const OF_SENTINELS: &Names = &Names {
     service: Service { name: "the Sentinel", section: "channel.redis.sentinel", ..CLUSTER_KEYS.service },
     password_file: "channel.redis.sentinel.password_file",
-    rights: |_| "+sentinel|get-master-addr-by-name +client|setname +ping".to_owned(),
+    rights: |_| "+sentinel|get-master-addr-by-name +client|setname".to_owned(),
     ..*SENTINEL_KEYS
 };
 
