@@ -300,8 +300,18 @@ mod tests {
 
     use super::*;
 
+    /// With several queues, of which one cannot be used.
     fn example() -> Arc<Snapshot> {
-        Arc::new(Snapshot::example())
+        let mut example = Snapshot::example();
+        let queue = |name: &str, trouble: Option<&str>| Queue {
+            name: name.to_owned(),
+            messages: Some(3),
+            in_hand: Some(1),
+            oldest_age_seconds: Some(0.5),
+            trouble: trouble.map(str::to_owned),
+        };
+        example.channel.queues = vec![queue("web", None), queue("jobs", Some("it is full"))];
+        Arc::new(example)
     }
 
     #[test]

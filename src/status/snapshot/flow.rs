@@ -64,7 +64,7 @@ pub struct Queue {
     pub messages: Option<u64>,
     /// Of those: in some agent's hands.
     pub in_hand: Option<u64>,
-    /// For how long the oldest of them has waited, as far as it tells.
+    /// For how long the oldest message has waited, for any publisher, as far as it tells.
     pub oldest_age_seconds: Option<f64>,
     /// Why it cannot be used, while that is so.
     pub trouble: Option<String>,
