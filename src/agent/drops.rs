@@ -50,8 +50,10 @@ struct Account {
     waiting: Vec<Bytes>,
     /// How many of these messages the channel has taken.
     own: u64,
-    /// How many messages of others had come when drops of the queue were told last.
-    others: u64,
+    /// How many messages had come when drops of the queue were told last.
+    came: u64,
+    /// How many of these messages there were then, and the time before: those of the last time may not have come yet.
+    owns: [u64; 2],
     /// How many messages were done when it was looked last.
     done: u64,
 }
@@ -168,9 +170,10 @@ impl Account {
     /// the next to be dropped. And messages of others have come since the last telling: where each message drops another one, telling of
     /// that would go on for ever.
     fn due(&mut self, totals: &[(Series, u64)], flow: Flow, at_last: bool) -> Vec<Due> {
-        let others = flow.came.saturating_sub(self.own);
+        let [_, before_last] = self.owns;
+        let others_came = flow.came.saturating_sub(self.came) > self.own.saturating_sub(before_last);
         let is_published = flow.done > mem::replace(&mut self.done, flow.done);
-        let queue_is_due = at_last || ((flow.one_keeps_all || is_published) && others > self.others);
+        let queue_is_due = at_last || ((flow.one_keeps_all || is_published) && others_came);
         let mut due = Vec::new();
         for (series, total) in totals {
             let told = self.told.get(series).copied().unwrap_or(0);
@@ -178,7 +181,10 @@ impl Account {
                 continue;
             }
             if series.is_of_the_queue() {
-                self.others = others;
+                self.came = flow.came;
+                if self.owns[0] != self.own {
+                    self.owns = [self.own, self.owns[0]];
+                }
             }
             self.told.insert(series.clone(), *total);
             due.push(Due { series: series.clone(), count: total - told, total: *total });
@@ -287,6 +293,19 @@ mod tests {
         assert_eq!(due(&mut account, 3, 20), 3);
         assert_eq!(due(&mut account, 3, 30), 0);
         assert_eq!(due(&mut account, 5, 31), 2);
+    }
+
+    #[test]
+    fn its_own_messages_are_no_others_though_the_last_of_them_come_only_after_the_next_telling() {
+        let mut account = Account::default();
+        assert_eq!(due(&mut account, 3, 20), 3);
+        account.own = 1;
+        assert_eq!(due(&mut account, 103, 25), 100);
+        account.own = 2;
+        for came in 25..=27 {
+            assert_eq!(due(&mut account, 104, came), 0, "{came}");
+        }
+        assert_eq!(due(&mut account, 104, 28), 1);
     }
 
     #[test]
