@@ -234,8 +234,12 @@ fn what_no_replica_confirms_waits_and_is_queued_once_however_often_it_is_tried()
     let mut agent = house.agent("interval = \"100ms\"").start();
     agent.wait_log("taking datagrams");
     let client = house.client();
+    let calls = |command: &str| redis.calls_of(command);
+    let confirmed = calls("wait") + 1;
     client.send(b"hits:1|c").unwrap();
     wait_published(&agent, "hits", 1.0);
+    // It may be published before.
+    wait_for("a replica to confirm it", PATIENCE, || (calls("wait") >= confirmed).then_some(()));
     replica.pause();
     client.send(b"hits:2|c").unwrap();
     let said = agent.wait_condition("statsd queue").to_string();
@@ -243,7 +247,6 @@ fn what_no_replica_confirms_waits_and_is_queued_once_however_often_it_is_tried()
     // It is queued, if not safe, and what comes behind it is not.
     wait_published(&agent, "hits", 3.0);
     client.send(b"late:1|c").unwrap();
-    let calls = |command: &str| redis.calls_of(command);
     let tries = calls("wait") + 5;
     wait_for("some tries more", PATIENCE, || (calls("wait") >= tries).then_some(()));
     assert_eq!(published(&agent).get("late"), None);
