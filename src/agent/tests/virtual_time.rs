@@ -101,10 +101,7 @@ fn ten_minutes_of_503_cost_few_attempts_few_lines_and_no_message() {
             let (_, _, values) = agent.said().into_iter().find(|(at, _, _)| *at >= again - agent.begun).unwrap();
             assert!(!values.contains("attempts="), "counted anew: {values}");
             agent.influxd.answers(WORKS);
-            let memory = Arc::clone(&agent.memory);
-            let all = agent.pushed;
-            agent.wait("everything is written", || memory.done() == all).await;
-            agent.assert_all_stored_once();
+            agent.wait_until_all_is_stored().await;
             agent
         },
     );
@@ -127,9 +124,7 @@ fn leases_are_renewed_through_ten_minutes_in_which_what_was_written_cannot_be_co
                 assert_eq!(lists.leased.values().map(Vec::len).sum::<usize>(), 20);
             }
             agent.memory.lists.lock().unwrap().completes_nothing = false;
-            let memory = Arc::clone(&agent.memory);
-            agent.wait("everything is written", || memory.done() == 20).await;
-            agent.assert_all_stored_once();
+            agent.wait_until_all_is_stored().await;
             agent
         },
     );
@@ -150,9 +145,7 @@ fn retry_after_is_obeyed_and_its_end_is_no_appointment() {
             // Who was told the same does not come back in the same instant.
             assert!(asks.iter().any(|pause| *pause > MINUTE + Duration::from_millis(300)), "{asks:?}");
             agent.influxd.answers(WORKS);
-            let memory = Arc::clone(&agent.memory);
-            agent.wait("everything is written", || memory.done() == 20).await;
-            agent.assert_all_stored_once();
+            agent.wait_until_all_is_stored().await;
             agent
         },
     );
@@ -190,9 +183,7 @@ fn ten_minutes_of_a_hold_are_probed_and_write_nothing() {
             let said = agent.said();
             assert!((5..=6).contains(&said.len()) && said.iter().all(|(_, level, _)| *level == Level::Error), "{said:?}");
             agent.influxd.answers(WORKS);
-            let memory = Arc::clone(&agent.memory);
-            agent.wait("everything is written", || memory.done() == 100).await;
-            agent.assert_all_stored_once();
+            agent.wait_until_all_is_stored().await;
             agent
         },
     );
@@ -218,9 +209,7 @@ fn a_destination_that_answers_some_questions_and_takes_nothing_is_left_alone_for
 
                 agent.influxd.answers(WORKS);
                 agent.influxd.answers_questions(&[]);
-                let memory = Arc::clone(&agent.memory);
-                agent.wait("everything is written", || memory.done() == 100).await;
-                agent.assert_all_stored_once();
+                agent.wait_until_all_is_stored().await;
                 assert_eq!(agent.said().last().map(|(_, level, _)| *level), Some(Level::Info));
                 agent
             },
@@ -244,9 +233,7 @@ fn an_agent_that_cannot_write_does_not_take_what_it_has_given_back_nor_what_come
             let tally = memory.registry.tally();
             assert_eq!((tally.leased, tally.in_flight), (5, 0), "{tally:?}");
             agent.influxd.answers(WORKS);
-            let all = agent.pushed;
-            agent.wait("everything is written", || memory.done() == all).await;
-            agent.assert_all_stored_once();
+            agent.wait_until_all_is_stored().await;
             agent
         },
     );
@@ -281,8 +268,7 @@ fn what_is_tried_while_the_destination_is_away_is_in_hand_no_longer_than_its_one
                 assert!(in_hand <= 2 * tried, "in hand for {in_hand} tenths of a second, for {tried} attempts");
                 agent.influxd.answers(WORKS);
                 agent.influxd.answers_questions(&[]);
-                agent.wait("everything is written", || memory.done() == 5).await;
-                agent.assert_all_stored_once();
+                agent.wait_until_all_is_stored().await;
                 agent
             },
         );
@@ -306,14 +292,12 @@ fn one_asks_whether_the_destination_is_back_however_often_it_goes_away() {
             agent.influxd.answers(UNAVAILABLE);
             agent.influxd.answers_questions(&[]);
             tokio::time::sleep(MINUTE).await;
-            let (memory, before) = (Arc::clone(&agent.memory), agent.attempts().len());
+            let before = agent.attempts().len();
             tokio::time::sleep(MINUTE).await;
             let asked = agent.attempts().len() - before;
             assert!((30..=90).contains(&asked), "{asked} times in a minute, with pauses of a second");
             agent.influxd.answers(WORKS);
-            let all = agent.pushed;
-            agent.wait("everything is written", || memory.done() == all).await;
-            agent.assert_all_stored_once();
+            agent.wait_until_all_is_stored().await;
             agent
         },
     );

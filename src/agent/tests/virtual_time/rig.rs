@@ -183,6 +183,12 @@ impl Virtual {
         lines.map(|said| (said.at - self.begun, said.level, said.values.clone())).collect()
     }
 
+    /// Waits until all that was pushed is stored, once.
+    pub(super) async fn wait_until_all_is_stored(&self) {
+        self.wait("everything is written", || self.memory.done() == self.pushed).await;
+        self.assert_all_stored_once();
+    }
+
     pub(super) fn assert_all_stored_once(&self) {
         let stored = self.influxd.stored();
         let names: std::collections::BTreeSet<&str> = stored.iter().filter_map(|line| line.split(' ').next()).collect();
