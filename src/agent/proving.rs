@@ -82,7 +82,8 @@ async fn see_it_back(params: &Params, destination: &mut dyn Publisher) {
     }
 }
 
-async fn question(destination: &mut dyn Publisher) -> Outcome {
+/// Asks without anything to write.
+pub(super) async fn question(destination: &mut dyn Publisher) -> Outcome {
     failing("publisher.probe.error", destination.probe()).await
 }
 

@@ -16,6 +16,7 @@ use super::{
         Failure, Wrote,
         permits::{Permit, Permits},
     },
+    proving::question,
 };
 use crate::{
     backoff::Backoff,
@@ -215,7 +216,7 @@ async fn write(destination: &mut dyn Destination, worker: usize, params: &Params
             let _work = progress.begin("writing to the destination");
             stall_point!("publisher.write");
             if asks {
-                failing("publisher.probe.error", destination.probe()).await
+                question(destination).await
             } else {
                 params.counters.attempt();
                 destination.divide(attempt.divisor());
