@@ -227,15 +227,7 @@ fn while_redis_is_away_it_waits_in_memory_and_longer_intervals_lose_nothing() {
 #[test]
 fn what_no_replica_confirms_waits_and_is_queued_once_however_often_it_is_tried() {
     let redis = RedisServer::start();
-    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &redis.port().to_string()]);
-    replica.wait_until_it_follows();
-    // It may follow and not be counted yet.
-    wait_for("the replica to confirm what is written", PATIENCE, || {
-        let mut connection = redis.connection();
-        redis::cmd("SET").arg("seen").arg("").query::<()>(&mut connection).ok()?;
-        let replicas: u64 = redis::cmd("WAIT").arg(1).arg(500).query(&mut connection).ok()?;
-        (replicas > 0).then_some(())
-    });
+    let replica = RedisServer::replica_of(&redis);
     let mut house = House::over(&redis);
     house.channel += "\nwait_replicas = 1";
     let mut agent = house.agent("interval = \"100ms\"").start();

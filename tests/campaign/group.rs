@@ -22,7 +22,7 @@ use super::{
 use crate::support::{
     process::wait_for,
     redis_groups::{Cluster, MASTER_NAME, SentinelGroup},
-    redis_server::RedisServer,
+    redis_server::{RedisServer, is_replicated},
 };
 
 /// Written and deleted again, so that a replica that has it is known to have all before it.
@@ -244,8 +244,7 @@ impl Group {
         let mut connection = connect(port)?;
         redis::cmd("SET").arg(SCRATCH).arg("").query::<()>(&mut connection).ok()?;
         redis::cmd("DEL").arg(SCRATCH).query::<()>(&mut connection).ok()?;
-        let replicas: u64 = redis::cmd("WAIT").arg(1).arg(300).query(&mut connection).ok()?;
-        (replicas > 0).then_some(())
+        is_replicated(&mut connection, Duration::from_millis(300))
     }
 
     /// Stops a primary. When it goes on, it would execute what waits at its sockets before it hears that it is the primary no more, and

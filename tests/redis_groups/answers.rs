@@ -63,8 +63,7 @@ fn exchange(primary: &RedisServer) {
 fn a_single_server_that_becomes_a_replica_is_refused_until_it_is_the_primary_again() {
     for (queues, more) in one_or_two_queues() {
         let here = RedisServer::start();
-        let other = RedisServer::with(&["--replicaof", "127.0.0.1", &here.port().to_string()]);
-        other.wait_until_it_follows();
+        let other = RedisServer::replica_of(&here);
         let influxd = influxd();
         let config = config_of(&single_channel(&here, &more), &influxd.url()) + "[batch]\nmax_messages = 100\n";
         let agent = Agent::start(&config);

@@ -75,8 +75,7 @@ fn what_no_replica_had_is_queued_again_where_the_failover_went_and_without_waiti
 /// A primary with a replica that follows it, and a channel to it that waits for the replica.
 fn primary_with_replica() -> (RedisServer, RedisServer, RedisChannel) {
     let primary = RedisServer::start();
-    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
-    replica.wait_until_it_follows();
+    let replica = RedisServer::replica_of(&primary);
     let url = primary.url();
     let waits =
         channel(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{url}\"\ntimeout = \"2s\"\nwait_replicas = 1"));

@@ -8,7 +8,7 @@ use super::{
     partition::{Partition, SERVERS},
     pipeline::numbered,
     process::{Process, command, free_port, wait_for},
-    redis_server::RedisServer,
+    redis_server::{RedisServer, is_replicated},
 };
 
 const START: Duration = Duration::from_secs(30);
@@ -386,8 +386,7 @@ pub(crate) fn push_until_replicated(queue: &str, numbers: Range<u64>, mut connec
     wait_for("a push to be replicated", START, || {
         let mut connection = connect()?;
         let _: usize = connection.lpush(queue, &messages).ok()?;
-        let replicas: u64 = redis::cmd("WAIT").arg(1).arg(2000).query(&mut connection).ok()?;
-        (replicas > 0).then_some(())
+        is_replicated(&mut connection, Duration::from_secs(2))
     });
 }
 

@@ -113,6 +113,14 @@ impl RedisServer {
         self.dir.path()
     }
 
+    /// Starts a replica of another one, and waits until it has all of that, which counts it among those that WAIT is about.
+    pub(crate) fn replica_of(primary: &Self) -> Self {
+        let replica = Self::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
+        replica.wait_until_it_follows();
+        wait_for("the replica to be counted", START, || is_replicated(&mut primary.connection(), Duration::from_millis(500)));
+        replica
+    }
+
     /// Waits until it is a replica that has all of its primary.
     pub(crate) fn wait_until_it_follows(&self) {
         wait_for("the replica to follow", START, || {
@@ -195,6 +203,12 @@ impl RedisServer {
             None => self.connect().map(|_| true),
         })
     }
+}
+
+/// Whether a replica has, within that time, what was written on this connection.
+pub(crate) fn is_replicated(connection: &mut redis::Connection, within: Duration) -> Option<()> {
+    let replicas: u64 = redis::cmd("WAIT").arg(1).arg(within.as_millis() as u64).query(connection).ok()?;
+    (replicas > 0).then_some(())
 }
 
 fn program(version: Option<&str>) -> PathBuf {
