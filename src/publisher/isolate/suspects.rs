@@ -26,6 +26,7 @@ pub(in crate::publisher) struct Failure {
 struct Suspect {
     line: usize,
     failure: Failure,
+    /// How often it failed, one after the other, in a way that can be its fault, while there was a sample.
     failed: u32,
 }
 
@@ -79,8 +80,15 @@ impl Suspects {
 
     /// What is tried next.
     pub(super) fn next(&mut self, evidence: &Evidence) -> Option<Trial> {
-        let Some(first) = self.accused.front() else { return Some(Trial::Line(self.held.front()?.line)) };
+        let Some(first) = self.accused.front_mut() else {
+            self.taken = 0;
+            return Some(Trial::Line(self.held.front()?.line));
+        };
         self.stuck = evidence.sample().is_none();
+        if self.stuck {
+            // Nobody knows whether anything else would have been taken.
+            (first.failed, self.taken) = (0, 0);
+        }
         let failed = first.failed >= PROOFS;
         let proved = failed && self.taken >= PROOFS && self.closed;
         if proved && evidence.spend() {
@@ -105,7 +113,7 @@ impl Suspects {
         if let Some(first) = self.accused.front_mut().filter(|first| goes_on && first.failed + 1 < PROOFS) {
             first.failed += 1;
         } else if let Some(first) = self.accused.pop_front().or_else(|| self.held.pop_front()) {
-            let failed = first.failed.saturating_add(1);
+            let failed = if failure.condemns { first.failed.saturating_add(u32::from(goes_on)) } else { 0 };
             self.put(Suspect { failure, failed, ..first });
         }
         outcome

@@ -248,6 +248,60 @@ fn a_line_that_is_alone_with_its_failure_waits_for_others_to_be_taken() {
     assert_eq!(settle(1, &evidence, |next| has(next, &[0])).unwrap().0, [0]);
 }
 
+/// What becomes of a line that `fails` as it says, each time that it is sent alone, while a sample is taken: whether it is refused.
+fn try_one(evidence: &Evidence, mut fails: impl FnMut(&mut Work, usize) -> bool) -> bool {
+    let mut work = Work::default();
+    work.load(1);
+    let mut sent = 0;
+    for _ in 0..1_000 {
+        match work.next(size, evidence) {
+            Some(Next::Lines(_)) => {
+                sent += 1;
+                if !fails(&mut work, sent) {
+                    work.accepted();
+                }
+            }
+            Some(Next::Blank) => work.proved(),
+            Some(Next::Sample) => work.sample_taken(),
+            None => return !work.take_refused().is_empty(),
+        }
+    }
+    panic!("it has no end");
+}
+
+#[test]
+fn a_line_that_waited_for_an_operator_is_not_condemned_by_what_failed_meanwhile() {
+    let evidence = Evidence::default();
+    evidence.taken(1_000, b"c value=1 1");
+    let is_refused = try_one(&evidence, |work, sent| {
+        // A limit that is raised in the end, and then one connection that is lost.
+        match sent {
+            ..100 => _ = work.limited(failure("limit", false), None, &[]),
+            100 => _ = work.failed(failure("closed", true)),
+            _ => return false,
+        }
+        true
+    });
+    assert!(!is_refused);
+}
+
+#[test]
+fn a_line_that_failed_while_nothing_was_taken_is_tried_again_once_something_is() {
+    let evidence = Evidence::default();
+    let is_refused = try_one(&evidence, |work, sent| {
+        if sent == 100 {
+            // It is as before for this line and for all others.
+            evidence.taken(1_000, b"c value=1 1");
+        }
+        let fails = sent <= 100;
+        if fails {
+            work.failed(failure("closed", true));
+        }
+        fails
+    });
+    assert!(!is_refused);
+}
+
 #[test]
 fn what_was_refused_before_a_blank_line_was_refused_too_is_written_after_all() {
     let mut work = Work::default();
