@@ -48,7 +48,7 @@ impl Variant {
 impl World {
     pub(crate) fn start() -> Self {
         // The file is rewritten between runs, never within one: a rewrite would fall into some runs and not into others.
-        let redis = RedisServer::with(&["--auto-aof-rewrite-percentage", "0"]);
+        let redis = RedisServer::with(&["--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"]);
         let connection = redis.connection();
         let influxd = Influxd::start();
         influxd.create_database(DATABASE);

@@ -344,11 +344,10 @@ impl Queue {
 impl Home {
     fn start(settled: &Settled, folder: &Path) -> Self {
         match settled.channel {
-            // What Redis has accepted it must keep through a kill.
             Channel::Redis => {
                 let version = if settled.redis == Some(UPGRADED) { VERSIONS[0] } else { settled.redis };
                 let keys = format!("{KEYS} ~{OTHER_QUEUE} ~{}:*", prefix(OTHER_QUEUE));
-                return Self::Redis(Box::new(RedisServer::for_agents_with_keys(version, &keys, &["--appendfsync", "always"])));
+                return Self::Redis(Box::new(RedisServer::for_agents_with_keys(version, &keys, &[])));
             }
             Channel::Sentinel => return Self::Group(Box::new(Group::of_sentinels())),
             Channel::Cluster => return Self::Group(Box::new(Group::cluster())),

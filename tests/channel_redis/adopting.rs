@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn what_a_python_agent_left_is_adopted_and_stays_adopted() {
-    let mut server = RedisServer::for_agents_with(&["--appendfsync", "always"]);
+    let mut server = RedisServer::for_agents();
     let mut redis = server.connection();
     push(&mut redis, (0..4).map(|n| n.to_string()));
     for _ in 0..2 {

@@ -11,7 +11,7 @@ async fn works_again(channel: &RedisChannel) {
 
 #[test]
 fn leases_survive_kill_9_of_redis() {
-    let mut server = RedisServer::for_agents_with(&["--appendfsync", "always"]);
+    let mut server = RedisServer::for_agents();
     push(&mut server.connection(), (0..10).map(|n| n.to_string()));
     run(async {
         let channel = channel(&server);

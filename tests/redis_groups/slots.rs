@@ -34,7 +34,6 @@ fn a_slot_that_stops_in_the_middle_of_its_move_is_waited_for_with_all_that_is_le
     }
     cluster.end_move(slot, from, to);
     assert_stored(&influxd, 20_000);
-    influxd.assert_written(0..20_000);
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }
 
@@ -73,7 +72,6 @@ fn most_nodes_down_scripts_forgotten_and_a_node_that_loads_lose_nothing() {
     cluster.servers[owner].restart_with(&["--key-load-delay", "1000"]);
     influxd.resume();
     assert_stored(&influxd, 3000);
-    influxd.assert_written(0..3000);
     cluster.servers[replica].resume();
     assert_eq!(agent.terminate(PATIENCE), Some(0));
 }

@@ -179,8 +179,8 @@ pub(crate) fn assert_once_each(values: impl Fn(&str) -> Vec<u64>, numbers: Range
         for value in values(measurement) {
             *seen.entry(value).or_default() += 1;
         }
-        let missing: Vec<u64> = numbers.clone().filter(|number| !seen.contains_key(number)).take(10).collect();
-        assert!(missing.is_empty(), "{measurement} lost {missing:?} …");
+        let missing: Vec<u64> = numbers.clone().filter(|number| !seen.contains_key(number)).collect();
+        assert!(missing.is_empty(), "{measurement} lost {}: {:?} …", missing.len(), &missing[..missing.len().min(10)]);
         let doubled: Vec<u64> = seen.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).take(10).collect();
         assert!(doubled.is_empty(), "{measurement} doubled {doubled:?} …");
         assert_eq!(seen.len() as u64, numbers.end - numbers.start, "{measurement} has points that nobody sent");

@@ -25,7 +25,7 @@ pub(crate) const KEYS: &str = "~kadabra_queue ~{kadabra_queue}:* ~kadabra_inprog
 /// Which of them the tests use in place of Debian's: not a variable that configures an agent.
 pub(crate) const CHOSEN: &str = "TEST_REDIS";
 
-/// A running redis-server. It keeps an append-only file, so that it is the same again after a restart.
+/// A running redis-server. It keeps an append-only file, so that it is the same again after a restart, also by SIGKILL.
 pub(crate) struct RedisServer {
     program: PathBuf,
     process: Process,
@@ -221,6 +221,9 @@ fn spawn(program: &Path, port: u16, dir: &Path, args: &[String]) -> Process {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(dir);
     command.args(["--unixsocket"]).arg(dir.join("redis.sock"));
     // A replica is given all at once, and not after five seconds, in which others might want it too.
-    command.args(["--save", "", "--appendonly", "yes", "--repl-diskless-sync-delay", "0"]).args(args);
+    command.args(["--save", "", "--appendonly", "yes", "--repl-diskless-sync-delay", "0"]);
+    // With `everysec` it writes nothing into its file while the disk is busy with a sync, for two seconds, and answers all the same:
+    // whoever kills it then loses that.
+    command.args(["--appendfsync", "no"]).args(args);
     Process::start("redis-server", command, &dir.join("log"))
 }
