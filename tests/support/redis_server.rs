@@ -129,7 +129,15 @@ impl RedisServer {
         });
     }
 
-    /// How often a command was called, by clients and scripts.
+    /// Waits until a replica has all that is written by now.
+    pub(crate) fn wait_until_replicated(&self) {
+        let mut connection = self.connection();
+        // WAIT is about what was written on its own connection, and before.
+        redis::cmd("SET").arg("written").arg("now").exec(&mut connection).unwrap();
+        wait_for("a replica to have it all", START, || is_replicated(&mut connection, Duration::from_millis(500)));
+    }
+
+    /// How often a command was called, by clients and scripts; one that waits counts when it begins.
     pub(crate) fn calls_of(&self, command: &str) -> u64 {
         let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection()).unwrap();
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
