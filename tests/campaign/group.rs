@@ -22,11 +22,8 @@ use super::{
 use crate::support::{
     process::wait_for,
     redis_groups::{Cluster, MASTER_NAME, SentinelGroup},
-    redis_server::{RedisServer, is_replicated},
+    redis_server::{RedisServer, is_all_replicated},
 };
-
-/// Written and deleted again, so that a replica that has it is known to have all before it.
-const SCRATCH: &str = "{kadabra_queue}:campaign";
 
 /// How often it is looked whether there is another primary.
 const LOOK: Duration = Duration::from_millis(100);
@@ -241,10 +238,7 @@ impl Group {
                 (0..cluster.servers.len()).any(follows).then_some(())?;
             }
         }
-        let mut connection = connect(port)?;
-        redis::cmd("SET").arg(SCRATCH).arg("").query::<()>(&mut connection).ok()?;
-        redis::cmd("DEL").arg(SCRATCH).query::<()>(&mut connection).ok()?;
-        is_replicated(&mut connection, Duration::from_millis(300))
+        is_all_replicated(&mut connect(port)?, Duration::from_millis(300))
     }
 
     /// Stops a primary. When it goes on, it would execute what waits at its sockets before it hears that it is the primary no more, and

@@ -25,6 +25,9 @@ pub(crate) const KEYS: &str = "~kadabra_queue ~{kadabra_queue}:* ~kadabra_inprog
 /// Which of them the tests use in place of Debian's: not a variable that configures an agent.
 pub(crate) const CHOSEN: &str = "TEST_REDIS";
 
+/// Written and deleted again. In a cluster it is where the queue is.
+const SCRATCH: &str = "{kadabra_queue}:scratch";
+
 /// A running redis-server. It keeps an append-only file, so that it is the same again after a restart, also by SIGKILL.
 pub(crate) struct RedisServer {
     program: PathBuf,
@@ -116,8 +119,7 @@ impl RedisServer {
     /// Starts a replica of another one, and waits until it has all of that, which counts it among those that WAIT is about.
     pub(crate) fn replica_of(primary: &Self) -> Self {
         let replica = Self::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
-        replica.wait_until_it_follows();
-        wait_for("the replica to be counted", START, || is_replicated(&mut primary.connection(), Duration::from_millis(500)));
+        primary.wait_until_replicated();
         replica
     }
 
@@ -132,9 +134,7 @@ impl RedisServer {
     /// Waits until a replica has all that is written by now.
     pub(crate) fn wait_until_replicated(&self) {
         let mut connection = self.connection();
-        // WAIT is about what was written on its own connection, and before.
-        redis::cmd("SET").arg("written").arg("now").exec(&mut connection).unwrap();
-        wait_for("a replica to have it all", START, || is_replicated(&mut connection, Duration::from_millis(500)));
+        wait_for("a replica to have it all", START, || is_all_replicated(&mut connection, Duration::from_millis(500)));
     }
 
     /// How often a command was called, by clients and scripts; one that waits counts when it begins.
@@ -217,6 +217,14 @@ impl RedisServer {
 pub(crate) fn is_replicated(connection: &mut redis::Connection, within: Duration) -> Option<()> {
     let replicas: u64 = redis::cmd("WAIT").arg(1).arg(within.as_millis() as u64).query(connection).ok()?;
     (replicas > 0).then_some(())
+}
+
+/// Whether a replica has, within that time, all that anybody has written by now.
+pub(crate) fn is_all_replicated(connection: &mut redis::Connection, within: Duration) -> Option<()> {
+    // Redis waits for what this connection has written, and a replica that has that has all before it.
+    redis::cmd("SET").arg(SCRATCH).arg("").exec(connection).ok()?;
+    redis::cmd("DEL").arg(SCRATCH).exec(connection).ok()?;
+    is_replicated(connection, within)
 }
 
 fn program(version: Option<&str>) -> PathBuf {
