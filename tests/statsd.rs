@@ -299,7 +299,8 @@ fn what_the_clients_of_applications_and_gunicorn_send_arrives_over_both_channels
         let mut agent = house.agent("interval = \"1h\"").start();
         agent.wait_log_count("taking datagrams", 2);
         let socket = house.folder.path().join("statsd.sock");
-        python::run_web("statsd_clients.py", &[&house.port.to_string(), socket.to_str().unwrap()]);
+        let web = free_port().to_string();
+        python::run_web("statsd_clients.py", &[&house.port.to_string(), socket.to_str().unwrap(), &web]);
         end(&mut agent);
         let count = counts(&agent);
         assert_eq!((count("ignored"), count("refused"), count("dropped_by_kernel")), (4, 0, 0));

@@ -1,6 +1,6 @@
 """What clients of statsd send: the packages statsd and datadog, and gunicorn, as applications use them.
 
-statsd_clients.py PORT SOCKET: to that port over UDP, and to that socket in the file system.
+statsd_clients.py PORT SOCKET WEB: to that port over UDP, and to that socket in the file system. gunicorn listens on the port WEB.
 """
 
 import os
@@ -55,10 +55,7 @@ def of_datadog(name, **where):
     client.stop()
 
 
-def of_gunicorn(prefix, host):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def of_gunicorn(prefix, host, port):
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:%d" % port, "--statsd-host", host, "--statsd-prefix", prefix]
     command += ["--dogstatsd-tags", "env:prod", "--log-level", "error", "--no-control-socket", "statsd_clients:app"]
     server = subprocess.Popen(command, cwd=os.path.dirname(__file__))
@@ -79,9 +76,9 @@ def of_gunicorn(prefix, host):
 
 
 if __name__ == "__main__":
-    port, path = int(sys.argv[1]), sys.argv[2]
+    port, path, web = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     of_statsd(port)
     of_datadog("dog", host="127.0.0.1", port=port)
     of_datadog("local", socket_path=path)
-    of_gunicorn("web", "127.0.0.1:%d" % port)
-    of_gunicorn("local", "unix://" + path)
+    of_gunicorn("web", "127.0.0.1:%d" % port, web)
+    of_gunicorn("local", "unix://" + path, web)

@@ -4,10 +4,7 @@ use std::{fs, net::TcpStream, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{
-    influxd,
-    process::{Process, command, wait_for},
-};
+use super::process::{Process, command, free_port, wait_for};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -31,11 +28,8 @@ impl ForwardProxy {
     }
 
     fn launch(login: Option<(&'static str, &'static str)>) -> Self {
-        let mut proxy = Self { folder: tempfile::tempdir().unwrap(), port: 0, login, process: None };
-        while proxy.process.is_none() {
-            proxy.port = influxd::port();
-            proxy.process = proxy.run();
-        }
+        let mut proxy = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), login, process: None };
+        proxy.start_again();
         proxy
     }
 
@@ -62,12 +56,10 @@ impl ForwardProxy {
 
     /// Starts it after [`Self::stop`], on the same port.
     pub(crate) fn start_again(&mut self) {
-        self.process = self.run();
-        assert!(self.process.is_some(), "it does not start again, see {}", self.log().display());
+        self.process = Some(self.run());
     }
 
-    /// Starts it; `None` if it ends at once, as it does when somebody else has the port.
-    fn run(&self) -> Option<Process> {
+    fn run(&self) -> Process {
         let (file, log) = (self.folder.path().join("tinyproxy.conf"), self.log());
         let mut configuration = format!(
             "Port {}\nListen 127.0.0.1\nTimeout 60\nMaxClients 100\nAllow 127.0.0.1\nLogLevel Connect\nLogFile {log:?}\n",
@@ -80,10 +72,11 @@ impl ForwardProxy {
         let mut command = command("tinyproxy");
         command.arg("-d").arg("-c").arg(&file);
         let mut process = Process::start("tinyproxy", command, &self.folder.path().join("output"));
-        let ready = wait_for("tinyproxy to answer or to end", START, || match process.ended() {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(true),
+        wait_for("tinyproxy to answer", START, || {
+            let ended = process.ended();
+            assert!(ended.is_none(), "tinyproxy ended at its start, see {}", self.log().display());
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
         });
-        ready.then_some(process)
+        process
     }
 }

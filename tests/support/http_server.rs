@@ -14,7 +14,7 @@ use std::{
 
 use flate2::read::{GzDecoder, MultiGzDecoder};
 
-use super::influxd;
+use super::process::free_port;
 
 /// One request, with its whole body.
 #[derive(Debug)]
@@ -165,10 +165,8 @@ impl Response {
 
 impl Server {
     pub(crate) fn start(handler: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static) -> Self {
-        let mut server = Self { port: influxd::port(), handler: Arc::new(handler), state: Arc::default(), running: None };
-        while !server.listen() {
-            server.port = influxd::port();
-        }
+        let mut server = Self { port: free_port(), handler: Arc::new(handler), state: Arc::default(), running: None };
+        server.start_again();
         server
     }
 
@@ -191,14 +189,9 @@ impl Server {
 
     /// Listens again after [`Self::stop`], on the same port.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.listen(), "somebody else has taken port {}", self.port);
-    }
-
-    fn listen(&mut self) -> bool {
-        let Ok(listener) = TcpListener::bind(("127.0.0.1", self.port)) else { return false };
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).unwrap();
         let (handler, state) = (Arc::clone(&self.handler), Arc::clone(&self.state));
         self.running = Some(thread::spawn(move || accept(&listener, &handler, &state)));
-        true
     }
 }
 

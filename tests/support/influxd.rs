@@ -2,12 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, iter, mem,
-    net::TcpListener,
-    os::{
-        linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixListener},
-    },
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     certificates::Certificate,
-    process::{Process, command, wait_for},
+    process::{Process, command, free_port, wait_for},
 };
 
 const START: Duration = Duration::from_secs(20);
@@ -56,11 +51,9 @@ impl Influxd {
 
     pub(crate) fn start_with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut influxd = Self { folder, port: 0, options, process: None };
-        while influxd.process.is_none() {
-            influxd.configure();
-            influxd.process = influxd.run();
-        }
+        let mut influxd = Self { folder, port: free_port(), options, process: None };
+        influxd.write_configuration();
+        influxd.start_again();
         if let Some((name, password)) = influxd.options.admin {
             influxd.create_admin(name, password);
         }
@@ -73,8 +66,7 @@ impl Influxd {
 
     /// Starts it after [`Self::stop`], on the same ports and data.
     pub(crate) fn start_again(&mut self) {
-        self.process = self.run();
-        assert!(self.process.is_some(), "somebody else has taken port {}", self.port);
+        self.process = Some(self.run());
     }
 
     /// Asks for this administrator, whom it knows already, or for nobody, once it is started again.
@@ -89,13 +81,8 @@ impl Influxd {
         self.write_configuration();
     }
 
-    fn configure(&mut self) {
-        self.port = port();
-        self.write_configuration();
-    }
-
     fn write_configuration(&self) {
-        let (folder, options, rpc) = (self.folder.path(), &self.options, port());
+        let (folder, options, rpc) = (self.folder.path(), &self.options, free_port());
         let config = [
             format!("reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n"),
             format!("[meta]\ndir = {:?}\n", folder.join("meta")),
@@ -114,24 +101,22 @@ impl Influxd {
         fs::write(folder.join("influxdb.conf"), config.concat()).unwrap();
     }
 
-    /// Runs it until it listens. `None` when somebody else listens where it would.
-    fn run(&self) -> Option<Process> {
+    /// Runs it until it listens.
+    fn run(&self) -> Process {
         let log = || fs::read_to_string(self.log()).unwrap_or_default();
         let before = log().len();
         let mut influxd = command("influxd");
         influxd.arg("-config").arg(self.folder.path().join("influxdb.conf"));
         let mut process = Process::start("influxd", influxd, &self.log());
-        // Its own log, since whoever has its port would answer a ping, too.
-        let listens = wait_for("influxd to listen", START, || {
+        wait_for("influxd to listen", START, || {
             let ended = process.ended();
             let log = log().split_off(before);
-            match ended {
-                Some(_) if log.contains("address already in use") => Some(false),
-                Some(status) => panic!("influxd ended at its start ({status}); is it installed? Run tests/run. Its log: {log}"),
-                None => log.contains("Listening for signals").then_some(true),
+            if let Some(status) = ended {
+                panic!("influxd ended at its start ({status}); is it installed? Run tests/run. Its log: {log}");
             }
+            log.contains("Listening for signals").then_some(())
         });
-        listens.then_some(process)
+        process
     }
 
     /// Ends it as an operator would, and waits for that.
@@ -231,17 +216,6 @@ impl Influxd {
         points.sort_by_cached_key(Value::to_string);
         points
     }
-}
-
-/// A free port that no outgoing connection is given, so that it is still free after a stop. No other test gets it either while this
-/// one runs: it has a socket's name for that, which nothing is left of when its process ends.
-pub(super) fn port() -> u16 {
-    let free = |port: &u16| {
-        let name = SocketAddr::from_abstract_name(format!("kadabra-test-port-{port}")).unwrap();
-        let taken = UnixListener::bind_addr(&name).map(mem::forget);
-        taken.is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok()
-    };
-    iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
 }
 
 /// Makes a certificate in a folder, and the configuration that speaks https with it.

@@ -2,8 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io, iter, mem,
     net::TcpListener,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener},
+    },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
@@ -19,9 +23,18 @@ pub(crate) struct Process {
     ear: Option<JoinHandle<()>>,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on, and that is this test's until its process ends, whatever it starts and stops there.
+///
+/// What still pushes to a server that was stopped would otherwise push to a stranger that got its port. So it is below the ports that
+/// the kernel gives to connections and to servers that ask for any, and it has a socket's name, which no other test can have, in
+/// whatever language, and which nothing is left of afterwards.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    let free = |port: &u16| {
+        let name = SocketAddr::from_abstract_name(format!("kadabra-test-port-{port}")).unwrap();
+        let taken = UnixListener::bind_addr(&name).map(mem::forget);
+        taken.is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok()
+    };
+    iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
 }
 
 /// Waits until `condition` gives something. Panics with `what` at the deadline.

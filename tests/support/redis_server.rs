@@ -1,7 +1,7 @@
 //! A redis-server on a free port, in a folder of its own, that ends with its test.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -81,20 +81,12 @@ impl RedisServer {
     fn launch(program: PathBuf, args: &[&str], login: &str) -> Self {
         let found = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "redis-server is missing; run tests/run, which installs it");
-        let mut dir = tempfile::tempdir().unwrap();
+        let (dir, port, login) = (tempfile::tempdir().unwrap(), free_port(), login.to_owned());
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        // Somebody else may take the free port first.
-        for _ in 0..5 {
-            let port = free_port();
-            let process = spawn(&program, port, dir.path(), &args);
-            let login = login.to_owned();
-            let mut server = Self { program: program.clone(), process, port, args: args.clone(), login, dir };
-            if server.ready() {
-                return server;
-            }
-            dir = server.dir;
-        }
-        panic!("redis-server does not start, see {}", dir.path().join("log").display());
+        let process = spawn(&program, port, dir.path(), &args);
+        let mut server = Self { program, process, port, args, login, dir };
+        server.wait_until_ready();
+        server
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -181,7 +173,7 @@ impl RedisServer {
         self.kill9();
         let args: Vec<_> = self.args.iter().cloned().chain(more.iter().map(ToString::to_string)).collect();
         self.process = spawn(&self.program, self.port, self.dir.path(), &args);
-        assert!(self.ready(), "redis-server does not start again, see {}", self.dir.path().join("log").display());
+        self.wait_until_ready();
     }
 
     /// The same as another version, or as Debian's.
@@ -205,11 +197,14 @@ impl RedisServer {
         self.process.signal("CONT");
     }
 
-    fn ready(&mut self) -> bool {
-        wait_for("redis-server to answer or to end", START, || match self.process.ended() {
-            Some(_) => Some(false),
-            None => self.connect().map(|_| true),
-        })
+    fn wait_until_ready(&mut self) {
+        wait_for("redis-server to answer", START, || {
+            if let Some(status) = self.process.ended() {
+                let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+                panic!("redis-server ended at its start ({status}); its log: {log}");
+            }
+            self.connect()
+        });
     }
 }
 

@@ -7,7 +7,6 @@ use tempfile::TempDir;
 
 use super::{
     http_server::{Response, ask},
-    influxd,
     process::{Process, command, free_port, wait_for},
 };
 
@@ -44,11 +43,8 @@ impl VictoriaMetrics {
     fn launch(flags: &[&str], login: Option<(&'static str, &'static str)>) -> Self {
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { folder, port: 0, flags, login, process: None };
-        while server.process.is_none() {
-            server.port = influxd::port();
-            server.process = server.run();
-        }
+        let mut server = Self { folder, port: free_port(), flags, login, process: None };
+        server.start_again();
         server
     }
 
@@ -84,8 +80,7 @@ impl VictoriaMetrics {
 
     /// Starts it on the same port and data after [`Self::kill`] or [`Self::terminate`].
     pub(crate) fn start_again(&mut self) {
-        self.process = self.run();
-        assert!(self.process.is_some(), "it does not start again, see {}", self.log().display());
+        self.process = Some(self.run());
     }
 
     /// Posts lines to a path that takes them, with the login if it wants one.
@@ -135,8 +130,7 @@ impl VictoriaMetrics {
         answer["data"]["result"].as_array().unwrap().clone()
     }
 
-    /// Starts it; `None` if it ends at once, as it does when somebody else has the port.
-    fn run(&self) -> Option<Process> {
+    fn run(&self) -> Process {
         let mut command = command("victoria-metrics");
         command.arg(format!("-storageDataPath={}", self.folder.path().join("data").display()));
         command.arg(format!("-httpListenAddr=127.0.0.1:{}", self.port)).args(&self.flags);
@@ -144,11 +138,12 @@ impl VictoriaMetrics {
             command.arg(format!("-httpAuth.username={name}")).arg(format!("-httpAuth.password={password}"));
         }
         let mut process = Process::start("victoria-metrics", command, &self.log());
-        let ready = wait_for("VictoriaMetrics to answer or to end", START, || match process.ended() {
-            Some(_) => Some(false),
-            None => std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(true),
+        wait_for("VictoriaMetrics to answer", START, || {
+            let ended = process.ended();
+            assert!(ended.is_none(), "VictoriaMetrics ended at its start, see {}", self.log().display());
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()
         });
-        ready.then_some(process)
+        process
     }
 }
 

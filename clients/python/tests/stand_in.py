@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import socket
 import tempfile
 import threading
 import time
 
-PATIENCE = 20.0
+#: How long a test waits for what must come, in seconds.
+PATIENCE = 30.0
 
 
 def wait_for(what, condition, patience=PATIENCE):
@@ -22,6 +24,30 @@ def wait_for(what, condition, patience=PATIENCE):
         time.sleep(0.005)
 
 
+#: The ports of this process.
+_taken = []
+
+
+def free_port():
+    """A port that nobody listens on, and that is this process's until it ends, whatever it starts and stops there.
+
+    What still pushes to a server that was stopped would otherwise push to a stranger that got its port. So it is below the ports that
+    the kernel gives to connections and to servers that ask for any, and it has a socket's name, which no other test can have, in
+    whatever language, and which nothing is left of afterwards.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind("\0kadabra-test-port-%d" % port)
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            name.close()
+        else:
+            _taken.append(name)
+            return port
+
+
 class StandIn:
     """Listens on a free port of this machine, or on a Unix socket.
 
@@ -29,7 +55,7 @@ class StandIn:
     for what a Redis answers.
     """
 
-    def __init__(self, password=None, unix=False, port=0):
+    def __init__(self, password=None, unix=False, port=None):
         self.password = password
         self.answer = None
         self.pushes = []
@@ -37,9 +63,9 @@ class StandIn:
         self._unix = tempfile.mkdtemp() + "/socket" if unix else None
         self._listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(self._unix or ("127.0.0.1", port))
+        self.port = 0 if unix else port or free_port()
+        self._listener.bind(self._unix or ("127.0.0.1", self.port))
         self._listener.listen(64)
-        self.port = 0 if unix else self._listener.getsockname()[1]
         self.path = self._unix
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -20,7 +20,7 @@ import unittest
 import kadabra
 from kadabra import connection, sender
 from kadabra.client import CollectorClosedError
-from stand_in import StandIn, wait_for
+from stand_in import StandIn, free_port, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -29,12 +29,6 @@ def number(client, n):
     metrics = client.metrics()
     metrics.add_count("n", n)
     client.send(metrics.close())
-
-
-def free_port():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 def run(script, *arguments, **options):
@@ -53,7 +47,7 @@ class Case(unittest.TestCase):
     def tearDown(self):
         for server in self.servers:
             server.close()
-        # What is left belongs to no other test, and is not waited for.
+        # What is left is not waited for. It goes on to try the ports of this test, which no other gets.
         sender._senders.clear()
 
     def server(self, **options):
@@ -375,8 +369,8 @@ class Answering:
     """A server on a free port that does to each connection what it is told, in a thread of its own."""
 
     def __init__(self, serve):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        self.port = free_port()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self.settings = {"CLIENT_CHANNEL_ARGS": {"host": "127.0.0.1", "port": self.port, "timeout": 0.3, "exit_timeout": 0.3}}
         self.accepted = 0
         threading.Thread(target=self._accept, args=(serve,), daemon=True).start()

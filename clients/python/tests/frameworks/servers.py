@@ -15,28 +15,14 @@ import urllib.parse
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from stand_in import PATIENCE, free_port, wait_for  # noqa: E402
+
 AGENT = os.environ.get("KADABRA_TEST_AGENT", str(HERE.parents[3] / "target/debug/kadabra"))
-PATIENCE = 30.0
 # What begins with this ends with its test, also when that is killed: a web server that went on would push to whichever server gets the
 # port of its agent next.
 UNTIL_ITS_TEST_ENDS = ["setpriv", "--pdeathsig", "TERM", "--"]
-
-
-def wait_for(what, condition, patience=PATIENCE):
-    deadline = time.monotonic() + patience
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError("there was never: " + what)
-        time.sleep(0.02)
-
-
-def free_port():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 def answers(port):
