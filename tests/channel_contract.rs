@@ -218,7 +218,7 @@ pub(crate) async fn what_is_demanded_for_later_is_taken_then_with_what_has_come<
     let home = home::<H>();
     home.push(numbers(0..1)).await;
     let channel = home.channel();
-    let begins = tokio::time::Instant::now() + Duration::from_millis(300);
+    let begins = tokio::time::Instant::now() + Duration::from_secs(2);
     let demand = Demand { not_before: Some(begins), ..ALL };
     let (taken, ()) = futures_util::join!(channel.receive(demand, LONG), home.push(numbers(1..100)));
     let lease = taken.unwrap().unwrap();

@@ -166,7 +166,7 @@ fn a_future_that_never_ends_is_noticed_named_and_restarted() {
         let mut agent = pipeline
             .agent()
             .env("FAILPOINTS", format!("{place}=1*return"))
-            .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+            .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "3s")
             .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
             .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
             .start();
@@ -240,8 +240,8 @@ fn a_child_that_hangs_in_every_life_ends_the_process() {
         .agent()
         .env("FAILPOINTS", "publisher.write=return")
         .env("KADABRA_PUBLISHER__WORKERS", "1")
-        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
-        .env("KADABRA_SUPERVISOR__WINDOW", "1200ms")
+        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "3s")
+        .env("KADABRA_SUPERVISOR__WINDOW", "6s")
         .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
         .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
         .start();

@@ -129,7 +129,7 @@ fn what_the_python_agent_had_already_written_is_not_there_twice() {
 fn a_python_agent_that_is_alive_keeps_what_it_has_in_progress() {
     let pipeline = Pipeline::start();
     let mut connection = pipeline.redis.connection();
-    let mut agent = pipeline.agent().env("KADABRA_NANNY__FREQUENCY", "200ms").env("KADABRA_NANNY__THRESHOLD", "2s").start();
+    let mut agent = pipeline.agent().env("KADABRA_NANNY__FREQUENCY", "200ms").env("KADABRA_NANNY__THRESHOLD", "5s").start();
     let mut push = |key: &str, value: String| -> u64 { redis::cmd("LPUSH").arg(key).arg(value).query(&mut connection).unwrap() };
     for round in 0..3 {
         push("kadabra_inprogress", format!("busy {round}"));
@@ -142,7 +142,7 @@ fn a_python_agent_that_is_alive_keeps_what_it_has_in_progress() {
         let _: () = redis::cmd("RPOP").arg("kadabra_inprogress").query(&mut other).unwrap();
         pipeline.push_numbers(round..round + 1);
         wait_for("the agent to be at work meanwhile", PATIENCE, || (pipeline.left().queued == 0).then_some(()));
-        if begun.elapsed() > Duration::from_secs(5) {
+        if begun.elapsed() > Duration::from_secs(11) {
             break;
         }
     }

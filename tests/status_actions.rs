@@ -271,7 +271,7 @@ fn a_form_that_does_not_arrive_in_time_is_refused() {
     }
     let (took, answer) = (begun.elapsed(), String::from_utf8_lossy(&answer).into_owned());
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(8), "{took:?}");
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(20), "{took:?}");
     assert_eq!(house.ids("").len(), 1, "nothing was done");
 }
 
@@ -310,14 +310,13 @@ fn messages_go_on_while_many_dead_letters_are_dealt_with() {
     let token = house.token(&[]);
     let status = house.status;
     let replayed = thread::spawn(move || post(status, "/api/actions/discard", &[], &format!("token={token}&all=true")));
-    let mut pushed = 0_u64;
+    let (mut pushed, mut meanwhile) = (0_u64, 0);
     while !replayed.is_finished() {
         house.push(&[&crate::support::pipeline::numbered(pushed)]);
         pushed += 1;
-        wait_for("it to be published meanwhile", Duration::from_secs(5), || {
-            (house.publisher()["tally"]["published"] == pushed).then_some(())
-        });
+        wait_for("it to be published", SOON, || (house.publisher()["tally"]["published"] == pushed).then_some(()));
+        meanwhile += u64::from(!replayed.is_finished());
     }
     assert_eq!(replayed.join().unwrap().json()["letters"], 2_000);
-    assert!(pushed > 0);
+    assert!(meanwhile > 0);
 }

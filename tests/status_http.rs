@@ -412,6 +412,8 @@ fn a_real_prometheus_scrapes_it() {
 fn a_thousand_scrapes_cost_little() {
     let (_folder, agent) = agent("");
     let address = address(&agent);
+    agent.wait_log("publishing");
+    assert_eq!(get(address, "/metrics", &[]).status, 200);
     let resident = || {
         let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();

@@ -1,6 +1,6 @@
 //! What systemd is told, over a real datagram socket.
 
-use std::{io::ErrorKind, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
+use std::{cell::RefCell, io::ErrorKind, mem, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
 
 use sd_notify::NotifyState;
 use tempfile::TempDir;
@@ -15,6 +15,8 @@ use super::support::{
 struct Systemd {
     socket: UnixDatagram,
     path: PathBuf,
+    /// What has arrived and was not asked for yet.
+    arrived: RefCell<Vec<String>>,
     _folder: TempDir,
 }
 
@@ -24,7 +26,7 @@ impl Systemd {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { socket, path, _folder: folder }
+        Self { socket, path, arrived: RefCell::default(), _folder: folder }
     }
 
     /// The agent as systemd starts it.
@@ -34,25 +36,29 @@ impl Systemd {
 
     /// What has arrived since the last time.
     fn heard(&self) -> Vec<String> {
-        let mut heard = Vec::new();
+        self.receive();
+        mem::take(&mut self.arrived.borrow_mut())
+    }
+
+    fn receive(&self) {
         let mut buffer = [0; 4096];
         loop {
             match self.socket.recv(&mut buffer) {
-                Ok(size) => heard.push(String::from_utf8(buffer[..size].to_vec()).unwrap()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return heard,
+                Ok(size) => self.arrived.borrow_mut().push(String::from_utf8(buffer[..size].to_vec()).unwrap()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
             }
         }
     }
 
-    /// Waits for a message with this in it; gives all that came until then.
+    /// Waits for a message with this in it; gives all that came until then, and leaves what came behind it.
     fn wait(&self, part: &str) -> Vec<String> {
-        let mut heard = Vec::new();
         wait_for(&format!("{part} at systemd"), PATIENCE, || {
-            heard.extend(self.heard());
-            heard.iter().any(|message: &String| message.contains(part)).then_some(())
-        });
-        heard
+            self.receive();
+            let mut arrived = self.arrived.borrow_mut();
+            let found = arrived.iter().position(|message| message.contains(part))?;
+            Some(arrived.drain(..=found).collect())
+        })
     }
 }
 
@@ -123,7 +129,7 @@ fn the_watchdog_is_not_fed_while_an_actor_makes_no_progress() {
     let mut agent = systemd
         .starts(pipeline.agent())
         .env("FAILPOINTS", "batcher.leased=1*sleep(60000)")
-        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms")
+        .env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "3s")
         .env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
         .env("KADABRA_PUBLISHER__INFLUXDB__TIMEOUT", "500ms")
         .start();

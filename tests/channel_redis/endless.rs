@@ -121,7 +121,7 @@ fn while_it_is_waited_for_messages() {
             works(&channel, &mut redis).await;
             let any = words.contains(&UNASKED);
             flooding.set(Some(flood));
-            let outcome = channel.receive(LITTLE, Duration::from_secs(2)).await;
+            let outcome = channel.receive(LITTLE, LONG).await;
             flooding.set(None);
             match outcome {
                 Err(error) => says(&error, &flooding, words),

@@ -65,8 +65,10 @@ fn on_a_line_too_slow_for_what_was_asked_less_is_asked_and_all_arrives() {
         let slow = Redis { timeout: Duration::from_millis(300), ..settings(&proxy.url()) };
         let channel = RedisChannel::new(&slow, "here", Duration::from_nanos(1)).unwrap();
         eventually("all to be taken and completed", || async {
-            if let Some(lease) = channel.receive(ALL, NO_WAIT).await.ok().flatten() {
-                channel.complete(&mut vec![lease], &[]).await.unwrap();
+            let mut leases: Vec<_> = channel.receive(ALL, NO_WAIT).await.ok().flatten().into_iter().collect();
+            while !leases.is_empty() {
+                // Its answer may come late on a busy machine.
+                drop(channel.complete(&mut leases, &[]).await);
             }
             channel.recover().await.ok()?;
             (channel.registry().tally().published == 300).then_some(())

@@ -291,7 +291,7 @@ fn a_wait_that_is_not_allowed_any_more_is_said() {
             assert!(channel.receive(ALL, Duration::from_millis(5)).await.unwrap().is_none());
             allow_all_but(&mut redis, command);
             // Long enough that the wait begins after messages were looked for, and not so long that its end is far.
-            let said = sentence(channel.receive(ALL, Duration::from_secs(1)).await);
+            let said = sentence(channel.receive(ALL, Duration::from_secs(5)).await);
             // Redis 6.2 does not say which subcommand.
             let named = said.contains(command.split('|').next().unwrap());
             assert!(said.contains("cannot wait") && said.contains("lacks a permission") && named, "{said}");

@@ -65,7 +65,7 @@ fn a_wait_ends_when_its_primary_is_none_any_more() {
         let channel = std::sync::Arc::new(RedisChannel::new(&settings, "here", LONG).unwrap());
         let waiting = actix_rt::spawn({
             let channel = std::sync::Arc::clone(&channel);
-            async move { channel.receive(ALL, Duration::from_secs(3)).await }
+            async move { channel.receive(ALL, LONG).await }
         });
         eventually("the receive to wait", || std::future::ready((server.blocked() == 1).then_some(()))).await;
         let _: () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query(&mut redis).unwrap();

@@ -12,7 +12,7 @@ enum Dead {
 /// An agent's configuration by the name `db.test`, which has a dead address before the living one.
 fn by_name(pipeline: &Pipeline) -> String {
     let [redis, influxd] = [pipeline.redis.port(), pipeline.influxd.port()];
-    config(&format!("redis://db.test:{redis}/0"), &format!("http://db.test:{influxd}")).replace("\"5s\"", "\"1s\"")
+    config(&format!("redis://db.test:{redis}/0"), &format!("http://db.test:{influxd}"))
 }
 
 #[test]
@@ -71,13 +71,13 @@ fn when_no_address_connects_each_is_named_with_why() {
     let port = free_port();
     let _swallower = Swallower::at(format!("127.0.0.2:{port}").parse().unwrap());
     let file = folder.path().join("kadabra.toml");
-    let config = config(&format!("redis://db.test:{port}/0"), &format!("http://db.test:{port}")).replace("\"5s\"", "\"1s\"");
-    fs::write(&file, config).unwrap();
+    let config = config(&format!("redis://db.test:{port}/0"), &format!("http://db.test:{port}"));
+    fs::write(&file, config.replace("\"10s\"", "\"3s\"").replace("\"5s\"", "\"3s\"")).unwrap();
     let mut check = kadabra_with_hosts(&hosts(&folder, "db.test", &["127.0.0.2", "127.0.0.1"]));
     check.args(["check", "--online", "--config"]).arg(&file);
     let (code, checked) = said(check);
     assert_eq!(code, Some(69), "{checked}");
-    let addresses = format!("127.0.0.1:{port}: Connection refused (os error 111), 127.0.0.2:{port}: no answer within 900ms");
+    let addresses = format!("127.0.0.1:{port}: Connection refused (os error 111), 127.0.0.2:{port}: no answer within 2s 900ms");
     for expected in [
         format!("cannot connect to redis://db.test:{port}/0: {addresses}: check that Redis is running there"),
         format!("cannot connect: {addresses}; check that InfluxDB is running there"),

@@ -196,7 +196,8 @@ fn certificates_that_change_are_used_without_a_restart_and_broken_ones_leave_the
     pipeline.influxd.start_again();
     pipeline.redis.restart();
     delivered(&pipeline, 1);
-    // Once for each section.
+    // Once for each section. The log is written by a thread of its own.
+    agent.wait_log_count("a client certificate with its key is of no use any more", 2);
     assert_eq!(agent.logged("a file of certificates is of no use any more").len(), 2);
     assert_eq!(agent.logged("a client certificate with its key is of no use any more").len(), 2);
 

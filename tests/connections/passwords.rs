@@ -15,8 +15,15 @@ const RIGHT: &str = "right-secret";
 /// A password file with this in it.
 fn password_file(folder: &tempfile::TempDir, password: &str) -> std::path::PathBuf {
     let path = folder.path().join("password");
-    fs::write(&path, format!("{password}\n")).unwrap();
+    put(&path, &format!("{password}\n"));
     path
+}
+
+/// Has the file say this, at once: an agent that looks meanwhile does not find it empty.
+fn put(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, file).unwrap();
 }
 
 fn assert_no_secret(agent: &Agent) {
@@ -39,12 +46,12 @@ fn a_password_of_influxdb_that_is_mended_in_its_file_is_used_without_a_restart()
     pipeline.push_numbers(0..10);
     let held = agent.wait_condition("publisher").to_string();
     assert!(held.contains("does not accept the user"), "{held}");
-    fs::write(&file, RIGHT).unwrap();
+    put(&file, RIGHT);
     pipeline.assert_all_written(0..10);
     agent.wait_log("a password file has changed and was read again");
 
     // A file that has no password leaves the one that it had, and is said once.
-    fs::write(&file, "").unwrap();
+    put(&file, "");
     for round in 1..4 {
         pipeline.push_numbers(round * 10..round * 10 + 10);
         pipeline.assert_all_written(0..round * 10 + 10);
@@ -72,7 +79,7 @@ fn sighup_has_what_was_mended_tried_at_once() {
     agent.wait_condition("publisher");
     agent.signal("HUP");
     agent.wait_log("told to read passwords, tokens and certificates again");
-    fs::write(&file, RIGHT).unwrap();
+    put(&file, RIGHT);
     // One that comes before the pause begins ends none.
     wait_for("the messages to be written", Duration::from_secs(20), || {
         agent.signal("HUP");
@@ -92,12 +99,12 @@ fn a_password_of_redis_that_is_mended_in_its_file_is_used_without_a_restart() {
     pipeline.push_numbers(0..10);
     let refused = agent.wait_condition("channel").to_string();
     assert!(refused.contains("does not accept"), "{refused}");
-    fs::write(&file, RIGHT).unwrap();
+    put(&file, RIGHT);
     pipeline.assert_all_written(0..10);
 
     // The operator changes both.
     let _: () = redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(WRONG).query(&mut pipeline.redis.connection()).unwrap();
-    fs::write(&file, WRONG).unwrap();
+    put(&file, WRONG);
     let mut connection = redis::Client::open(pipeline.redis.url().replace("redis://", &format!("redis://:{WRONG}@"))).unwrap();
     let _: () = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut connection).unwrap();
     let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(numbered(10)).query(&mut connection).unwrap();
@@ -120,7 +127,7 @@ fn clients_log_in_with_the_password_that_its_file_has_now() {
         client.get_connection()
     };
     let mut before = connect(WRONG).unwrap();
-    fs::write(&file, RIGHT).unwrap();
+    put(&file, RIGHT);
     let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(numbered(0)).query(&mut before).expect("who is in stays in");
     let mut after = connect(RIGHT).unwrap();
     let _: () = redis::cmd("LPUSH").arg("kadabra_queue").arg(numbered(1)).query(&mut after).unwrap();

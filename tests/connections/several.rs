@@ -10,7 +10,7 @@ const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1";
 /// What `kadabra check --online` complains of with this channel, where the system trusts nothing.
 fn wrong(folder: &Path, channel: &str) -> String {
     let file = folder.join("kadabra.toml");
-    let more = "lease = \"3s\"\ntimeout = \"1s\"";
+    let more = "lease = \"30s\"\ntimeout = \"10s\"";
     let channel = channel.replace("[channel.redis]", &format!("[channel.redis]\n{more}"));
     fs::write(&file, format!("[channel]\ntype = \"redis\"\n{channel}\n[publisher]\ntype = \"debug\"\n")).unwrap();
     let mut check = kadabra();

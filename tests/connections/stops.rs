@@ -6,7 +6,7 @@ use super::*;
 use crate::support::{
     agent::{Agent, kadabra_with_hosts},
     names::silent_hosts,
-    pipeline::config_of,
+    pipeline::{config, config_of},
     process::{Process, wait_for},
 };
 

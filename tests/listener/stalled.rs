@@ -75,7 +75,7 @@ struct Outcomes {
     cut: BTreeSet<u64>,
     /// Each with whether the disk stalled when it began.
     took: Vec<(Duration, bool)>,
-    /// For how long a client's thread waited for a processor each time when it had slept.
+    /// For how long a thread waited for a processor each time when it had slept.
     late: Vec<Duration>,
 }
 
@@ -117,9 +117,23 @@ fn pushes(house: &House, next: &AtomicU64, stalls: &AtomicBool, ends: &AtomicBoo
                 outcomes.cut.insert(number);
             }
         }
-        let (slept, pause) = (Instant::now(), Duration::from_millis(4));
-        thread::sleep(pause);
-        outcomes.late.push(slept.elapsed().saturating_sub(pause));
+        outcomes.late.push(sleep());
+    }
+    outcomes
+}
+
+/// Sleeps a little, and returns by how much that took longer.
+fn sleep() -> Duration {
+    let (slept, pause) = (Instant::now(), Duration::from_millis(4));
+    thread::sleep(pause);
+    slept.elapsed().saturating_sub(pause)
+}
+
+/// Only sees how late the machine is, which the clients do not while each waits for an answer.
+fn watches(ends: &AtomicBool) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    while !ends.load(Ordering::Relaxed) {
+        outcomes.late.push(sleep());
     }
     outcomes
 }
@@ -128,7 +142,8 @@ fn pushes(house: &House, next: &AtomicU64, stalls: &AtomicBool, ends: &AtomicBoo
 fn push_while_it_stalls(house: &House, disk: &Disk) -> Outcomes {
     let (next, stalls, ends) = (AtomicU64::new(1), AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| pushes(house, &next, &stalls, &ends))).collect();
+        let mut threads: Vec<_> = (0..8).map(|_| scope.spawn(|| pushes(house, &next, &stalls, &ends))).collect();
+        threads.push(scope.spawn(|| watches(&ends)));
         for _ in 0..2 {
             let before = next.load(Ordering::Relaxed);
             wait_for("load", PATIENCE, || (next.load(Ordering::Relaxed) > before + 500).then_some(()));
@@ -143,7 +158,7 @@ fn push_while_it_stalls(house: &House, disk: &Disk) -> Outcomes {
         let before = next.load(Ordering::Relaxed);
         wait_for("load", PATIENCE, || (next.load(Ordering::Relaxed) > before + 500).then_some(()));
         ends.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap()).fold(Outcomes::default(), Outcomes::add)
+        threads.into_iter().map(|thread| thread.join().unwrap()).fold(Outcomes::default(), Outcomes::add)
     })
 }
 
@@ -207,12 +222,15 @@ fn a_disk_that_stalls_costs_no_push_an_error_where_what_cannot_wait_is_dropped_a
     let told = in_time(&outcomes);
     let Outcomes { answered, refused, cut, .. } = outcomes;
     assert!(answered.len() > 500 && refused.is_empty() && cut.is_empty(), "{told}");
-    let mut stream = connect(house.address);
-    stream.write_all(&command(&["KADABRA"])).unwrap();
-    let length: usize = line(&mut stream)[1..].trim().parse().unwrap();
-    let mut report = vec![0; length + 2];
-    stream.read_exact(&mut report).unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let report = wait_for("all that was answered early to be stored or dropped", PATIENCE, || {
+        let mut stream = connect(house.address);
+        stream.write_all(&command(&["KADABRA"])).unwrap();
+        let length: usize = line(&mut stream)[1..].trim().parse().unwrap();
+        let mut report = vec![0; length + 2];
+        stream.read_exact(&mut report).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        (report["answered_early"] == 0).then_some(report)
+    });
     let dropped = usize::try_from(report["dropped"].as_u64().unwrap()).unwrap();
     let stored = wait_for("all that is left to be stored", PATIENCE, || {
         let stored = house.stored();
@@ -222,7 +240,6 @@ fn a_disk_that_stalls_costs_no_push_an_error_where_what_cannot_wait_is_dropped_a
     assert!(once.len() == stored.len() && once.is_subset(&answered), "something is there twice, or nobody sent it");
     assert_eq!(stored.len() + dropped, answered.len(), "{told}; {report}");
     assert!(report["refusals"]["answered_early"]["times"].as_u64().unwrap() > 100, "{report}");
-    assert_eq!(report["answered_early"], 0, "{report}");
     let said = agent.logged("what clients push is answered before it is stored");
     assert_eq!(said[0]["reason"], "answered_early", "{said:?}");
     assert_eq!(agent.terminate(PATIENCE), Some(0));

@@ -3,13 +3,13 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use redis::Commands as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::{AT_ONCE, SOON};
 use crate::support::{
     agent::Agent,
     browser::Browser,
@@ -20,7 +20,6 @@ use crate::support::{
 };
 
 const Q: &str = "kadabra_queue";
-const SOON: Duration = Duration::from_secs(20);
 
 /// What the database answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,16 +143,15 @@ fn a_hold_is_seen_with_what_to_do_and_so_is_its_end() {
 }
 
 #[test]
-fn a_pushed_metric_is_seen_within_two_seconds_and_found_by_the_filter_in_the_address() {
+fn a_pushed_metric_is_seen_soon_and_found_by_the_filter_in_the_address() {
     let mut house = House::start("");
     let browser = house.browser("/");
-    let soon = Duration::from_secs(2);
     browser.wait_text("#live", "Updates by itself");
     for number in 1..4 {
         let metric = format!("clicks{number}");
         house.push(&metric, "app-1");
-        browser.wait_text_within(soon, ".seen .metric", &metric);
-        browser.wait_text_within(soon, ".tally td.is", &number.to_string());
+        browser.wait_text_within(AT_ONCE, ".seen .metric", &metric);
+        browser.wait_text_within(AT_ONCE, ".tally td.is", &number.to_string());
     }
     browser.wait_text("h1", "Well");
     browser.pictures("agent-well");
@@ -162,9 +160,9 @@ fn a_pushed_metric_is_seen_within_two_seconds_and_found_by_the_filter_in_the_add
     browser.go(&house.url("/?filter=CLICKS2+host%3Dapp"));
     assert_eq!(browser.texts(".seen .metric"), ["clicks2"]);
     house.push("clicks2", "app-9");
-    browser.wait_text_within(soon, ".seen .dimension", "host=app-9");
+    browser.wait_text_within(AT_ONCE, ".seen .dimension", "host=app-9");
     house.push("clicks3", "app-9");
-    browser.wait_text_within(soon, ".tally td.is", "5");
+    browser.wait_text_within(AT_ONCE, ".tally td.is", "5");
     assert_eq!(browser.texts(".seen .metric"), ["clicks2", "clicks2"], "an update filters, too");
 }
 

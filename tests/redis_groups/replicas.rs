@@ -35,6 +35,11 @@ async fn push(channel: &RedisChannel, messages: &[&'static str]) -> Result<(), C
     Channel::push(channel, messages.iter().map(|message| (*message).into()).collect()).await
 }
 
+/// This channel with a longer time-out: Redis waits for replicas for half of it, and an answer that comes after all of it would be none.
+fn patient(channel: &str) -> String {
+    channel.replace("\"3s\"", "\"60s\"").replace("\"1s\"", "\"4s\"")
+}
+
 /// Tries until it is done, as the agent does.
 async fn push_until_done(channel: &RedisChannel, messages: &[&'static str]) {
     let end = Instant::now() + PATIENCE;
@@ -47,7 +52,7 @@ async fn push_until_done(channel: &RedisChannel, messages: &[&'static str]) {
 #[test]
 fn what_no_replica_had_is_queued_again_where_the_failover_went_and_without_waiting_it_is_gone() {
     let mut group = SentinelGroup::start();
-    let waits = channel(&sentinel_channel(&group.nodes(), "wait_replicas = 1"));
+    let waits = channel(&patient(&sentinel_channel(&group.nodes(), "wait_replicas = 1")));
     let does_not = channel(&sentinel_channel(&group.nodes(), ""));
     run(async {
         waits.open().await.unwrap();
@@ -78,7 +83,7 @@ fn primary_with_replica() -> (RedisServer, RedisServer, RedisChannel) {
     let replica = RedisServer::replica_of(&primary);
     let url = primary.url();
     let waits =
-        channel(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{url}\"\ntimeout = \"2s\"\nwait_replicas = 1"));
+        channel(&format!("[channel]\ntype = \"redis\"\n[channel.redis]\nurl = \"{url}\"\ntimeout = \"4s\"\nwait_replicas = 1"));
     (primary, replica, waits)
 }
 
@@ -147,8 +152,8 @@ fn what_replicas_have_by_now_is_not_queued_again_whatever_became_of_later_pushes
 #[test]
 fn a_push_is_confirmed_in_a_cluster_and_check_says_when_too_few_replicas_follow() {
     let cluster = Cluster::start();
-    let waits = channel(&cluster_channel(&cluster.nodes(), "wait_replicas = 1"));
-    let more = cluster_channel(&cluster.nodes(), "wait_replicas = 2");
+    let waits = channel(&patient(&cluster_channel(&cluster.nodes(), "wait_replicas = 1")));
+    let more = patient(&cluster_channel(&cluster.nodes(), "wait_replicas = 2"));
     let owner = cluster.owner(Q, None).unwrap();
     run(async {
         waits.open().await.unwrap();

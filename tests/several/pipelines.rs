@@ -249,13 +249,13 @@ fn one_that_is_not_required_and_whose_thread_hangs_is_held_until_it_answers_and_
         + &influxdb("two", &two.url())
         + "required = false\nworkers = 1\ninfluxdb.timeout = \"500ms\"\n";
     let agent = |failpoints: &str| {
-        let agent = world.agent(&publishers).env("FAILPOINTS", failpoints).env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "600ms");
+        let agent = world.agent(&publishers).env("FAILPOINTS", failpoints).env("KADABRA_SUPERVISOR__HANG_TIMEOUT", "3s");
         agent.env("KADABRA_CHANNEL__REDIS__TIMEOUT", "500ms")
     };
     let push_hang = || {
         let _: usize = world.connection().lpush("kadabra_queue", HANG).unwrap();
     };
-    let mut hangs = agent("encoder.line=1*sleep(15000)").start();
+    let mut hangs = agent("encoder.line=1*sleep(25000)").start();
     push_hang();
     let said = hangs.wait_log("a thread hangs");
     assert!(said["why"].as_str().unwrap().starts_with("the publisher 1 of two made no progress"), "{said}");

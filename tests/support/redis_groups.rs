@@ -98,6 +98,8 @@ impl SentinelGroup {
         wait_for("the Sentinels to know each other and the replica", START, || {
             let all = self.sentinels.iter().filter_map(|(_, port)| {
                 let mut sentinel = self.connect(*port)?;
+                // On a machine that stands still for two seconds it would do nothing for thirty more.
+                redis::cmd("SENTINEL").arg(&["DEBUG", "tilt-trigger", "60000"]).exec(&mut sentinel).unwrap();
                 let master: std::collections::HashMap<String, String> =
                     redis::cmd("SENTINEL").arg("MASTER").arg(MASTER_NAME).query(&mut sentinel).ok()?;
                 (master["num-slaves"] == "1" && master["num-other-sentinels"] == "2" && master["flags"] == "master").then_some(())

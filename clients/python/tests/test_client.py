@@ -850,15 +850,16 @@ def start(thread):
                 + SENDS
                 + """
 threading.Thread.start = start
-for n in range(200): number(n)
 import time
-assert len(starts) <= 1 + time.process_time(), len(starts)
+begun = time.monotonic()
+for n in range(200): number(n)
+assert len(starts) <= 1 + time.monotonic() - begun, len(starts)
 """,
                 server.port,
                 0.3,
             )
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertLess(time.monotonic() - begun, 4.0)
+            self.assertLess(time.monotonic() - begun, 15)
             self.assertEqual(done.stderr.count(b"no thread can be started"), 1, done.stderr)
             self.assertEqual(b"ends before 200 messages" in done.stderr, server in (hanging, mute), done.stderr)
         self.assertEqual(server.numbers(), list(range(200)))
@@ -940,7 +941,7 @@ signal.alarm(20)
 
 
 def child(port, n):
-    number(kadabra.Kadabra({"CLIENT_CHANNEL_ARGS": {"host": "127.0.0.1", "port": port}}), n)
+    number(kadabra.Kadabra({"CLIENT_CHANNEL_ARGS": {"host": "127.0.0.1", "port": port, "exit_timeout": 20}}), n)
 
 
 class Speed(Case):

@@ -16,7 +16,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.server = StandIn()
         self.addCleanup(self.server.close)
-        self.client = kadabra.Kadabra(self.server.settings())
+        self.client = kadabra.Kadabra(self.server.settings(exit_timeout=20))
 
     def tearDown(self):
         sender._senders.clear()

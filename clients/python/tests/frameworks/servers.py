@@ -267,7 +267,8 @@ class Place:
         self.agent = Agent(self.folder)
         self.server = None
         self.kind = kind
-        self.channel = {"host": "127.0.0.1", "port": self.agent.port, **(channel or {})}
+        # At its end a process waits for an agent also on a busy machine.
+        self.channel = {"host": "127.0.0.1", "port": self.agent.port, "exit_timeout": 20, **(channel or {})}
         self.environment = environment
         if agent:
             self.agent.start()

@@ -127,7 +127,7 @@ class EachFault(Case):
     def test_a_worker_that_is_killed(self):
         with Place(self.kind) as place:
             load = Load(place.server.port)
-            self.served(load, 50)
+            self.served(load, 500)
             killed = place.server.workers()[-1]
             os.kill(killed, signal.SIGKILL)
             wait_for("another worker", lambda: killed not in place.server.workers() and len(place.server.workers()) == 2)
@@ -138,8 +138,8 @@ class EachFault(Case):
             self.assertLessEqual(load.failed(), 4)
             self.assertGreater(len(load.results), time_of_death)
             place.server.stop()
-            # What four connections send within the last beat.
-            wait_for("all but what was in its hands", lambda: place.unaccounted() <= 4 * 6)
+            # What came within the last beat, or while a busy machine left the last push unanswered; not all that it ever had.
+            wait_for("all but what was in its hands", lambda: place.unaccounted() <= 100)
             self.assertGreaterEqual(place.unaccounted(), 0)
 
 
