@@ -143,6 +143,16 @@ impl Member {
         matches!(self.phase, Phase::Finished)
     }
 
+    /// So much time did not count: the whole process stood still.
+    fn postpone(&mut self, by: Duration) {
+        self.progress.postpone(by);
+        match &mut self.phase {
+            Phase::Starting => self.since += by,
+            Phase::Hung { since, .. } => *since += by,
+            Phase::Waiting | Phase::Up { .. } | Phase::Finished => {}
+        }
+    }
+
     /// Asks it to drain, if it is up; one that comes up later is asked then.
     pub(super) fn drain(&self) {
         if let Phase::Up { addr, .. } = &self.phase {
@@ -305,7 +315,7 @@ impl Supervisor {
         self.looked = now;
         if !late.is_zero() {
             // The whole process stood still (a stopped process, a paused machine), and no child is to blame.
-            self.members.iter().for_each(|member| member.progress.postpone(late));
+            self.members.iter_mut().for_each(|member| member.postpone(late));
         }
         let mut hung_thread = None;
         let mut healthy = true;
@@ -425,3 +435,6 @@ impl Handler<Fail> for Supervisor {
         self.members.iter().filter(|member| member.child.name == name).for_each(Member::abort);
     }
 }
+
+#[cfg(test)]
+mod tests;
