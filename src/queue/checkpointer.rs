@@ -251,7 +251,7 @@ mod tests {
                 // From here on slowly, so that the writer has no reason to do it.
                 let length = shared.log_bytes();
                 while shared.log_bytes() >= length {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     push(1).await;
                     assert!(shared.log_bytes() < shared.log_room / 2, "the checkpointer leaves the log as it is");
                 }

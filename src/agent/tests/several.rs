@@ -97,7 +97,7 @@ fn a_required_publisher_that_fails_too_often_ends_the_process() {
 #[test]
 fn a_publisher_that_is_not_required_and_whose_thread_hangs_is_held_until_that_answers_while_the_others_go_on() {
     let hangs = |settings: &mut Settings| settings.supervisor.hang_timeout = Duration::from_millis(300);
-    let block = |attempt| if attempt == 0 { Act::Block(Duration::from_secs(12)) } else { Act::Write };
+    let block = |attempt| if attempt == 0 { Act::Block(Duration::from_secs(20)) } else { Act::Write };
     let [mut main, mut other] = start_two(hangs, block);
     other.memory.push("a");
     other.wait("it is in hand", |memory| memory.leased() == 1);
