@@ -75,6 +75,7 @@ fn an_agent_that_slept_for_longer_than_its_lease_says_that_another_has_its_messa
     let sleeper = agent("sleeper");
     pipeline.push_numbers(0..10);
     wait_for("the messages to be leased", PATIENCE, || (pipeline.left().leases > 0 && pipeline.left().queued == 0).then_some(()));
+    pipeline.redis.wait_until_renewed("{kadabra_queue}:leases");
     sleeper.signal("STOP");
     pipeline.influxd.resume();
     let other = agent("other");

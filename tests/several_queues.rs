@@ -519,10 +519,8 @@ fn an_agent_says_that_another_one_has_what_it_could_not_complete_in_time() {
         other.open().await.unwrap();
         let _: () = server.connection().set("web:{b}:dead", "no stream").unwrap();
         push_to(&server, "web:{b}", vec![b"nonsense".to_vec()]);
-        // Whatever it asks of the dead letters Redis refuses. What is renewed the agent has; before, the answer may be on its way.
-        let expiry = || -> Vec<(String, f64)> { server.connection().zrange_withscores("web:{b}:leases", 0, -1).unwrap() };
-        let first = wait_for("a lease", PATIENCE, || Some(expiry()).filter(|leases| !leases.is_empty()));
-        wait_for("it to be renewed", PATIENCE, || (expiry() != first).then_some(()));
+        // Whose completion Redis refuses.
+        server.wait_until_renewed("web:{b}:leases");
         // The agent sleeps, and another one has the message by the time that it wakes.
         agent.signal("STOP");
         eventually("the lease to run out", async || (other.recover().await.unwrap().expired > 0).then_some(())).await;

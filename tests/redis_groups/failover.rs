@@ -109,11 +109,8 @@ fn a_failover_that_undoes_that_messages_were_leased_is_said_and_they_are_leased_
     redis::cmd("CLIENT").arg(&["KILL", "TYPE", "replica"]).query::<u64>(&mut group.servers[0].connection()).unwrap();
     influxd.pause();
     agent.signal("CONT");
-    let expiry =
-        || -> Vec<(String, f64)> { group.servers[0].connection().zrange_withscores(format!("{{{Q}}}:leases"), 0, -1).unwrap() };
-    let first = wait_for("all to be leased", PATIENCE, || (waits_at(&group.servers[0], Q) == (0, 1)).then(expiry));
-    // What is renewed the agent has: before, the answer may be on its way.
-    wait_for("the lease to be renewed", PATIENCE, || (expiry() != first).then_some(()));
+    wait_for("all to be leased", PATIENCE, || (waits_at(&group.servers[0], Q) == (0, 1)).then_some(()));
+    group.servers[0].wait_until_renewed(&format!("{{{Q}}}:leases"));
     group.servers[0].kill9();
     group.servers[1].resume();
     // Only then, since a completion that was tried before and not answered may have been done.

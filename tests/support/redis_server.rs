@@ -197,6 +197,17 @@ impl RedisServer {
         self.process.signal("CONT");
     }
 
+    /// Waits until the leases in this sorted set have been renewed: what an agent renews it has, and before, Redis's answer may be on its
+    /// way to it.
+    pub(crate) fn wait_until_renewed(&self, leases: &str) {
+        let mut connection = self.connection();
+        let mut expiry = || -> Vec<(String, f64)> {
+            redis::cmd("ZRANGE").arg(&[leases, "0", "-1", "WITHSCORES"]).query(&mut connection).unwrap()
+        };
+        let first = wait_for("a lease", START, || Some(expiry()).filter(|leases| !leases.is_empty()));
+        wait_for("it to be renewed", START, || (expiry() != first).then_some(()));
+    }
+
     fn wait_until_ready(&mut self) {
         wait_for("redis-server to answer", START, || {
             if let Some(status) = self.process.ended() {
